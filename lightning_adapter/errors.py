@@ -1,0 +1,29 @@
+"""Which errors can this package raise? One family, so that callers and the command line catch one name.
+
+Every message says what was found, why it cannot work here, and what to type instead. Where Lightning has an
+exception of its own for the same mistake (`MisconfigurationException` for an illegal `self.log`), that one is raised.
+"""
+
+
+class LightningAdapterError(Exception):
+    """Base class of every error that is raised on purpose by this package."""
+
+
+class ConfigurationError(LightningAdapterError, ValueError):
+    """An argument, an experiment YAML, a hyperparameter, a loader or an optimizer configuration is not usable."""
+
+
+class UnsupportedError(LightningAdapterError):
+    """The module or a trainer argument asks for something that is rejected; the message names all of them."""
+
+
+class CheckpointError(LightningAdapterError):
+    """A checkpoint is absent, damaged, foreign, or belongs to another model; the message names the file and why."""
+
+
+class TargetError(LightningAdapterError):
+    """The `FILE_OR_MODULE:Class` given to the command line cannot be loaded."""
+
+
+class NonFiniteError(LightningAdapterError):
+    """A loss or a logged value became NaN or infinite and `on_nan="raise"` was asked for."""
