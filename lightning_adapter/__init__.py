@@ -1,0 +1,27 @@
+"""Train a PyTorch Lightning module on a Determined cluster by changing its base classes."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_adapter.adapter import LightningAdapter
+    from lightning_adapter.pytorch_lightning import DETDM, DETLM
+    from lightning_adapter.runner import fit
+
+__version__ = "0.1.0"
+__all__ = ["DETDM", "DETLM", "LightningAdapter", "fit"]
+
+_HOMES = {"DETDM": "pytorch_lightning", "DETLM": "pytorch_lightning", "LightningAdapter": "adapter", "fit": "runner"}
+
+
+def __getattr__(name: str) -> Any:
+    # On demand: users of the package `lightning` alone have no pytorch_lightning, and `--help` needs no torch.
+    if name in _HOMES:
+        return getattr(import_module(f"lightning_adapter.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'lightning_adapter' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

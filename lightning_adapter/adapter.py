@@ -1,0 +1,743 @@
+"""In which order does a trial call the module's hooks, for one training batch and for one validation?
+
+Determined's loop asks `train_batch` once per batch and `evaluate_batch` once per validation. Both are handed a ticket,
+not data: the user's own loaders are driven here, at the moments at which Lightning drives them.
+
+    train_batch
+        at the start of an epoch: (loaders) -> on_train_epoch_start -> iter(loader)
+        fetch -> transfer hooks -> on_train_batch_start
+        optimizer step, around a closure
+            training_step -> on_before_zero_grad, zero_grad -> on_before_backward, backward, on_after_backward
+            on_before_optimizer_step -> clipping -> step
+        schedulers by step; at the last batch schedulers by epoch
+        on_train_batch_end -> loggers
+    evaluate_batch, if a validation is due
+    plateau schedulers by step
+    at the end of an epoch: on_train_epoch_end -> plateau schedulers by epoch -> loggers
+    at the end of the run: on_train_end
+"""
+
+from __future__ import annotations
+
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from determined import pytorch
+from torch import Tensor
+
+from lightning_adapter import compat, monkey_patch
+from lightning_adapter.arguments import Arguments
+from lightning_adapter.callback import Moments, TicketLoader
+from lightning_adapter.datamodule import INFINITE
+from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.metrics import to_scalars
+from lightning_adapter.wiring import Run
+
+_NOTHING: dict[str, Any] = {}
+
+
+class LightningAdapter(pytorch.PyTorchTrial):
+    """A Determined trial that trains a LightningModule.
+
+    Args:
+        context: Determined's context.
+        lightning_module: a DETLM, or any LightningModule of either Lightning package.
+        datamodule: a DETDM, or any LightningDataModule of the same package; without it the loaders come from the
+            module's own `train_dataloader()` and `val_dataloader()`. A trial that overrides
+            `build_training_data_loader()` or `build_validation_data_loader()` wins over both.
+        **trainer_arguments: arguments of Lightning's Trainer under their own names, and a few of ours; see
+            `lightning_adapter.arguments.Arguments`.
+
+    Raises:
+        ConfigurationError: an argument is unknown or cannot be used.
+        UnsupportedError: the module overrides something that is rejected; all of it is named.
+    """
+
+    def __init__(
+        self,
+        context: pytorch.PyTorchTrialContext,
+        lightning_module: Any,
+        datamodule: Any = None,
+        **trainer_arguments: Any,
+    ) -> None:
+        self.context = context
+        self.lightning_module = lightning_module
+        self.datamodule = datamodule
+        self.arguments = Arguments.of(trainer_arguments)
+        self._check()
+        self._run: Run | None = None
+        self.run_dir: pathlib.Path | None = None
+        self.latest_checkpoint: pathlib.Path | None = None
+        self.best_checkpoint: pathlib.Path | None = None
+        self.latest_checkpoint_uuid: str | None = None
+        self.best_checkpoint_uuid: str | None = None
+        self._moments = Moments(self)
+        self._own_callbacks = self.build_callbacks
+        self._own_loaders = (
+            self.build_training_data_loader if self._overrides("build_training_data_loader") else None,
+            self.build_validation_data_loader if self._overrides("build_validation_data_loader") else None,
+        )
+        # On this instance: a trial that overrides these methods, and forgets super(), loses nothing.
+        vars(self).update(
+            build_callbacks=self._all_callbacks,
+            build_training_data_loader=self._training_tickets,
+            build_validation_data_loader=lambda: TicketLoader(1),
+        )
+
+    def _overrides(self, name: str) -> bool:
+        return getattr(type(self), name) is not getattr(LightningAdapter, name)
+
+    def _check(self) -> None:
+        host = compat.host_of(self.lightning_module)
+        data = self.datamodule
+        if data is not None and not isinstance(data, host.pl.LightningDataModule):
+            kind = f"{type(data).__module__}.{type(data).__qualname__}"
+            other = compat.host_of_class(type(data))
+            why = (
+                f"is made for {other.package}, while the module is made for {host.package}; the two do not mix"
+                if other is not None
+                else "is no LightningDataModule"
+            )
+            base = "lightning_adapter" if host.package == "pytorch_lightning" else "lightning_adapter.lightning"
+            raise ConfigurationError(f"The datamodule, a {kind}, {why}. Derive it from {base}.DETDM.")
+        findings = monkey_patch.inspect_instance(self.lightning_module)
+        if data is not None:
+            findings += monkey_patch.inspect_instance(data)
+        monkey_patch.reject_or_warn(findings)
+
+    # --- what Determined calls --------------------------------------------------------------------------------------
+
+    def build_training_data_loader(self) -> Any:
+        """Override it to give training loaders that win over those of datamodule and module."""
+        raise NotImplementedError
+
+    def build_validation_data_loader(self) -> Any:
+        """Override it to give validation loaders that win over those of datamodule and module."""
+        raise NotImplementedError
+
+    def get_batch_length(self, batch: Any) -> int:
+        """Tickets have no length of their own; Determined logs it, nothing else."""
+        return 1
+
+    def _training_tickets(self) -> Any:
+        self.context.experimental.disable_dataset_reproducibility_checks()
+        self.context.experimental.disable_auto_to_device()
+        return TicketLoader(None)
+
+    def _all_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
+        """The trial's own Determined callbacks, and the one that carries Lightning's moments.
+
+        Determined asks for them before anything else, and wants model and optimizer right afterwards: so everything is
+        made ready here.
+        """
+        own = dict(self._own_callbacks())
+        self._moments.set_up()
+        return {**own, "lightning_adapter": self._moments}
+
+    def train_batch(self, batch: Any, epoch_idx: int, batch_idx: int) -> dict[str, Any]:
+        """Train on the next batch of the user's loader; `batch` is a ticket.
+
+        Returns:
+            Nothing for Determined to average: metrics are reported when they are logged.
+        """
+        run = self._run
+        assert run is not None
+        self._moments.settle()
+        run.boundaries.clear()
+        while not run.boundaries.finished:
+            if not run.in_epoch:
+                self._start_epoch(run)
+            if self._epoch_done(run) or not self._train_one(run):
+                self._end_epoch(run)
+                continue
+            self._moments.after_batch()
+            break
+        return _NOTHING
+
+    def evaluate_batch(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """Run a whole validation; `batch` is a ticket.
+
+        Returns:
+            Name to number of what was logged for the epoch.
+        """
+        run = self._run
+        assert run is not None
+        return self._validate(run)
+
+    # --- training ---------------------------------------------------------------------------------------------------
+
+    def start_training(self, run: Run, restarting: bool, restore: Callable[[], None]) -> None:
+        """From `on_fit_start` to `on_train_start`, the sanity check in between.
+
+        Args:
+            run: the run.
+            restarting: whether it goes on from a checkpoint.
+            restore: puts back optimizers and counters, at the moment at which Lightning does.
+        """
+        trainer, hooks = run.trainer, run.hooks
+        run.metrics.reset_results()
+        if not restarting:
+            run.metrics.reset_metrics()
+        hooks.forget()
+        hooks.call("on_fit_start")
+        run.hub.log_hyperparams()
+        restore()
+        hooks.forget()
+        self._bind(run)
+        self.lightning_module.zero_grad()
+        torch.autograd.set_detect_anomaly(self.arguments.detect_anomaly)
+        if trainer.num_sanity_val_steps and trainer.enable_validation and not restarting:
+            self._sanity_check(run)
+        run.load_training_data()
+        if self._fit_done(run) or trainer.limit_train_batches == 0:
+            run.boundaries.finished = True
+            return
+        torch.set_grad_enabled(True)
+        if trainer.validates_in_epoch() and trainer.validation_data is None:
+            trainer.validating = True
+            run.load_validation_data()
+            trainer.training = True
+        hooks.call("on_train_start")
+        self._train_start_time = self._last_validation_time = time.monotonic()
+
+    def _bind(self, run: Run) -> None:
+        """Look up once what every step needs."""
+        module, hooks = self.lightning_module, run.hooks
+        self._transfer = run.transfer()
+        self._training_step = module.training_step
+        self._takes_batch_idx = compat.takes_batch_idx(run.host, module.training_step)
+        self._own_optimizer_step = hooks.overridden("optimizer_step")
+        self._own_zero_grad = hooks.overridden("optimizer_zero_grad")
+        self._own_backward = hooks.overridden("backward")
+        self._own_clipping = hooks.overridden("configure_gradient_clipping") or hooks.overridden("clip_gradients")
+        run.strategy.run_backward = self._backward
+        run.strategy.step_optimizer = self._step_optimizer
+        self._in_manual_step = False
+        for wrapper in run.strategy._lightning_optimizers:
+            compat.around_optimizer_step(wrapper, lambda: None, self._count_manual_step)
+
+    def _start_epoch(self, run: Run) -> None:
+        trainer, loop = run.trainer, run.trainer.fit_loop
+        run.load_training_data()
+        data = trainer.training_data
+        assert data is not None
+        run.set_epoch(data.loaders)
+        loop.epoch_progress.current.ready += 1
+        run.hooks.call("on_train_epoch_start")
+        loop.epoch_progress.current.started += 1
+        batches = loop.epoch_loop.batch_progress
+        batches.current.reset()
+        batches.is_last_batch = False
+        loop.epoch_loop.val_loop.batch_progress.total.reset()
+        if trainer.current_epoch > 0:
+            data.start()
+        run.in_epoch = True
+        run.bar.epoch_start()
+
+    def _epoch_done(self, run: Run) -> bool:
+        """Whether no further batch belongs to this epoch."""
+        trainer = run.trainer
+        if trainer.last_batch_reached() or self._steps_reached(run):
+            return True
+        return trainer.should_stop and trainer.can_stop_early()
+
+    def _steps_reached(self, run: Run) -> bool:
+        return run.trainer.max_steps != -1 and run.trainer.global_step >= run.trainer.max_steps
+
+    def _fit_done(self, run: Run) -> bool:
+        """Whether the whole run is over."""
+        trainer = run.trainer
+        epochs = trainer.fit_loop.epoch_progress.current
+        if self._steps_reached(run):
+            return True
+        if trainer.max_epochs != -1 and epochs.processed >= trainer.max_epochs:
+            epochs.completed = epochs.processed
+            return True
+        return trainer.should_stop and trainer.can_stop_early()
+
+    def _train_one(self, run: Run) -> bool:
+        """Train on one batch.
+
+        Returns:
+            False if the epoch is over: the data has ended, or `on_train_batch_start` returned -1.
+        """
+        trainer, hooks, metrics = run.trainer, run.hooks, run.metrics
+        data = trainer.training_data
+        assert data is not None
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        try:
+            batch = data.next()
+        except StopIteration:
+            return False
+        progress.is_last_batch = data.fetcher.done
+        if self._transfer is not None:
+            batch = self._transfer(batch, 0)
+        current, total = progress.current, progress.total
+        batch_idx = current.ready
+        current.ready += 1
+        total.ready += 1
+        metrics.batch_start(batch)
+        outputs: Any = None
+        skip = False
+        if batch is None:
+            run.host.warn("train_dataloader yielded None. If this was on purpose, ignore this warning...")
+        else:
+            hook = hooks.bind("on_train_batch_start")
+            skip = hook is not None and hook(batch, batch_idx) == -1
+            if skip:
+                progress.is_last_batch = True
+            else:
+                current.started += 1
+                total.started += 1
+                outputs = self._optimize(run, batch, batch_idx)
+        current.processed += 1
+        total.processed += 1
+        if trainer.lr_scheduler_configs:
+            self._step_schedulers(run, "step", plateau=False)
+            if trainer.last_batch_reached():
+                self._step_schedulers(run, "epoch", plateau=False)
+        if skip:
+            return False
+        hook = hooks.bind("on_train_batch_end")
+        if hook is not None:
+            hook(outputs, batch, batch_idx)
+        metrics.batch_end()
+        current.completed += 1
+        total.completed += 1
+        if trainer.should_log or trainer.fast_dev_run:
+            if not (trainer.should_accumulate() and self.lightning_module.automatic_optimization):
+                run.hub.log_metrics(metrics.current_log())
+        run.bar.batch_end()
+        return True
+
+    # --- optimization -----------------------------------------------------------------------------------------------
+
+    def _optimize(self, run: Run, batch: Any, batch_idx: int) -> Any:
+        """Run the step and what it does to the optimizers.
+
+        Returns:
+            What `on_train_batch_end` gets as its outputs.
+        """
+        module = self.lightning_module
+        arguments = (batch, batch_idx) if self._takes_batch_idx else (batch,)
+        if not module.automatic_optimization:
+            self._in_manual_step = True
+            try:
+                output = self._run_training_step(run, arguments)
+            finally:
+                self._in_manual_step = False
+            return self._manual_outputs(run, output)
+        trainer = run.trainer
+        optimizer = trainer.optimizers[0]
+        closure = _Closure(self, run, arguments, batch_idx, optimizer)
+        if trainer.should_accumulate():
+            closure()
+        else:
+            if self._own_optimizer_step:
+                wrapper = run.strategy._lightning_optimizers[0]
+                run.hooks.call_module("optimizer_step", trainer.current_epoch, batch_idx, wrapper, closure)
+            else:
+                self._step_optimizer(optimizer, closure)
+            trainer.fit_loop.epoch_loop.optim_progress.optimizer_steps += 1
+        return closure.outputs(run)
+
+    def _run_training_step(self, run: Run, arguments: tuple[Any, ...]) -> Any:
+        if run.precision.is_default:
+            return run.hooks.run("training_step", self._training_step, *arguments)
+        with run.precision.context():
+            return run.hooks.run("training_step", self._training_step, *arguments)
+
+    def _manual_outputs(self, run: Run, output: Any) -> dict[str, Any]:
+        if isinstance(output, Mapping):
+            extra = dict(output)
+            if isinstance(extra.get("loss"), Tensor):
+                extra["loss"] = extra["loss"].detach()
+            return extra
+        if isinstance(output, Tensor):
+            return {"loss": output.detach()}
+        if output is not None:
+            raise run.host.misconfiguration(
+                "In manual optimization, `training_step` must either return a Tensor or have no return."
+            )
+        return {}
+
+    def _count_manual_step(self) -> None:
+        if self._in_manual_step:
+            assert self._run is not None
+            self._run.trainer.fit_loop.epoch_loop.optim_progress.optimizer_steps += 1
+
+    def _step_optimizer(self, optimizer: Any, closure: Any, **kwargs: Any) -> Any:
+        run = self._run
+        assert run is not None
+        return run.precision.step(
+            optimizer, closure, self._after_closure, self.lightning_module.automatic_optimization, **kwargs
+        )
+
+    def _after_closure(self, optimizer: Any) -> None:
+        """The gradients are there and final: hooks may read them, then they are clipped."""
+        run = self._run
+        assert run is not None
+        hook = run.hooks.bind("on_before_optimizer_step")
+        if hook is not None:
+            hook(optimizer)
+        trainer = run.trainer
+        if (trainer.gradient_clip_val or self._own_clipping) and self.lightning_module.automatic_optimization:
+            run.hooks.call_module(
+                "configure_gradient_clipping",
+                optimizer,
+                gradient_clip_val=trainer.gradient_clip_val,
+                gradient_clip_algorithm=trainer.gradient_clip_algorithm,
+            )
+
+    def _zero_grad(self, run: Run, optimizer: Any, batch_idx: int) -> None:
+        hook = run.hooks.bind("on_before_zero_grad")
+        if hook is not None:
+            hook(optimizer)
+        if self._own_zero_grad:
+            run.hooks.call_module("optimizer_zero_grad", run.trainer.current_epoch, batch_idx, optimizer)
+        else:
+            optimizer.zero_grad()
+
+    def _backward(self, loss: Tensor, optimizer: Any, *args: Any, **kwargs: Any) -> Tensor:
+        run = self._run
+        assert run is not None
+        loss = run.precision.scale(loss)
+        hook = run.hooks.bind("on_before_backward")
+        if hook is not None:
+            hook(loss)
+        if self._own_backward:
+            run.hooks.call_module("backward", loss, *args, **kwargs)
+        else:
+            loss.backward(*args, **kwargs)
+        hook = run.hooks.bind("on_after_backward")
+        if hook is not None:
+            hook()
+        return loss
+
+    def _step_schedulers(self, run: Run, interval: str, plateau: bool) -> None:
+        trainer = run.trainer
+        if not trainer.lr_scheduler_configs or not self.lightning_module.automatic_optimization:
+            return
+        if interval == "step" and trainer.should_accumulate():
+            return
+        index = trainer.fit_loop.batch_idx if interval == "step" else trainer.current_epoch
+        own = run.hooks.overridden("lr_scheduler_step")
+        for config in trainer.lr_scheduler_configs:
+            if config.reduce_on_plateau is not plateau or config.interval != interval:
+                continue
+            if (index + 1) % config.frequency != 0:
+                continue
+            value = None
+            if plateau:
+                value = trainer.callback_metrics.get(config.monitor)
+                if value is None:
+                    self._monitor_is_missing(run, config)
+                    continue
+            if own or plateau or not isinstance(config.scheduler, torch.optim.lr_scheduler.LRScheduler):
+                run.hooks.call_module("lr_scheduler_step", config.scheduler, value)
+            else:
+                config.scheduler.step()
+
+    @staticmethod
+    def _monitor_is_missing(run: Run, config: Any) -> None:
+        if config.strict:
+            raise run.host.misconfiguration(
+                f"ReduceLROnPlateau conditioned on metric {config.monitor} which is not available. Available metrics are:"
+                f" {list(run.trainer.callback_metrics)}. Condition can be set using `monitor` key in lr scheduler dict"
+            )
+        run.host.warn(
+            f"ReduceLROnPlateau conditioned on metric {config.monitor} which is not available but strict is set to"
+            " `False`. Skipping learning rate update.",
+            category=RuntimeWarning,
+        )
+
+    # --- between batches --------------------------------------------------------------------------------------------
+
+    def validation_due(self, run: Run) -> bool:
+        """Whether Lightning, or the period given to `fit`, validates after the batch just trained."""
+        trainer = run.trainer
+        loop = trainer.fit_loop
+        progress = loop.epoch_loop.batch_progress
+        if not trainer.enable_validation:
+            return False
+        stopping = trainer.should_stop and trainer.can_stop_early()
+        if run.validation_period is not None:
+            epochs = loop.epoch_progress.current.processed + 1
+            return stopping or run.validation_period.reached(progress.total.ready, epochs, progress.is_last_batch)
+        if not trainer.validates_in_epoch():
+            return False
+        endless = trainer.val_check_batch == INFINITE
+        if (progress.is_last_batch and endless) or stopping:
+            return True
+        interval = self.arguments.val_check_time_interval
+        if interval is not None:
+            return time.monotonic() - self._last_validation_time >= interval
+        if isinstance(trainer.limit_train_batches, int) and endless:
+            return (loop.batch_idx + 1) % trainer.limit_train_batches == 0
+        if endless or trainer.val_check_batch is None:
+            return progress.is_last_batch
+        index = loop.total_batch_idx if trainer.check_val_every_n_epoch is None else loop.batch_idx
+        return (index + 1) % trainer.val_check_batch == 0
+
+    def settle(self, run: Run) -> None:
+        """What Lightning does after a batch and its validation; the epoch's end, if this was it."""
+        trainer = run.trainer
+        self._step_schedulers(run, "step", plateau=True)
+        if not trainer.should_accumulate():
+            trainer.fit_loop.epoch_loop._batches_that_stepped += 1
+        if trainer.should_stop:
+            for logger in trainer.loggers:
+                logger.save()
+        if self._epoch_done(run):
+            self._end_epoch(run)
+
+    def _end_epoch(self, run: Run) -> None:
+        trainer, hooks, metrics = run.trainer, run.hooks, run.metrics
+        loop = trainer.fit_loop
+        run.bar.epoch_end()
+        metrics.epoch_end_reached()
+        loop.epoch_progress.current.processed += 1
+        hooks.call("on_train_epoch_end", monitoring=False)
+        hooks.call("on_train_epoch_end", monitoring=True)
+        metrics.epoch_end()
+        if trainer.last_batch_reached():
+            self._step_schedulers(run, "epoch", plateau=True)
+        loop.epoch_loop._batches_that_stepped -= 1
+        run.hub.log_metrics(metrics.current_log())
+        metrics.reset_results()
+        loop.epoch_loop._batches_that_stepped += 1
+        loop.epoch_progress.current.completed += 1
+        run.in_epoch = False
+        if self._fit_done(run):
+            hooks.call("on_train_end")
+            run.boundaries.finished = True
+
+    # --- validation -------------------------------------------------------------------------------------------------
+
+    def _sanity_check(self, run: Run) -> None:
+        """Validate a few batches before training; no random number of it is missed later."""
+        trainer = run.trainer
+        with compat.isolate_rng(run.host):
+            trainer.sanity_checking = True
+            run.metrics.switch(run.metrics.validation)
+            run.metrics.reset_results()
+            run.metrics.reset_metrics()
+            run.hooks.call_callbacks("on_sanity_check_start")
+            with torch.no_grad():
+                self._evaluate(run)
+            run.hooks.call_callbacks("on_sanity_check_end")
+            run.metrics.reset_results()
+            run.metrics.reset_metrics()
+            run.metrics.switch(run.metrics.training)
+            trainer.fit_loop.epoch_loop.val_loop.batch_progress.current.reset()
+            trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset()
+            trainer.training = True
+
+    def _validate(self, run: Run) -> dict[str, Any]:
+        trainer, metrics = run.trainer, run.metrics
+        trainer.validating = True
+        first_iteration = metrics.first_iteration
+        metrics.switch(metrics.validation)
+        metrics.first_iteration = None
+        if not trainer.should_accumulate():
+            run.hooks.call_module("on_validation_model_zero_grad")
+        with torch.no_grad():
+            logged = self._evaluate(run)
+        metrics.switch(metrics.training)
+        trainer.training = True
+        metrics.first_iteration = first_iteration
+        self._last_validation_time = time.monotonic()
+        return to_scalars(logged)
+
+    def _evaluate(self, run: Run) -> dict[str, Tensor]:
+        """Run the validation loaders through the module.
+
+        Returns:
+            Name to value of the epoch, for every name that was logged.
+        """
+        trainer, hooks, metrics = run.trainer, run.hooks, run.metrics
+        run.load_validation_data()
+        data = trainer.validation_data
+        if data is None:
+            return {}
+        sanity = trainer.sanity_checking
+        max_batches = trainer.num_sanity_val_batches if sanity else data.max_batches
+        if sum(max_batches) == 0:
+            return {}
+        loop = trainer.fit_loop.epoch_loop.val_loop
+        loop._has_run = False
+        progress = loop.batch_progress
+        progress.current.reset()
+        progress.is_last_batch = False
+        run.set_epoch(data.loaders)
+        fetcher = data.fetcher(max_batches)
+        fetcher.start()
+        modes = compat.ModuleModes(run.host, self.lightning_module)
+        hooks.call_module("on_validation_model_eval")
+        hooks.call("on_validation_start")
+        hooks.call("on_validation_epoch_start")
+        outputs: list[dict[str, Tensor]] = []
+        values: dict[str, Tensor] = {}
+        step = self._validation_step(run)
+        previous = 0
+        seen = [0] * len(data.loaders)
+        while True:
+            try:
+                batch, batch_idx, dataloader_idx = next(fetcher)
+            except StopIteration:
+                break
+            if dataloader_idx != previous:
+                self._store_results(run, outputs, values)
+                previous = dataloader_idx
+            progress.is_last_batch = fetcher.done
+            step(batch, batch_idx, dataloader_idx)
+            if not sanity:
+                loop._has_run = True
+                if metrics.validation.has_step_values and trainer.loggers:
+                    run.hub.log_metrics(metrics.current_log(), step=seen[dataloader_idx], report=False)
+                seen[dataloader_idx] += 1
+        self._store_results(run, outputs, values)
+        metrics.epoch_end_reached()
+        metrics.validation.dataloader_idx = None
+        hooks.call("on_validation_epoch_end")
+        metrics.epoch_end()
+        logged = {name: value for output in reversed(outputs) for name, value in output.items()}
+        if not sanity:
+            callback, log, _ = metrics.validation.collect(False)
+            values.update(callback)
+            logged.update(log)
+            run.hub.log_metrics(logged, report=False)
+        hooks.call("on_validation_end")
+        metrics.reset_results()
+        if hooks.overridden("on_validation_model_train") or modes.restored_by_hook:
+            hooks.call_module("on_validation_model_train")
+        else:
+            modes.restore()
+        return {**logged, **values}
+
+    @staticmethod
+    def _store_results(run: Run, outputs: list[dict[str, Tensor]], values: dict[str, Tensor]) -> None:
+        """One validation loader is through."""
+        metrics = run.metrics
+        metrics.epoch_end_reached()
+        if run.trainer.sanity_checking:
+            return
+        metrics.refresh()
+        callback, log, _ = metrics.validation.collect(False)
+        outputs.append(log)
+        values.update(callback)
+
+    def _validation_step(self, run: Run) -> Any:
+        """A function that runs one validation batch with its hooks."""
+        hooks, metrics, module, trainer = run.hooks, run.metrics, self.lightning_module, run.trainer
+        data = trainer.validation_data
+        assert data is not None
+        several = data.several
+        compat.check_dataloader_idx(run.host, module, several)
+        progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+        function = module.validation_step
+        takes_batch_idx = compat.takes_batch_idx(run.host, function)
+        start, end = hooks.bind("on_validation_batch_start"), hooks.bind("on_validation_batch_end")
+        transfer = self._transfer
+        precision = run.precision
+
+        def step(batch: Any, batch_idx: int, dataloader_idx: int) -> None:
+            if transfer is not None:
+                batch = transfer(batch, dataloader_idx)
+            index = (dataloader_idx,) if several else ()
+            progress.current.ready += 1
+            progress.total.ready += 1
+            metrics.batch_start(batch, dataloader_idx if several else None)
+            if start is not None:
+                start(batch, batch_idx, *index)
+            arguments = (batch, batch_idx, *index) if takes_batch_idx else (batch, *index)
+            if precision.is_default:
+                output = hooks.run("validation_step", function, *arguments)
+            else:
+                with precision.context():
+                    output = hooks.run("validation_step", function, *arguments)
+            if end is not None:
+                end(output, batch, batch_idx, *index)
+            metrics.batch_end()
+            progress.current.completed += 1
+            progress.total.completed += 1
+
+        return step
+
+    # --- what a finished trial knows --------------------------------------------------------------------------------
+
+    @property
+    def callback_metrics(self) -> dict[str, Tensor]:
+        """Name to 0-d tensor, as `Trainer.callback_metrics`."""
+        return {} if self._run is None else self._run.trainer.callback_metrics
+
+
+class _Closure:
+    """What an optimizer runs to have its gradients: the step, the gradients' zeroing, backward."""
+
+    __slots__ = ("adapter", "arguments", "batch_idx", "extra", "loss", "optimizer", "run")
+
+    def __init__(
+        self, adapter: LightningAdapter, run: Run, arguments: tuple[Any, ...], batch_idx: int, optimizer: Any
+    ) -> None:
+        self.adapter = adapter
+        self.run = run
+        self.arguments = arguments
+        self.batch_idx = batch_idx
+        self.optimizer = optimizer
+        self.loss: Tensor | None = None
+        self.extra: dict[str, Any] | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor | None:
+        with torch.enable_grad():
+            return self._closure()
+
+    def _closure(self) -> Tensor | None:
+        run, adapter = self.run, self.adapter
+        trainer = run.trainer
+        output = adapter._run_training_step(run, self.arguments)
+        loss = self._loss_of(output)
+        if loss is None:
+            self.loss = None
+            run.warn_once("`training_step` returned `None`. If this was on purpose, ignore this warning...")
+        else:
+            if trainer.accumulate_grad_batches != 1:
+                loss = loss / trainer.accumulate_grad_batches
+            self.loss = loss.detach()
+            if run.hooks.bind("on_before_backward") is not None:
+                self.loss = self.loss.clone()  # a hook may change the loss in place
+        if not trainer.fit_loop._skip_backward:
+            if self.batch_idx % trainer.accumulate_grad_batches == 0:
+                adapter._zero_grad(run, self.optimizer, self.batch_idx)
+            if loss is not None:
+                run.hooks.run("backward", adapter._backward, loss, self.optimizer)
+        return self.loss
+
+    def _loss_of(self, output: Any) -> Tensor | None:
+        self.extra = None
+        if isinstance(output, Tensor) or output is None:
+            return output
+        error = self.run.host.misconfiguration
+        if isinstance(output, Mapping):
+            loss = output.get("loss")
+            if loss is None:
+                raise error(
+                    "In automatic_optimization, when `training_step` returns a dict, the 'loss' key needs to be present"
+                )
+            self.extra = {key: value for key, value in output.items() if key != "loss"}
+            return loss  # type: ignore[no-any-return]
+        raise error(
+            "In automatic optimization, `training_step` must return a Tensor, a dict, or None (where the step will"
+            " be skipped)."
+        )
+
+    def outputs(self, run: Run) -> dict[str, Any]:
+        """What `on_train_batch_end` gets."""
+        if self.loss is None:
+            return {}
+        return {"loss": self.loss, **(self.extra or {})}
+
+

@@ -1,0 +1,290 @@
+"""How do Determined's callbacks become Lightning's moments?
+
+Determined's loop                         Lightning's moment
+    build_callbacks                           everything up to configure_optimizers
+    on_training_start                         on_fit_start ... on_train_start, where a checkpoint was loaded before
+    train_batch, evaluate_batch               in `adapter`
+    on_validation_end                         what follows a validation: plateau schedulers, the epoch's end
+    on_trial_shutdown                         on_fit_end, teardown; on_exception where there was one
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from determined import pytorch
+from torch.utils.data import DataLoader
+
+from lightning_adapter import checkpoint, compat, monkey_patch
+from lightning_adapter.wiring import Run
+
+if TYPE_CHECKING:
+    from lightning_adapter.adapter import LightningAdapter
+
+#: Batches after which a workload ends at the latest: Determined asks for preemption then, and frees its records.
+_LONGEST_WORKLOAD = 1000
+
+
+class TicketLoader(DataLoader[None]):
+    """What Determined iterates in place of data: None, `count` times, or for ever.
+
+    Determined wants a torch DataLoader for validation; an iterator of its own draws no random number.
+    """
+
+    def __init__(self, count: int | None) -> None:
+        super().__init__([None])  # type: ignore[arg-type]
+        self.count = count
+
+    def __iter__(self) -> Iterator[None]:  # type: ignore[override]
+        return itertools.repeat(None) if self.count is None else itertools.repeat(None, self.count)
+
+    def __len__(self) -> int:
+        if self.count is None:
+            raise TypeError("tickets for training never end")
+        return self.count
+
+
+class Moments(pytorch.PyTorchCallback):
+    """Carries Lightning's moments for one trial, and its state into Determined's checkpoints.
+
+    Attributes:
+        host: who owns periods and checkpoints: `runner.fit`'s session, or None under Determined's own Trainer, whose
+            periods decide then.
+    """
+
+    def __init__(self, adapter: LightningAdapter) -> None:
+        self.adapter = adapter
+        self.session: Any = None
+        self._pending = False
+        self._started = False
+        self._ended = False
+        self._loaded: dict[str, Any] | None = None
+        self._reported: dict[str, tuple[int, set[str]]] = {"training": (-1, set()), "validation": (-1, set())}
+
+    # --- set up ---------------------------------------------------------------------------------------------------
+
+    def set_up(self) -> None:
+        """Make the run ready, once."""
+        adapter, session = self.adapter, self.session
+        if adapter._run is not None:
+            return
+        adapter._run = Run(
+            adapter.context,
+            adapter.lightning_module,
+            adapter.datamodule,
+            adapter.arguments,
+            adapter._own_loaders,
+            self.report,
+            validation_period=None if session is None else session.validation_period,
+            checkpoint_period=None if session is None else session.checkpoint_period,
+            tensorboard=None if session is None else session.tensorboard,
+        )
+        adapter._run.trainer.save = self._save_file
+        adapter._run.set_up(self._restore_weights)
+
+    def _run(self) -> Run:
+        run = self.adapter._run
+        assert run is not None
+        return run
+
+    def _saved(self) -> dict[str, Any] | None:
+        """The checkpoint that this run continues from, or takes its weights from."""
+        return None if self.session is None else self.session.saved
+
+    def _resumes(self) -> bool:
+        return self._saved() is not None and not self.session.weights_only
+
+    def _restore_weights(self) -> None:
+        saved = self._saved()
+        if saved is not None:
+            checkpoint.restore_weights(self._run(), saved, self.session.weights_only)
+
+    def _restore_state(self) -> None:
+        run, saved = self._run(), self._saved()
+        if saved is not None and self._resumes():
+            checkpoint.restore_optimizers(run, saved)
+            checkpoint.restore_progress(run, saved[checkpoint.OURS])
+        elif self._loaded is not None:
+            checkpoint.restore_progress(run, self._loaded)
+            checkpoint.restore_callbacks(run, self._loaded["callbacks"])
+
+    def _save_file(self, path: Any, weights_only: bool = False) -> None:
+        content = checkpoint.lightning_checkpoint(self._run(), weights_only)
+        if self._run().context.distributed.rank == 0:
+            checkpoint.save(checkpoint.pathlib.Path(path), content)
+
+    # --- Determined's callbacks -----------------------------------------------------------------------------------
+
+    def on_training_start(self) -> None:
+        """Determined has loaded what it loads; training begins."""
+        run, adapter = self._run(), self.adapter
+        resumed = self._resumes() or self._loaded is not None
+        self._started = True
+        adapter.start_training(run, resumed, self._restore_state)
+        batches = run.trainer.num_training_batches
+        if batches != float("inf"):
+            compat.set_epoch_length(adapter.context, int(batches))
+        state = self._loaded if self._loaded is not None else (self._saved() or {}).get(checkpoint.OURS)
+        if resumed and state is not None:
+            random = state["random"] if self._loaded is not None else self.session.random_of(state)
+            checkpoint.restore_position(run, state, random)
+        if run.boundaries.finished:
+            self._finish()
+
+    def on_validation_end(self, metrics: dict[str, Any]) -> None:
+        """A validation is over; its values are not reported yet."""
+        if self.session is not None:
+            self.session.record("validation", self.batches, self._epochs(), metrics)
+        self.settle()
+
+    def on_trial_shutdown(self) -> None:
+        """Training has ended, was interrupted, or failed."""
+        error = sys.exc_info()[1]
+        run = self.adapter._run
+        if run is None or self._ended:
+            return
+        self._ended = True
+        if error is not None:
+            self._failed(run, error)
+            return
+        self.settle()
+        if run.boundaries.finished:
+            run.hooks.call("on_fit_end")
+        run.tear_down("success")
+        monkey_patch.detach(run.module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For Determined's own checkpoints, where its Trainer writes them."""
+        if self.session is not None or not self._started:
+            return {}
+        self.settle()
+        run = self._run()
+        callbacks = {c.state_key: state for c in run.trainer.callbacks if (state := c.state_dict())}
+        schedulers = [config.scheduler.state_dict() for config in run.trainer.lr_scheduler_configs]
+        return {**checkpoint.adapter_state(run), "callbacks": {"states": callbacks, "schedulers": schedulers}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """What `state_dict` returned; it is put in place when training starts."""
+        self._loaded = state_dict or None
+
+    # --- between batches ------------------------------------------------------------------------------------------
+
+    def after_batch(self) -> None:
+        """Decide what Determined is to do after the batch just trained; settle at once if it is not to validate."""
+        run, adapter = self._run(), self.adapter
+        self._pending = True
+        if self.session is None:
+            return
+        boundaries, trainer = run.boundaries, run.trainer
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        boundaries.validate = adapter.validation_due(run)
+        stepped = not trainer.should_accumulate()
+        boundaries.report = stepped and (trainer.should_log or progress.total.ready % _LONGEST_WORKLOAD == 0)
+        if run.checkpoint_period is not None and run.checkpoint_period.reached(
+            progress.total.ready, trainer.fit_loop.epoch_progress.current.processed + 1, progress.is_last_batch
+        ):
+            self.session.checkpoint_owed = True
+        elif progress.is_last_batch and not boundaries.validate and self.session.checkpoint_each_epoch:
+            self.session.checkpoint_owed = True
+        boundaries.checkpoint = stepped and self.session.checkpoint_owed
+        if not boundaries.validate:
+            self.settle()
+
+    def settle(self) -> None:
+        """Do what follows the last batch and its validation, if that is still to be done."""
+        if not self._pending:
+            return
+        self._pending = False
+        run = self._run()
+        self.adapter.settle(run)
+        if run.boundaries.finished:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self.session is None:
+            self.adapter.context.set_stop_requested(True)
+
+    @property
+    def validation_pending(self) -> bool:
+        """True from the decision to validate until it is done."""
+        return self._pending and self._run().boundaries.validate
+
+    @property
+    def finished(self) -> bool:
+        """True if no further batch is to be trained."""
+        return self._run().boundaries.finished
+
+    @property
+    def mid_accumulation(self) -> bool:
+        """True while gradients are being accumulated, which a checkpoint would lose."""
+        run = self._run()
+        return run.in_epoch and run.trainer.should_accumulate()
+
+    @property
+    def batches(self) -> int:
+        """Batches trained so far, as Determined counts them."""
+        return self._run().trainer.fit_loop.epoch_loop.batch_progress.total.ready
+
+    def _epochs(self) -> int:
+        return self._run().trainer.fit_loop.epoch_progress.current.processed
+
+    def position(self) -> tuple[int, int]:
+        """Batches and whole epochs trained so far; the epoch that the last batch ends counts."""
+        run = self._run()
+        ends = run.in_epoch and run.trainer.last_batch_reached() and self._pending
+        return self.batches, self._epochs() + int(ends)
+
+    def fraction(self) -> float:
+        """How much of the run is done, from 0 to 1."""
+        trainer = self._run().trainer
+        if self.finished:
+            return 1.0
+        parts = [0.0]
+        if trainer.max_steps > 0:
+            parts.append(trainer.global_step / trainer.max_steps)
+        if trainer.max_epochs > 0:
+            done = float(self._epochs())
+            length = trainer.num_training_batches
+            if self._run().in_epoch and length not in (0, float("inf")):
+                done += trainer.fit_loop.epoch_loop.batch_progress.current.ready / length
+            parts.append(done / trainer.max_epochs)
+        return min(1.0, max(parts))
+
+    # --- metrics --------------------------------------------------------------------------------------------------
+
+    def report(self, group: str, metrics: dict[str, float]) -> None:
+        """Tell Determined of training metrics, each name once per batch: what it has must not be sent again."""
+        context = self.adapter.context
+        if context.distributed.rank != 0:
+            return
+        batch = self.batches
+        at, known = self._reported[group]
+        if at != batch:
+            known = set()
+            self._reported[group] = (batch, known)
+        fresh = {name: value for name, value in metrics.items() if name not in known}
+        if not known:
+            fresh = {"batches": batch, "epochs": self.position()[1], **fresh}
+        known.update(fresh)
+        if not metrics:
+            return
+        if self.session is not None:
+            self.session.record("train", batch, self._epochs(), metrics)
+        compat.report_training_metrics(context, batch, fresh)
+
+    # --- failures -------------------------------------------------------------------------------------------------
+
+    def _failed(self, run: Run, error: BaseException) -> None:
+        """Tell callbacks and datamodule, as Lightning does, and let go of everything. The error itself goes on."""
+        if self._started:
+            run.hooks.call_callbacks("on_exception", error)
+            if run.hooks.overridden_in_data("on_exception"):
+                run.hooks.call_data("on_exception", error)
+        if run.trainer.training_data is not None:
+            run.trainer.training_data.stop()
+        for logger in run.trainer.loggers:
+            logger.finalize("failed")
+        monkey_patch.detach(run.module)

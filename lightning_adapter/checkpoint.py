@@ -1,0 +1,309 @@
+"""What is saved and restored?
+
+A checkpoint directory holds one file with the weights, `lightning.ckpt`. It has the keys of Lightning's own
+checkpoints, so that `load_from_checkpoint` takes it, and beside them, under `lightning_adapter`, what Lightning does not
+save: the position in the data, random states, what was logged in the epoch. It is read with torch's restricted loader.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import pathlib
+import pickle
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from lightning_adapter import compat
+from lightning_adapter.datamodule import host_random_state, set_host_random_state
+from lightning_adapter.errors import CheckpointError
+from lightning_adapter.trainer import Counter, Progress
+from lightning_adapter.wiring import Run
+
+FILE = "lightning.ckpt"
+OURS = "lightning_adapter"
+_FORMAT = 1
+
+
+# --- random states ------------------------------------------------------------------------------------------------------
+
+
+def random_state() -> dict[str, Any]:
+    """State of all generators of this process."""
+    state = host_random_state()
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_state(state: Mapping[str, Any]) -> None:
+    """Continue all generators of this process."""
+    set_host_random_state(state)
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+# --- saving -------------------------------------------------------------------------------------------------------------
+
+
+def adapter_state(run: Run) -> dict[str, Any]:
+    """What Lightning's own checkpoints lack, of this process."""
+    trainer = run.trainer
+    loop = trainer.fit_loop
+    data = trainer.training_data
+    batches = loop.epoch_loop.batch_progress.current.ready if run.in_epoch else 0
+    return {
+        "format": _FORMAT,
+        "in_epoch": run.in_epoch,
+        "epochs": _progress_state(loop.epoch_progress),
+        "batches": _progress_state(loop.epoch_loop.batch_progress),
+        "optimizer_steps": trainer.global_step,
+        "batches_that_stepped": loop.epoch_loop._batches_that_stepped,
+        "should_stop": bool(trainer.should_stop),
+        "metrics": run.metrics.state_dict(),
+        "metric_states": compat.metric_states(run.module),
+        "modes": [child.training for child in run.module.modules()],
+        "data": None if data is None else data.state_dict(batches),
+        "random": random_state(),
+    }
+
+
+def lightning_checkpoint(run: Run, weights_only: bool = False) -> dict[str, Any]:
+    """Lightning's dictionary of the present state, the `on_save_checkpoint` hooks included."""
+    trainer, module, hooks = run.trainer, run.module, run.hooks
+    checkpoint: dict[str, Any] = {
+        "epoch": trainer.current_epoch,
+        "global_step": trainer.global_step,
+        "pytorch-lightning_version": str(run.host.version),
+        "state_dict": module.state_dict(),
+    }
+    if not weights_only:
+        checkpoint["callbacks"] = {
+            callback.state_key: state for callback in trainer.callbacks if (state := callback.state_dict())
+        }
+        checkpoint["optimizer_states"] = [optimizer.state_dict() for optimizer in trainer.optimizers]
+        checkpoint["lr_schedulers"] = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
+        scaler = run.precision.state_dict()
+        if scaler:
+            checkpoint["MixedPrecision"] = scaler
+    compat.dump_hyperparameters(checkpoint, module, run.datamodule)
+    if run.datamodule is not None:
+        state = hooks.call_data("state_dict")
+        if state:
+            checkpoint[type(run.datamodule).__qualname__] = state
+    if not weights_only:
+        hooks.call_callbacks("on_save_checkpoint", checkpoint)
+    hooks.call_module("on_save_checkpoint", checkpoint)
+    return checkpoint
+
+
+def save(path: pathlib.Path, checkpoint: Mapping[str, Any]) -> None:
+    """Write a checkpoint file, and read its names back so that no unreadable one is kept.
+
+    Raises:
+        CheckpointError: it holds objects that the restricted loader would refuse.
+    """
+    refused = _refused(checkpoint)
+    if refused:
+        raise CheckpointError(
+            "This run cannot be saved: a checkpoint is read without running code of its own, and so may hold tensors, "
+            "numbers, strings and collections of them only. Found:\n"
+            + "\n".join(f"- {where}: {kind}" for where, kind in refused)
+            + "\nConvert them (str(path), vars(namespace), tensor instead of array) where they are put in, or leave "
+            "hyperparameters out with self.save_hyperparameters(ignore=[...])."
+        )
+    torch.save(dict(checkpoint), path)
+
+
+_PLAIN = (int, float, str, bool, bytes, type(None), torch.Tensor, torch.dtype, torch.device, torch.Size, complex)
+
+
+def _refused(value: Any, where: str = "") -> list[tuple[str, str]]:
+    """Places of objects that `torch.load(weights_only=True)` would not take."""
+    if type(value) in _PLAIN or isinstance(value, torch.Tensor):
+        return []
+    if isinstance(value, Mapping) and type(value).__module__ in ("builtins", "collections"):
+        found = []
+        for key, entry in value.items():
+            found += _refused(entry, f"{where}[{key!r}]")
+        return found
+    if type(value) in (list, tuple, set):
+        return [fault for index, entry in enumerate(value) for fault in _refused(entry, f"{where}[{index}]")]
+    return [(where, f"{type(value).__module__}.{type(value).__qualname__}")]
+
+
+# --- loading ------------------------------------------------------------------------------------------------------------
+
+
+def read(path: pathlib.Path) -> dict[str, Any]:
+    """Read a checkpoint directory, or a file of Lightning's.
+
+    Raises:
+        CheckpointError: it is absent, cut short, damaged, or holds objects that are not plain data.
+    """
+    file = path / FILE if path.is_dir() else path
+    if path.is_dir() and not (path / "metadata.json").exists():
+        raise CheckpointError(
+            f"{path} is no whole checkpoint: it has no metadata.json, which is written last. Give the directory of a "
+            f"checkpoint, one below runs/<trial>/<date-time>/checkpoints/."
+        )
+    if not file.exists():
+        raise CheckpointError(
+            f"{file} does not exist. Give the directory of a checkpoint of this package, or a Lightning .ckpt file."
+        )
+    try:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise CheckpointError(f"{file} is damaged: the checksum of its entry {damaged} does not hold. Use another one.")
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError) as error:
+        raise CheckpointError(f"{file} is cut short or no checkpoint: {error}. Use another one.") from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{file} holds more than tensors, numbers and strings, and is not read because that could run code of its "
+            f"own: {str(error).splitlines()[0]}"
+        ) from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise CheckpointError(f"{file} is no checkpoint of a LightningModule: it has no state_dict.")
+    return checkpoint
+
+
+def steps_completed(path: pathlib.Path) -> int:
+    """Batches trained when a checkpoint directory was written, from its metadata."""
+    try:
+        return int(json.loads((path / "metadata.json").read_text())["steps_completed"])
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}/metadata.json cannot be read ({error}): this is no whole checkpoint.") from error
+
+
+def check_fits(module: Any, state: Mapping[str, Any]) -> None:
+    """Compare saved weights with the module before any of them is loaded.
+
+    Raises:
+        CheckpointError: names what is missing, unexpected or of another shape.
+    """
+    own = module.state_dict()
+    strict = getattr(module, "strict_loading", True)
+    faults = []
+    if strict:
+        faults += [f"- {name} is in the module, not in the checkpoint" for name in own if name not in state]
+        faults += [f"- {name} is in the checkpoint, not in the module" for name in state if name not in own]
+    for name in own.keys() & state.keys():
+        ours, theirs = getattr(own[name], "shape", None), getattr(state[name], "shape", None)
+        if ours != theirs:
+            faults.append(f"- {name} has shape {tuple(theirs or ())} in the checkpoint, {tuple(ours or ())} in the module")
+    if faults:
+        raise CheckpointError(
+            f"The checkpoint is of another model than {type(module).__name__}:\n" + "\n".join(sorted(faults))
+        )
+
+
+def restore_weights(run: Run, checkpoint: dict[str, Any], weights_only: bool) -> None:
+    """Restore module, datamodule and callbacks: what Lightning restores before `configure_optimizers`."""
+    hooks = run.hooks
+    hooks.call_module("on_load_checkpoint", checkpoint)
+    check_fits(run.module, checkpoint["state_dict"])
+    run.module.load_state_dict(checkpoint["state_dict"], strict=getattr(run.module, "strict_loading", True))
+    if weights_only:
+        return
+    name = type(run.datamodule).__qualname__
+    if run.datamodule is not None and name in checkpoint:
+        hooks.call_data("load_state_dict", checkpoint[name])
+    hooks.call_callbacks("on_load_checkpoint", checkpoint)
+    _load_callbacks(run, checkpoint.get("callbacks", {}))
+
+
+def _load_callbacks(run: Run, states: Mapping[str, Any]) -> None:
+    for callback in run.trainer.callbacks:
+        if callback.state_key in states:
+            callback.load_state_dict(copy.deepcopy(states[callback.state_key]))
+
+
+def restore_callbacks(run: Run, saved: Mapping[str, Any]) -> None:
+    """Restore callbacks and schedulers from a checkpoint of Determined's own Trainer."""
+    _load_callbacks(run, saved["states"])
+    for config, state in zip(run.trainer.lr_scheduler_configs, saved["schedulers"], strict=True):
+        config.scheduler.load_state_dict(copy.deepcopy(state))
+
+
+def restore_optimizers(run: Run, checkpoint: Mapping[str, Any]) -> None:
+    """Restore optimizers, schedulers and scaler.
+
+    Raises:
+        CheckpointError: the checkpoint has another number of them, or of other parameters.
+    """
+    trainer = run.trainer
+    faults = []
+    optimizers, schedulers = checkpoint.get("optimizer_states", []), checkpoint.get("lr_schedulers", [])
+    if len(optimizers) != len(trainer.optimizers):
+        faults.append(f"- it has {len(optimizers)} optimizers, configure_optimizers() made {len(trainer.optimizers)}")
+    if len(schedulers) != len(trainer.lr_scheduler_configs):
+        faults.append(
+            f"- it has {len(schedulers)} schedulers, configure_optimizers() made {len(trainer.lr_scheduler_configs)}"
+        )
+    if faults:
+        raise CheckpointError("The checkpoint was written with other optimizers:\n" + "\n".join(faults))
+    run.precision.load_state_dict(checkpoint.get("MixedPrecision", {}))
+    for index, (optimizer, state) in enumerate(zip(trainer.optimizers, optimizers, strict=True)):
+        try:
+            optimizer.load_state_dict(state)
+        except (ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"The checkpoint's optimizer {index} does not fit the {type(optimizer).__name__} of this run: {error}."
+            ) from error
+    for config, state in zip(trainer.lr_scheduler_configs, schedulers, strict=True):
+        config.scheduler.load_state_dict(copy.deepcopy(state))
+
+
+def restore_progress(run: Run, state: Mapping[str, Any]) -> None:
+    """Restore counters and what was logged; the data's position follows in `restore_position`."""
+    trainer = run.trainer
+    loop = trainer.fit_loop
+    run.in_epoch = state["in_epoch"]
+    _load_progress(loop.epoch_progress, state["epochs"])
+    _load_progress(loop.epoch_loop.batch_progress, state["batches"])
+    loop.epoch_loop.optim_progress.optimizer_steps = state["optimizer_steps"]
+    loop.epoch_loop._batches_that_stepped = state["batches_that_stepped"]
+    compat.load_metric_states(run.module, state["metric_states"], run.device)
+    run.metrics.load_state_dict(state["metrics"])
+    modes = list(run.module.modules())
+    if len(modes) == len(state["modes"]):
+        for child, training in zip(modes, state["modes"], strict=True):
+            child.training = training
+
+
+def restore_position(run: Run, state: Mapping[str, Any], random: Mapping[str, Any]) -> None:
+    """Stand in the data after the last trained batch, with the random state of that moment.
+
+    Raises:
+        CheckpointError: an epoch has another number of batches than when the checkpoint was written.
+    """
+    data, saved = run.trainer.training_data, state["data"]
+    if data is not None and saved is not None:
+        now = None if data.num_batches == float("inf") else int(data.num_batches)
+        if run.in_epoch and saved["num_batches"] != now:
+            raise CheckpointError(
+                f"The checkpoint was written after batch {saved['batches']} of an epoch of {saved['num_batches']} batches; "
+                f"now an epoch has {now}. Give the same data, batch size and number of processes, or start with "
+                "warm_start_from, which takes the weights only."
+            )
+        data.load_state_dict(saved)
+    set_random_state(random)
+
+
+def _progress_state(progress: Progress) -> dict[str, Any]:
+    return {
+        "current": dict(vars(progress.current)),
+        "total": dict(vars(progress.total)),
+        "is_last_batch": progress.is_last_batch,
+    }
+
+
+def _load_progress(progress: Progress, state: Mapping[str, Any]) -> None:
+    progress.current = Counter(**state["current"])
+    progress.total = Counter(**state["total"])
+    progress.is_last_batch = state["is_last_batch"]

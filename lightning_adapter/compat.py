@@ -1,0 +1,455 @@
+"""What differs between versions, and which private names of Lightning, torchmetrics and Determined are touched?
+
+Nothing outside this file checks a version of a host or names a host's private attribute. Each private name says why it
+is needed and in which versions it was seen (Lightning 1.9.5, 2.0.9, 2.6.6; torchmetrics 1.9; determined 0.38.1).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from types import ModuleType
+from typing import Any
+from weakref import proxy
+
+import torch
+from packaging.version import Version
+from torchmetrics import Metric
+
+from lightning_adapter.errors import ConfigurationError
+
+PACKAGES = ("pytorch_lightning", "lightning.pytorch")
+
+
+@dataclass(frozen=True)
+class Host:
+    """One of the two packages that hold Lightning's code, with the public classes that the adapter uses."""
+
+    package: str
+    version: Version
+    pl: ModuleType
+
+    def load(self, name: str) -> ModuleType:
+        """Import `<package>.<name>`."""
+        return importlib.import_module(f"{self.package}.{name}")
+
+    @property
+    def legacy(self) -> bool:
+        """True for Lightning 1.x."""
+        return self.version.major < 2
+
+    def misconfiguration(self, message: str) -> Exception:
+        """Lightning's own exception for an illegal use of its API, which is a ConfigurationError of ours too."""
+        return _misconfiguration(self)(message)
+
+    def warn(self, message: str, category: type[Warning] = UserWarning) -> None:
+        """Warn on the chief alone, as Lightning does."""
+        self.load("utilities.rank_zero").rank_zero_warn(message, category=category)
+
+
+@functools.cache
+def _misconfiguration(host: Host) -> type[Exception]:
+    theirs = host.load("utilities.exceptions").MisconfigurationException
+    return type("MisconfigurationException", (ConfigurationError, theirs), {"__module__": theirs.__module__})
+
+
+_hosts: dict[str, Host] = {}
+
+
+def host(package: str) -> Host:
+    """The host package by its import name; it must be importable."""
+    if package not in _hosts:
+        pl = importlib.import_module(package)
+        _hosts[package] = Host(package, Version(pl.__version__), pl)
+    return _hosts[package]
+
+
+def host_of_class(cls: type) -> Host | None:
+    """The Lightning package whose class `cls` derives from, or None."""
+    for base in cls.__mro__:
+        for package in PACKAGES:
+            if base.__module__ == package or base.__module__.startswith(package + "."):
+                return host(package)
+    return None
+
+
+def host_of(module: object) -> Host:
+    """The Lightning package that a LightningModule derives from.
+
+    Raises:
+        ConfigurationError: if `module` is no LightningModule.
+    """
+    found = host_of_class(type(module))
+    if found is None or not isinstance(module, found.pl.LightningModule):
+        raise ConfigurationError(
+            f"LightningAdapter was given a {type(module).__module__}.{type(module).__qualname__} as its module, which is "
+            "no LightningModule. Derive it from lightning_adapter.DETLM (or any LightningModule) and pass an instance."
+        )
+    return found
+
+
+# --- LightningModule ----------------------------------------------------------------------------------------------
+
+#: Methods of the host classes that every call goes through even when nobody overrides them.
+HOST_MODULE_PREFIXES = ("pytorch_lightning.", "lightning.pytorch.", "lightning_fabric.", "lightning.fabric.")
+
+
+def is_host_class(cls: type) -> bool:
+    """True for classes that Lightning itself (or torch, or this package) defines."""
+    name = cls.__module__ + "."
+    return name.startswith((*HOST_MODULE_PREFIXES, "torch.", "lightning_adapter.")) or cls is object
+
+
+def set_device(module: torch.nn.Module, device: torch.device) -> None:
+    """Make `LightningModule.device` right before the module was moved.
+
+    `_device` (1.9.5 to 2.6.6): Lightning sets it so before `setup()`, since `.to()` comes later.
+    """
+    for child in module.modules():
+        if hasattr(type(child), "device") and hasattr(child, "_device"):
+            child._device = device  # type: ignore[assignment]
+
+
+def forget_metric_attributes(module: Any) -> None:
+    """Forget metric attributes that `self.log` cached (`_metric_attributes`, 1.9.5 to 2.6.6), stale after `teardown`."""
+    module._metric_attributes = None
+
+
+def lightning_optimizers(host: Host, optimizers: list[Any], strategy: Any) -> list[Any]:
+    """What `LightningModule.optimizers()` hands to user code.
+
+    `LightningOptimizer._strategy` (1.9.5 to 2.6.6) is where its `step()` goes; in 1.x `_optimizer_idx` goes along.
+    """
+    cls = host.load("core.optimizer").LightningOptimizer
+    wrapped = []
+    for index, optimizer in enumerate(optimizers):
+        wrapper = optimizer if isinstance(optimizer, cls) else cls(optimizer)
+        wrapper._strategy = proxy(strategy)
+        if host.legacy:
+            wrapper._optimizer_idx = index
+        wrapped.append(wrapper)
+    return wrapped
+
+
+def around_optimizer_step(wrapper: Any, before: Callable[[], None], after: Callable[[], None]) -> None:
+    """Count optimizer steps in manual optimization (`_on_before_step`, `_on_after_step`, 1.9.5 to 2.6.6)."""
+    wrapper._on_before_step = before
+    wrapper._on_after_step = after
+
+
+def unwrap_optimizer(optimizer: Any) -> Any:
+    """The user's own optimizer below a LightningOptimizer (public property `optimizer`)."""
+    return optimizer.optimizer if type(optimizer).__name__.startswith("Lightning") else optimizer
+
+
+def scheduler_config(host: Host, scheduler: Any, **options: Any) -> Any:
+    """A `LRSchedulerConfig`, the public dataclass that `trainer.lr_scheduler_configs` holds."""
+    return host.load("utilities.types").LRSchedulerConfig(scheduler, **options)
+
+
+def scheduler_config_keys(host: Host) -> set[str]:
+    """The keys that a scheduler dictionary may have in this version."""
+    return {field.name for field in fields(host.load("utilities.types").LRSchedulerConfig)}
+
+
+# --- torchmetrics ---------------------------------------------------------------------------------------------------
+
+
+def step_value(metric: Any) -> Any:
+    """The value of the last batch of a torchmetrics Metric.
+
+    `_forward_cache` (torchmetrics 0.7 to 1.9) is where `metric(...)` leaves it; there is no public reader.
+    """
+    return metric._forward_cache
+
+
+def collection_items(collection: Any) -> Any:
+    """Name and metric pairs of a MetricCollection, its states not copied.
+
+    `_enable_compute_groups` (torchmetrics 0.9 to 1.9) says whether `items(copy_state=False)` exists, as Lightning asks.
+    """
+    if getattr(collection, "_enable_compute_groups", False):
+        return collection.items(keep_base=False, copy_state=False)
+    return collection.items(keep_base=False)
+
+
+# --- loaders --------------------------------------------------------------------------------------------------------
+
+
+def combined_loader(host: Host, loaders: Any, mode: str) -> Any:
+    """Lightning's public CombinedLoader over any collection of loaders, or the user's own CombinedLoader."""
+    try:
+        cls = host.load("utilities.combined_loader").CombinedLoader
+    except ModuleNotFoundError:  # Lightning 1.9 keeps it with the trainer's supporters
+        cls = host.load("trainer.supporters").CombinedLoader
+    return loaders if isinstance(loaders, cls) else cls(loaders, mode)
+
+
+def extract_batch_size(host: Host, batch: Any) -> int:
+    """Batch size as Lightning infers it for `self.log`."""
+    size: int = host.load("utilities.data").extract_batch_size(batch)
+    return size
+
+
+def move_data_to_device(host: Host, batch: Any, device: torch.device) -> Any:
+    """Lightning's own transfer of any collection of tensors."""
+    package = "lightning_fabric" if host.package == "pytorch_lightning" else "lightning.fabric"
+    return importlib.import_module(f"{package}.utilities").move_data_to_device(batch, device)
+
+
+def seeds_workers(host: Host, loader: Any, rank: int) -> None:
+    """`seed_everything(workers=True)` seeds numpy and python in workers, through a `worker_init_fn`.
+
+    `_auto_add_worker_init_fn` (lightning_fabric 1.9.5 and 2.x) is what `Trainer` calls; it acts only where the
+    environment variable that `seed_everything` sets says so and the loader has no `worker_init_fn`.
+    """
+    package = "lightning_fabric" if host.package == "pytorch_lightning" else "lightning.fabric"
+    importlib.import_module(f"{package}.utilities.data")._auto_add_worker_init_fn(loader, rank)
+
+
+# --- what Lightning's own callbacks read ----------------------------------------------------------------------------
+
+
+class LoggerConnectorFacts:
+    """`trainer._logger_connector` as LearningRateMonitor, DeviceStatsMonitor and ThroughputMonitor read it.
+
+    Seen in 1.9.5 to 2.6.6: they ask `should_update_logs` before they talk to the loggers.
+    """
+
+    def __init__(self, trainer: Any) -> None:
+        self._trainer = proxy(trainer)
+
+    @property
+    def should_update_logs(self) -> bool:
+        """Whether loggers are told of the batch in work."""
+        return bool(self._trainer.should_log)
+
+
+def precision_name(host: Host, precision: str) -> Any:
+    """What `trainer.precision` reads: "16-mixed" and the like since 2.0, 16, 32, 64 and "bf16" before."""
+    if not host.legacy:
+        return precision
+    return {"16-mixed": 16, "16-true": 16, "32-true": 32, "64-true": 64}.get(precision, "bf16")
+
+
+def has_parameter(function: Any, name: str) -> bool:
+    """Whether a step takes a parameter of this very name."""
+    return name in inspect.signature(function).parameters
+
+
+def takes_batch_idx(host: Host, function: Any) -> bool:
+    """Whether a step wants `batch_idx`: by name, or as the second of two or more parameters of any name."""
+    signature = host.load("utilities.signature_utils")
+    return bool(signature.is_param_in_hook_signature(function, "batch_idx", min_args=2))
+
+
+# --- Determined -----------------------------------------------------------------------------------------------------
+
+
+def tensorboard_path(context: Any) -> Any:
+    """Directory whose TensorBoard files Determined uploads.
+
+    `_core` (determined 0.38.1): the trial's context has no public way to the core context that it was made from.
+    """
+    return context._core.train.get_tensorboard_path()
+
+
+def set_epoch_length(context: Any, batches: int) -> None:
+    """Tell Determined how many batches an epoch has.
+
+    `_epoch_len` (determined 0.38.1) is set from `len(loader)` before a checkpoint is loaded; Lightning makes the loaders
+    later.
+    """
+    context._epoch_len = batches
+
+
+class ModuleModes:
+    """The `training` flag of every submodule before a validation.
+
+    Since Lightning 2.2 they come back as they were; before, `on_validation_model_train` sets everything to training.
+    """
+
+    def __init__(self, host: Host, module: torch.nn.Module) -> None:
+        self.restored_by_hook = host.version < Version("2.2")
+        self._modes = [] if self.restored_by_hook else [(child, child.training) for child in module.modules()]
+
+    def restore(self) -> None:
+        """Set the flags again."""
+        for child, training in self._modes:
+            child.training = training
+
+
+def isolate_rng(host: Host) -> Any:
+    """Lightning's context in which random numbers are drawn without consequence (public in lightning_fabric)."""
+    package = "lightning_fabric" if host.package == "pytorch_lightning" else "lightning.fabric"
+    return importlib.import_module(f"{package}.utilities.seed").isolate_rng()
+
+
+def check_dataloader_idx(host: Host, module: Any, several: bool) -> None:
+    """With several validation loaders the step has to take `dataloader_idx`; with one, it must not need it.
+
+    Raises:
+        RuntimeError: Lightning's own, in its words.
+    """
+    signature = host.load("utilities.signature_utils")
+    for name in ("validation_step", "on_validation_batch_start", "on_validation_batch_end"):
+        function = getattr(module, name)
+        takes = signature.is_param_in_hook_signature(function, "dataloader_idx", explicit=True)
+        if several and not signature.is_param_in_hook_signature(function, "dataloader_idx"):
+            raise RuntimeError(
+                "You provided multiple `val_dataloaders`, but no `dataloader_idx`"
+                f" argument in `{type(module).__name__}.{name}()`. Try adding `dataloader_idx=0` to its signature."
+            )
+        if not several and takes:
+            parameter = inspect.signature(function).parameters["dataloader_idx"]
+            if parameter.default is inspect.Parameter.empty:
+                raise RuntimeError(
+                    "You provided only a single `val_dataloaders`, but have included `dataloader_idx` in"
+                    f" `{type(module).__name__}.{name}()`. Either remove the argument or give it a default value i.e."
+                    " `dataloader_idx=0`."
+                )
+
+
+def metric_states(module: torch.nn.Module) -> dict[str, Any]:
+    """What the torchmetrics objects of a module have accumulated, by their place in the module.
+
+    `_defaults` names a metric's states and `_update_count` says whether it was updated (torchmetrics 0.11 to 1.9);
+    `state_dict()` leaves out states that are not persistent, and by default none is.
+    """
+    states = {}
+    for name, child in module.named_modules():
+        if isinstance(child, Metric) and child._update_count:
+            values = {key: getattr(child, key) for key in child._defaults}
+            states[name] = {"updates": child._update_count, "values": values}
+    return states
+
+
+def load_metric_states(module: torch.nn.Module, states: dict[str, Any], device: torch.device) -> None:
+    """Put back what `metric_states` returned."""
+    for name, state in states.items():
+        metric: Any = module.get_submodule(name)
+        for key, value in state["values"].items():
+            moved = [v.to(device) for v in value] if isinstance(value, list) else value.to(device)
+            setattr(metric, key, moved)
+        metric._update_count = state["updates"]
+        metric._computed = None
+
+
+def dump_hyperparameters(checkpoint: dict[str, Any], *owners: Any) -> None:
+    """Write `hparams` of module and datamodule into a checkpoint where `load_from_checkpoint` looks for them.
+
+    `_hparams_name` (1.9.5 to 2.6.6) is the name of the constructor's argument that holds all of them.
+    """
+    for owner in owners:
+        if owner is None or not owner.hparams:
+            continue
+        name = getattr(owner, "_hparams_name", None)
+        if name is not None:
+            checkpoint[owner.CHECKPOINT_HYPER_PARAMS_NAME] = name
+        checkpoint[owner.CHECKPOINT_HYPER_PARAMS_KEY] = dict(owner.hparams)
+
+
+def report_training_metrics(context: Any, batches: int, metrics: dict[str, float]) -> None:
+    """Report training metrics at the moment they are logged (`_core`, determined 0.38.1, as above)."""
+    context._core.train.report_training_metrics(steps_completed=batches, metrics=metrics)
+
+
+def controller(session: Any, moments: Any, **options: Any) -> Any:
+    """Determined's loop, with the adapter's decisions in the places where its public API has none.
+
+    `_PyTorchTrialController` and the methods overridden here are determined 0.38.1's. What changes: when the run is
+    over, how far it is, whether a validation is due, that metrics were reported already, and that a checkpoint is made
+    on all ranks together instead of by the chief alone.
+    """
+    from determined import pytorch
+
+    class Controller(pytorch._PyTorchTrialController):
+        def _run(self) -> None:
+            self._follow()
+            if session.resumed:
+                self.state.last_ckpt = self.state.last_val = self.state.batches_trained
+            super()._run()
+
+        def _follow(self) -> None:
+            self.state.batches_trained, self.state.epochs_trained = moments.position()
+
+        def _step_batch(self) -> None:
+            self._follow()
+
+        def _steps_until_complete(self, train_unit: Any) -> int:
+            return 0 if moments.finished else 1
+
+        def _validation_is_current(self) -> bool:
+            return not moments.validation_pending
+
+        def _aggregate_training_metrics(self, training_metrics: list[Any]) -> dict[str, Any]:
+            return {"avg_metrics": {}, "batch_metrics": []}
+
+        def _report_training_progress(self) -> None:
+            self.core_context.train.report_progress(progress=moments.fraction())
+
+        def _stop_requested(self) -> None:
+            if not moments.mid_accumulation:
+                super()._stop_requested()
+
+        def _upload_tb_files(self) -> None:
+            session.upload_tensorboard()
+
+        def _checkpoint(self, already_exiting: bool) -> None:
+            if moments.mid_accumulation:
+                session.checkpoint_owed = True
+                return
+            if self.is_chief:
+                self.core_context.train.set_status("checkpointing")
+            self._follow()
+            self.state.last_ckpt = self.state.batches_trained
+            uuid = session.write_checkpoint(self.state.batches_trained)
+            for callback in self.callbacks.values():
+                callback.on_checkpoint_upload_end(uuid=uuid)
+
+    return Controller(**options)
+
+
+def cluster_settings(info: Any) -> dict[str, Any]:
+    """The experiment config and the position of a managed trial.
+
+    `trial._config` and `trial._steps_completed` (determined 0.38.1) are what `pytorch.Trainer.fit` itself reads; there
+    is no public reader.
+    """
+    return {"config": info.trial._config, "steps_completed": int(info.trial._steps_completed)}
+
+
+def write_user_code(path: Any) -> None:
+    """Put the trial's code into a checkpoint on a cluster, where Determined's export looks for it."""
+    from determined import util
+
+    util.write_user_code(path, True)
+
+
+def core_context(context: Any) -> Any:
+    """The core context below a trial's context (`_core`, determined 0.38.1, as above)."""
+    return context._core
+
+
+def importable_hosts() -> list[Host]:
+    """The Lightning packages in this environment, those that are imported already first.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    found = []
+    for package in sorted(PACKAGES, key=lambda name: name not in sys.modules):
+        try:
+            found.append(host(package))
+        except ImportError:
+            continue
+    if not found:
+        raise ConfigurationError(
+            "Neither pytorch_lightning nor lightning can be imported. Type pip install 'lightning-adapter[pytorch-lightning]'"
+            " or pip install 'lightning-adapter[lightning]'."
+        )
+    return found

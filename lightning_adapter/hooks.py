@@ -1,0 +1,136 @@
+"""Which hooks are overridden, how is one called, and which one is running?
+
+A hook that nobody overrides costs nothing: `bind` looks once at the callbacks and the module, and leaves None where
+there is nothing to call. Callbacks come before the module, in the order of `trainer.callbacks`, as in Lightning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from lightning_adapter import compat
+
+Call = Callable[..., Any]
+
+
+def is_overridden(name: str, instance: Any, base: type) -> bool:
+    """True if `instance` brings its own `name`, by its class or on itself, instead of the one of `base`.
+
+    The class is asked, never the instance's properties, so nothing of the user's is evaluated.
+    """
+    if name in vars(instance):
+        return vars(instance)[name] is not None
+    own = getattr(type(instance), name, None)
+    return own is not None and own is not getattr(base, name, None)
+
+
+class Hooks:
+    """Calls hooks on callbacks and module, keeping the name of the running one for `self.log`.
+
+    Attributes:
+        running: name of the hook that is being executed, None outside of all hooks.
+    """
+
+    def __init__(self, module: Any, datamodule: Any, host: compat.Host, trainer: Any) -> None:
+        self.module = module
+        self.datamodule = datamodule
+        self.host = host
+        self.trainer = trainer
+        self.running: str | None = None
+        self._bound: dict[tuple[str, bool | None], Call | None] = {}
+
+    def overridden(self, name: str) -> bool:
+        """True if the module overrides `name`."""
+        return is_overridden(name, self.module, self.host.pl.LightningModule)
+
+    def overridden_in_data(self, name: str) -> bool:
+        """True if there is a datamodule that overrides `name`."""
+        return self.datamodule is not None and is_overridden(name, self.datamodule, self.host.pl.LightningDataModule)
+
+    def overridden_in_callback(self, name: str, callback: Any) -> bool:
+        """True if `callback` overrides `name`."""
+        return is_overridden(name, callback, self.host.pl.Callback)
+
+    def forget(self) -> None:
+        """Look again at who overrides what: callbacks were added, or `setup` changed the module."""
+        self._bound.clear()
+
+    def bind(self, name: str, monitoring: bool | None = None) -> Call | None:
+        """One callable that runs hook `name` everywhere, or None if nobody overrides it.
+
+        Args:
+            name: a hook of `Callback` and `LightningModule`.
+            monitoring: None for all callbacks; True or False for those that do, or do not, watch a metric
+                (EarlyStopping and Checkpoint), which Lightning calls after the module at the end of an epoch.
+
+        Returns:
+            A callable that takes the hook's arguments and returns what the module's hook returned.
+        """
+        key = (name, monitoring)
+        if key not in self._bound:
+            self._bound[key] = self._bind(name, monitoring)
+        return self._bound[key]
+
+    def call(self, name: str, *args: Any, monitoring: bool | None = None) -> Any:
+        """Run hook `name` on callbacks and module, if anybody overrides it."""
+        bound = self.bind(name, monitoring)
+        return bound(*args) if bound is not None else None
+
+    def call_module(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Run a method of the module as the running hook, overridden or not."""
+        return self.run(name, getattr(self.module, name), *args, **kwargs)
+
+    def call_data(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Run a method of the datamodule. Lightning keeps the running hook's name there."""
+        return getattr(self.datamodule, name)(*args, **kwargs)
+
+    def call_callbacks(self, name: str, *args: Any, **kwargs: Any) -> None:
+        """Run a hook of the callbacks alone."""
+        for callback in self.trainer.callbacks:
+            if self.overridden_in_callback(name, callback):
+                self.run(name, getattr(callback, name), self.trainer, self.module, *args, **kwargs)
+
+    def run(self, name: str, function: Call, *args: Any, **kwargs: Any) -> Any:
+        """Run `function` as hook `name`; the name of the outer hook comes back afterwards, also after an error."""
+        outer = self.running
+        self.running = name
+        try:
+            return function(*args, **kwargs)
+        finally:
+            self.running = outer
+
+    def _callbacks(self, monitoring: bool | None) -> Iterable[Any]:
+        callbacks: list[Any] = self.trainer.callbacks
+        if monitoring is None:
+            return callbacks
+        watchers = (self.host.pl.callbacks.EarlyStopping, self.host.pl.callbacks.Checkpoint)
+        return [callback for callback in callbacks if isinstance(callback, watchers) is monitoring]
+
+    def _bind(self, name: str, monitoring: bool | None) -> Call | None:
+        callbacks = [
+            getattr(callback, name)
+            for callback in self._callbacks(monitoring)
+            if hasattr(callback, name) and self.overridden_in_callback(name, callback)
+        ]
+        own = getattr(self.module, name) if not monitoring and self.overridden(name) else None
+        if not callable(own):
+            own = None
+        if not callbacks and own is None:
+            return None
+        module, trainer = self.module, self.trainer
+        run = self.run
+
+        if not callbacks:
+
+            def call_module(*args: Any) -> Any:
+                return run(name, own, *args)
+
+            return call_module
+
+        def call_all(*args: Any) -> Any:
+            for callback in callbacks:
+                run(name, callback, trainer, module, *args)
+            return run(name, own, *args) if own is not None else None
+
+        return call_all

@@ -1,0 +1,20 @@
+"""The same face over the package `lightning`: DETLM and DETDM derive from `lightning.pytorch`."""
+
+from __future__ import annotations
+
+import lightning.pytorch as pl
+
+from lightning_adapter.adapter import LightningAdapter
+from lightning_adapter.datamodule import DataModuleMixin
+from lightning_adapter.module import ModuleMixin
+from lightning_adapter.runner import fit
+
+__all__ = ["DETDM", "DETLM", "LightningAdapter", "fit"]
+
+
+class DETLM(ModuleMixin, pl.LightningModule):
+    __doc__ = ModuleMixin.__doc__
+
+
+class DETDM(DataModuleMixin, pl.LightningDataModule):
+    __doc__ = DataModuleMixin.__doc__

@@ -1,0 +1,97 @@
+"""What does a DETLM have that a LightningModule has not?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+
+import torch
+
+from lightning_adapter.errors import ConfigurationError
+
+
+class ModuleMixin:
+    """A LightningModule for Determined: the same body, other base class.
+
+    Given a `loss_fn` (a callable `loss_fn(prediction, target)`, or the name of one in `torch.nn.functional`) and a
+    `forward`, a module over `(x, y)` batches needs no `training_step` and no `validation_step`: the missing one is
+    supplied on the instance, computes the loss and logs it as `train_loss` or `val_loss`.
+    """
+
+    @property
+    def use_amp(self) -> bool:
+        """Lightning 1.x's flag: whether the run has mixed precision."""
+        trainer = self._trainer_or_none()
+        return trainer is not None and str(trainer.arguments.precision).endswith("-mixed")
+
+    @property
+    def use_ddp(self) -> bool:
+        """Lightning 1.x's flag: whether several processes train with torch DDP."""
+        trainer = self._trainer_or_none()
+        return trainer is not None and getattr(trainer.strategy, "strategy_name", "") == "ddp"
+
+    @property
+    def use_ddp2(self) -> bool:
+        """Lightning 1.x's flag; ddp2 is rejected, so always False."""
+        return False
+
+    @property
+    def use_dp(self) -> bool:
+        """Lightning 1.x's flag; dp is rejected, so always False."""
+        return False
+
+    @property
+    def use_tpu(self) -> bool:
+        """Lightning 1.x's flag; TPUs are rejected, so always False."""
+        return False
+
+    def _trainer_or_none(self) -> Any:
+        try:
+            return self.trainer  # type: ignore[attr-defined]
+        except RuntimeError:  # Lightning raises it while no trainer is attached
+            return None
+
+
+def supply_steps(module: Any, overridden: Callable[[str], bool]) -> None:
+    """Give a DETLM with a `loss_fn` the steps that it lacks, on this instance.
+
+    Args:
+        module: the module; any other LightningModule is left alone.
+        overridden: tells whether the module brings a method of its own.
+
+    Raises:
+        ConfigurationError: `loss_fn` is neither callable nor the name of a function in `torch.nn.functional`.
+    """
+    loss_fn = getattr(module, "loss_fn", None) if isinstance(module, ModuleMixin) else None
+    if loss_fn is None or not overridden("forward"):
+        return
+    if isinstance(loss_fn, str):
+        named = getattr(torch.nn.functional, loss_fn, None)
+        if not callable(named):
+            raise ConfigurationError(
+                f"{type(module).__name__}.loss_fn is {loss_fn!r}, which is no function in torch.nn.functional. "
+                "Give a callable, or a name such as 'cross_entropy'."
+            )
+        loss_fn = named
+    elif not callable(loss_fn):
+        raise ConfigurationError(
+            f"{type(module).__name__}.loss_fn is {loss_fn!r}. Give a callable loss_fn(prediction, target), or the name of "
+            "one in torch.nn.functional."
+        )
+
+    def training_step(self: Any, batch: Any, batch_idx: int) -> Any:
+        x, y = batch
+        loss = loss_fn(self(x), y)
+        self.log("train_loss", loss)
+        return loss
+
+    def validation_step(self: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        x, y = batch
+        loss = loss_fn(self(x), y)
+        self.log("val_loss", loss)
+        return loss
+
+    for step in (training_step, validation_step):
+        if not overridden(step.__name__):
+            vars(module)[step.__name__] = MethodType(step, module)

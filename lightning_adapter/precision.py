@@ -1,0 +1,133 @@
+"""In which number format does a step run: autocast, loss scaling, true half and double precision, apex?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from lightning_utilities.core.apply_func import apply_to_collection
+
+from lightning_adapter.errors import ConfigurationError
+
+_ALIASES = {
+    "16": "16-mixed",
+    "bf16": "bf16-mixed",
+    "32": "32-true",
+    "64": "64-true",
+    "mixed": "16-mixed",
+}
+NAMES = ("32-true", "16-mixed", "bf16-mixed", "bf16-true", "16-true", "64-true")
+_DTYPES = {"16-true": torch.half, "bf16-true": torch.bfloat16, "64-true": torch.double}
+
+
+def canonical(precision: Any) -> str:
+    """Lightning's name of a precision.
+
+    Raises:
+        ConfigurationError: no such precision.
+    """
+    name = str(precision)
+    name = _ALIASES.get(name, name)
+    if name not in NAMES:
+        raise ConfigurationError(
+            f"precision={precision!r} is not one of {', '.join(NAMES)} (or 16, 32, 64 and 'bf16'). Type one of these."
+        )
+    return name
+
+
+class Precision:
+    """Number format of one run.
+
+    Attributes:
+        precision: Lightning's name of it.
+        scaler: a GradScaler under "16-mixed", else None.
+    """
+
+    def __init__(self, precision: str, device: torch.device) -> None:
+        self.precision = precision
+        self.device = device
+        self.dtype = _DTYPES.get(precision)
+        self.scaler = torch.amp.GradScaler(device=device.type) if precision == "16-mixed" else None
+        self.is_default = precision == "32-true"
+
+    def convert_module(self, module: torch.nn.Module) -> torch.nn.Module:
+        """The module's parameters in the true precision that was asked for."""
+        return module if self.dtype is None else module.to(dtype=self.dtype)
+
+    def convert_input(self, batch: Any) -> Any:
+        """Floating point tensors of a batch in the true precision that was asked for."""
+        if self.dtype is None:
+            return batch
+        return apply_to_collection(batch, torch.Tensor, self._convert)
+
+    def _convert(self, value: torch.Tensor) -> torch.Tensor:
+        return value.to(self.dtype) if torch.is_floating_point(value) else value
+
+    def context(self) -> AbstractContextManager[Any]:
+        """What a step runs in: autocast around forward and loss, or another default type, or nothing."""
+        if self.is_default:
+            return nullcontext()
+        if self.dtype is not None:
+            return self._default_dtype()
+        dtype = torch.bfloat16 if self.precision == "bf16-mixed" else torch.half
+        return torch.autocast(self.device.type, dtype=dtype, cache_enabled=False)
+
+    def module_init_context(self) -> AbstractContextManager[Any]:
+        """What `configure_model` runs in: new parameters have the true precision at once."""
+        return nullcontext() if self.dtype is None else self._default_dtype()
+
+    @contextmanager
+    def _default_dtype(self) -> Iterator[None]:
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(self.dtype)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
+
+    def scale(self, loss: torch.Tensor) -> torch.Tensor:
+        """The loss as backward gets it."""
+        return loss if self.scaler is None else self.scaler.scale(loss)
+
+    def step(
+        self, optimizer: Any, closure: Callable[[], Any], after_closure: Callable[[Any], None], automatic: bool, **kwargs: Any
+    ) -> Any:
+        """Step one optimizer around its closure; gradients are unscaled before anybody reads them.
+
+        Args:
+            optimizer: the user's optimizer.
+            closure: computes the loss and the gradients.
+            after_closure: called with the optimizer once the gradients are there: hooks, clipping.
+            automatic: under automatic optimization a closure that returns None had nothing to differentiate.
+        """
+        if self.scaler is None:
+
+            def wrapped() -> Any:
+                result = closure()
+                after_closure(optimizer)
+                return result
+
+            return optimizer.step(closure=wrapped, **kwargs)
+        if isinstance(optimizer, torch.optim.LBFGS):
+            raise ConfigurationError("precision='16-mixed' and the LBFGS optimizer are not compatible; use 'bf16-mixed'.")
+        result = closure()
+        skip = result is None and automatic
+        if not skip and not getattr(optimizer, "_step_supports_amp_scaling", False):
+            self.scaler.unscale_(optimizer)
+        after_closure(optimizer)
+        if skip:
+            return result
+        output = self.scaler.step(optimizer, **kwargs)
+        self.scaler.update()
+        return output
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scaler's state, empty without one."""
+        return {} if self.scaler is None else self.scaler.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the scaler."""
+        if self.scaler is not None and state:
+            self.scaler.load_state_dict(state)

@@ -1,0 +1,23 @@
+"""DETLM and DETDM over the package `pytorch_lightning`."""
+
+from __future__ import annotations
+
+try:
+    import pytorch_lightning as pl
+except ImportError as error:
+    raise ImportError(
+        "lightning_adapter.DETLM and DETDM derive from the package pytorch_lightning, which cannot be imported "
+        f"({error}). Install it (pip install pytorch-lightning), or, for the package lightning, type "
+        "'from lightning_adapter.lightning import DETDM, DETLM'."
+    ) from error
+
+from lightning_adapter.datamodule import DataModuleMixin
+from lightning_adapter.module import ModuleMixin
+
+
+class DETLM(ModuleMixin, pl.LightningModule):
+    __doc__ = ModuleMixin.__doc__
+
+
+class DETDM(DataModuleMixin, pl.LightningDataModule):
+    __doc__ = DataModuleMixin.__doc__

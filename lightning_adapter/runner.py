@@ -1,0 +1,409 @@
+"""fit(): where am I, what was asked for, and how does a trial get from there into Determined's loop?"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import determined as det
+import torch
+from determined import core, pytorch
+
+from lightning_adapter import checkpoint, compat, experiment, rundir
+from lightning_adapter.adapter import LightningAdapter
+from lightning_adapter.errors import CheckpointError, ConfigurationError, UnsupportedError
+
+logger = logging.getLogger("lightning_adapter")
+
+Trial = TypeVar("Trial", bound=LightningAdapter)
+
+
+class LocalContext(pytorch.PyTorchTrialContext):
+    """Determined's context in a local run, with errors that say what to type."""
+
+    def get_hparam(self, name: str) -> Any:
+        """The value of a hyperparameter."""
+        hparams = self.get_hparams()
+        if name not in hparams:
+            known = ", ".join(sorted(hparams)) or "none"
+            raise ConfigurationError(
+                f"The trial asks for the hyperparameter {name!r}, which has no value (given: {known}). Add it to "
+                f"'hyperparameters:' in the experiment YAML, or type --hparam {name}=VALUE, or fit(hparams={{{name!r}: ...}})."
+            )
+        return hparams[name]
+
+    def get_hparams(self) -> dict[str, Any]:
+        """All hyperparameters."""
+        hparams: dict[str, Any] = self._hparams or {}
+        return hparams
+
+    def get_per_slot_batch_size(self) -> int:
+        """Batch size of one process."""
+        self._need_batch_size()
+        return int(super().get_per_slot_batch_size())
+
+    def get_global_batch_size(self) -> int:
+        """Batch size of all processes together."""
+        self._need_batch_size()
+        return int(super().get_global_batch_size())
+
+    def _need_batch_size(self) -> None:
+        if self.get_hparams().get("global_batch_size") is None:
+            raise ConfigurationError(
+                "The trial asks for the batch size, but the hyperparameter global_batch_size has no value. Add "
+                "'global_batch_size: 64' to 'hyperparameters:' in the experiment YAML, or type "
+                "--hparam global_batch_size=64."
+            )
+
+
+class Session:
+    """What one call of `fit` knows besides the trial: periods, checkpoints, where metrics are kept.
+
+    Attributes:
+        saved: the checkpoint that the run continues from, or takes its weights from.
+        weights_only: whether only weights are taken.
+        checkpoint_owed: a checkpoint is due and waits for the next optimizer step.
+    """
+
+    def __init__(
+        self,
+        core_context: core.Context,
+        directory: rundir.RunDirectory | None,
+        config: Mapping[str, Any],
+        validation_period: pytorch.TrainUnit | None,
+        checkpoint_period: pytorch.TrainUnit | None,
+    ) -> None:
+        self.core = core_context
+        self.directory = directory
+        self.config = config
+        self.validation_period = validation_period
+        self.checkpoint_period = checkpoint_period
+        self.checkpoint_each_epoch = directory is not None and checkpoint_period is None
+        self.checkpoint_owed = False
+        self.saved: dict[str, Any] | None = None
+        self.weights_only = False
+        self.trial: LightningAdapter | None = None
+        self.uuid: str | None = None
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the run goes on from a checkpoint."""
+        return self.saved is not None and not self.weights_only
+
+    def random_of(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The random state of this process in a checkpoint."""
+        ranks = state["ranks"]
+        rank = self.core.distributed.rank
+        return ranks[rank] if rank < len(ranks) else ranks[0]  # type: ignore[no-any-return]
+
+    def tensorboard(self) -> pathlib.Path:
+        """Where the default logger writes."""
+        return self.directory.tensorboard if self.directory is not None else self.core.train.get_tensorboard_path()
+
+    def upload_tensorboard(self) -> None:
+        """Upload TensorBoard files to the cluster's storage."""
+        if self.directory is None:
+            self.core.train.upload_tensorboard_files()
+
+    def record(self, kind: str, batch: int, epoch: int, metrics: Mapping[str, Any]) -> None:
+        """Keep metrics of a local run."""
+        if self.directory is not None and self.core.distributed.rank == 0 and metrics:
+            self.directory.record(kind, batch, epoch, {name: float(value) for name, value in metrics.items()})  # type: ignore[arg-type]
+
+    def write_checkpoint(self, batches: int) -> str:
+        """Write a checkpoint, all ranks together; the chief holds the pen.
+
+        Returns:
+            Its id.
+        """
+        assert self.trial is not None and self.trial._run is not None
+        run = self.trial._run
+        content = checkpoint.lightning_checkpoint(run)
+        state = checkpoint.adapter_state(run)
+        ranks = self.core.distributed.gather(state.pop("random"))
+        uuid = ""
+        if self.core.distributed.rank == 0:
+            content[checkpoint.OURS] = {**state, "ranks": ranks}
+            metadata = {
+                "determined_version": det.__version__,
+                "steps_completed": batches,
+                "framework": f"torch-{torch.__version__}",
+                "format": "lightning",
+            }
+            with self.core.checkpoint.store_path(metadata) as (path, uuid):
+                path.mkdir(parents=True, exist_ok=True)
+                checkpoint.save(path / checkpoint.FILE, content)
+                if self.directory is None:
+                    compat.write_user_code(path)
+        self.uuid = self.core.distributed.broadcast(uuid)
+        self.checkpoint_owed = False
+        if self.directory is not None and self.core.distributed.rank == 0:
+            experiment_best, trial_best, latest = experiment.checkpoint_retention(self.config)
+            metric, smaller = experiment.searcher_metric(self.config)
+            self.directory.apply_retention(max(experiment_best, trial_best), latest, metric, smaller)
+        return self.uuid
+
+
+def fit(
+    trial_class: type[Trial],
+    *,
+    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    hparams: Mapping[str, Any] | None = None,
+    max_epochs: int | None = None,
+    max_steps: int | None = None,
+    validation_period: pytorch.TrainUnit | None = None,
+    checkpoint_period: pytorch.TrainUnit | None = None,
+    resume_from: str | os.PathLike[str] | None = None,
+    warm_start_from: str | os.PathLike[str] | None = None,
+    seed: int | None = None,
+    run_dir: str | os.PathLike[str] | None = None,
+) -> Trial:
+    """Train a trial in this process, on a cluster or off it.
+
+    On a cluster (a managed trial) hyperparameters, seed and latest checkpoint are the cluster's; elsewhere they come
+    from `config` and the arguments.
+
+    Args:
+        trial_class: a subclass of LightningAdapter.
+        config: an experiment YAML's path, or its content.
+        hparams: hyperparameters that win over `config`; a range there needs a value here.
+        max_epochs: epochs after which training ends; wins over what the trial gave its adapter.
+        max_steps: optimizer steps after which training ends; likewise.
+        validation_period: Determined's `Batch(n)` or `Epoch(n)`; by default what Lightning's arguments say, which is
+            the end of each epoch.
+        checkpoint_period: Determined's `Batch(n)` or `Epoch(n)`; by default each validation is followed by a
+            checkpoint in a local run, and by what `checkpoint_policy` says on a cluster.
+        resume_from: a checkpoint's directory, a directory of them (the newest whole one is taken): go on from there.
+        warm_start_from: a checkpoint's directory or a Lightning `.ckpt`: take its weights only.
+        seed: `seed_everything(seed)` is called before the trial is made; a cluster gives its own.
+        run_dir: directory of a local run; by default `runs/<trial>/<date-time>`.
+
+    Returns:
+        The trial, with its trained module.
+
+    Raises:
+        ConfigurationError: something given cannot be used.
+        UnsupportedError: the module or its arguments ask for what is rejected.
+        CheckpointError: the checkpoint cannot be used.
+    """
+    if not (isinstance(trial_class, type) and issubclass(trial_class, LightningAdapter)):
+        raise ConfigurationError(
+            f"fit() was given {trial_class!r}, which is no trial class. Derive a class from LightningAdapter and pass the "
+            "class itself."
+        )
+    if resume_from is not None and warm_start_from is not None:
+        raise ConfigurationError(
+            "resume_from and warm_start_from were both given: the first continues a run, the second starts a new one from "
+            "its weights. Give one of them."
+        )
+    _single_process()
+    info = det.get_cluster_info()
+    limits = {"max_epochs": max_epochs, "max_steps": max_steps}
+    periods = (validation_period, checkpoint_period)
+    if info is not None and info.task_type == "TRIAL":
+        return _fit_managed(trial_class, info, hparams, limits, periods)
+    return _fit_local(trial_class, config, hparams, limits, periods, resume_from, warm_start_from, seed, run_dir)
+
+
+def _single_process() -> None:
+    for variable in ("WORLD_SIZE", "HOROVOD_SIZE"):
+        size = os.environ.get(variable, "1")
+        if size.isdigit() and int(size) > 1:
+            raise UnsupportedError(
+                f"This job has {size} processes ({variable}={size}), and the adapter trains in one so far. Start a single "
+                "process, or set resources.slots_per_trial: 1 in the experiment YAML."
+            )
+
+
+def _fit_local(
+    trial_class: type[Trial],
+    config: Any,
+    hparams: Mapping[str, Any] | None,
+    limits: dict[str, int | None],
+    given_periods: tuple[pytorch.TrainUnit | None, pytorch.TrainUnit | None],
+    resume_from: Any,
+    warm_start_from: Any,
+    seed: int | None,
+    run_dir: Any,
+) -> Trial:
+    settings = experiment.read(config)
+    values = experiment.hyperparameters(settings, hparams)
+    experiment.global_batch_size_check(values, 1)
+    periods = experiment.periods(settings, values.get("global_batch_size"))
+    saved, source = _read(resume_from, warm_start_from)
+    seed = periods.experiment_seed if seed is None else seed
+    if seed is not None:
+        _seed(seed)
+    directory = rundir.RunDirectory.create(trial_class.__name__, run_dir)
+    resolved = {**settings, "hyperparameters": values}
+    directory.write_config(resolved)
+    with directory.attach_log(), core.init(checkpoint_storage=str(directory.checkpoints)) as core_context:
+        context = LocalContext(
+            core_context=core_context,
+            trial_seed=seed,
+            hparams=values,
+            slots_per_trial=1,
+            num_gpus=torch.cuda.device_count(),
+            exp_conf=resolved,
+            aggregation_frequency=1,
+            steps_completed=0,
+            managed_training=True,
+            debug_enabled=False,
+            enable_tensorboard_logging=False,
+        )
+        session = Session(
+            core_context, directory, settings, given_periods[0] or periods.validation, given_periods[1] or periods.checkpoint
+        )
+        session.saved, session.weights_only = saved, warm_start_from is not None
+        if source is not None:
+            logger.info("%s %s", "taking the weights of" if session.weights_only else "resuming from", source)
+        trial = _make(trial_class, context, session, limits, periods.max_length)
+        try:
+            _run(trial, context, session, periods, steps=0, policy="all" if given_periods[1] is None else "none")
+        finally:
+            directory.plot_curves()
+        _tell(trial, session)
+    return trial
+
+
+def _fit_managed(
+    trial_class: type[Trial],
+    info: Any,
+    hparams: Mapping[str, Any] | None,
+    limits: dict[str, int | None],
+    given_periods: tuple[pytorch.TrainUnit | None, pytorch.TrainUnit | None],
+) -> Trial:
+    cluster = compat.cluster_settings(info)
+    settings, steps = cluster["config"], cluster["steps_completed"]
+    values = {**info.trial.hparams, **(hparams or {})}
+    periods = experiment.periods(settings, values.get("global_batch_size"))
+    with pytorch.init(hparams=values, exp_conf=settings, enable_tensorboard_logging=False) as context:
+        _seed(info.trial.trial_seed)
+        core_context = compat.core_context(context)
+        session = Session(
+            core_context, None, settings, given_periods[0] or periods.validation, given_periods[1] or periods.checkpoint
+        )
+        if info.latest_checkpoint is not None:
+            with core_context.checkpoint.restore_path(info.latest_checkpoint) as path:
+                session.saved = checkpoint.read(pathlib.Path(path))
+            session.weights_only = steps == 0
+        trial = _make(trial_class, context, session, limits, periods.max_length)
+        _run(trial, context, session, periods, steps, periods.checkpoint_policy)
+        trial.latest_checkpoint_uuid = session.uuid or info.latest_checkpoint
+    return trial
+
+
+def _make(
+    trial_class: type[Trial],
+    context: pytorch.PyTorchTrialContext,
+    session: Session,
+    limits: Mapping[str, int | None],
+    max_length: pytorch.TrainUnit | None,
+) -> Trial:
+    """Construct the trial; arguments of `fit` win over those that it passed to its adapter."""
+    trial = trial_class(context)  # type: ignore[arg-type]
+    arguments = trial.arguments
+    if limits["max_epochs"] is None and limits["max_steps"] is None and arguments.max_epochs is None and max_length is not None:
+        if isinstance(max_length, pytorch.Epoch):
+            arguments.max_epochs = int(max_length.value)  # type: ignore[call-overload]
+        elif arguments.max_steps == -1:
+            arguments.max_steps = int(max_length.value)  # type: ignore[call-overload]
+    if not arguments.fast_dev_run:
+        for name, value in limits.items():
+            if value is not None:
+                setattr(arguments, name, value)
+    trial._moments.session = session
+    session.trial = trial
+    return trial
+
+
+def _run(
+    trial: LightningAdapter,
+    context: pytorch.PyTorchTrialContext,
+    session: Session,
+    periods: experiment.Periods,
+    steps: int,
+    policy: str,
+) -> None:
+    """Enter Determined's loop."""
+    metric, smaller_is_better = experiment.searcher_metric(session.config)
+    trial._moments.set_up()
+    run = trial._run
+    assert run is not None
+    with _terminated_workers(trial):
+        compat.controller(
+            session,
+            trial._moments,
+            trial_inst=trial,
+            context=context,
+            max_length=pytorch.Epoch(max(1, run.trainer.max_epochs)),
+            smaller_is_better=smaller_is_better,
+            steps_completed=steps,
+            latest_checkpoint=None,
+            local_training=session.directory is not None,
+            test_mode=False,
+            searcher_metric_name=metric,
+            checkpoint_policy=policy,
+            step_zero_validation=periods.perform_initial_validation,
+            global_batch_size=None,
+            profiling_enabled=False,
+            **run.boundaries.periods(),
+        ).run()
+
+
+@contextmanager
+def _terminated_workers(trial: LightningAdapter) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        data = None if trial._run is None else trial._run.trainer.training_data
+        if data is not None:
+            data.stop()
+
+
+def _read(resume_from: Any, warm_start_from: Any) -> tuple[dict[str, Any] | None, pathlib.Path | None]:
+    if resume_from is None and warm_start_from is None:
+        return None, None
+    path = pathlib.Path(resume_from if resume_from is not None else warm_start_from)
+    if path.is_dir() and not (path / checkpoint.FILE).exists() and not (path / "metadata.json").exists():
+        stored = rundir.stored_checkpoints(path)
+        if not stored:
+            raise CheckpointError(
+                f"{path} is no checkpoint, and there is none in it. Give the directory of a checkpoint, one below "
+                "runs/<trial>/<date-time>/checkpoints/, or that directory itself."
+            )
+        path = stored[-1].path
+    saved = checkpoint.read(path)
+    if resume_from is not None and checkpoint.OURS not in saved:
+        raise CheckpointError(
+            f"{path} was written by Lightning's Trainer and says nothing of the position in the data. Use "
+            "warm_start_from to take its weights."
+        )
+    return saved, path
+
+
+def _seed(seed: int) -> None:
+    hosts = compat.importable_hosts()
+    hosts[0].pl.seed_everything(seed)
+
+
+def _tell(trial: LightningAdapter, session: Session) -> None:
+    """Set what a finished local trial knows, and print it."""
+    directory = session.directory
+    assert directory is not None
+    trial.run_dir = directory.path
+    latest = directory.newest()
+    metric, smaller = experiment.searcher_metric(session.config)
+    best = (directory.best(metric, smaller) if metric is not None else None) or latest
+    trial.latest_checkpoint, trial.best_checkpoint = latest, best
+    trial.latest_checkpoint_uuid = latest.name if latest is not None else None
+    trial.best_checkpoint_uuid = best.name if best is not None else None
+    if session.core.distributed.rank == 0:
+        metrics = {name: float(value) for name, value in trial.callback_metrics.items()}
+        print(directory.summary(metrics, best, latest))
+
+

@@ -1,0 +1,394 @@
+"""The command line loads what it is told, passes on what was typed, and ends with one readable message."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning  # noqa: F401  # sets a variable when first imported, which a test may not
+
+import lightning_adapter
+from lightning_adapter import cli
+from lightning_adapter.errors import CheckpointError, ConfigurationError, TargetError
+
+TRIAL = "class MyTrial:\n    pass\n"
+# A module that must not be constructed, with a property that must not be evaluated.
+MODULE = """
+import pytorch_lightning as pl
+
+class Good(pl.LightningModule):
+    def __init__(self):
+        raise RuntimeError("constructed")
+
+    @property
+    def expensive(self):
+        raise RuntimeError("evaluated")
+
+    def training_step(self, batch, batch_idx):
+        pass
+
+class Sharded(Good):
+    def configure_sharded_model(self):
+        pass
+
+class Data(pl.LightningDataModule):
+    def train_dataloader(self):
+        pass
+
+class Call(pl.Callback):
+    def on_train_start(self, trainer, pl_module):
+        pass
+"""
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty project as the current directory; what is imported from it is forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield tmp_path
+    for name, module in list(sys.modules.items()):
+        if name not in before and str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def fit_calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Replace the runner by one that trains nothing and remembers how it was called."""
+    calls: list[dict[str, Any]] = []
+    runner = types.ModuleType("lightning_adapter.runner")
+    runner.fit = lambda trial_class, **arguments: calls.append({"trial_class": trial_class, **arguments})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "lightning_adapter.runner", runner)
+    monkeypatch.setattr(lightning_adapter, "runner", runner, raising=False)
+    return calls
+
+
+def failing_runner(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fit(trial_class: type, **arguments: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(sys.modules["lightning_adapter.runner"], "fit", fit)
+
+
+# The target
+
+
+@pytest.mark.parametrize("target", ["proj_model.py:MyTrial", "./proj_model.py:MyTrial", "proj_model:MyTrial"])
+def test_target_is_loaded_from_a_file_or_a_module(project: Path, target: str) -> None:
+    (project / "proj_model.py").write_text(TRIAL)
+    found = cli.load_target(target)
+    assert (found.__name__, found.__module__) == ("MyTrial", "proj_model")
+    assert cli.load_target(target) is found
+
+
+def test_target_is_loaded_from_a_package(project: Path) -> None:
+    (project / "proj_pkg").mkdir()
+    (project / "proj_pkg" / "__init__.py").write_text("")
+    (project / "proj_pkg" / "models.py").write_text("from .base import MyTrial\n")
+    (project / "proj_pkg" / "base.py").write_text(TRIAL)
+    assert cli.load_target("proj_pkg.models:MyTrial").__module__ == "proj_pkg.base"
+
+
+def test_file_finds_its_neighbours_before_those_of_the_current_directory(project: Path) -> None:
+    (project / "sub").mkdir()
+    (project / "sub" / "proj_file.py").write_text("from proj_neighbour import MyTrial\n")
+    (project / "sub" / "proj_neighbour.py").write_text(TRIAL)
+    (project / "proj_neighbour.py").write_text("raise RuntimeError('the wrong one')\n")
+    cli.load_target(f"{project}/sub/proj_file.py:MyTrial")
+    assert sys.path[:2] == [str(project / "sub"), str(project)]
+
+
+def test_current_directory_comes_first(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    (other / "proj_both.py").write_text("raise RuntimeError('the wrong one')\n")
+    (project / "proj_both.py").write_text(TRIAL)
+    sys.path.insert(0, str(other))
+    assert cli.load_target("proj_both:MyTrial").__name__ == "MyTrial"
+
+
+def test_file_runs_under_its_own_name_and_not_as_main(project: Path) -> None:
+    (project / "proj_main.py").write_text(TRIAL + "if __name__ == '__main__':\n    raise RuntimeError('ran')\n")
+    cli.load_target("proj_main.py:MyTrial")
+
+
+@pytest.mark.parametrize("target", ["proj_model.py", "MyTrial", ":MyTrial", "proj_model:", ""])
+def test_target_without_a_class_is_refused(target: str) -> None:
+    with pytest.raises(TargetError, match=r"names no class: write FILE_OR_MODULE:Class"):
+        cli.load_target(target)
+
+
+def test_missing_file_is_refused_with_a_guess(project: Path) -> None:
+    (project / "proj_model.py").write_text(TRIAL)
+    with pytest.raises(TargetError, match=r"proj_modle\.py is not there .* did you mean 'proj_model\.py'\?"):
+        cli.load_target("proj_modle.py:MyTrial")
+
+
+def test_missing_module_is_refused_with_a_guess(project: Path) -> None:
+    (project / "proj_model.py").write_text(TRIAL)
+    with pytest.raises(TargetError, match=r"no module 'proj_modle' in the current .* did you mean 'proj_model'\?"):
+        cli.load_target("proj_modle:MyTrial")
+
+
+def test_missing_submodule_is_refused_with_a_guess(project: Path) -> None:
+    (project / "proj_pkg").mkdir()
+    (project / "proj_pkg" / "__init__.py").write_text("")
+    (project / "proj_pkg" / "models.py").write_text(TRIAL)
+    with pytest.raises(TargetError, match=r"in the package proj_pkg; did you mean 'proj_pkg\.models'\?"):
+        cli.load_target("proj_pkg.modles:MyTrial")
+
+
+def test_word_that_is_no_module_name_is_refused() -> None:
+    with pytest.raises(TargetError, match=r"'my-model' is no module name; for a file, write its path with \.py"):
+        cli.load_target("my-model:MyTrial")
+
+
+@pytest.mark.parametrize("target", ["proj_broken.py:MyTrial", "proj_broken:MyTrial"])
+def test_import_that_fails_in_user_code_is_named_with_the_users_frames_only(project: Path, target: str) -> None:
+    (project / "proj_broken.py").write_text("import os\nimport absent_package.sub\n")
+    with pytest.raises(TargetError, match=r"it imports 'absent_package', which is not installed") as caught:
+        cli.load_target(target)
+    message = str(caught.value)
+    assert f'File "{project}/proj_broken.py", line 2' in message
+    assert "importlib" not in message and "cli.py" not in message
+    assert "proj_broken" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        ("x = 1 / 0\n", r"ZeroDivisionError: division by zero\n\n(?s:.*)line 1"),
+        ("def f(:\n", r"SyntaxError: .*\n\n(?s:.*)line 1"),
+        ("import sys\nsys.exit(3)\n", r"it calls sys\.exit\(\) while it is imported"),
+        ("from os import absent_name\n", r"ImportError: cannot import name 'absent_name' from 'os'"),
+    ],
+)
+def test_file_that_fails_while_imported_shows_its_own_error(project: Path, code: str, problem: str) -> None:
+    (project / "proj_broken.py").write_text(code)
+    with pytest.raises(TargetError, match=rf"proj_broken\.py cannot be imported: {problem}"):
+        cli.load_target("proj_broken.py:MyTrial")
+
+
+def test_relative_import_in_a_file_of_a_package_says_how_to_name_it(project: Path) -> None:
+    (project / "proj_pkg").mkdir()
+    (project / "proj_pkg" / "__init__.py").write_text("")
+    (project / "proj_pkg" / "proj_rel.py").write_text("from .base import MyTrial\n")
+    with pytest.raises(TargetError, match=r"(?s)no known parent.*proj_pkg/ is a package: name the class as package\."):
+        cli.load_target("proj_pkg/proj_rel.py:MyTrial")
+
+
+def test_file_named_like_a_loaded_module_is_refused(project: Path) -> None:
+    (project / "logging.py").write_text(TRIAL)
+    with pytest.raises(TargetError, match=r"a module 'logging' is loaded already, from .*; rename the file"):
+        cli.load_target("logging.py:MyTrial")
+
+
+def test_missing_class_is_refused_with_a_guess_and_a_list(project: Path) -> None:
+    (project / "proj_model.py").write_text(TRIAL + "from pathlib import Path\n")
+    with pytest.raises(TargetError, match=r"has no MyTrail; it defines MyTrial; did you mean 'MyTrial'\?"):
+        cli.load_target("proj_model.py:MyTrail")
+
+
+def test_instance_instead_of_a_class_is_refused(project: Path) -> None:
+    (project / "proj_model.py").write_text("MyTrial = 3\n")
+    with pytest.raises(TargetError, match=r"proj_model\.py:MyTrial is 3 of type int, not a class"):
+        cli.load_target("proj_model.py:MyTrial")
+
+
+# fit
+
+
+def test_fit_passes_on_everything_that_was_typed(project: Path, fit_calls: list[dict[str, Any]]) -> None:
+    (project / "proj_model.py").write_text(TRIAL)
+    words = ["--config", "c.yaml", "--max-epochs", "3", "--max-steps", "10", "--resume-from", "ck"]
+    words += ["--seed", "7", "--run-dir", "out"]
+    words += ["--hparam", "lr=1e-3", "--hparam", "optimizer.betas=[0.9, 1]", "--hparam", "optimizer.name=adam"]
+    words += ["--validation-period", "100", "--checkpoint-period", "2 epochs"]
+    assert cli.main(["fit", "proj_model.py:MyTrial", *words]) == 0
+    (call,) = fit_calls
+    periods = [
+        (type(unit).__name__, unit.value) for unit in (call.pop("validation_period"), call.pop("checkpoint_period"))
+    ]
+    assert periods == [("Batch", 100), ("Epoch", 2)]
+    assert call.pop("trial_class").__name__ == "MyTrial"
+    assert call == {
+        "config": "c.yaml",
+        "hparams": {"lr": 0.001, "optimizer": {"betas": [0.9, 1], "name": "adam"}},
+        "max_epochs": 3,
+        "max_steps": 10,
+        "resume_from": "ck",
+        "warm_start_from": None,
+        "seed": 7,
+        "run_dir": "out",
+    }
+
+
+def test_fit_without_options_leaves_every_argument_to_the_runner(
+    project: Path, fit_calls: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "proj_model.py").write_text(TRIAL)
+    assert cli.main(["fit", "proj_model.py:MyTrial"]) == 0
+    assert {name for name, value in fit_calls[0].items() if value is not None} == {"trial_class"}
+    assert capsys.readouterr() == ("", "")
+
+
+def test_fit_calls_the_runner_by_names_that_it_has(project: Path, request: pytest.FixtureRequest) -> None:
+    runner = pytest.importorskip("lightning_adapter.runner")
+    fit_calls = request.getfixturevalue("fit_calls")
+    (project / "proj_model.py").write_text(TRIAL)
+    cli.main(["fit", "proj_model.py:MyTrial"])
+    inspect.signature(runner.fit).bind(**fit_calls[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [("100", ("Batch", 100)), ("1 batch", ("Batch", 1)), ("2epochs", ("Epoch", 2)), (" 3  Epoch ", ("Epoch", 3))],
+)
+def test_period_is_read_in_every_form(text: str, unit: tuple[str, int]) -> None:
+    resolved = cli._period(text).resolve()
+    assert (type(resolved).__name__, resolved.value) == unit
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--validation-period", "0"], "'0' is no period: write a number of batches"),
+        (["--checkpoint-period", "2 days"], "'2 days' is no period"),
+        (["--checkpoint-period", "-1"], "'-1' is no period"),
+        (["--hparam", "lr"], "'lr' is no assignment: write name=value"),
+        (["--hparam", "=3"], "'=3' is no assignment"),
+        (["--max-epochs", "many"], "invalid int value: 'many'"),
+        (["--resume-from", "a", "--warm-start-from", "b"], "not allowed with argument --resume-from"),
+        (["--max-ep", "1", "--lr", "2"], "unrecognized arguments: --max-ep 1 --lr 2"),
+    ],
+)
+def test_wrong_command_line_ends_with_status_2(
+    words: list[str], problem: str, fit_calls: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["fit", "proj_model.py:MyTrial", *words])
+    assert problem in capsys.readouterr().err
+    assert not fit_calls
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--hparam", "lr=[1,"], "the value of lr=[1, cannot be read"),
+        (["--hparam", "a=1", "--hparam", "a.b=2"], "a is given both as a value and as a group"),
+    ],
+)
+def test_wrong_hyperparameter_ends_with_status_2(
+    project: Path,
+    words: list[str],
+    problem: str,
+    fit_calls: list[dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (project / "proj_model.py").write_text(TRIAL)
+    assert cli.main(["fit", "proj_model.py:MyTrial", *words]) == 2
+    assert problem in capsys.readouterr().err
+    assert not fit_calls
+
+
+@pytest.mark.usefixtures("fit_calls")
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(ConfigurationError("say this"), 2), (TargetError("say this"), 2), (CheckpointError("say this"), 1)],
+)
+def test_error_of_the_package_is_one_message_without_a_traceback(
+    project: Path,
+    error: Exception,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (project / "proj_model.py").write_text(TRIAL)
+    failing_runner(monkeypatch, error)
+    assert cli.main(["fit", "proj_model.py:MyTrial"]) == status
+    assert capsys.readouterr() == ("", "lightning-adapter: error: say this\n")
+
+
+@pytest.mark.usefixtures("fit_calls")
+def test_exception_of_user_code_keeps_its_traceback(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "proj_model.py").write_text(TRIAL)
+    failing_runner(monkeypatch, ValueError("from the user's training_step"))
+    with pytest.raises(ValueError, match="from the user's training_step"):
+        cli.main(["fit", "proj_model.py:MyTrial"])
+
+
+# check
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "line"),
+    [
+        ("Good", 0, "training_step"),
+        ("Sharded", 1, "configure_sharded_model"),
+        ("Data", 0, "train_dataloader"),
+        ("Call", 0, "on_train_start"),
+    ],
+)
+def test_check_reports_and_fails_where_something_is_rejected(
+    project: Path, name: str, status: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "proj_lit.py").write_text(MODULE)
+    assert cli.main(["check", f"proj_lit.py:{name}"]) == status
+    printed = capsys.readouterr()
+    assert line in printed.out
+    assert ("rejected" in {word for row in printed.out.splitlines()[2:] for word in row.split()}) == bool(status)
+    assert printed.err == ""
+
+
+def test_check_of_a_class_that_is_none_of_lightnings_ends_with_status_2(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "proj_model.py").write_text(TRIAL)
+    assert cli.main(["check", "proj_model.py:MyTrial"]) == 2
+    assert "MyTrial" in capsys.readouterr().err
+
+
+def test_check_of_a_missing_target_ends_with_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "absent.py:MyTrial"]) == 2
+    assert "absent.py is not there" in capsys.readouterr().err
+
+
+# The process
+
+
+def run_module(*words: str) -> subprocess.CompletedProcess[str]:
+    root = str(Path(lightning_adapter.__path__[0]).parent)
+    environment = {**os.environ, "PYTHONPATH": root}
+    return subprocess.run(
+        [sys.executable, "-m", "lightning_adapter", *words],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+
+
+def test_module_run_as_a_command_returns_the_status(project: Path) -> None:
+    result = run_module("check", "absent.py:MyTrial")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("lightning-adapter: error: absent.py is not there")
+
+
+def test_command_without_words_shows_the_usage() -> None:
+    result = run_module()
+    assert result.returncode == 2
+    assert "usage: lightning-adapter" in result.stderr
+
+
+def test_help_names_the_commands_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--help"])
+    printed = capsys.readouterr().out
+    assert "fit " in printed and "check " in printed and "submit" not in printed

@@ -1,0 +1,439 @@
+"""A run's directory survives crashes, resumes and retention without losing or inventing anything."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import logging
+import math
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib
+import pytest
+from matplotlib.image import imread
+
+from lightning_adapter import experiment
+from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.rundir import RunDirectory, stored_checkpoints
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    return RunDirectory.create("MyTrial", run_dir=tmp_path / "run")
+
+
+def store(run: RunDirectory, name: str, steps: int, folder: Path | None = None) -> Path:
+    """Write a checkpoint as Determined does: its files, then metadata.json."""
+    path = (folder or run.checkpoints) / name
+    path.mkdir(parents=True)
+    (path / "state_dict.pth").write_bytes(b"weights")
+    (path / "metadata.json").write_text(json.dumps({"steps_completed": steps, "framework": "torch"}))
+    return path
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+# Creation
+
+
+def test_create_makes_a_dated_directory_and_a_relative_link_to_it(tmp_path: Path) -> None:
+    run = RunDirectory.create("MyTrial", root=tmp_path / "runs")
+    assert run.path.parent == tmp_path / "runs" / "MyTrial"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", run.path.name)
+    assert run.checkpoints.is_dir() and run.tensorboard.is_dir()
+    link = run.path.parent / "latest"
+    assert os.readlink(link) == run.path.name
+    assert link.resolve() == run.path.resolve()
+
+
+def test_runs_of_one_second_get_different_directories_and_the_link_follows(tmp_path: Path) -> None:
+    runs = [RunDirectory.create("MyTrial", root=tmp_path) for _ in range(4)]
+    assert len({run.path for run in runs}) == 4
+    assert os.readlink(tmp_path / "MyTrial" / "latest") == runs[-1].path.name
+    assert names(tmp_path / "MyTrial") == {run.path.name for run in runs} | {"latest"}
+
+
+def test_directory_named_latest_is_left_alone_with_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "MyTrial" / "latest" / "mine").mkdir(parents=True)
+    with pytest.warns(UserWarning, match=r"latest to the newest run could not be made"):
+        run = RunDirectory.create("MyTrial", root=tmp_path)
+    assert names(tmp_path / "MyTrial") == {run.path.name, "latest"}
+    assert (tmp_path / "MyTrial" / "latest" / "mine").is_dir()
+
+
+def test_given_directory_is_used_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "notes.txt").write_text("mine")
+    run = RunDirectory.create("MyTrial", run_dir=tmp_path / "here", root=tmp_path / "runs")
+    assert run.path == tmp_path / "here"
+    assert names(run.path) == {"notes.txt", "checkpoints", "tensorboard"}
+    assert not (tmp_path / "runs").exists()
+
+
+def test_file_in_the_place_of_the_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "here").write_text("")
+    with pytest.raises(ConfigurationError, match=r"run directory .*here cannot be used: .* Give run_dir="):
+        RunDirectory.create("MyTrial", run_dir=tmp_path / "here")
+
+
+def test_constructor_touches_nothing(tmp_path: Path) -> None:
+    RunDirectory(tmp_path / "absent")
+    assert names(tmp_path) == set()
+
+
+def test_written_config_reads_back_equal_and_in_order(run: RunDirectory) -> None:
+    config = {"name": "x", "hyperparameters": {"lr": 1e-5, "betas": [0.9, 1], "flag": True, "text": "1e-3"}, "data": {}}
+    run.write_config(config)
+    read = experiment.read(run.config_file)
+    assert read == config
+    assert list(read) == list(config)
+    assert names(run.path) == {"checkpoints", "tensorboard", "experiment.yaml"}
+
+
+# Metrics
+
+
+def test_rows_are_written_and_read_back_exactly(run: RunDirectory) -> None:
+    run.record("train", 10, 0, {"loss": 0.1 + 0.2})
+    run.record("train", 20, 1, {"loss": 1e-30})
+    assert run.rows() == [
+        {"kind": "train", "batches": 10, "epoch": 0, "loss": 0.1 + 0.2},
+        {"kind": "train", "batches": 20, "epoch": 1, "loss": 1e-30},
+    ]
+
+
+def test_new_metric_becomes_a_column_and_all_rows_keep_one_width(run: RunDirectory) -> None:
+    run.record("train", 10, 0, {"train_loss": 1.0})
+    run.record("validation", 10, 0, {"val_loss": 2.0, "val, acc": 0.5})
+    run.record("train", 20, 1, {"train_loss": 0.5})
+    with run.metrics_file.open(newline="") as file:
+        table = list(csv.reader(file))
+    assert table == [
+        ["kind", "batches", "epoch", "train_loss", "val_loss", "val, acc"],
+        ["train", "10", "0", "1.0", "", ""],
+        ["validation", "10", "0", "", "2.0", "0.5"],
+        ["train", "20", "1", "0.5", "", ""],
+    ]
+
+
+def test_nan_and_infinity_are_kept(run: RunDirectory) -> None:
+    run.record("train", 1, 0, {"a": math.nan, "b": math.inf})
+    (row,) = run.rows()
+    assert math.isnan(row["a"]) and row["b"] == math.inf
+
+
+def test_metric_with_the_name_of_a_column_does_not_overwrite_it(run: RunDirectory) -> None:
+    run.record("train", 7, 3, {"epoch": 99.0, "batches": 98.0})
+    assert run.rows() == [{"kind": "train", "batches": 7, "epoch": 3, "logged/epoch": 99.0, "logged/batches": 98.0}]
+
+
+def test_known_columns_append_and_do_not_rewrite(run: RunDirectory) -> None:
+    run.record("train", 1, 0, {"a": 1.0})
+    before = run.metrics_file.stat().st_ino
+    run.record("train", 2, 0, {"a": 2.0})
+    assert run.metrics_file.stat().st_ino == before
+    run.record("train", 3, 0, {"b": 2.0})
+    assert run.metrics_file.stat().st_ino != before
+
+
+def test_reopened_file_is_appended_to(run: RunDirectory) -> None:
+    run.record("train", 1, 0, {"a": 1.0})
+    again = RunDirectory(run.path)
+    again.record("train", 2, 0, {"a": 2.0, "b": 3.0})
+    assert [(row["batches"], row.get("b")) for row in again.rows()] == [(1, None), (2, 3.0)]
+
+
+def test_row_cut_short_by_a_crash_is_dropped_and_no_other(run: RunDirectory) -> None:
+    run.record("train", 1, 0, {"a": 1.0})
+    with run.metrics_file.open("a") as file:
+        file.write("train,2,0,12")  # was to be 123.5
+    again = RunDirectory(run.path)
+    assert [row["batches"] for row in again.rows()] == [1]
+    again.record("train", 3, 0, {"a": 3.0})
+    assert [(row["batches"], row["a"]) for row in again.rows()] == [(1, 1.0), (3, 3.0)]
+
+
+def test_crash_while_rewriting_leaves_the_old_table(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.record("train", 1, 0, {"a": 1.0})
+    before = run.metrics_file.read_text()
+
+    def crash(source: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        run.record("train", 2, 0, {"b": 1.0})
+    assert run.metrics_file.read_text() == before
+
+
+def test_foreign_table_is_refused_and_untouched(run: RunDirectory) -> None:
+    run.metrics_file.write_text("step,loss\n1,2\n")
+    with pytest.raises(ConfigurationError, match=r"metrics\.csv does not begin with the columns kind, batches, epoch"):
+        run.record("train", 1, 0, {"a": 1.0})
+    assert run.metrics_file.read_text() == "step,loss\n1,2\n"
+
+
+def test_truncate_drops_later_rows_only(run: RunDirectory) -> None:
+    for batch in (10, 20, 30):
+        run.record("train", batch, 0, {"a": float(batch)})
+    run.record("validation", 20, 0, {"b": 1.0})
+    again = RunDirectory(run.path)
+    again.truncate_after(20)
+    assert [(row["kind"], row["batches"]) for row in again.rows()] == [
+        ("train", 10),
+        ("train", 20),
+        ("validation", 20),
+    ]
+    again.record("train", 30, 1, {"a": 31.0})
+    assert again.rows()[-1]["a"] == 31.0
+
+
+def test_truncate_of_an_empty_run_writes_nothing(run: RunDirectory) -> None:
+    run.truncate_after(5)
+    assert names(run.path) == {"checkpoints", "tensorboard"}
+
+
+def test_truncate_sets_later_checkpoints_aside_whole(run: RunDirectory, caplog: pytest.LogCaptureFixture) -> None:
+    kept, later = store(run, "a", 50), store(run, "b", 100)
+    run.truncate_after(50)
+    assert run.newest() == kept
+    assert [c.path for c in stored_checkpoints(run.superseded)] == [run.superseded / later.name]
+    assert "checkpoint b of batch 100 is moved to" in caplog.text
+    store(run, "b", 75)
+    run.truncate_after(50)  # the same name once more
+    assert {(c.path.name, c.steps_completed) for c in stored_checkpoints(run.superseded)} == {("b", 100), ("b-2", 75)}
+
+
+# Checkpoints
+
+
+def test_only_whole_checkpoints_count_and_the_latest_step_is_newest(run: RunDirectory) -> None:
+    assert run.newest() is None
+    store(run, "late", 100)
+    store(run, "early", 20)
+    (run.checkpoints / "torn").mkdir()
+    (run.checkpoints / "torn" / "state_dict.pth").write_bytes(b"weights")
+    cut = store(run, "cut", 300) / "metadata.json"
+    cut.write_text(cut.read_text()[:10])
+    store(run, ".hidden", 400)
+    (run.checkpoints / "stray.txt").write_text("")
+    assert [c.path.name for c in stored_checkpoints(run.checkpoints)] == ["early", "late"]
+    assert run.newest() == run.checkpoints / "late"
+
+
+def test_of_two_checkpoints_of_one_step_the_later_written_is_newest(run: RunDirectory) -> None:
+    second, first = store(run, "a", 10), store(run, "b", 10)
+    os.utime(first / "metadata.json", ns=(1, 1))
+    assert run.newest() == second
+
+
+def test_checkpoints_of_an_absent_directory_are_none(tmp_path: Path) -> None:
+    assert stored_checkpoints(tmp_path / "absent") == []
+
+
+@pytest.fixture
+def validated(run: RunDirectory) -> RunDirectory:
+    """Checkpoints at 10 to 50; the losses are best at 20, then 40; at 50 nothing was validated, at 30 it was nan."""
+    for batch, loss in ((10, 0.9), (20, 0.1), (30, math.nan), (40, 0.5)):
+        run.record("train", batch, 0, {"loss": 0.0})
+        run.record("validation", batch, 0, {"loss": loss})
+        store(run, str(batch), batch)
+    store(run, "50", 50)
+    return run
+
+
+def test_best_follows_the_direction_of_the_metric(validated: RunDirectory) -> None:
+    assert validated.best("loss") == validated.checkpoints / "20"
+    assert validated.best("loss", smaller_is_better=False) == validated.checkpoints / "10"
+    assert RunDirectory(validated.path).best("loss") == validated.checkpoints / "20"
+
+
+def test_best_of_equal_checkpoints_is_the_newer(validated: RunDirectory) -> None:
+    validated.record("validation", 50, 0, {"loss": 0.1})
+    assert validated.best("loss") == validated.checkpoints / "50"
+    validated.record("validation", 40, 0, {"loss": 0.9})
+    assert validated.best("loss", smaller_is_better=False) == validated.checkpoints / "40"
+
+
+def test_best_is_none_for_a_metric_without_values(validated: RunDirectory) -> None:
+    assert validated.best("accuracy") is None
+
+
+def test_best_uses_the_last_validation_of_a_batch(validated: RunDirectory) -> None:
+    validated.record("validation", 20, 0, {"loss": 0.7})
+    assert validated.best("loss") == validated.checkpoints / "40"
+
+
+@pytest.mark.parametrize(
+    ("save_best", "save_latest", "metric", "kept"),
+    [
+        (1, 1, "loss", {"20", "50"}),
+        (2, 1, "loss", {"20", "40", "50"}),
+        (0, 2, "loss", {"40", "50"}),
+        (1, 0, "loss", {"20", "50"}),
+        (0, 0, None, {"50"}),
+        (3, 1, None, {"50"}),
+        (0, 9, "loss", {"10", "20", "30", "40", "50"}),
+    ],
+)
+def test_retention_keeps_the_best_and_the_latest_and_always_the_newest(
+    validated: RunDirectory, save_best: int, save_latest: int, metric: str | None, kept: set[str]
+) -> None:
+    everything = names(validated.checkpoints)
+    removed = validated.apply_retention(save_best, save_latest, metric)
+    assert names(validated.checkpoints) == kept
+    assert {path.name for path in removed} == everything - kept
+
+
+def test_retention_leaves_an_incomplete_checkpoint_to_its_writer(validated: RunDirectory) -> None:
+    (validated.checkpoints / "being-written").mkdir()
+    validated.apply_retention(0, 1)
+    assert names(validated.checkpoints) == {"50", "being-written"}
+
+
+def test_retention_interrupted_never_leaves_half_a_checkpoint(
+    validated: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", crash)
+        with pytest.raises(KeyboardInterrupt):
+            validated.apply_retention(0, 1)
+    whole = stored_checkpoints(validated.checkpoints)
+    assert [c.path.name for c in whole] == ["20", "30", "40", "50"]
+    validated.apply_retention(0, 4)
+    assert names(validated.checkpoints) == {"20", "30", "40", "50"}
+
+
+# Log
+
+
+@contextlib.contextmanager
+def unconfigured_logging() -> Iterator[None]:
+    """As in a script that never configures logging; pytest gives the root logger handlers for each phase of a test."""
+    root = logging.getLogger()
+    handlers, root.handlers = root.handlers, []
+    try:
+        yield
+    finally:
+        root.handlers = handlers
+
+
+def test_log_holds_both_packages_while_attached_and_nothing_is_left_behind(run: RunDirectory) -> None:
+    loggers = [logging.getLogger(name) for name in ("lightning_adapter", "determined")]
+    before = [(log.level, list(log.handlers)) for log in loggers]
+    with unconfigured_logging(), run.attach_log() as path:
+        logging.getLogger("determined.pytorch").info("from determined")
+        logging.getLogger("lightning_adapter.runner").info("from the adapter")
+        logging.getLogger("other").info("from elsewhere")
+    logging.getLogger("determined.pytorch").warning("too late")
+    text = path.read_text()
+    assert re.search(r"INFO determined\.pytorch: from determined\n.*INFO lightning_adapter\.runner: from the ad", text)
+    assert "elsewhere" not in text and "too late" not in text
+    assert [(log.level, list(log.handlers)) for log in loggers] == before
+
+
+def test_warnings_still_reach_stderr_while_the_log_is_attached(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with unconfigured_logging(), run.attach_log():
+        logging.getLogger("determined.core").warning("look here")
+        logging.getLogger("determined.core").info("quiet")
+    assert capsys.readouterr().err == "look here\n"
+
+
+def test_warnings_are_not_printed_twice_where_the_user_has_a_handler(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with unconfigured_logging(), run.attach_log():
+        logging.getLogger().addHandler(logging.NullHandler())
+        logging.getLogger("determined.core").warning("look here")
+    assert capsys.readouterr().err == ""
+    assert "look here" in run.log_file.read_text()
+
+
+def test_levels_of_a_user_who_configured_logging_are_respected(run: RunDirectory) -> None:
+    assert logging.getLogger().handlers  # pytest's
+    with run.attach_log():
+        assert logging.getLogger("determined").level == logging.NOTSET
+
+
+def test_log_is_detached_after_an_exception_and_appended_to_by_a_resumed_run(run: RunDirectory) -> None:
+    with pytest.raises(RuntimeError, match="boom"), run.attach_log():
+        logging.getLogger("determined").warning("first")
+        raise RuntimeError("boom")
+    assert logging.getLogger("determined").handlers == []
+    with run.attach_log():
+        logging.getLogger("determined").warning("second")
+    assert [line.split(": ")[1] for line in run.log_file.read_text().splitlines()] == ["first", "second"]
+
+
+# Curves and summary
+
+
+def test_curves_without_metrics_write_nothing(run: RunDirectory) -> None:
+    assert run.plot_curves() is None
+    assert not run.curves_file.exists()
+
+
+def test_curves_are_a_picture_that_grows_with_the_number_of_quantities(run: RunDirectory) -> None:
+    for batch in range(10, 60, 10):
+        run.record("train", batch, 0, {"train_loss": 1 / batch, "train_loss_epoch": 1 / batch})
+        run.record("validation", batch, 0, {"val_loss": math.nan if batch == 30 else 2 / batch})
+    assert run.plot_curves() == run.curves_file
+    one = imread(run.curves_file).shape
+    run.record("validation", 60, 0, {f"metric_{i}": 1.0 for i in range(3)})
+    run.plot_curves()
+    four = imread(run.curves_file).shape
+    assert four[1] > 2 * one[1] and four[0] > 1.5 * one[0]
+    assert names(run.path) == {"checkpoints", "tensorboard", "metrics.csv", "curves.png"}
+
+
+def test_training_and_validation_of_one_quantity_share_a_panel() -> None:
+    from lightning_adapter.rundir import _group_series
+
+    rows = [
+        {"kind": "train", "batches": 1, "epoch": 0, "acc": 0.1, "train_loss_step": 3.0, "lr-SGD": 0.1},
+        {"kind": "train", "batches": 2, "epoch": 0, "train_loss_epoch": 2.0},
+        {"kind": "validation", "batches": 2, "epoch": 0, "val/loss/dataloader_idx_0": 1.0, "acc": 0.2},
+    ]
+    panels = _group_series(rows)
+    assert {title: set(series) for title, series in panels.items()} == {
+        "loss": {"train_loss_step", "train_loss_epoch", "val/loss/dataloader_idx_0"},
+        "acc": {"acc (train)", "acc (validation)"},
+        "lr-SGD": {"lr-SGD (train)"},
+    }
+    assert next(iter(panels)) == "loss"
+    assert panels["acc"]["acc (validation)"] == [(2, 0.2)]
+
+
+def test_curves_leave_the_global_state_of_matplotlib_alone(run: RunDirectory) -> None:
+    import matplotlib.pyplot as plt
+
+    backend, open_figures = matplotlib.get_backend(), plt.get_fignums()
+    run.record("train", 1, 0, {"loss": 1.0})
+    run.plot_curves()
+    assert (matplotlib.get_backend(), plt.get_fignums()) == (backend, open_figures)
+
+
+def test_summary_names_values_and_places(run: RunDirectory) -> None:
+    run.record("train", 1, 0, {"loss": 1.0})
+    run.plot_curves()
+    text = run.summary({"val_loss": 0.123456789, "acc": 1}, run.checkpoints / "best", run.checkpoints / "last")
+    lines = [line.split() for line in text.splitlines()]
+    assert ["acc", "1"] in lines and ["val_loss", "0.123457"] in lines
+    assert ["best", "checkpoint", str(run.checkpoints / "best")] in lines
+    assert ["last", "checkpoint", str(run.checkpoints / "last")] in lines
+    assert ["curves", str(run.curves_file)] in lines
+
+
+def test_summary_of_a_run_that_wrote_little_names_only_what_there_is(run: RunDirectory) -> None:
+    assert run.summary({}, None, None).split(maxsplit=2) == ["run", "directory", str(run.path)]
