@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import torch
 from determined import pytorch
 from torch.utils.data import DataLoader
 
@@ -199,7 +200,8 @@ class Moments(pytorch.PyTorchCallback):
             return
         self._pending = False
         run = self._run()
-        self.adapter.settle(run)
+        with torch.enable_grad():  # Determined validates, and tells of its end, under no_grad
+            self.adapter.settle(run)
         if run.boundaries.finished:
             self._finish()
 

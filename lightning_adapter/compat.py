@@ -284,9 +284,8 @@ class ModuleModes:
 
 
 def isolate_rng(host: Host) -> Any:
-    """Lightning's context in which random numbers are drawn without consequence (public in lightning_fabric)."""
-    package = "lightning_fabric" if host.package == "pytorch_lightning" else "lightning.fabric"
-    return importlib.import_module(f"{package}.utilities.seed").isolate_rng()
+    """Lightning's context in which random numbers are drawn without consequence."""
+    return host.load("utilities.seed").isolate_rng()
 
 
 def check_dataloader_idx(host: Host, module: Any, several: bool) -> None:

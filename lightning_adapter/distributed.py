@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -102,6 +103,11 @@ class SingleProcess:
         """The module's parameters and buffers."""
         state: dict[str, Any] = self.lightning_module.state_dict()
         return state
+
+    def remove_checkpoint(self, filepath: Any) -> None:
+        """Delete a file that a ModelCheckpoint wrote."""
+        if self.is_global_zero:
+            pathlib.Path(filepath).unlink(missing_ok=True)
 
     @contextmanager
     def block_backward_sync(self) -> Iterator[None]:

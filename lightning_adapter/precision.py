@@ -10,6 +10,7 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.optimization import clip
 
 _ALIASES = {
     "16": "16-mixed",
@@ -114,7 +115,7 @@ class Precision:
             raise ConfigurationError("precision='16-mixed' and the LBFGS optimizer are not compatible; use 'bf16-mixed'.")
         result = closure()
         skip = result is None and automatic
-        if not skip and not getattr(optimizer, "_step_supports_amp_scaling", False):
+        if not skip and not _steps_with_scale(optimizer):
             self.scaler.unscale_(optimizer)
         after_closure(optimizer)
         if skip:
@@ -122,6 +123,15 @@ class Precision:
         output = self.scaler.step(optimizer, **kwargs)
         self.scaler.update()
         return output
+
+    def clip_gradients(self, optimizer: Any, clip_val: float = 0.0, gradient_clip_algorithm: Any = "norm") -> None:
+        """Clip gradients; `LightningModule.clip_gradients` comes here."""
+        if clip_val > 0 and self.scaler is not None and _steps_with_scale(optimizer):
+            raise RuntimeError(
+                f"The current optimizer, {type(optimizer).__qualname__}, does not allow for gradient clipping because it"
+                " performs unscaling of gradients internally. HINT: Are you using a 'fused' optimizer?"
+            )
+        clip(optimizer, clip_val, str(getattr(gradient_clip_algorithm, "value", gradient_clip_algorithm)))
 
     def state_dict(self) -> dict[str, Any]:
         """The scaler's state, empty without one."""
@@ -131,3 +141,8 @@ class Precision:
         """Restore the scaler."""
         if self.scaler is not None and state:
             self.scaler.load_state_dict(state)
+
+
+def _steps_with_scale(optimizer: Any) -> bool:
+    # torch's own mark of optimizers that unscale gradients while they step (fused Adam)
+    return bool(getattr(optimizer, "_step_supports_amp_scaling", False))

@@ -25,7 +25,10 @@ import torch
 import yaml
 from determined.launch import horovod, torch_distributed
 
+from lightning_adapter import experiment
+
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "mnist"
+NAMED_MNIST = os.environ.get("MNIST_DIR", "")
 YAMLS = sorted(path.name for path in EXAMPLE.glob("*.yaml"))
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
 T10K_IMAGES, T10K_LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
@@ -34,6 +37,12 @@ T10K_IMAGES, T10K_LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.
 def idx(array: np.ndarray) -> bytes:
     """Return the array as an uncompressed IDX file."""
     return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def names_full_mnist() -> bool:
+    """Return whether MNIST_DIR names MNIST itself; it may also name the embedded digits."""
+    path = Path(NAMED_MNIST) / TRAIN_LABELS
+    return bool(NAMED_MNIST) and path.is_file() and len(gzip.decompress(path.read_bytes())) == 60008
 
 
 def small_mnist() -> dict[str, bytes]:
@@ -293,25 +302,24 @@ def test_embedded_digits_are_small_and_hold_every_class(mnist_data: ModuleType) 
         assert counts.min() > size / 10 * 0.7
 
 
-@pytest.mark.skipif("MNIST_DIR" not in os.environ, reason="needs the full MNIST in MNIST_DIR")
+needs_full_mnist = pytest.mark.skipif(not names_full_mnist(), reason="needs the full MNIST in MNIST_DIR")
+
+
+@needs_full_mnist
 def test_embedded_digits_are_every_sixth_of_the_full_training_set() -> None:
-    # Without the fixture, which unsets MNIST_DIR; the full set is read as it is, not normalised.
-    full = Path(os.environ["MNIST_DIR"])
     for name, header in ((TRAIN_IMAGES, 16), (TRAIN_LABELS, 8)):
-        all_items = np.frombuffer(gzip.decompress((full / name).read_bytes()), np.uint8, offset=header).reshape(60000, -1)
-        sixth = all_items[::6]
+        content = gzip.decompress((Path(NAMED_MNIST) / name).read_bytes())
+        sixth = np.frombuffer(content, np.uint8, offset=header).reshape(60000, -1)[::6]
         validates = np.arange(10000) * 3 % 20 < 3
         for embedded, chosen in ((name, ~validates), (name.replace("train", "t10k"), validates)):
-            content = gzip.decompress((EXAMPLE / "digits" / embedded).read_bytes())
-            assert content[header:] == sixth[chosen].tobytes()
+            assert gzip.decompress((EXAMPLE / "digits" / embedded).read_bytes())[header:] == sixth[chosen].tobytes()
 
 
-@pytest.mark.skipif("MNIST_DIR" not in os.environ, reason="needs the full MNIST in MNIST_DIR")
+@needs_full_mnist
 @pytest.mark.parametrize("name", [TRAIN_IMAGES, TRAIN_LABELS, T10K_IMAGES, T10K_LABELS])
-def test_full_mnist_has_the_expected_hashes(name: str, request: pytest.FixtureRequest) -> None:
-    full = Path(os.environ["MNIST_DIR"])
-    content = gzip.decompress((full / name).read_bytes())
-    assert hashlib.sha256(content).hexdigest() == request.getfixturevalue("mnist_data").SHA256[name]
+def test_full_mnist_has_the_expected_hashes(mnist_data: ModuleType, name: str) -> None:
+    content = gzip.decompress((Path(NAMED_MNIST) / name).read_bytes())
+    assert hashlib.sha256(content).hexdigest() == mnist_data.SHA256[name]
 
 
 # The experiment YAMLs. Determined's schema lives in its master, not in the pip package, so the keys that the schema of
@@ -384,6 +392,15 @@ def test_yaml_has_only_keys_that_determined_knows(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", YAMLS)
+def test_yaml_is_read_by_the_adapter_with_values_for_its_ranges(name: str) -> None:
+    config = experiment.read(EXAMPLE / name)
+    overrides = {"learning_rate": 0.01, "width": 8} if name == "adaptive.yaml" else {}
+    hyperparameters = experiment.hyperparameters(config, overrides)
+    assert hyperparameters == {**read_yaml(name)["hyperparameters"], **overrides}
+    assert experiment.searcher_metric(config) == ("val_loss", True)
+
+
+@pytest.mark.parametrize("name", YAMLS)
 def test_yaml_searches_by_a_metric_that_validation_step_logs(name: str) -> None:
     module = class_named(syntax_tree("model_def.py"), "LitMNIST")
     step = next(node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == "validation_step")
@@ -442,18 +459,15 @@ def test_amp_differs_from_const_by_precision_alone() -> None:
 
 
 def shared_part(name: str) -> list[str]:
-    """Return the module's and the data's classes without their bases, and the imports that both scripts need."""
+    """Return the module's and the data's class, without their bases."""
     tree = syntax_tree(name)
-    parts = []
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef) and node.name != "MNISTTrial":
-            node.bases = []
-            parts.append(ast.dump(node))
-    return parts
+    classes = [class_named(tree, "LitMNIST"), class_named(tree, "MNISTData")]
+    for node in classes:
+        node.bases = []
+    return [ast.dump(node) for node in classes]
 
 
 def test_scripts_differ_in_bases_imports_and_main_or_trial_only() -> None:
-    assert len(shared_part("plain.py")) == 2
     assert shared_part("plain.py") == shared_part("model_def.py")
     rest = {
         name: [
@@ -550,7 +564,8 @@ def run_hook(
         f'exec "{sys.executable}" "$@"\n'
     )
     python.chmod(0o755)
-    script = 'set -e; H=startup-hook.sh; test -f "$H" && source "$H"; echo entrypoint goes on: ${-//[^u]/}$unset_variable.'
+    # The last command prints a "u" if the hook has left `set -u` on.
+    script = 'set -e; H=startup-hook.sh; test -f "$H" && source "$H"; echo "entrypoint goes on: ${-//[^u]/}."'
     result = subprocess.run(
         ["bash", "-c", script],
         cwd=context,

@@ -3,8 +3,8 @@
 The first of these that applies is used:
 
 1. The directory given as `data_dir`, or in the environment variable MNIST_DIR. Nothing else is tried when one is named.
-2. The full MNIST, downloaded once into a cache directory and verified. The environment variable MNIST_URL names a mirror
-   of your own.
+2. The full MNIST, downloaded once into a cache directory and verified. The environment variable MNIST_URL names a
+   mirror of your own.
 3. Where no mirror can be reached: `digits/`, 8,500 real digits to train on and 1,500 to validate on, with a warning.
 
 A directory holds MNIST's four gzipped IDX files under their usual names (the keys of `SHA256`). The `train-*` files are
@@ -178,8 +178,8 @@ def _download(name: str, cache: Path) -> None:
         except requests.RequestException as error:
             if own_mirror and not isinstance(error, (requests.ConnectionError, requests.Timeout)):
                 raise DigitsError(
-                    f"MNIST_URL is {own_mirror!r}, but {url} cannot be downloaded: {error}. Set it to the address under "
-                    f"which {', '.join(SHA256)} are found, or unset it to use the public mirrors."
+                    f"MNIST_URL is {own_mirror!r}, but {url} cannot be downloaded: {error}. Set it to the address "
+                    f"under which {', '.join(SHA256)} are found, or unset it to use the public mirrors."
                 ) from error
             unreachable.append(f"{url}: {error}")
             continue
@@ -237,7 +237,9 @@ def _read_idx(path: Path) -> np.ndarray:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DigitsError(f"{path} is not a whole gzip file: {error}.") from error
     if len(content) < 4 or content[:3] != b"\x00\x00\x08":
-        raise DigitsError(f"{path} is not an IDX file of unsigned bytes: it begins with {content[:4].hex() or 'nothing'}.")
+        raise DigitsError(
+            f"{path} is not an IDX file of unsigned bytes: it begins with {content[:4].hex() or 'nothing'}."
+        )
     start = 4 + 4 * content[3]
     shape = tuple(np.frombuffer(content[4:start], dtype=">u4").tolist())
     if len(content) - start != math.prod(shape):

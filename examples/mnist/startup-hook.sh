@@ -35,11 +35,12 @@ for name in ("torch", "determined"):
     print(f"{name}=={version(name)}")
 ' >"$constraints" || fail "the image must hold torch and determined; set environment.image to one that does."
         "$python" -m pip install --constraint "$constraints" "$requirement" pytorch-lightning torchmetrics ||
-            fail "pip could not install '$requirement' and what it needs beside this image's $(paste -sd ' ' "$constraints")."
+            fail "pip could not install '$requirement' and what it needs beside this image's" \
+                "$(paste -sd ' ' "$constraints")."
     fi
 
     "$python" -c "import lightning_adapter" ||
-        fail "lightning_adapter cannot be imported, and there is no other source to install it from. Put a wheel into the" \
-            "context directory (python3 -m pip wheel --no-deps --wheel-dir . ../..), or set LIGHTNING_ADAPTER_REQUIREMENT" \
-            "under environment.environment_variables, or use an image that holds the package."
+        fail "lightning_adapter cannot be imported after installing '${requirement:-nothing}'. Put a wheel into the" \
+            "context directory (python3 -m pip wheel --no-deps --wheel-dir . ../..), or set the variable" \
+            "LIGHTNING_ADAPTER_REQUIREMENT in environment.environment_variables, or use an image that holds it."
 )

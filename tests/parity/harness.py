@@ -92,9 +92,7 @@ def host_version(package: str = PACKAGE) -> str:
 
 def since(version: str, reason: str = "") -> pytest.MarkDecorator:
     """Skip a case where the installed Lightning is older than `version`."""
-    return pytest.mark.skipif(
-        _is_version(operator.lt, version), reason=reason or f"needs Lightning {version} or later"
-    )
+    return pytest.mark.skipif(_is_version(operator.lt, version), reason=reason or f"needs Lightning {version} or later")
 
 
 def until(version: str, reason: str) -> pytest.MarkDecorator:
@@ -154,7 +152,8 @@ def describe(value: Any) -> Any:
         return "nan" if value != value else value
     if isinstance(value, torch.Tensor):
         first = value.detach().reshape(-1)[:1].tolist()
-        return f"tensor({first[0] if first else ''}.. {tuple(value.shape)} {value.dtype} #{digest(tensor_bytes(value))})"
+        kind = f"{tuple(value.shape)} {value.dtype} #{digest(tensor_bytes(value))}"
+        return f"tensor({first[0] if first else ''}.. {kind})"
     if isinstance(value, torch.optim.Optimizer) or hasattr(value, "param_groups"):
         return "optimizer(" + ", ".join(str(group["lr"]) for group in value.param_groups) + ")"
     if isinstance(value, Mapping):
@@ -412,6 +411,9 @@ def assemble(case: Case, run: Run) -> Parts:
     }
     given = arguments.pop("callbacks", None) or []
     callbacks = list(given) if isinstance(given, (list, tuple)) else [given]
+    # a summary that is given and one that is switched off contradict each other
+    has_summary = any("ModelSummary" in type(item).__name__ for item in callbacks)
+    arguments = {"enable_progress_bar": False, "enable_model_summary": has_summary, **arguments}
     if arguments.get("logger", True) is True:
         arguments["logger"] = make_logger(package, run)
     if case.trace:
@@ -432,15 +434,17 @@ def conclude(case: Case, run: Run, module: Any, trainer: Any, callbacks: list, o
     """Note what can be read once training is over."""
     counters = {name: looked_at(lambda name=name: getattr(trainer, name)) for name in ("current_epoch", "global_step")}
     counters["total_batch_idx"] = looked_at(lambda: trainer.fit_loop.total_batch_idx)
+    own_values = {name: describe(float(own_metrics[name])) for name in sorted(own_metrics)}
     run.final += [
         Entry("counters", counters),
         Entry("metrics", metric_values(trainer)),
-        Entry("callback_metrics of the run", {name: describe(float(own_metrics[name])) for name in sorted(own_metrics)}),
+        Entry("callback_metrics of the run", own_values),
         Entry("state of the module", state_values(module)),
         Entry("gradients enabled", {"grad_enabled": torch.is_grad_enabled()}),
     ]
     if case.also is not None:
-        run.final.append(Entry("also", {"value": describe(case.also(module, callbacks))}))
+        value = describe(case.also(module, callbacks))
+        run.final.append(Entry("also", value if isinstance(value, dict) else {"value": value}))
     run.random.append(Entry("after training", random_state()))
 
 
@@ -457,7 +461,7 @@ def quiet() -> Iterator[None]:
         try:
             yield
         finally:
-            for logger, level in zip(loggers, levels):
+            for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
 
 
@@ -468,16 +472,12 @@ def run_lightning(case: Case) -> Run:
         try:
             seed_everything(case.seed)
             parts = assemble(case, run)
-            callbacks_module = importlib.import_module(f"{package_of(parts.module)}.callbacks")
-            has_checkpoint = any(isinstance(item, callbacks_module.Checkpoint) for item in parts.callbacks)
-            has_summary = any(isinstance(item, callbacks_module.ModelSummary) for item in parts.callbacks)
+            checkpoint = importlib.import_module(f"{package_of(parts.module)}.callbacks").Checkpoint
             trainer = importlib.import_module(package_of(parts.module)).Trainer(
                 **{
                     "accelerator": "cpu",
                     "devices": 1,
-                    "enable_checkpointing": has_checkpoint,
-                    "enable_progress_bar": False,
-                    "enable_model_summary": has_summary,
+                    "enable_checkpointing": any(isinstance(item, checkpoint) for item in parts.callbacks),
                     "default_root_dir": folder,
                     **parts.arguments,
                 }
@@ -513,15 +513,18 @@ def run_adapter(case: Case) -> Run:
                     datamodule = parts.data if is_datamodule(parts.data) else None
                     super().__init__(context, parts.module, datamodule, **parts.arguments)
 
-            class TrialWithLoaders(Trial):
+            class TrialWithTrainingLoader(Trial):
                 def build_training_data_loader(self) -> Any:
                     return made[0].data[0]
 
+            class TrialWithLoaders(TrialWithTrainingLoader):
                 def build_validation_data_loader(self) -> Any:
-                    return made[0].data[1] if len(made[0].data) > 1 else None
+                    return made[0].data[1]
 
-            plain = case.data is None or is_datamodule(case.data())
-            trial = face.fit(Trial if plain else TrialWithLoaders, seed=case.seed, run_dir=Path(folder) / "run")
+            loaders = None if case.data is None else case.data()
+            count = 0 if loaders is None or is_datamodule(loaders) else len(loaders)
+            trial_class = (Trial, TrialWithTrainingLoader, TrialWithLoaders)[count]
+            trial = face.fit(trial_class, seed=case.seed, run_dir=Path(folder) / "run")
             conclude(case, run, trial.lightning_module, trial.lightning_module.trainer, made[0].callbacks,
                      trial.callback_metrics)  # fmt: skip
         except Exception as error:
@@ -547,7 +550,7 @@ def same(left: Any, right: Any) -> bool:
 
 def first_difference(left: list[Entry], right: list[Entry]) -> int | None:
     """Index of the first entry that differs, which may be one past the end of the shorter list."""
-    for index, (one, other) in enumerate(zip(left, right)):
+    for index, (one, other) in enumerate(zip(left, right, strict=False)):
         if one.label != other.label or different_facts(one, other):
             return index
     return None if len(left) == len(right) else min(len(left), len(right))
@@ -656,18 +659,30 @@ def assert_same_error(
     data: Callable[[], Any] | None = None,
     *,
     match: str,
+    in_our_words: bool = False,
     trace: bool = False,
     seed: int = 7,
     **arguments: Any,
 ) -> None:
-    """Train both ways; both have to raise the same class with the same first line, and it has to match `match`."""
+    """Train both ways; both have to raise the same class with the same first line, and it has to match `match`.
+
+    With `in_our_words` the adapter may say it otherwise, as for a wrong argument of its constructor; its message has
+    to match too.
+    """
     case = Case(build, data, arguments, seed, trace, None)
     specification = run_lightning(case)
     if specification.error is None:
         pytest.fail("Lightning itself raised nothing", pytrace=False)
     if not re.search(match, first_line(specification.error)):
         pytest.fail(f"Lightning raised {first_line(specification.error)!r}, without {match!r}", pytrace=False)
-    _fail_on_other_error(specification, run_adapter(case))
+    adapted = run_adapter(case)
+    if in_our_words and adapted.error is not None:
+        if not re.search(match, str(adapted.error)):
+            raise AssertionError(
+                f"the adapter raised {first_line(adapted.error)!r}, without {match!r}"
+            ) from adapted.error
+        return
+    _fail_on_other_error(specification, adapted)
 
 
 def assert_same_outcome(
@@ -722,6 +737,5 @@ def _fail_on_other_error(specification: Run, adapted: Run) -> None:
     if adapted.error is None:
         pytest.fail(f"Lightning raised {first_line(specification.error)!r}, the adapter nothing", pytrace=False)
     if first_line(adapted.error) != first_line(specification.error):
-        raise AssertionError(
-            f"not the same error\n  Lightning: {first_line(specification.error)}\n  adapter:   {first_line(adapted.error)}"
-        ) from adapted.error
+        both = f"  Lightning: {first_line(specification.error)}\n  adapter:   {first_line(adapted.error)}"
+        raise AssertionError(f"not the same error\n{both}") from adapted.error

@@ -317,8 +317,8 @@ class NoTrainingStep(pl.LightningModule):
 
 
 def test_module_without_training_step_fails_as_in_lightning() -> None:
-    assert_same_error(NoTrainingStep, Data, match="training_step", max_epochs=1)
+    assert_same_error(NoTrainingStep, Data, match="training_step", in_our_words=True, max_epochs=1)
 
 
 def test_missing_train_dataloader_fails_as_in_lightning() -> None:
-    assert_same_error(Net, match="train_dataloader", max_epochs=1)
+    assert_same_error(Net, match="train_dataloader", in_our_words=True, max_epochs=1)

@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 import torch
 from torch.utils.data import (
-    BatchSampler, DataLoader, RandomSampler, Sampler, SubsetRandomSampler, WeightedRandomSampler,
+    BatchSampler,
+    DataLoader,
+    RandomSampler,
+    Sampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
 )  # fmt: skip
 
 from .harness import assert_parity, assert_same_error, since
@@ -167,7 +172,7 @@ def test_iterable_training_set_with_two_workers() -> None:
 
 
 def test_iterable_training_set_with_a_fraction_for_val_check_interval_fails_as_in_lightning() -> None:
-    assert_same_error(Net, lambda: Loaders(lambda: DataLoader(Stream(14), 4)), match="val_check_interval",
+    assert_same_error(Net, lambda: Loaders(lambda: DataLoader(Stream(14), 4)), match="val_check_interval", in_our_words=True,
                       max_epochs=1, val_check_interval=0.5)  # fmt: skip
 
 
@@ -272,10 +277,10 @@ def test_combined_loader_with_limits() -> None:
 @since("2.0")
 def test_sequential_training_loaders_fail_as_in_lightning() -> None:
     assert_same_error(TakesSeveral, lambda: Loaders(lambda: combined.CombinedLoader(train_list(), "sequential")),
-                      match="sequential", max_epochs=1)  # fmt: skip
+                      match="sequential", in_our_words=True, max_epochs=1)  # fmt: skip
 
 
-@since("2.0")
+@since("2.1")
 def test_validation_loaders_side_by_side() -> None:
     class Takes(Net):
         def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:

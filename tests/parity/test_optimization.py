@@ -88,7 +88,7 @@ def test_plateau_without_the_metric_and_strict_fails_as_in_lightning() -> None:
 
 
 def test_plateau_without_monitor_fails_as_in_lightning() -> None:
-    assert_same_error(lambda: Net(scheduler="plateau"), Data, match="monitor", max_epochs=2)
+    assert_same_error(lambda: Net(scheduler="plateau"), Data, match="monitor", in_our_words=True, max_epochs=2)
 
 
 class FromFunction(Net):
@@ -193,18 +193,22 @@ def test_configure_optimizers_that_returns_none_trains_nothing() -> None:
 
 
 def test_configure_optimizers_that_returns_nonsense_fails_as_in_lightning() -> None:
-    assert_same_error(lambda: FromFunction(lambda module: 3), Data, match="Unknown configuration", max_epochs=1)
+    assert_same_error(
+        lambda: FromFunction(lambda module: 3), Data, match="nknown configuration", in_our_words=True, max_epochs=1
+    )
 
 
 def test_unknown_interval_fails_as_in_lightning() -> None:
-    assert_same_error(lambda: Net(scheduler="step", interval="batch"), Data, match="interval", max_epochs=1)
+    assert_same_error(
+        lambda: Net(scheduler="step", interval="batch"), Data, match="interval", in_our_words=True, max_epochs=1
+    )
 
 
 def test_scheduler_of_a_foreign_optimizer_fails_as_in_lightning() -> None:
     def foreign(module: Any) -> Any:
         return [sgd(module)], [StepLR(sgd(module), 1)]
 
-    assert_same_error(lambda: FromFunction(foreign), Data, match="wasn't returned", max_epochs=1)
+    assert_same_error(lambda: FromFunction(foreign), Data, match="wasn't returned", in_our_words=True, max_epochs=1)
 
 
 @since("2.0")
@@ -214,7 +218,7 @@ def test_two_optimizers_in_automatic_optimization_fail_as_in_lightning() -> None
             return [sgd(self), sgd(self)]
 
     # a module for Lightning 1.x takes `optimizer_idx`; one that does not is as wrong here as there
-    assert_same_error(Two, Data, match="multiple optimizers", max_epochs=1)
+    assert_same_error(Two, Data, match="optimizers", in_our_words=True, max_epochs=1)
 
 
 class CustomScheduler:

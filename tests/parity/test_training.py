@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from .harness import PACKAGE, assert_parity, assert_same_error, since, until
+from .harness import PACKAGE, assert_parity, assert_same_error, looked_at, since, until
 from .models import GAN, Data, Manual, Net, OwnLoaders, flavour, pl, samples
 
 PACKAGES = sorted({PACKAGE, "lightning.pytorch"})
@@ -128,7 +128,9 @@ def test_limit_val_batches(limit: float) -> None:
 
 @pytest.mark.parametrize("limit", [0.01, -1, 1.5])
 def test_limit_train_batches_out_of_range_fails_as_in_lightning(limit: float) -> None:
-    assert_same_error(Net, Data, match="limit_train_batches|percentage", max_epochs=1, limit_train_batches=limit)
+    assert_same_error(
+        Net, Data, match="limit_train_batches|percentage", in_our_words=True, max_epochs=1, limit_train_batches=limit
+    )
 
 
 @pytest.mark.parametrize("overfit", [2, 0.5])
@@ -156,7 +158,7 @@ def test_val_check_interval_across_epochs(interval: int) -> None:
 
 
 def test_val_check_interval_longer_than_an_epoch_fails_as_in_lightning() -> None:
-    assert_same_error(Net, Data, match="val_check_interval", max_epochs=2, val_check_interval=9)
+    assert_same_error(Net, Data, match="val_check_interval", in_our_words=True, max_epochs=2, val_check_interval=9)
 
 
 @pytest.mark.parametrize("every", [2, 3])
@@ -224,11 +226,20 @@ def test_gradient_clipping_with_value_zero() -> None:
 
 
 def test_gradient_clipping_in_manual_optimization_fails_as_in_lightning() -> None:
-    assert_same_error(Manual, Data, match="Automatic gradient clipping", max_epochs=1, gradient_clip_val=0.1)
+    assert_same_error(
+        Manual, Data, match="Automatic gradient clipping", in_our_words=True, max_epochs=1, gradient_clip_val=0.1
+    )
 
 
 def test_accumulation_in_manual_optimization_fails_as_in_lightning() -> None:
-    assert_same_error(Manual, Data, match="Automatic gradient accumulation", max_epochs=1, accumulate_grad_batches=2)
+    assert_same_error(
+        Manual,
+        Data,
+        match="Automatic gradient accumulation",
+        in_our_words=True,
+        max_epochs=1,
+        accumulate_grad_batches=2,
+    )
 
 
 class NoValidation(pl.LightningModule):
@@ -318,7 +329,7 @@ class OddNames(Net):
 
 
 @pytest.mark.parametrize("trace", [True, False])
-@pytest.mark.parametrize("module", [OneArgument, pytest.param(OneArgumentEach, marks=since("2.0")), OddNames])
+@pytest.mark.parametrize("module", [OneArgument, pytest.param(OneArgumentEach, marks=since("2.1")), OddNames])
 def test_step_signatures(module: Any, trace: bool) -> None:
     assert_parity(module, Data, trace=trace, max_epochs=2)
 
@@ -450,34 +461,64 @@ def test_exception_in_user_code_comes_through() -> None:
     assert_same_error(FailsInStep, Data, match="user code$", max_epochs=1)
 
 
-class ReadsLength(Net):
-    """Asks for the numbers that real code reads from the trainer."""
+TRAINER_FACTS = (
+    "max_epochs", "max_steps", "min_epochs", "min_steps", "num_training_batches", "num_val_batches", "world_size",
+    "global_rank", "local_rank", "node_rank", "num_nodes", "num_devices", "is_global_zero", "accumulate_grad_batches",
+    "log_every_n_steps", "check_val_every_n_epoch", "val_check_interval", "gradient_clip_val",
+    "gradient_clip_algorithm", "limit_train_batches", "limit_val_batches", "overfit_batches", "fast_dev_run",
+    "sanity_checking", "precision", "interrupted", "estimated_stepping_batches", "current_epoch", "global_step",
+    "enable_validation", "received_sigterm", "device_ids", "ckpt_path", "reload_dataloaders_every_n_epochs",
+)  # fmt: skip
+FACTS: dict[str, Any] = {
+    **{name: lambda module, name=name: getattr(module.trainer, name) for name in TRAINER_FACTS},
+    "fit_loop.max_epochs": lambda module: module.trainer.fit_loop.max_epochs,
+    "fit_loop.epoch_loop.batch_idx": lambda module: module.trainer.fit_loop.epoch_loop.batch_idx,
+    "fit_loop.total_batch_idx": lambda module: module.trainer.fit_loop.total_batch_idx,
+    "fit_loop.epoch_loop.max_steps": lambda module: module.trainer.fit_loop.epoch_loop.max_steps,
+    "state.fn": lambda module: str(module.trainer.state.fn),
+    "state.stage": lambda module: str(module.trainer.state.stage),
+    "strategy.root_device": lambda module: str(module.trainer.strategy.root_device),
+    "len(train_dataloader)": lambda module: len(module.trainer.train_dataloader),
+    "type(train_dataloader)": lambda module: type(module.trainer.train_dataloader).__name__,
+    "type(val_dataloaders)": lambda module: type(module.trainer.val_dataloaders).__name__,
+    "len(optimizers)": lambda module: len(module.trainer.optimizers),
+    "type(optimizers[0])": lambda module: type(module.trainer.optimizers[0]).__name__,
+    "scheduler of lr_scheduler_configs": lambda module: type(module.trainer.lr_scheduler_configs[0].scheduler).__name__,
+    "interval of lr_scheduler_configs": lambda module: module.trainer.lr_scheduler_configs[0].interval,
+    "optimizer of the module": lambda module: isinstance(module.optimizers(), torch.optim.Optimizer),
+    "scheduler of the module": lambda module: type(module.lr_schedulers()).__name__,
+    "len(loggers)": lambda module: len(module.trainer.loggers),
+    "names of callbacks": lambda module: [type(item).__name__ for item in module.trainer.callbacks],
+    "early_stopping_callback": lambda module: module.trainer.early_stopping_callback,
+    "device": lambda module: str(module.device),
+    "dtype": lambda module: str(module.dtype),
+    "on_gpu": lambda module: module.on_gpu,
+    "module.global_rank": lambda module: module.global_rank,
+    "module.local_rank": lambda module: module.local_rank,
+    "logger is the trainer's": lambda module: module.logger is module.trainer.logger,
+    "trainer.model is there": lambda module: module.trainer.model is not None,
+    "trainer.lightning_module": lambda module: module.trainer.lightning_module is module,
+    "trainer.datamodule": lambda module: module.trainer.datamodule.trainer is module.trainer,
+}
 
-    def on_train_start(self) -> None:
-        trainer = self.trainer
-        self.seen = [
-            trainer.max_epochs, trainer.max_steps, trainer.num_training_batches, trainer.num_val_batches,
-            int(trainer.estimated_stepping_batches), trainer.world_size, trainer.global_rank, trainer.local_rank,
-            trainer.is_global_zero, trainer.accumulate_grad_batches, trainer.log_every_n_steps, trainer.num_devices,
-            trainer.fit_loop.max_epochs, str(trainer.strategy.root_device), trainer.state.fn, trainer.num_nodes,
-            trainer.check_val_every_n_epoch, trainer.gradient_clip_val, trainer.limit_train_batches,
-            trainer.val_check_interval, trainer.min_epochs, trainer.fast_dev_run, trainer.sanity_checking,
-            len(trainer.train_dataloader), len(trainer.optimizers), len(trainer.lr_scheduler_configs),
-            len(trainer.loggers), str(self.device), str(self.dtype), self.global_rank, self.local_rank,
-            self.logger is trainer.logger, trainer.model is not None, trainer.lightning_module is self,
-            trainer.datamodule is not None, str(trainer.precision), trainer.interrupted,
-        ]  # fmt: skip
+
+class ReadsTrainer(Net):
+    """Asks for what real code reads from the trainer, in the middle of training."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.seen = {name: looked_at(lambda read=read: read(self)) for name, read in FACTS.items()}
+        return super().training_step(batch, batch_idx)
 
 
 @pytest.mark.parametrize("options", [{"max_epochs": 2}, {"max_steps": 5, "accumulate_grad_batches": 4}])
 def test_facts_read_from_the_trainer(options: dict) -> None:
-    assert_parity(lambda: ReadsLength(scheduler="step"), Data, also=lambda module, callbacks: module.seen, **options)
+    assert_parity(lambda: ReadsTrainer(scheduler="step"), Data, trace=False,
+                  also=lambda module, callbacks: module.seen, **options)  # fmt: skip
 
 
 @since("2.0")
 def test_barebones() -> None:
-    assert_parity(Net, Data, max_epochs=1, barebones=True, logger=False, num_sanity_val_steps=None,
-                  log_every_n_steps=None)  # fmt: skip
+    assert_parity(Net, Data, max_epochs=1, barebones=True, logger=False, num_sanity_val_steps=0, log_every_n_steps=0)
 
 
 def test_deterministic_and_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
