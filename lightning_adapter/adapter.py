@@ -543,7 +543,8 @@ class LightningAdapter(pytorch.PyTorchTrial):
         metrics.switch(metrics.validation)
         metrics.first_iteration = None
         if not trainer.should_accumulate():
-            run.hooks.call_module("on_validation_model_zero_grad")
+            with torch.enable_grad():
+                run.hooks.call_module("on_validation_model_zero_grad")
         with torch.no_grad():
             logged = self._evaluate(run)
         metrics.switch(metrics.training)
@@ -583,7 +584,6 @@ class LightningAdapter(pytorch.PyTorchTrial):
         values: dict[str, Tensor] = {}
         step = self._validation_step(run)
         previous = 0
-        seen = [0] * len(data.loaders)
         while True:
             try:
                 batch, batch_idx, dataloader_idx = next(fetcher)
@@ -597,8 +597,8 @@ class LightningAdapter(pytorch.PyTorchTrial):
             if not sanity:
                 loop._has_run = True
                 if metrics.validation.has_step_values and trainer.loggers:
-                    run.hub.log_metrics(metrics.current_log(), step=seen[dataloader_idx], report=False)
-                seen[dataloader_idx] += 1
+                    run.hub.log_metrics(metrics.current_log(), step=data.seen[dataloader_idx], report=False)
+                data.seen[dataloader_idx] += 1
         self._store_results(run, outputs, values)
         metrics.epoch_end_reached()
         metrics.validation.dataloader_idx = None
@@ -678,7 +678,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
 class _Closure:
     """What an optimizer runs to have its gradients: the step, the gradients' zeroing, backward."""
 
-    __slots__ = ("adapter", "arguments", "batch_idx", "extra", "loss", "optimizer", "run")
+    __slots__ = ("adapter", "arguments", "batch_idx", "executed", "extra", "loss", "optimizer", "run")
 
     def __init__(
         self, adapter: LightningAdapter, run: Run, arguments: tuple[Any, ...], batch_idx: int, optimizer: Any
@@ -688,6 +688,7 @@ class _Closure:
         self.arguments = arguments
         self.batch_idx = batch_idx
         self.optimizer = optimizer
+        self.executed = False
         self.loss: Tensor | None = None
         self.extra: dict[str, Any] | None = None
 
@@ -698,6 +699,7 @@ class _Closure:
     def _closure(self) -> Tensor | None:
         run, adapter = self.run, self.adapter
         trainer = run.trainer
+        self.executed = True
         output = adapter._run_training_step(run, self.arguments)
         loss = self._loss_of(output)
         if loss is None:
@@ -736,6 +738,11 @@ class _Closure:
 
     def outputs(self, run: Run) -> dict[str, Any]:
         """What `on_train_batch_end` gets."""
+        if not self.executed:
+            raise run.host.misconfiguration(
+                "The closure hasn't been executed. HINT: did you call `optimizer_closure()` in your `optimizer_step` hook?"
+                " It could also happen because the `optimizer.step(optimizer_closure)` call did not execute it internally."
+            )
         if self.loss is None:
             return {}
         return {"loss": self.loss, **(self.extra or {})}

@@ -229,6 +229,18 @@ class LoggerConnectorFacts:
         return bool(self._trainer.should_log)
 
 
+class PrivateFacts:
+    """Private names of Lightning's Trainer that its own code reads on `self.trainer` (1.9.5 to 2.6.6).
+
+    `_results` is what `LightningModule.log` looks at once a run is over and its own `log` is back: there is none then.
+    """
+
+    _results = None
+
+    def __init__(self) -> None:
+        self._logger_connector = LoggerConnectorFacts(self)
+
+
 def precision_name(host: Host, precision: str) -> Any:
     """What `trainer.precision` reads: "16-mixed" and the like since 2.0, 16, 32, 64 and "bf16" before."""
     if not host.legacy:
@@ -300,14 +312,14 @@ def check_dataloader_idx(host: Host, module: Any, several: bool) -> None:
         takes = signature.is_param_in_hook_signature(function, "dataloader_idx", explicit=True)
         if several and not signature.is_param_in_hook_signature(function, "dataloader_idx"):
             raise RuntimeError(
-                "You provided multiple `val_dataloaders`, but no `dataloader_idx`"
+                "You provided multiple `val_dataloader`, but no `dataloader_idx`"
                 f" argument in `{type(module).__name__}.{name}()`. Try adding `dataloader_idx=0` to its signature."
             )
         if not several and takes:
             parameter = inspect.signature(function).parameters["dataloader_idx"]
             if parameter.default is inspect.Parameter.empty:
                 raise RuntimeError(
-                    "You provided only a single `val_dataloaders`, but have included `dataloader_idx` in"
+                    "You provided only a single `val_dataloader`, but have included `dataloader_idx` in"
                     f" `{type(module).__name__}.{name}()`. Either remove the argument or give it a default value i.e."
                     " `dataloader_idx=0`."
                 )

@@ -129,10 +129,10 @@ def sequential(loader: Any) -> Any:
     return with_sampler(loader, SequentialSampler(loader.dataset))  # type: ignore[arg-type]
 
 
-def check_loaders(loaders: Any, name: str) -> list[str]:
-    """Faults of what `name` returned; an empty list if all leaves can be iterated."""
+def check_loaders(loaders: Any, name: str, optional: bool) -> list[str]:
+    """Faults of what `name` returned: no loader at all, unless that is `optional`, or what cannot be iterated."""
     leaves = flatten(loaders)
-    if not leaves:
+    if not leaves and not optional:
         return [f"{name}() returned {loaders!r}, which holds no loader; return a DataLoader or any iterable of batches"]
     faults = []
     for leaf in leaves:
@@ -414,6 +414,8 @@ class TrainingData:
 class ValidationData:
     """The validation loaders, one after the other.
 
+    `seen` counts the batches of each loader over all validations: the steps under which their values are logged.
+
     Args:
         loaders: a loader or a (nested) collection of loaders, or Lightning's CombinedLoader in sequential mode.
         limits: maps the length of one loader to the number of its batches that are used.
@@ -429,6 +431,7 @@ class ValidationData:
         self.collection = collection
         self.loaders = flatten(collection)
         self.max_batches = [min(length_of(loader), limits(length_of(loader))) for loader in self.loaders]
+        self.seen = [0] * len(self.loaders)
 
     @property
     def is_sequential(self) -> bool:

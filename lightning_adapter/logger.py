@@ -124,7 +124,7 @@ class LoggerHub:
         """Give the loggers the hyperparameters of module and datamodule, as Lightning does when fitting starts.
 
         Raises:
-            MisconfigurationException: both name a hyperparameter, with different values.
+            RuntimeError: both name a hyperparameter, with different values.
         """
         trainer = self.trainer
         if not trainer.loggers:
@@ -139,7 +139,7 @@ class LoggerHub:
                 if name in ("_class_path", "_instantiator"):
                     continue
                 if _differ(of_module[name], of_data[name]):
-                    raise trainer.host.misconfiguration(
+                    raise RuntimeError(
                         f"Error while merging hparams: the keys {[name]} are present in both the LightningModule's and"
                         " LightningDataModule's hparams but have different values."
                     )

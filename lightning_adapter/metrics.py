@@ -432,8 +432,6 @@ class Metrics:
             self.log(name, value, **options)
 
     def _from_number(self, name: str, value: Any) -> Tensor:
-        if isinstance(value, dict):
-            raise ValueError(f"`self.log({name}, {value})` was called, but nested dictionaries cannot be logged")
         if not isinstance(value, numbers.Number):
             raise ValueError(f"`self.log({name}, {value})` was called, but `{type(value).__name__}` values cannot be logged")
         device = self.device()
@@ -464,8 +462,6 @@ class Metrics:
     ) -> Entry:
         prog_bar, logger, on_step, on_epoch, reduce_fx, enable_graph, sync_dist, group, add_idx, attribute, zero = arguments
         error = self.host.misconfiguration
-        if isinstance(value, dict):
-            self._from_number(name, value)
         if not isinstance(value, (Tensor, Metric, numbers.Number)):
             self._from_number(name, value)
         on_step, on_epoch = self._levels(hook, on_step, on_epoch)

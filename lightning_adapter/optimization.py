@@ -38,6 +38,9 @@ class NoOptimizer(Optimizer):
     def __init__(self) -> None:
         super().__init__([torch.zeros(1)], {})
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Nothing to optimize: there are no parameter groups."""
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Run the closure."""
         return closure() if closure is not None else None

@@ -145,7 +145,7 @@ class FitLoopFacts:
     def max_batches(self, value: float) -> None:
         data = self.trainer.training_data
         if data is not None:
-            data.num_batches = data.fetcher.length = value
+            data.num_batches = value
 
     def setup_data(self) -> None:
         """Ask for the training loaders now."""
@@ -155,7 +155,7 @@ class FitLoopFacts:
         return self.trainer.should_accumulate()
 
 
-class Trainer:
+class Trainer(compat.PrivateFacts):
     """The facts of a run under the names of Lightning's Trainer, for modules, datamodules, callbacks and loggers.
 
     What real code writes is honoured: `should_stop`, `accumulate_grad_batches`, `fit_loop.max_epochs`, `max_steps`,
@@ -178,10 +178,11 @@ class Trainer:
         self.should_stop = False
         self.accumulate_grad_batches = arguments.accumulate_grad_batches
         self.gradient_clip_val = arguments.gradient_clip_val
-        self.gradient_clip_algorithm: Any = arguments.gradient_clip_algorithm
+        algorithm = arguments.gradient_clip_algorithm
+        kinds = host.load("utilities.enums").GradClipAlgorithmType
+        self.gradient_clip_algorithm: Any = None if algorithm is None else kinds(algorithm)
         self.min_steps = arguments.min_steps
         self.max_steps = arguments.max_steps
-        self.min_epochs = arguments.min_epochs
         self.fast_dev_run = arguments.fast_dev_run
         self.overfit_batches = arguments.overfit_batches
         self.limit_train_batches = arguments.limit_train_batches
@@ -212,7 +213,7 @@ class Trainer:
         self.ckpt_path: str | None = None
         self.default_root_dir = os.getcwd() if arguments.default_root_dir is None else os.fspath(arguments.default_root_dir)
         self.save: Callable[..., None] | None = None
-        self._logger_connector = compat.LoggerConnectorFacts(self)
+        compat.PrivateFacts.__init__(self)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -240,6 +241,11 @@ class Trainer:
     def max_epochs(self) -> int:
         """Epochs after which training ends, -1 for no such end."""
         return self.fit_loop.max_epochs
+
+    @property
+    def min_epochs(self) -> int:
+        """Epochs before which nothing stops training early."""
+        return self.fit_loop.min_epochs
 
     @property
     def is_last_batch(self) -> bool:

@@ -309,7 +309,7 @@ class Run:
     def _request(self, source: Callable[[], Any], name: str) -> Any:
         distributed = self.context.distributed
         loaders = source()
-        faults = check_loaders(loaders, name)
+        faults = check_loaders(loaders, name, optional=name == "val_dataloader")
         if faults:
             raise ConfigurationError("\n".join(faults))
 

@@ -1,0 +1,308 @@
+"""Interrupted at any batch, and resumed, a run gives what the uninterrupted one gave, over everything that has state."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchmetrics
+from torch.optim.lr_scheduler import LinearLR, StepLR
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sampler, TensorDataset, WeightedRandomSampler
+
+from ..parity import models
+from ..parity.harness import Case
+from ..parity.models import GAN, Data, Manual, Net, NoisySamples, SizedStream, Stream, samples
+from .interrupting import assert_resumes, case_of, follow, pl
+
+POINTS_PER_CASE = 4
+
+
+class Loaders(Data):
+    """A datamodule whose training loader is made by a function."""
+
+    def __init__(self, make: Callable[[], Any], **options: Any) -> None:
+        super().__init__(**options)
+        self.make = make
+
+    def train_dataloader(self) -> Any:
+        return self.make()
+
+
+class EverySecond(Sampler):
+    """Every second sample, in an order drawn from the global generators of torch, numpy and python."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __iter__(self) -> Iterator[int]:
+        order = torch.randperm(self.count // 2).tolist()
+        for index in order:
+            yield 2 * ((index + random.randint(0, 3) + int(np.random.randint(3))) % (self.count // 2))
+
+    def __len__(self) -> int:
+        return self.count // 2
+
+
+class DrawingStream(IterableDataset):
+    """Draws what it yields while it yields it."""
+
+    def __iter__(self) -> Iterator:
+        for _ in range(18):
+            x = torch.randn(4) + float(np.random.rand()) + random.random()
+            yield x, x.sum(0, keepdim=True)
+
+
+class EpochBatches(BatchSampler):
+    """Shuffles by epoch, as DistributedSampler does."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.epoch = count, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = torch.Generator().manual_seed(self.epoch)
+        order = torch.randperm(self.count, generator=generator).tolist()
+        for start in range(0, self.count, 4):
+            yield order[start : start + 4]
+
+    def __len__(self) -> int:
+        return (self.count + 3) // 4
+
+
+class Metrics(Net):
+    """Everything that accumulates within an epoch: logged means, torchmetrics, a collection, user lists."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.error = torchmetrics.MeanSquaredError()
+        self.largest = torchmetrics.MaxMetric()
+        self.unlogged = torchmetrics.CatMetric()
+        self.both = torchmetrics.MetricCollection([torchmetrics.MeanAbsoluteError(), torchmetrics.R2Score()])
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        x, y = batch
+        output = self(x)
+        loss = torch.nn.functional.mse_loss(output, y)
+        self.error(output, y)
+        self.largest.update(loss)
+        self.unlogged.update(loss.detach())
+        self.both.update(output, y)
+        self.log("error", self.error, on_step=True, on_epoch=True)
+        self.log("largest", self.largest, on_step=False, on_epoch=True)
+        self.log("smallest", loss, reduce_fx="min", on_step=False, on_epoch=True)
+        self.log("total", float(loss), reduce_fx="sum", on_step=True, on_epoch=True, prog_bar=True)
+        self.log_dict({"a": loss, "b": loss * 2}, on_step=False, on_epoch=True, batch_size=3)
+        if batch_idx % 2:
+            self.log("odd", loss)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self.log("unlogged", self.unlogged.compute().sum())
+        self.unlogged.reset()
+        self.log_dict(self.both.compute())
+        self.both.reset()
+
+
+class Remembering(pl.Callback):
+    """A callback with a state of its own."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.seen = torch.zeros(3)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.losses.append(float(outputs["loss"]))
+        self.seen += torch.rand(3)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"losses": self.losses, "seen": self.seen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.losses, self.seen = state["losses"], state["seen"]
+
+
+class StatefulData(Data):
+    """Counts what it handed out; its state changes the data."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.handed = 0
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        self.handed += 1
+        x, y = batch
+        return x + 0.01 * self.handed, y
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"handed": self.handed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.handed = state["handed"]
+
+
+class ManualAccumulation(Manual):
+    """Steps every third batch by hand: between the steps gradients carry what was trained."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        optimizer = self.optimizers()
+        loss = self.loss(batch)
+        self.manual_backward(loss)
+        if batch_idx % 3 == 2:
+            optimizer.step()
+            optimizer.zero_grad()
+        self.log("train_loss", loss, on_epoch=True)
+
+
+class Averaging(Net):
+    """Stochastic weight averaging by hand, in a submodule that belongs to the state."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.averaged = AveragedModel(self.net)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.averaged.update_parameters(self.net)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> Any:
+        self.log("val_loss", torch.nn.functional.mse_loss(self.averaged(batch[0]), batch[1]))
+
+
+class Frozen(Net):
+    """Its user puts a part into evaluation mode and sets what the trainer lets him set."""
+
+    def on_train_epoch_start(self) -> None:
+        self.net[1].eval()
+        if self.current_epoch == 1:
+            self.net[3].eval()
+
+
+class Unfinished(Net):
+    """Skips batches, and ends an epoch early."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return None if batch_idx == 2 else super().training_step(batch, batch_idx)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+        return -1 if self.current_epoch == 1 and batch_idx == 4 else None
+
+
+class TwoSchedules(Net):
+    """A list of schedulers on one optimizer, one by step, one by epoch."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.Adam(self.parameters(), lr=0.05)
+        return [optimizer], [
+            {"scheduler": LinearLR(optimizer, 0.1, total_iters=5), "interval": "step"},
+            {"scheduler": StepLR(optimizer, 1, gamma=0.5), "interval": "epoch"},
+        ]
+
+
+def own_generator_loader(**options: Any) -> Any:
+    generator = torch.Generator().manual_seed(5)
+    return DataLoader(samples(22), 4, shuffle=True, generator=generator, **options)
+
+
+def weighted_loader() -> Any:
+    sampler = WeightedRandomSampler([1.0, 2.0] * 11, 22, generator=torch.Generator().manual_seed(3))
+    return DataLoader(samples(22), 4, sampler=sampler)
+
+
+def net(**options: Any) -> Callable[[], Any]:
+    return lambda: Net(**options)
+
+
+def data(**options: Any) -> Callable[[], Any]:
+    return lambda: Data(**options)
+
+
+def loader(make: Callable[[], Any]) -> Callable[[], Any]:
+    return lambda: Loaders(make)
+
+
+def callbacks(name: str, **options: Any) -> Callable[[], list[Any]]:
+    return lambda: [getattr(pl.callbacks, name)(**options)]
+
+
+def swa() -> list[Any]:
+    return [pl.callbacks.StochasticWeightAveraging(swa_lrs=0.01, swa_epoch_start=1, annealing_epochs=1)]
+
+
+PLATEAU = {"scheduler": "plateau", "monitor": "val_loss"}
+
+#: name -> (a fresh case, what `fit` is given besides)
+CASES: dict[str, tuple[Callable[[], Case], dict[str, Any]]] = {}
+
+
+def add(name: str, build: Callable[[], Any], make_data: Callable[[], Any] | None = None, **arguments: Any) -> None:
+    options = arguments.pop("fit", {})
+    arguments.setdefault("max_epochs", 2)
+    make_data = make_data or data()
+    CASES[name] = (lambda: case_of(build, make_data, **arguments), options)
+
+
+add("shuffle and dropout", net())
+add("cosine schedule by step", net(scheduler="cosine", interval="step"))
+add("one cycle schedule, Adam", net(optimizer="adam", scheduler="onecycle", interval="step"))
+add("chained and sequential schedules", net(scheduler="sequential"), max_epochs=3)
+add("two schedules", TwoSchedules)
+add("LBFGS", net(optimizer="lbfgs", dropout=0.0))
+add("plateau by epoch", net(**PLATEAU), max_epochs=3)
+add("plateau by step", net(**PLATEAU, interval="step"), val_check_interval=2)
+add("accumulation", net(), accumulate_grad_batches=4, max_epochs=3)
+add("clipping", net(), gradient_clip_val=0.3)
+add("early stopping", net(), callbacks=callbacks("EarlyStopping", monitor="val_loss", patience=1), max_epochs=6)
+add("early stopping on the training loss", net(),
+    callbacks=callbacks("EarlyStopping", monitor="train_loss", patience=1, check_on_train_epoch_end=True), max_epochs=6)  # fmt: skip
+add("stateful callback", net(), callbacks=lambda: [Remembering()])
+add("stochastic weight averaging", net(), callbacks=swa, max_epochs=4)
+add("weight averaging in the module", Averaging)
+add("stateful datamodule", net(), lambda: StatefulData())
+add("metrics", Metrics, max_epochs=2)
+add("validation in mid epoch", net(), val_check_interval=0.5)
+add("validation over epochs", net(), val_check_interval=4, check_val_every_n_epoch=None)
+add("validation every other epoch", net(), check_val_every_n_epoch=2, max_epochs=3)
+add("two optimizers by hand", GAN)
+add("one optimizer by hand", lambda: Manual(scheduler="step"))
+add("accumulation by hand", ManualAccumulation)
+add("16 bit with a scaler", net(), precision="16-mixed")
+add("bfloat16", net(), precision="bf16-mixed")
+add("double precision", net(), precision="64-true")
+add("augmentation without workers", net(), data(noisy=True))
+add("one worker", net(), data(num_workers=1))
+add("two workers", net(), data(num_workers=2))
+add("persistent workers", net(), data(num_workers=2, persistent_workers=True))
+add("generator of the loader", net(), loader(own_generator_loader))
+add("generator of the loader, worker", net(), loader(lambda: own_generator_loader(num_workers=1)))
+add("generator of the sampler", net(), loader(weighted_loader))
+add("custom sampler", net(), loader(lambda: DataLoader(samples(40), 4, sampler=EverySecond(40))))
+add("custom batch sampler", net(), loader(lambda: DataLoader(samples(22), batch_sampler=EpochBatches(22))))
+add("no batching", net(dropout=0.1), loader(lambda: DataLoader(samples(6), batch_size=None, shuffle=True)),
+    max_epochs=1) if False else None  # fmt: skip
+add("iterable dataset", net(), loader(lambda: DataLoader(Stream(22), 4)))
+add("iterable dataset with length", net(), loader(lambda: DataLoader(SizedStream(22), 4)))
+add("iterable dataset that draws", net(), loader(lambda: DataLoader(DrawingStream(), 4)))
+add("iterable dataset, worker", net(), loader(lambda: DataLoader(Stream(22), 4, num_workers=1)))
+add("several loaders", lambda: TwoLoaders(), loader(lambda: {"a": own_generator_loader(), "b": DataLoader(samples(12), 4, shuffle=True)}))
+add("list of batches", net(), loader(lambda: [tuple(t[i : i + 4] for t in samples(20).tensors) for i in range(0, 20, 4)]))
+add("limited batches", net(), limit_train_batches=4, limit_val_batches=1)
+add("reloaded loaders", net(), reload_dataloaders_every_n_epochs=1, max_epochs=3)
+add("steps as the end", net(), max_epochs=None, max_steps=9)
+add("frozen parts", Frozen)
+add("skipped batches", Unfinished, max_epochs=3)
+add("sanity check before", net(), num_sanity_val_steps=2)
+add("no validation", net(), limit_val_batches=0)
+
+
+class TwoLoaders(Net):
+    """Trains on a dictionary of loaders."""
+
+    def loss(self, batch: Any) -> Any:
+        return sum(super(TwoLoaders, self).loss(item) for item in batch.values()) if isinstance(batch, dict) else super().loss(batch)
