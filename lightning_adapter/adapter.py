@@ -31,7 +31,7 @@ from torch import Tensor
 from lightning_adapter import compat, monkey_patch
 from lightning_adapter.arguments import Arguments
 from lightning_adapter.callback import Moments, TicketLoader
-from lightning_adapter.datamodule import INFINITE
+from lightning_adapter.datamodule import INFINITE, Fetcher, HandedIterator, TrainingData
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.metrics import to_scalars
 from lightning_adapter.wiring import Run
@@ -203,10 +203,20 @@ class LightningAdapter(pytorch.PyTorchTrial):
         hooks.call("on_train_start")
         self._train_start_time = self._last_validation_time = time.monotonic()
 
+    def _hand_over(self, data: TrainingData) -> HandedIterator:
+        """The iterator of the present pass, for a step that fetches its batches itself."""
+        if self._handed_from is not data.fetcher.iterator:
+            self._handed_from = data.fetcher.iterator
+            self._handed = data.hand_over()
+        return self._handed
+
     def _bind(self, run: Run) -> None:
         """Look up once what every step needs."""
         module, hooks = self.lightning_module, run.hooks
         self._transfer = run.transfer()
+        self._hands_iterator = compat.has_parameter(module.training_step, "dataloader_iter")
+        self._handed_from: Any = None
+        self._handed: HandedIterator
         self._training_step = module.training_step
         self._takes_batch_idx = compat.takes_batch_idx(run.host, module.training_step)
         self._own_optimizer_step = hooks.overridden("optimizer_step")
@@ -226,6 +236,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         assert data is not None
         run.set_epoch(data.loaders)
         loop.epoch_progress.current.ready += 1
+        self._moments.epoch_starts(trainer.current_epoch)
         run.hooks.call("on_train_epoch_start")
         loop.epoch_progress.current.started += 1
         batches = loop.epoch_loop.batch_progress
@@ -268,21 +279,27 @@ class LightningAdapter(pytorch.PyTorchTrial):
         data = trainer.training_data
         assert data is not None
         progress = trainer.fit_loop.epoch_loop.batch_progress
-        try:
-            batch = data.next()
-        except StopIteration:
-            return False
-        progress.is_last_batch = data.fetcher.done
-        if self._transfer is not None:
-            batch = self._transfer(batch, 0)
         current, total = progress.current, progress.total
-        batch_idx = current.ready
+        handed = self._hand_over(data) if self._hands_iterator else None
+        if handed is not None:
+            if data.fetcher.done:
+                return False
+            batch, batch_idx, _ = handed.last
+        else:
+            try:
+                batch = data.next()
+            except StopIteration:
+                return False
+            batch_idx = current.ready
+        progress.is_last_batch = data.fetcher.done
+        if self._transfer is not None and handed is None:
+            batch = self._transfer(batch, 0)
         current.ready += 1
         total.ready += 1
         metrics.batch_start(batch)
         outputs: Any = None
         skip = False
-        if batch is None:
+        if batch is None and handed is None:
             run.host.warn("train_dataloader yielded None. If this was on purpose, ignore this warning...")
         else:
             hook = hooks.bind("on_train_batch_start")
@@ -292,7 +309,13 @@ class LightningAdapter(pytorch.PyTorchTrial):
             else:
                 current.started += 1
                 total.started += 1
-                outputs = self._optimize(run, batch, batch_idx)
+                try:
+                    outputs = self._optimize(run, batch if handed is None else handed, batch_idx)
+                except StopIteration:  # the step asked for more data than there is: the epoch ends, as in Lightning
+                    return False
+                if handed is not None:
+                    batch, batch_idx, _ = handed.last
+                    progress.is_last_batch = data.fetcher.done
         current.processed += 1
         total.processed += 1
         if trainer.lr_scheduler_configs:
@@ -574,7 +597,9 @@ class LightningAdapter(pytorch.PyTorchTrial):
         progress.current.reset()
         progress.is_last_batch = False
         run.set_epoch(data.loaders)
-        fetcher = data.fetcher(max_batches)
+        iterates = compat.has_parameter(self.lightning_module.validation_step, "dataloader_iter")
+        fetcher = data.fetcher(max_batches, ahead=not iterates)
+        handed = HandedIterator(fetcher.__next__) if iterates else None
         fetcher.start()
         modes = compat.ModuleModes(run.host, self.lightning_module)
         hooks.call_module("on_validation_model_eval")
@@ -582,18 +607,26 @@ class LightningAdapter(pytorch.PyTorchTrial):
         hooks.call("on_validation_epoch_start")
         outputs: list[dict[str, Tensor]] = []
         values: dict[str, Tensor] = {}
-        step = self._validation_step(run)
+        step = self._validation_step(run, fetcher)
         previous = 0
         while True:
             try:
-                batch, batch_idx, dataloader_idx = next(fetcher)
+                if handed is None:
+                    batch, batch_idx, dataloader_idx = next(fetcher)
+                elif fetcher.done:
+                    break
+                else:
+                    batch, batch_idx, dataloader_idx = handed.last
             except StopIteration:
                 break
             if dataloader_idx != previous:
                 self._store_results(run, outputs, values)
                 previous = dataloader_idx
             progress.is_last_batch = fetcher.done
-            step(batch, batch_idx, dataloader_idx)
+            try:
+                step(batch, batch_idx, dataloader_idx, handed)
+            except StopIteration:
+                break
             if not sanity:
                 loop._has_run = True
                 if metrics.validation.has_step_values and trainer.loggers:
@@ -630,7 +663,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         outputs.append(log)
         values.update(callback)
 
-    def _validation_step(self, run: Run) -> Any:
+    def _validation_step(self, run: Run, fetcher: Fetcher) -> Any:
         """A function that runs one validation batch with its hooks."""
         hooks, metrics, module, trainer = run.hooks, run.metrics, self.lightning_module, run.trainer
         data = trainer.validation_data
@@ -644,8 +677,8 @@ class LightningAdapter(pytorch.PyTorchTrial):
         transfer = self._transfer
         precision = run.precision
 
-        def step(batch: Any, batch_idx: int, dataloader_idx: int) -> None:
-            if transfer is not None:
+        def step(batch: Any, batch_idx: int, dataloader_idx: int, handed: HandedIterator | None) -> None:
+            if transfer is not None and handed is None:
                 batch = transfer(batch, dataloader_idx)
             index = (dataloader_idx,) if several else ()
             progress.current.ready += 1
@@ -653,12 +686,18 @@ class LightningAdapter(pytorch.PyTorchTrial):
             metrics.batch_start(batch, dataloader_idx if several else None)
             if start is not None:
                 start(batch, batch_idx, *index)
-            arguments = (batch, batch_idx, *index) if takes_batch_idx else (batch, *index)
+            arguments: tuple[Any, ...] = (batch, batch_idx, *index) if takes_batch_idx else (batch, *index)
+            if handed is not None:
+                arguments = (handed,)
             if precision.is_default:
                 output = hooks.run("validation_step", function, *arguments)
             else:
                 with precision.context():
                     output = hooks.run("validation_step", function, *arguments)
+            if handed is not None:
+                batch, batch_idx, dataloader_idx = handed.last
+                index = (dataloader_idx,) if several else ()
+                progress.is_last_batch = fetcher.done
             if end is not None:
                 end(output, batch, batch_idx, *index)
             metrics.batch_end()

@@ -6,10 +6,17 @@ takes. One decision, in one place, the same on all ranks.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Container
 from typing import Any
 
 from determined import pytorch
+
+
+#: Seconds of training after which Determined is to ask whether it has to stop, and batches after which it does at the
+#: latest (it also keeps a record per batch until then).
+LOOK_AFTER_S = 2.0
+LOOK_AFTER_BATCHES = 1000
 
 
 class _Answer(Container[int]):
@@ -28,25 +35,30 @@ class Boundaries:
 
     Attributes:
         report: metrics were logged and go to Determined.
+        look: Determined is to ask whether it has to stop.
         validate: a validation is due.
         checkpoint: a checkpoint is due.
         finished: training is over, or has to be interrupted here.
+        pace: says when `look` is due.
     """
 
     def __init__(self) -> None:
+        self.pace = Pace()
         self.report = False
+        self.look = False
         self.validate = False
         self.checkpoint = False
         self.finished = False
 
     @property
     def reporting(self) -> bool:
-        """The end of training ends a workload too."""
-        return self.report or self.finished
+        """A look and the end of training end a workload too."""
+        return self.report or self.look or self.finished
 
     def clear(self) -> None:
         """A new batch begins."""
-        self.report = self.validate = self.checkpoint = False
+        self.report = self.look = self.validate = self.checkpoint = False
+        self.pace.batch_starts()
 
     def periods(self) -> dict[str, pytorch.TrainUnit]:
         """The three periods of Determined's loop."""
@@ -55,6 +67,40 @@ class Boundaries:
             "validation_period": pytorch.Batch(_Answer(self, "validate")),
             "checkpoint_period": pytorch.Batch(_Answer(self, "checkpoint")),
         }
+
+
+class Pace:
+    """After how many batches Determined is to look for a request to stop: those of a few seconds.
+
+    It looks when a workload ends, which costs some messages, so not each batch may end one; and the ranks have to end
+    theirs together, so no rank may ask its own clock. The chief measures, at the end of a workload all agree on a number.
+    """
+
+    def __init__(self) -> None:
+        self._agreed = 1
+        self._trained = 0
+        self._started = 0.0
+
+    def batch_starts(self) -> None:
+        """Count a batch."""
+        if self._trained == 0:
+            self._started = time.monotonic()
+        self._trained += 1
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the agreed number of batches is trained."""
+        return self._trained >= self._agreed
+
+    def proposal(self) -> int:
+        """The number of batches that this process finds right."""
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        return min(max(int(LOOK_AFTER_S * self._trained / seconds), 1), LOOK_AFTER_BATCHES)
+
+    def agree(self, batches: int) -> None:
+        """A workload ends, and the next look is to come after this many batches."""
+        self._agreed = batches
+        self._trained = 0
 
 
 class Period:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,13 +20,11 @@ from determined import pytorch
 from torch.utils.data import DataLoader
 
 from lightning_adapter import checkpoint, compat, monkey_patch
+from lightning_adapter.boundaries import Pace
 from lightning_adapter.wiring import Run
 
 if TYPE_CHECKING:
     from lightning_adapter.adapter import LightningAdapter
-
-#: Batches after which a workload ends at the latest: Determined asks for preemption then, and frees its records.
-_LONGEST_WORKLOAD = 1000
 
 
 class TicketLoader(DataLoader[None]):
@@ -52,13 +50,15 @@ class Moments(pytorch.PyTorchCallback):
     """Carries Lightning's moments for one trial, and its state into Determined's checkpoints.
 
     Attributes:
-        host: who owns periods and checkpoints: `runner.fit`'s session, or None under Determined's own Trainer, whose
+        session: who owns periods and checkpoints: that of `runner.fit`, or None under Determined's own Trainer, whose
             periods decide then.
+        epoch_starts: told the number of an epoch when it begins.
     """
 
     def __init__(self, adapter: LightningAdapter) -> None:
         self.adapter = adapter
         self.session: Any = None
+        self.epoch_starts: Callable[[int], None] = lambda epoch: None
         self._pending = False
         self._started = False
         self._ended = False
@@ -138,7 +138,7 @@ class Moments(pytorch.PyTorchCallback):
     def on_validation_end(self, metrics: dict[str, Any]) -> None:
         """A validation is over; its values are not reported yet."""
         if self.session is not None:
-            self.session.record("validation", self.batches, self._epochs(), metrics)
+            self.session.record("validation", self.batches, self._run().trainer.current_epoch, metrics)
         self.settle()
 
     def on_trial_shutdown(self) -> None:
@@ -183,7 +183,8 @@ class Moments(pytorch.PyTorchCallback):
         progress = trainer.fit_loop.epoch_loop.batch_progress
         boundaries.validate = adapter.validation_due(run)
         stepped = not trainer.should_accumulate()
-        boundaries.report = stepped and (trainer.should_log or progress.total.ready % _LONGEST_WORKLOAD == 0)
+        boundaries.report = stepped and trainer.should_log
+        boundaries.look = stepped and boundaries.pace.is_due
         if run.checkpoint_period is not None and run.checkpoint_period.reached(
             progress.total.ready, trainer.fit_loop.epoch_progress.current.processed + 1, progress.is_last_batch
         ):
@@ -215,6 +216,16 @@ class Moments(pytorch.PyTorchCallback):
         return self._pending and self._run().boundaries.validate
 
     @property
+    def progress_due(self) -> bool:
+        """True if the batch just trained is one after which progress is reported."""
+        return self._run().boundaries.report or self.finished
+
+    @property
+    def pace(self) -> Pace:
+        """When Determined looks for a request to stop."""
+        return self._run().boundaries.pace
+
+    @property
     def finished(self) -> bool:
         """True if no further batch is to be trained."""
         return self._run().boundaries.finished
@@ -230,14 +241,12 @@ class Moments(pytorch.PyTorchCallback):
         """Batches trained so far, as Determined counts them."""
         return self._run().trainer.fit_loop.epoch_loop.batch_progress.total.ready
 
-    def _epochs(self) -> int:
-        return self._run().trainer.fit_loop.epoch_progress.current.processed
-
     def position(self) -> tuple[int, int]:
         """Batches and whole epochs trained so far; the epoch that the last batch ends counts."""
         run = self._run()
-        ends = run.in_epoch and run.trainer.last_batch_reached() and self._pending
-        return self.batches, self._epochs() + int(ends)
+        epochs = run.trainer.fit_loop.epoch_progress.current
+        ends = run.in_epoch and epochs.ready > epochs.processed and run.trainer.last_batch_reached()
+        return self.batches, epochs.processed + int(ends)
 
     def fraction(self) -> float:
         """How much of the run is done, from 0 to 1."""
@@ -248,7 +257,7 @@ class Moments(pytorch.PyTorchCallback):
         if trainer.max_steps > 0:
             parts.append(trainer.global_step / trainer.max_steps)
         if trainer.max_epochs > 0:
-            done = float(self._epochs())
+            done = float(trainer.fit_loop.epoch_progress.current.processed)
             length = trainer.num_training_batches
             if self._run().in_epoch and length not in (0, float("inf")):
                 done += trainer.fit_loop.epoch_loop.batch_progress.current.ready / length
@@ -274,7 +283,7 @@ class Moments(pytorch.PyTorchCallback):
         if not metrics:
             return
         if self.session is not None:
-            self.session.record("train", batch, self._epochs(), metrics)
+            self.session.record("train", batch, self._run().trainer.current_epoch, metrics)
         compat.report_training_metrics(context, batch, fresh)
 
     # --- failures -------------------------------------------------------------------------------------------------

@@ -373,14 +373,20 @@ def controller(session: Any, moments: Any, **options: Any) -> Any:
     """Determined's loop, with the adapter's decisions in the places where its public API has none.
 
     `_PyTorchTrialController` and the methods overridden here are determined 0.38.1's. What changes: when the run is
-    over, how far it is, whether a validation is due, that metrics were reported already, and that a checkpoint is made
-    on all ranks together instead of by the chief alone.
+    over, how far it is, whether a validation is due, which epoch begins or ends, that metrics were reported already, and
+    that a checkpoint is made on all ranks together instead of by the chief alone.
     """
     from determined import pytorch
 
     class Controller(pytorch._PyTorchTrialController):
+        def _set_data_loaders(self) -> None:
+            super()._set_data_loaders()
+            session.restore_callbacks(self.callbacks)  # Determined does it here, when it loads a checkpoint itself
+
         def _run(self) -> None:
             self._follow()
+            self._epochs_told = self.state.epochs_trained
+            moments.epoch_starts = self._epoch_starts
             if session.resumed:
                 self.state.last_ckpt = self.state.last_val = self.state.batches_trained
             super()._run()
@@ -390,6 +396,19 @@ def controller(session: Any, moments: Any, **options: Any) -> Any:
 
         def _step_batch(self) -> None:
             self._follow()
+            self._tell_ended(self.state.epochs_trained)
+
+        def _on_epoch_start(self, epoch_idx: int) -> None:
+            pass  # by a count of batches; Lightning's epochs may be shorter
+
+        def _epoch_starts(self, epoch: int) -> None:
+            self._tell_ended(epoch)
+            super()._on_epoch_start(epoch)
+
+        def _tell_ended(self, epochs: int) -> None:
+            for epoch in range(self._epochs_told, epochs):
+                self._on_epoch_end(epoch)
+            self._epochs_told = max(epochs, self._epochs_told)
 
         def _steps_until_complete(self, train_unit: Any) -> int:
             return 0 if moments.finished else 1
@@ -398,17 +417,17 @@ def controller(session: Any, moments: Any, **options: Any) -> Any:
             return not moments.validation_pending
 
         def _aggregate_training_metrics(self, training_metrics: list[Any]) -> dict[str, Any]:
+            moments.pace.agree(self.context.distributed.broadcast(moments.pace.proposal()))
             return {"avg_metrics": {}, "batch_metrics": []}
 
         def _report_training_progress(self) -> None:
-            self.core_context.train.report_progress(progress=moments.fraction())
+            if moments.progress_due:
+                self.core_context.train.report_progress(progress=moments.fraction())
 
         def _stop_requested(self) -> None:
-            if not moments.mid_accumulation:
-                super()._stop_requested()
-
-        def _upload_tb_files(self) -> None:
             session.upload_tensorboard()
+            if not moments.mid_accumulation and not moments.validation_pending:
+                super()._stop_requested()
 
         def _checkpoint(self, already_exiting: bool) -> None:
             if moments.mid_accumulation:
@@ -418,11 +437,20 @@ def controller(session: Any, moments: Any, **options: Any) -> Any:
                 self.core_context.train.set_status("checkpointing")
             self._follow()
             self.state.last_ckpt = self.state.batches_trained
-            uuid = session.write_checkpoint(self.state.batches_trained)
+            uuid = session.write_checkpoint(self.state.batches_trained, self.callbacks)
             for callback in self.callbacks.values():
                 callback.on_checkpoint_upload_end(uuid=uuid)
 
     return Controller(**options)
+
+
+def upload_last_tensorboard_files(core: Any) -> None:
+    """Upload what was written since the last upload.
+
+    The public `upload_tensorboard_files` does nothing within a second of the one before; `_tensorboard_manager._sync`
+    (determined 0.38.1) is what it calls otherwise.
+    """
+    core.train._tensorboard_manager._sync()
 
 
 def cluster_settings(info: Any) -> dict[str, Any]:

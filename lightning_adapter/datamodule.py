@@ -228,16 +228,17 @@ class _Zip:
 class Fetcher:
     """One pass over the data at a time; knows at each batch whether it is the last.
 
-    Where the length is unknown, one batch is fetched ahead, as in Lightning.
+    Where the length is unknown, one batch is fetched ahead, as in Lightning, unless the user's step fetches itself.
 
     Attributes:
         done: True if the batch handed out last is the last one.
         fetched: batches taken from the loaders in this pass.
     """
 
-    def __init__(self, iterate: Callable[[], Iterator[Any]], length: float) -> None:
+    def __init__(self, iterate: Callable[[], Iterator[Any]], length: float, ahead: bool = True) -> None:
         self.iterate = iterate
         self.length = length
+        self.ahead = ahead
         self.iterator: Iterator[Any] | None = None
         self.done = False
         self.fetched = 0
@@ -253,7 +254,7 @@ class Fetcher:
         self.fetched = fetched
         self.done = self.length <= fetched
         self._ahead = []
-        if self.length == INFINITE:
+        if self.length == INFINITE and self.ahead:
             self._fetch_ahead()
 
     def _fetch_ahead(self) -> None:
@@ -286,15 +287,35 @@ class Fetcher:
         self._ahead = []
 
 
+class HandedIterator:
+    """What a step that takes `dataloader_iter` pulls its batches from: (batch, batch_idx, dataloader_idx) at a time.
+
+    Attributes:
+        last: what it pulled last, which is what the hooks around the step are told.
+    """
+
+    def __init__(self, fetch: Callable[[], tuple[Any, int, int]]) -> None:
+        self.fetch = fetch
+        self.last: tuple[Any, int, int] = (None, 0, 0)
+
+    def __iter__(self) -> HandedIterator:
+        return self
+
+    def __next__(self) -> tuple[Any, int, int]:
+        self.last = self.fetch()
+        return self.last
+
+
 class TrainingData:
     """The training loaders: their limits, one pass after another, and how to repeat a pass from its middle.
 
     Args:
         loaders: a loader or a (nested) collection of loaders, or Lightning's CombinedLoader.
         limits: maps the length of one loader to the number of its batches that are used.
+        ahead: whether a batch may be fetched ahead where the length is unknown.
     """
 
-    def __init__(self, loaders: Any, limits: Callable[[float], float]) -> None:
+    def __init__(self, loaders: Any, limits: Callable[[float], float], ahead: bool = True) -> None:
         self.source = loaders
         self.mode = "max_size_cycle"
         collection = loaders
@@ -309,7 +330,7 @@ class TrainingData:
         self.collection = collection
         self.loaders = flatten(collection)
         self.limits = limits
-        self.fetcher = Fetcher(self._iterate, 0)
+        self.fetcher = Fetcher(self._iterate, 0, ahead)
         self.measure()
         self._at_start: dict[str, Any] | None = None
         self._at_first_fetch: dict[str, Any] | None = None
@@ -364,6 +385,10 @@ class TrainingData:
         if self._at_first_fetch is None:
             self._at_first_fetch = self._snapshot()
         return next(self.fetcher)
+
+    def hand_over(self) -> HandedIterator:
+        """An iterator for a step that fetches its batches itself."""
+        return HandedIterator(lambda: (self.next(), self.fetcher.fetched - 1, 0))
 
     def stop(self) -> None:
         """End the worker processes."""
@@ -443,12 +468,12 @@ class ValidationData:
         """True if steps and hooks are told a `dataloader_idx`."""
         return self.is_sequential and len(self.loaders) > 1
 
-    def fetcher(self, max_batches: list[float]) -> Fetcher:
+    def fetcher(self, max_batches: list[float], ahead: bool = True) -> Fetcher:
         """One pass over all loaders; yields (batch, batch_idx, dataloader_idx)."""
         if not self.is_sequential:
             length = min(max_batches) if self.mode == "min_size" else max(max_batches)
-            return Fetcher(lambda: self._numbered(_Zip(self.loaders, self.collection, self.mode)), length)
-        return Fetcher(lambda: _Sequence(self.loaders, max_batches), sum(max_batches))
+            return Fetcher(lambda: self._numbered(_Zip(self.loaders, self.collection, self.mode)), length, ahead)
+        return Fetcher(lambda: _Sequence(self.loaders, max_batches), sum(max_batches), ahead)
 
     @staticmethod
     def _numbered(batches: Iterator[Any]) -> Iterator[tuple[Any, int, int]]:

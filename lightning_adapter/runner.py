@@ -105,17 +105,31 @@ class Session:
         return self.directory.tensorboard if self.directory is not None else self.core.train.get_tensorboard_path()
 
     def upload_tensorboard(self) -> None:
-        """Upload TensorBoard files to the cluster's storage."""
-        if self.directory is None:
+        """Upload TensorBoard files to the cluster's storage, at most once a second; the chief alone writes any."""
+        if self.directory is None and self.core.distributed.rank == 0:
             self.core.train.upload_tensorboard_files()
+
+    def restore_callbacks(self, callbacks: Mapping[str, pytorch.PyTorchCallback]) -> None:
+        """Give the trial's own Determined callbacks the state that a checkpoint has of them."""
+        if self.saved is None or not self.resumed:
+            return
+        states = self.saved[checkpoint.OURS].get("determined_callbacks", {})
+        for name, callback in callbacks.items():
+            callback.on_checkpoint_load_start(self.saved)
+            if name in states:
+                callback.load_state_dict(states[name])
 
     def record(self, kind: str, batch: int, epoch: int, metrics: Mapping[str, Any]) -> None:
         """Keep metrics of a local run."""
         if self.directory is not None and self.core.distributed.rank == 0 and metrics:
             self.directory.record(kind, batch, epoch, {name: float(value) for name, value in metrics.items()})  # type: ignore[arg-type]
 
-    def write_checkpoint(self, batches: int) -> str:
+    def write_checkpoint(self, batches: int, callbacks: Mapping[str, pytorch.PyTorchCallback]) -> str:
         """Write a checkpoint, all ranks together; the chief holds the pen.
+
+        Args:
+            batches: batches trained.
+            callbacks: Determined's callbacks, whose own checkpoint hooks run on the chief, as Determined has it.
 
         Returns:
             Its id.
@@ -127,7 +141,10 @@ class Session:
         ranks = self.core.distributed.gather(state.pop("random"))
         uuid = ""
         if self.core.distributed.rank == 0:
-            content[checkpoint.OURS] = {**state, "ranks": ranks}
+            states = {name: kept for name, callback in callbacks.items() if (kept := callback.state_dict())}
+            content[checkpoint.OURS] = {**state, "ranks": ranks, "determined_callbacks": states}
+            for callback in callbacks.values():
+                callback.on_checkpoint_save_start(content)
             metadata = {
                 "determined_version": det.__version__,
                 "steps_completed": batches,
@@ -139,6 +156,8 @@ class Session:
                 checkpoint.save(path / checkpoint.FILE, content)
                 if self.directory is None:
                     compat.write_user_code(path)
+                for callback in callbacks.values():
+                    callback.on_checkpoint_write_end(str(path))
         self.uuid = self.core.distributed.broadcast(uuid)
         self.checkpoint_owed = False
         if self.directory is not None and self.core.distributed.rank == 0:
@@ -292,7 +311,11 @@ def _fit_managed(
                 session.saved = checkpoint.read(pathlib.Path(path))
             session.weights_only = steps == 0
         trial = _make(trial_class, context, session, limits, periods.max_length)
-        _run(trial, context, session, periods, steps, periods.checkpoint_policy)
+        try:
+            _run(trial, context, session, periods, steps, periods.checkpoint_policy)
+        finally:
+            if core_context.distributed.rank == 0:
+                compat.upload_last_tensorboard_files(core_context)
         trial.latest_checkpoint_uuid = session.uuid or info.latest_checkpoint
     return trial
 

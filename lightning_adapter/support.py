@@ -83,10 +83,7 @@ _NO_SHARDING = (
     "sharded strategies (FSDP, DeepSpeed, model parallel) are not available: every rank holds the whole model"
 )
 _DO_SHARDING = "create the layers in __init__() or configure_model() and train with strategy='ddp'"
-_NO_ITERATOR = (
-    "the adapter fetches the batches itself, to count, shard and resume them, and has no iterator to hand over"
-)
-_DO_ITERATOR = "take (self, batch, batch_idx)"
+_ITERATOR = "the step pulls its batches from the iterator; as in Lightning, batch transfer hooks are not called then"
 _OLD_CALL = "called with every Lightning, where Lightning 1.x called it"
 _NO_PRETRAIN = "there is no pretrain routine here, and Lightning 1.8 removed it, so this is not called"
 _SLOTS = "the experiment YAML decides how many devices train, and Determined's launcher starts one rank for each"
@@ -140,9 +137,9 @@ _LIGHTNING_MODULE: tuple[Row, ...] = (
     # The steps
     _module("training_step", "hook", reason="Lightning 1.x's optimizer_idx is passed where it is a parameter"),
     _module("training_step(hiddens)", "argument", _NO, reason=_NO_TBPTT, instead=_DO_TBPTT),
-    _module("training_step(dataloader_iter)", "argument", _NO, reason=_NO_ITERATOR, instead=_DO_ITERATOR),
+    _module("training_step(dataloader_iter)", "argument", reason=_ITERATOR),
     _module("validation_step", "hook"),
-    _module("validation_step(dataloader_iter)", "argument", _NO, reason=_NO_ITERATOR, instead=_DO_ITERATOR),
+    _module("validation_step(dataloader_iter)", "argument", reason=_ITERATOR),
     _module("training_step_end", "hook", reason=_OLD_CALL, until="2.0"),
     _module("validation_step_end", "hook", reason=_OLD_CALL, until="2.0"),
     _module("training_epoch_end", "hook", reason=_OLD_CALL, until="2.0"),

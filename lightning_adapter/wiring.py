@@ -344,7 +344,11 @@ class Run:
         if trainer.overfit_batches:
             loaders = self._each(loaders, sequential)
         loaders = self._each(loaders, WorkerSeeds(self.host, trainer.global_rank))
-        data = TrainingData(loaders, lambda length: self._limit(length, trainer.limit_train_batches, "train"))
+        data = TrainingData(
+            loaders,
+            lambda length: self._limit(length, trainer.limit_train_batches, "train"),
+            ahead=not compat.has_parameter(self.module.training_step, "dataloader_iter"),
+        )
         trainer.training_data = data
         data.start()
         if data.num_batches == 0:

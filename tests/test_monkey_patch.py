@@ -223,12 +223,12 @@ def test_hiddens_behind_a_decorator_are_found(lightning: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("step", ["training_step", "validation_step"])
-def test_step_over_dataloader_iter_is_rejected(lightning: ModuleType, step: str) -> None:
+def test_step_over_dataloader_iter_is_supported(lightning: ModuleType, step: str) -> None:
     def over_iterator(self: Any, dataloader_iter: Any) -> None: ...
 
     cls = new_class(lightning.LightningModule, **{step: over_iterator})
 
-    assert found(cls) == {f"{step}(dataloader_iter)": Support.REJECTED}
+    assert found(cls) == {f"{step}(dataloader_iter)": Support.SUPPORTED}
 
 
 @pytest.mark.parametrize(("steps", "rejected"), [(2, True), (0, False), (-1, False)])

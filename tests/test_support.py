@@ -100,15 +100,13 @@ def test_names_that_lightning_2_lost_are_in_the_table_and_end_before_2(owner: st
         assert rows[name] not in support.rows(owner, "2.0.0")
 
 
-def test_everything_rejected_in_a_class_is_about_tbptt_iterators_or_sharding() -> None:
+def test_everything_rejected_in_a_class_is_about_tbptt_or_sharding() -> None:
     rejected = {(row.owner, row.name) for row in support.TABLE if row.support is Support.REJECTED}
 
     assert {(owner, name) for owner, name in rejected if owner != "Trainer argument"} == {
         ("LightningModule", "tbptt_split_batch"),
         ("LightningModule", "truncated_bptt_steps"),
         ("LightningModule", "training_step(hiddens)"),
-        ("LightningModule", "training_step(dataloader_iter)"),
-        ("LightningModule", "validation_step(dataloader_iter)"),
         ("LightningModule", "configure_sharded_model"),
         ("Callback", "on_configure_sharded_model"),
     }

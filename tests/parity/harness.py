@@ -155,7 +155,7 @@ def describe(value: Any) -> Any:
         kind = f"{tuple(value.shape)} {value.dtype} #{digest(tensor_bytes(value))}"
         return f"tensor({first[0] if first else ''}.. {kind})"
     if isinstance(value, torch.optim.Optimizer) or hasattr(value, "param_groups"):
-        return "optimizer(" + ", ".join(str(group["lr"]) for group in value.param_groups) + ")"
+        return "optimizer(" + ", ".join(str(group.get("lr")) for group in value.param_groups) + ")"
     if isinstance(value, Mapping):
         return {str(key): describe(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -44,13 +44,25 @@ def test_early_stopping(options: dict, trace: bool) -> None:
 
 
 def test_early_stopping_waits_for_min_epochs() -> None:
-    assert_parity(lambda: Scripted(VALUES), Data, max_epochs=8, min_epochs=5,
-                  callbacks=lambda: [callbacks.EarlyStopping("score", patience=1)], also=early_stopping_state)  # fmt: skip
+    assert_parity(
+        lambda: Scripted(VALUES),
+        Data,
+        max_epochs=8,
+        min_epochs=5,
+        callbacks=lambda: [callbacks.EarlyStopping("score", patience=1)],
+        also=early_stopping_state,
+    )
 
 
 def test_early_stopping_waits_for_min_steps() -> None:
-    assert_parity(lambda: Scripted(VALUES), Data, max_epochs=8, min_steps=28,
-                  callbacks=lambda: [callbacks.EarlyStopping("score", patience=1)], also=early_stopping_state)  # fmt: skip
+    assert_parity(
+        lambda: Scripted(VALUES),
+        Data,
+        max_epochs=8,
+        min_steps=28,
+        callbacks=lambda: [callbacks.EarlyStopping("score", patience=1)],
+        also=early_stopping_state,
+    )
 
 
 def test_early_stopping_on_divergence_to_nan() -> None:
@@ -64,8 +76,14 @@ def test_early_stopping_in_mid_epoch() -> None:
         def validation_step(self, batch: Any, batch_idx: int) -> Any:
             self.log("score", float(self.global_step))
 
-    assert_parity(Rises, Data, max_epochs=3, val_check_interval=0.5,
-                  callbacks=lambda: [callbacks.EarlyStopping("score", patience=1)], also=early_stopping_state)  # fmt: skip
+    assert_parity(
+        Rises,
+        Data,
+        max_epochs=3,
+        val_check_interval=0.5,
+        callbacks=lambda: [callbacks.EarlyStopping("score", patience=1)],
+        also=early_stopping_state,
+    )
 
 
 def test_early_stopping_on_a_training_metric() -> None:
@@ -81,8 +99,14 @@ def test_early_stopping_on_a_metric_of_on_train_epoch_end() -> None:
         def on_train_epoch_end(self) -> None:
             self.log("late", VALUES[self.current_epoch])
 
-    assert_parity(Late, Data, max_epochs=6, limit_val_batches=0,
-                  callbacks=lambda: [callbacks.EarlyStopping("late", patience=1)], also=early_stopping_state)  # fmt: skip
+    assert_parity(
+        Late,
+        Data,
+        max_epochs=6,
+        limit_val_batches=0,
+        callbacks=lambda: [callbacks.EarlyStopping("late", patience=1)],
+        also=early_stopping_state,
+    )
 
 
 def test_early_stopping_without_its_metric_fails_as_in_lightning() -> None:
@@ -205,8 +229,12 @@ class Finetuned(Net):
 
 @pytest.mark.parametrize("train_bn", [True, False])
 def test_backbone_finetuning(train_bn: bool) -> None:
-    assert_parity(Finetuned, Data, max_epochs=4,
-                  callbacks=lambda: [callbacks.BackboneFinetuning(2, lambda epoch: 1.5, train_bn=train_bn)])  # fmt: skip
+    assert_parity(
+        Finetuned,
+        Data,
+        max_epochs=4,
+        callbacks=lambda: [callbacks.BackboneFinetuning(2, lambda epoch: 1.5, train_bn=train_bn)],
+    )
 
 
 class Unfreezes(callbacks.BaseFinetuning):

@@ -313,8 +313,9 @@ class EmptyData(pl.LightningDataModule):
         return loader(6, 1)
 
 
-def test_empty_training_set() -> None:
-    assert_parity(Net, EmptyData, max_epochs=2)
+def test_empty_training_set_is_refused_where_lightning_trains_nothing() -> None:
+    with pytest.raises(AssertionError, match="the adapter raised ConfigurationError: The training data is empty"):
+        assert_parity(Net, EmptyData, max_epochs=2)
 
 
 def odd_batch(items: list) -> Any:
@@ -373,3 +374,17 @@ def test_persistent_loader_object_returned_every_time() -> None:
 def test_same_loader_for_training_and_validation() -> None:
     assert_parity(Net, lambda: Loaders(lambda: loader(10, shuffle=True), lambda: loader(10, shuffle=False)),
                   max_epochs=2, overfit_batches=2)  # fmt: skip
+
+
+class ValidatesFromIterator(FromIterator):
+    """Pulls the batches of both loops from iterators, and logs what it saw."""
+
+    def validation_step(self, dataloader_iter: Any) -> Any:
+        batch, batch_idx, dataloader_idx = next(dataloader_iter)
+        self.log("val_loss", self.loss(batch) + batch_idx, batch_size=len(batch[0]))
+
+
+@since("2.2")
+@pytest.mark.parametrize("options", [{}, {"limit_train_batches": 3, "accumulate_grad_batches": 2}])
+def test_both_steps_with_dataloader_iter(options: dict) -> None:
+    assert_parity(ValidatesFromIterator, lambda: Data(shuffle=True), trace=False, max_epochs=2, **options)

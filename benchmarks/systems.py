@@ -1,0 +1,242 @@
+"""How does each of the four systems train a task for one epoch and validate it once?
+
+Each is what a person would write for it. What is written differs only where the systems differ: there is no logger and
+no progress bar anywhere; reports to Determined stay on in the two systems that have them.
+"""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from determined import pytorch
+from torch import Tensor
+
+from benchmarks.tasks import Clock, Task, loader
+from lightning_adapter import DETLM, LightningAdapter, fit
+
+
+@dataclass
+class Measurement:
+    """One training of one epoch and its validation.
+
+    Attributes:
+        checkpoint_every: batches between checkpoints, None for none while it is measured.
+    """
+
+    model: str
+    logging: str
+    steps: int
+    validation_steps: int = 0
+    checkpoint_every: int | None = None
+    training: Clock = field(default_factory=Clock)
+    validation: Clock = field(default_factory=Clock)
+
+    def task(self) -> Task:
+        """The model, the same parameters for all systems."""
+        torch.manual_seed(1)
+        return Task(self.model, self.logging)
+
+    def training_loader(self) -> Any:
+        """The loader that the training clock is in."""
+        return loader(self.model, self.steps, self.training)
+
+    def validation_loader(self) -> Any:
+        """The loader that the validation clock is in."""
+        return loader(self.model, self.validation_steps, self.validation)
+
+
+def bare_loop(what: Measurement, directory: pathlib.Path) -> None:
+    """PyTorch alone; the values that others log are computed and not kept."""
+    task = what.task()
+    optimizer = task.optimizer()
+    for index, batch in enumerate(what.training_loader(), start=1):
+        loss, _ = task.loss(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if what.checkpoint_every is not None and index % what.checkpoint_every == 0:
+            state = {"model": task.state_dict(), "optimizer": optimizer.state_dict()}
+            torch.save(state, directory / f"{index}.pt")
+    if what.validation_steps:
+        task.eval()
+        total, count = torch.zeros(()), 0
+        with torch.no_grad():
+            for batch in what.validation_loader():
+                loss, _ = task.loss(batch)
+                size = len(batch[0])
+                total += loss * size
+                count += size
+
+
+class HandWritten(pytorch.PyTorchTrial):
+    """What Determined's documentation teaches, in its default settings."""
+
+    def __init__(self, context: pytorch.PyTorchTrialContext, what: Measurement) -> None:
+        self.context = context
+        self.what = what
+        self.model = context.wrap_model(what.task())
+        self.optimizer = context.wrap_optimizer(self.model.optimizer())
+        context.experimental.disable_dataset_reproducibility_checks()
+
+    def build_training_data_loader(self) -> Any:
+        """The loader of all systems."""
+        return self.what.training_loader()
+
+    def build_validation_data_loader(self) -> Any:
+        """The loader of all systems."""
+        return self.what.validation_loader()
+
+    def train_batch(self, batch: Any, epoch_idx: int, batch_idx: int) -> dict[str, Any]:
+        """One step; the values returned are Determined's to average."""
+        loss, logged = self.model.loss(batch)
+        self.context.backward(loss)
+        self.context.step_optimizer(self.optimizer)
+        return logged
+
+    def evaluate_batch(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """One step of validation."""
+        loss, _ = self.model.loss(batch)
+        return {"validation_loss": loss}
+
+
+def hand_written_trial(what: Measurement, directory: pathlib.Path) -> None:
+    """A PyTorchTrial under Determined's own Trainer."""
+    with pytorch.init() as context:
+        trainer = pytorch.Trainer(HandWritten(context, what), context)
+        every = what.checkpoint_every
+        trainer.fit(
+            max_length=pytorch.Batch(what.steps),
+            checkpoint_period=None if every is None else pytorch.Batch(every),
+            validation_period=pytorch.Epoch(1) if what.validation_steps else None,
+        )
+
+
+class Steps:
+    """The body of a LightningModule, the same for both base classes."""
+
+    task: Task
+    log: Callable[..., None]
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """One step."""
+        loss, logged = self.task.loss(batch)
+        for name, value in logged.items():
+            self.log(name, value)
+        if self.task.accuracy is not None:
+            self.log("accuracy", self.task.accuracy)
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """One step of validation."""
+        loss, _ = self.task.loss(batch)
+        self.log("validation_loss", loss)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam."""
+        return self.task.optimizer()
+
+
+class Original(Steps, pl.LightningModule):
+    """The module for Lightning's Trainer."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+
+
+class Adapted(Steps, DETLM):
+    """The module for the adapter."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+
+
+class Data(pl.LightningDataModule):
+    """The loaders, for both."""
+
+    def __init__(self, what: Measurement) -> None:
+        super().__init__()
+        self.what = what
+
+    def train_dataloader(self) -> Any:
+        """The loader of all systems."""
+        return self.what.training_loader()
+
+    def val_dataloader(self) -> Any:
+        """The loader of all systems."""
+        return self.what.validation_loader()
+
+
+def lightning_trainer(what: Measurement, directory: pathlib.Path) -> None:
+    """Lightning's Trainer, for one epoch."""
+    every = what.checkpoint_every
+    callbacks = []
+    if every is not None:
+        callbacks.append(pl.callbacks.ModelCheckpoint(directory, every_n_train_steps=every, save_top_k=-1))
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=1,
+        limit_val_batches=1.0 if what.validation_steps else 0,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        logger=False,
+        callbacks=callbacks,
+        enable_checkpointing=every is not None,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=directory,
+    )
+    trainer.fit(Original(what.task()), datamodule=Data(what))
+
+
+def adapter(what: Measurement, directory: pathlib.Path) -> None:
+    """The adapter, through its `fit`."""
+
+    class Trial(LightningAdapter):
+        def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
+            super().__init__(
+                context,
+                Adapted(what.task()),
+                Data(what),
+                limit_val_batches=1.0 if what.validation_steps else 0,
+                use_distributed_sampler=False,
+                logger=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
+
+    every = what.checkpoint_every
+    checkpoint_period = None if every is None else pytorch.Batch(every)
+    fit(Trial, max_epochs=1, checkpoint_period=checkpoint_period, run_dir=directory / "run")
+
+
+SYSTEMS: dict[str, Callable[[Measurement, pathlib.Path], None]] = {
+    "bare loop": bare_loop,
+    "PyTorchTrial": hand_written_trial,
+    "Lightning": lightning_trainer,
+    "adapter": adapter,
+}
+
+
+def measure(system: str, what: Measurement) -> Measurement:
+    """Train once; the clocks in `what` hold the outcome."""
+    with tempfile.TemporaryDirectory() as directory:
+        SYSTEMS[system](what, pathlib.Path(directory))
+    return what
+
+
+def keep_quiet() -> None:
+    """Nothing of what the systems say belongs into a measurement's output."""
+    warnings.simplefilter("ignore")
+    for name in ("determined", "pytorch_lightning", "lightning_adapter"):
+        logging.getLogger(name).setLevel(logging.ERROR)

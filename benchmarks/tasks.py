@@ -1,0 +1,173 @@
+"""What is trained: three models over synthetic data, and a loader that notes when it is asked for a batch.
+
+The clock is in the loader, because that is the one thing that all systems run in the same way: the time from one fetch
+to the next is the time of a step, whoever drives it.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset, default_collate
+from torchmetrics import Accuracy
+
+CLASSES = 10
+#: One report falls into each window: Lightning and the adapter report every 50 batches, Determined every 100.
+WINDOW = 100
+#: Batches that are run before anything is measured.
+WARM_UP = 20
+
+
+def perceptron() -> nn.Module:
+    """784-64-10: so little to compute that the framework's share of a step is large."""
+    return nn.Sequential(nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, CLASSES))
+
+
+def cnn() -> nn.Module:
+    """The network of examples/mnist."""
+    return nn.Sequential(
+        nn.Conv2d(1, 16, kernel_size=5),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, kernel_size=5),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(0.1),
+        nn.Linear(512, CLASSES),
+    )
+
+
+class Transformer(nn.Module):
+    """Two encoder layers over sequences of 16 tokens: many parameters tensors, little arithmetic in each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(100, 32)
+        layer = nn.TransformerEncoderLayer(32, nhead=4, dim_feedforward=64, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, num_layers=2, enable_nested_tensor=False)
+        self.head = nn.Linear(32, CLASSES)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits of the class of each sequence."""
+        out: Tensor = self.head(self.encoder(self.embedding(tokens)).mean(dim=1))
+        return out
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network, one input for it, and how much of it is measured.
+
+    Attributes:
+        steps: batches of training in one measurement, a few windows.
+    """
+
+    network: Callable[[], nn.Module]
+    inputs: Callable[[int], Tensor]
+    batch_size: int
+    steps: int
+
+
+MODELS = {
+    "perceptron": Model(perceptron, lambda n: torch.randn(n, 784), 32, WARM_UP + 10 * WINDOW),
+    "MNIST CNN": Model(cnn, lambda n: torch.randn(n, 1, 28, 28), 64, WARM_UP + 2 * WINDOW),
+    "transformer": Model(Transformer, lambda n: torch.randint(0, 100, (n, 16)), 16, WARM_UP + 3 * WINDOW),
+}
+LOGGING = ("nothing", "one value", "ten values and a metric")
+
+
+class Task(nn.Module):
+    """One model with its loss and the values that are logged; the systems differ in nothing of this."""
+
+    def __init__(self, model: str, logging: str) -> None:
+        super().__init__()
+        self.network = MODELS[model].network()
+        self.logging = logging
+        self.accuracy = Accuracy(task="multiclass", num_classes=CLASSES) if logging == LOGGING[2] else None
+
+    def loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch and what is logged of it; the metric has taken the batch in."""
+        x, y = batch
+        logits = self.network(x)
+        loss = F.cross_entropy(logits, y)
+        if self.accuracy is None:
+            return loss, {} if self.logging == LOGGING[0] else {"loss": loss}
+        self.accuracy(logits, y)
+        return loss, dict.fromkeys(("loss", *(f"value_{i}" for i in range(1, 10))), loss)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Adam, made for the parameters as they are now."""
+        return torch.optim.Adam(self.parameters(), lr=1e-3)
+
+
+class Clock:
+    """Notes when batches are fetched, and what the process needs at some of them."""
+
+    def __init__(self, memory_at: Collection[int] = ()) -> None:
+        self.ticks: list[float] = []
+        self.memory_at = frozenset(memory_at)
+        self.memory: dict[int, float] = {}
+        self.fetched = 0
+
+    def collate(self, samples: list[Any]) -> Any:
+        """`default_collate`, noted."""
+        if self.memory_at:
+            if self.fetched in self.memory_at:
+                self.memory[self.fetched] = peak_memory()
+            if not self.ticks:
+                self.ticks.append(time.perf_counter())
+        else:
+            self.ticks.append(time.perf_counter())
+        self.fetched += 1
+        return default_collate(samples)
+
+    def step_times(self) -> list[float]:
+        """Seconds from fetch to fetch, the first ones left out."""
+        ticks = self.ticks[WARM_UP:]
+        return [later - sooner for sooner, later in zip(ticks, ticks[1:], strict=False)]
+
+    def step_time(self) -> float:
+        """Median over windows of the mean step of a window: what is done once per report has its share."""
+        ticks = self.ticks[WARM_UP:]
+        window = min(WINDOW, len(ticks) - 1)
+        starts = range(0, len(ticks) - window, window)
+        return statistics.median((ticks[start + window] - ticks[start]) / window for start in starts)
+
+
+def peak_memory() -> float:
+    """Largest resident memory of this process so far, in MiB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+class Samples(Dataset[Any]):
+    """A few batches in memory, served again and again under a length of choice."""
+
+    def __init__(self, model: str, length: int) -> None:
+        described = MODELS[model]
+        self.kept = 8 * described.batch_size
+        self.inputs = described.inputs(self.kept)
+        self.labels = torch.randint(0, CLASSES, (self.kept,))
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Any:
+        index %= self.kept
+        return self.inputs[index], self.labels[index]
+
+
+def loader(model: str, batches: int, clock: Clock) -> DataLoader[Any]:
+    """A plain DataLoader without worker processes, the same for all systems."""
+    size = MODELS[model].batch_size
+    return DataLoader(Samples(model, batches * size), batch_size=size, collate_fn=clock.collate)
