@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 OVERLAY_DIR ?= .venv-overlays
 PYTEST_ARGS ?=
-MNIST_ARGS ?= --max-epochs 3
+MNIST_ARGS ?= --max-epochs 5
 # The overlays that parity-old runs in, and the tests that it runs there.
 OLD ?= pl195 pl209
 OLD_TESTS ?= tests/parity
@@ -22,7 +22,7 @@ OVERLAYS_INSTALLED := $(OVERLAYS:%=$(OVERLAY_DIR)/%/.installed)
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make mnist       train examples/mnist for three epochs"
+	@echo "make mnist       train examples/mnist for five epochs"
 	@echo "make test        lint, then run the tests"
 	@echo "make lint        ruff and mypy           make format      let ruff format the code"
 	@echo "make venv        the environment alone   make docs        write docs/support.md from the support table"

@@ -64,6 +64,10 @@ class Arguments:
 
     def __post_init__(self) -> None:
         faults: list[str] = []
+        for argument in fields(self):
+            # as in Lightning, None asks for the default, except where it has a meaning of its own
+            if argument.init and getattr(self, argument.name) is None and argument.name != "check_val_every_n_epoch":
+                setattr(self, argument.name, argument.default)
         try:
             self.precision = canonical(self.precision)
         except ConfigurationError as error:

@@ -1,0 +1,329 @@
+"""How do the hooks, arguments and return forms of Lightning 1.x become today's?
+
+Everything is looked at once, when a run starts: a hook that is written for today is called as it is, and where nothing
+of Lightning 1.x is found, nothing of this module runs in a step.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from numbers import Number
+from typing import Any
+
+from torch import Tensor
+
+from lightning_adapter import compat
+from lightning_adapter.hooks import Call, Hooks
+from lightning_adapter.monkey_patch import Replacement
+
+#: Hooks that Lightning 1.x called right before, and right after, another one.
+CALLED_BEFORE = {
+    "on_train_batch_start": "on_batch_start",
+    "on_train_epoch_start": "on_epoch_start",
+    "on_validation_epoch_start": "on_epoch_start",
+}
+CALLED_AFTER = {"on_train_batch_end": "on_batch_end", "on_validation_epoch_end": "on_epoch_end"}
+
+_INDEX_NAMES = frozenset(("optimizer_idx", "opt_idx", "optimizer_i", "opt_i"))
+# What Lightning 1.x told `optimizer_step` besides; TPUs and apex' own steps do not occur here.
+_STEP_FLAGS = ("on_tpu", "using_native_amp", "using_lbfgs")
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a hook's arguments differed in Lightning 1.x.
+
+    Attributes:
+        count: number of positional arguments that the hook is given today.
+        place: where the additional argument stood among them.
+        optimizer: place of today's argument that tells the optimizer, and so its index; None: the argument was always 0.
+        today: name of the argument that stands at `place` today.
+    """
+
+    count: int
+    place: int
+    optimizer: int | None
+    today: str | None = None
+
+
+_FORMS = {
+    "on_before_optimizer_step": _Form(1, 1, 0),
+    "optimizer_step": _Form(4, 3, 2, "optimizer_closure"),
+    "optimizer_zero_grad": _Form(3, 3, 2),
+    "configure_gradient_clipping": _Form(1, 1, 0, "gradient_clip_val"),
+    "lr_scheduler_step": _Form(2, 1, 0, "metric"),
+    "backward": _Form(1, 1, None, "args"),
+    "on_train_batch_start": _Form(2, 2, None),
+    "on_train_batch_end": _Form(3, 3, None),
+}
+
+
+class Signatures:
+    """Lets the hooks of one run be called with today's arguments, whichever Lightning they are written for.
+
+    Args:
+        host: the Lightning package of the module; hooks that take any arguments are given what this one gives.
+        optimizers: returns the user's optimizers, in order.
+    """
+
+    def __init__(self, host: compat.Host, optimizers: Callable[[], Sequence[Any]]) -> None:
+        self.host = host
+        self.optimizers = optimizers
+
+    def index_of(self, optimizer: Any) -> int | None:
+        """Place of an optimizer among those of the run; None for None, as in a backward of manual optimization."""
+        own = compat.unwrap_optimizer(optimizer)
+        return next((index for index, other in enumerate(self.optimizers()) if other is own), None)
+
+    def adapt(self, name: str, function: Call, leading: int = 0) -> Call:
+        """The hook with today's arguments.
+
+        Args:
+            name: of the hook.
+            function: as user code or the host defines it, bound to its instance.
+            leading: number of arguments before the hook's own: a callback gets the trainer and the module first.
+
+        Returns:
+            `function` itself where it is written for today.
+        """
+        form = _FORMS.get(name)
+        if form is None or name == "backward" or not self._is_older(form, function, leading):
+            return function
+        place, index_of, of = leading + form.place, self.index_of, form.optimizer
+        if of is None:
+            return lambda *args: function(*args[:place], 0, *args[place:])
+        if name == "optimizer_step":
+            return self._step(function)
+        at = leading + of
+        find = self._index_of_scheduler if name == "lr_scheduler_step" else index_of
+
+        def hook(*args: Any, **kwargs: Any) -> Any:
+            return function(*args[:place], find(args[at]), *args[place:], **kwargs)
+
+        return hook
+
+    def backward(self, function: Call) -> Call:
+        """The module's `backward` as a callable of (loss, optimizer, *args, **kwargs)."""
+        if not self._is_older(_FORMS["backward"], function, 0):
+            return lambda loss, optimizer, *args, **kwargs: function(loss, *args, **kwargs)
+        index_of = self.index_of
+
+        def backward(loss: Tensor, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+            return function(loss, optimizer, index_of(optimizer), *args, **kwargs)
+
+        return backward
+
+    def _index_of_scheduler(self, scheduler: Any) -> int | None:
+        return self.index_of(getattr(scheduler, "optimizer", None))
+
+    def _step(self, function: Call) -> Call:
+        parameters = inspect.signature(function).parameters
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        # 1.9 gives `using_native_amp` only to those that name it
+        flags = {name for name in _STEP_FLAGS if name in parameters or (takes_any and name != "using_native_amp")}
+
+        def step(epoch: int, batch_idx: int, optimizer: Any, closure: Call) -> Any:
+            known = {
+                "on_tpu": False,
+                "using_native_amp": False,
+                "using_lbfgs": compat.is_lbfgs(optimizer),
+            }
+            given = {name: known[name] for name in flags}
+            return function(epoch, batch_idx, optimizer, self.index_of(optimizer), closure, **given)
+
+        return step
+
+    def _is_older(self, form: _Form, function: Call, leading: int) -> bool:
+        try:
+            parameters = list(inspect.signature(function).parameters.values())
+        except ValueError:  # a function written in C without a signature
+            return False
+        if _INDEX_NAMES & {parameter.name for parameter in parameters}:
+            return True
+        count = leading + form.count
+        positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        if sum(p.default is p.empty for p in positional) > count:
+            return True
+        if not self.host.legacy or (form.optimizer is None and form.today is None):
+            return False
+        place = leading + form.place
+        if place < len(positional) and positional[place].name == form.today:
+            return False
+        return len(positional) > count or any(p.kind is p.VAR_POSITIONAL for p in parameters)
+
+
+# --- several optimizers -----------------------------------------------------------------------------------------------
+
+
+class Turns:
+    """Which optimizers have their turn at a batch, where automatic optimization has several of them.
+
+    Args:
+        module: the module, whose `toggle_optimizer` keeps the other optimizers' parameters out of a step.
+        signatures: finds an optimizer's index.
+        frequencies: batches that each optimizer has in turn; empty where all of them step at each batch.
+    """
+
+    def __init__(self, module: Any, signatures: Signatures, frequencies: Sequence[int]) -> None:
+        self.module = module
+        self.signatures = signatures
+        self.count = len(signatures.optimizers())
+        self._ends = list(itertools.accumulate(frequencies))
+
+    def at(self, batch: int) -> Sequence[int]:
+        """Indices of the optimizers whose turn it is at batch number `batch`."""
+        if not self._ends:
+            return range(self.count)
+        return (bisect_right(self._ends, batch % self._ends[-1]),)
+
+    @contextmanager
+    def toggled(self, optimizer: Any, index: int) -> Iterator[None]:
+        """Only this optimizer's parameters require gradients; afterwards all are as before, also after an error."""
+        toggle, untoggle = self.module.toggle_optimizer, self.module.untoggle_optimizer
+        toggle(optimizer, index) if _takes(toggle, 2) else toggle(optimizer)
+        try:
+            yield
+        finally:
+            untoggle(index) if _names_index(untoggle) else untoggle(optimizer)
+
+    def outputs(self, by_index: Mapping[int, dict[str, Any]]) -> list[dict[str, Any]]:
+        """What `on_train_batch_end` gets: the outputs of the optimizers that were not skipped, in order."""
+        return [by_index[index] for index in sorted(by_index)]
+
+
+def _takes(function: Call, count: int) -> bool:
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    return True
+
+
+def _names_index(function: Call) -> bool:
+    return bool(_INDEX_NAMES & inspect.signature(function).parameters.keys())
+
+
+class _Toggle(Replacement):
+    """`toggle_optimizer` or `untoggle_optimizer` of one module, with the index that Lightning 1.x wanted or without.
+
+    Args:
+        module: the module.
+        name: which of the two.
+    """
+
+    def __init__(self, module: Any, name: str) -> None:
+        self.module = module
+        self.name = name
+
+    def __call__(self, optimizer: Any, optimizer_idx: int | None = None) -> None:
+        if isinstance(optimizer, int):  # `untoggle_optimizer(index)`
+            optimizer = self.module.trainer.optimizers[optimizer]
+        getattr(type(self.module), self.name)(self.module, optimizer)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Toggle:
+        return _Toggle(memo.get(id(self.module), self.module), self.name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Toggle, (self.module, self.name)
+
+
+def accept_indices(module: Any, hooks: Hooks) -> None:
+    """Let user code call `toggle_optimizer(optimizer, optimizer_idx)` and `untoggle_optimizer(optimizer_idx)`.
+
+    Args:
+        module: the module; under Lightning 1.x, and where it brings its own two methods, it is left alone.
+        hooks: tells which methods the module overrides.
+    """
+    if hooks.host.legacy:
+        return
+    for name in ("toggle_optimizer", "untoggle_optimizer"):
+        if not hooks.overridden(name):
+            vars(module)[name] = _Toggle(module, name)
+
+
+# --- outputs ----------------------------------------------------------------------------------------------------------
+
+
+class EpochOutputs:
+    """What `training_epoch_end` gets. Kept only for a module that has this hook.
+
+    Args:
+        several: whether a batch can have the outputs of several optimizers.
+    """
+
+    def __init__(self, several: bool) -> None:
+        self.several = several
+        self._batches: list[Any] = []
+
+    def add(self, output: Any) -> None:
+        """Keep what one batch gave `on_train_batch_end`."""
+        self._batches.append(output)
+
+    def take(self) -> list[Any] | None:
+        """The outputs of the epoch, which are forgotten with that; None if there was no batch.
+
+        With several optimizers each batch is a list of its own, but a single batch's list is not wrapped once more.
+        """
+        batches, self._batches = self._batches, []
+        if not batches:
+            return None
+        kept = [batch for batch in batches if batch]
+        if self.several and len(batches) == 1:
+            return list(kept[0]) if kept else []
+        return kept
+
+
+def with_step_end(hooks: Hooks, name: str, step: Call) -> Call:
+    """A step as a running hook, followed by `<name>_end` where the module has it.
+
+    Args:
+        hooks: of the run.
+        name: "training_step" or "validation_step".
+        step: the module's own.
+
+    Returns:
+        A callable that takes the step's arguments and returns its output; what the second hook returns wins unless it
+        is None.
+    """
+    run, end_name = hooks.run, f"{name}_end"
+    end = getattr(hooks.module, end_name) if hooks.overridden(end_name) else None
+
+    def call(*args: Any) -> Any:
+        return run(name, step, *args)
+
+    def call_both(*args: Any) -> Any:
+        output = run(name, step, *args)
+        more = run(end_name, end, output)
+        return output if more is None else more
+
+    return call if end is None else call_both
+
+
+# --- returned logs ----------------------------------------------------------------------------------------------------
+
+_RETURNED = ("log", "progress_bar")
+
+
+def has_logs(output: Any) -> bool:
+    """Whether a hook returned what the first Lightnings took in place of `self.log`: "log" or "progress_bar"."""
+    return isinstance(output, Mapping) and any(isinstance(output.get(key), Mapping) for key in _RETURNED)
+
+
+def log_returned(log: Callable[..., None], output: Mapping[str, Any], monitors: bool) -> None:
+    """Log what a hook returned under "log" (for loggers) and "progress_bar".
+
+    Args:
+        log: `self.log`, in the running hook that returned it.
+        output: what the hook returned.
+        monitors: whether the other numbers in it are values for callbacks and schedulers to watch, as at an epoch's end.
+    """
+    told = {key: value if isinstance(value := output.get(key), Mapping) else {} for key in _RETURNED}
+    rest = {name: value for name, value in output.items() if name not in _RETURNED} if monitors else {}
+    for name, value in {**rest, **told["log"], **told["progress_bar"]}.items():
+        if isinstance(value, Number) or (isinstance(value, Tensor) and value.numel() == 1):
+            log(name, value, logger=name in told["log"], prog_bar=name in told["progress_bar"])
