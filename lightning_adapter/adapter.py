@@ -21,17 +21,19 @@ from __future__ import annotations
 
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from determined import pytorch
 from torch import Tensor
 
-from lightning_adapter import compat, monkey_patch
+from lightning_adapter import compat, legacy, monkey_patch
 from lightning_adapter.arguments import Arguments
+from lightning_adapter.boundaries import may_stop_in_batch
 from lightning_adapter.callback import Moments, TicketLoader
 from lightning_adapter.datamodule import INFINITE, Fetcher, HandedIterator, TrainingData
+from lightning_adapter.distributed import Processes
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.metrics import to_scalars
 from lightning_adapter.wiring import Run
@@ -66,7 +68,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         self.context = context
         self.lightning_module = lightning_module
         self.datamodule = datamodule
-        self.arguments = Arguments.of(trainer_arguments)
+        self.arguments = Arguments.of(legacy.arguments(compat.host_of(lightning_module), trainer_arguments))
         self._check()
         self._run: Run | None = None
         self.run_dir: pathlib.Path | None = None
@@ -165,7 +167,10 @@ class LightningAdapter(pytorch.PyTorchTrial):
         """
         run = self._run
         assert run is not None
-        return self._validate(run)
+        if self._moments.batches > 0:
+            return self._validate(run)
+        with compat.isolate_rng(run.host):  # Determined's initial validation is to change no number of the training
+            return self._validate(run)
 
     # --- training ---------------------------------------------------------------------------------------------------
 
@@ -191,13 +196,19 @@ class LightningAdapter(pytorch.PyTorchTrial):
         torch.autograd.set_detect_anomaly(self.arguments.detect_anomaly)
         if trainer.num_sanity_val_steps and trainer.enable_validation and not restarting:
             self._sanity_check(run)
+        if run.host.habits.trains_all_at_start:
+            self.lightning_module.train()
+        if run.host.habits.checks_limits_first and self._fit_done(run):
+            run.boundaries.finished = True
+            return
         run.load_training_data()
         if self._fit_done(run) or trainer.limit_train_batches == 0:
             run.boundaries.finished = True
             return
         torch.set_grad_enabled(True)
         if trainer.validates_in_epoch() and trainer.validation_data is None:
-            trainer.validating = True
+            if not run.host.habits.iterates_in_validation:
+                trainer.validating = True
             run.load_validation_data()
             trainer.training = True
         hooks.call("on_train_start")
@@ -217,17 +228,46 @@ class LightningAdapter(pytorch.PyTorchTrial):
         self._hands_iterator = compat.has_parameter(module.training_step, "dataloader_iter")
         self._handed_from: Any = None
         self._handed: HandedIterator
-        self._training_step = module.training_step
+        self._training_step = self._running_step(run, "training_step")
+        self._hides_batch_idx = run.host.habits.hides_batch_idx
+        self._transfers_early = run.host.habits.transfers_while_fetching
         self._takes_batch_idx = compat.takes_batch_idx(run.host, module.training_step)
-        self._own_optimizer_step = hooks.overridden("optimizer_step")
-        self._own_zero_grad = hooks.overridden("optimizer_zero_grad")
-        self._own_backward = hooks.overridden("backward")
+        self._own_optimizer_step = hooks.module_hook("optimizer_step") if hooks.overridden("optimizer_step") else None
+        self._own_zero_grad = hooks.module_hook("optimizer_zero_grad") if hooks.overridden("optimizer_zero_grad") else None
+        self._own_backward = run.signatures.backward(module.backward) if hooks.overridden("backward") else None
         self._own_clipping = hooks.overridden("configure_gradient_clipping") or hooks.overridden("clip_gradients")
+        self._clip = hooks.module_hook("configure_gradient_clipping")
+        self._own_scheduler_step = hooks.overridden("lr_scheduler_step")
+        self._step_scheduler = hooks.module_hook("lr_scheduler_step")
+        optimizers, frequencies = run.optimization.optimizers, run.optimization.frequencies
+        several = module.automatic_optimization and (len(optimizers) > 1 or bool(frequencies))
+        self._turns = legacy.Turns(module, run.signatures, frequencies) if several else None
+        run.outputs = legacy.EpochOutputs(len(optimizers) > 1) if hooks.overridden("training_epoch_end") else None
         run.strategy.run_backward = self._backward
         run.strategy.step_optimizer = self._step_optimizer
+        processes = run.strategy if isinstance(run.strategy, Processes) else None
+        self._exchange = processes.exchange_gradients if processes is not None and processes.exchanges else None
+        self._any = processes.any if processes is not None else None
+        self._stops_in_batches = processes is not None and may_stop_in_batch(run.host, module, trainer.callbacks)
+        if processes is not None:
+            processes.attach_metrics()
         self._in_manual_step = False
-        for wrapper in run.strategy._lightning_optimizers:
+        for wrapper in compat.optimizer_wrappers(run.strategy._lightning_optimizers):
             compat.around_optimizer_step(wrapper, lambda: None, self._count_manual_step)
+
+    def _running_step(self, run: Run, name: str) -> Callable[..., Any]:
+        """`training_step` or `validation_step` as a running hook in the precision asked for."""
+        function = run.strategy.step(name, getattr(self.lightning_module, name))
+        run_hook, precision = run.hooks.run, run.precision
+
+        def step(*args: Any) -> Any:
+            return run_hook(name, function, *args)
+
+        def step_with_precision(*args: Any) -> Any:
+            with precision.context():
+                return run_hook(name, function, *precision.convert_arguments(args))
+
+        return legacy.with_step_end(run.hooks, f"{name}_end", step if precision.is_default else step_with_precision)
 
     def _start_epoch(self, run: Run) -> None:
         trainer, loop = run.trainer, run.trainer.fit_loop
@@ -243,7 +283,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         batches.current.reset()
         batches.is_last_batch = False
         loop.epoch_loop.val_loop.batch_progress.total.reset()
-        if trainer.current_epoch > 0:
+        if trainer.current_epoch > 0 or run.host.habits.iterates_in_epoch:
             data.start()
         run.in_epoch = True
         run.bar.epoch_start()
@@ -253,7 +293,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         trainer = run.trainer
         if trainer.last_batch_reached() or self._steps_reached(run):
             return True
-        return trainer.should_stop and trainer.can_stop_early()
+        return trainer.stops and trainer.can_stop_early()
 
     def _steps_reached(self, run: Run) -> bool:
         return run.trainer.max_steps != -1 and run.trainer.global_step >= run.trainer.max_steps
@@ -267,7 +307,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         if trainer.max_epochs != -1 and epochs.processed >= trainer.max_epochs:
             epochs.completed = epochs.processed
             return True
-        return trainer.should_stop and trainer.can_stop_early()
+        return trainer.stops and trainer.can_stop_early()
 
     def _train_one(self, run: Run) -> bool:
         """Train on one batch.
@@ -286,14 +326,22 @@ class LightningAdapter(pytorch.PyTorchTrial):
                 return False
             batch, batch_idx, _ = handed.last
         else:
+            batch, ended = None, False
             try:
                 batch = data.next()
             except StopIteration:
+                ended = True
+            if self._any is not None and data.num_batches == INFINITE:
+                # lengths that nobody knows may differ: the first process at the end of its data ends the epoch of all
+                ended, data.fetcher.done = self._any(ended, data.fetcher.done)
+            if ended:
                 return False
             batch_idx = current.ready
-        progress.is_last_batch = data.fetcher.done
         if self._transfer is not None and handed is None:
+            if not self._transfers_early:
+                progress.is_last_batch = data.fetcher.done
             batch = self._transfer(batch, 0)
+        progress.is_last_batch = data.fetcher.done
         current.ready += 1
         total.ready += 1
         metrics.batch_start(batch)
@@ -304,6 +352,10 @@ class LightningAdapter(pytorch.PyTorchTrial):
         else:
             hook = hooks.bind("on_train_batch_start")
             skip = hook is not None and hook(batch, batch_idx) == -1
+            if skip and run.host.habits.skips_at_once:
+                current.processed += 1
+                total.processed += 1
+                return False
             if skip:
                 progress.is_last_batch = True
             else:
@@ -311,6 +363,8 @@ class LightningAdapter(pytorch.PyTorchTrial):
                 total.started += 1
                 try:
                     outputs = self._optimize(run, batch if handed is None else handed, batch_idx)
+                    if run.outputs is not None:
+                        run.outputs.add(outputs)
                 except StopIteration:  # the step asked for more data than there is: the epoch ends, as in Lightning
                     return False
                 if handed is not None:
@@ -326,10 +380,14 @@ class LightningAdapter(pytorch.PyTorchTrial):
             return False
         hook = hooks.bind("on_train_batch_end")
         if hook is not None:
+            if not outputs and run.host.habits.empty_list:
+                outputs = []
             hook(outputs, batch, batch_idx)
         metrics.batch_end()
         current.completed += 1
         total.completed += 1
+        if self._any is not None and (self._stops_in_batches or trainer.should_log or progress.is_last_batch):
+            trainer.agree_to_stop(self._any)
         if trainer.should_log or trainer.fast_dev_run:
             if not (trainer.should_accumulate() and self.lightning_module.automatic_optimization):
                 run.hub.log_metrics(metrics.current_log())
@@ -345,36 +403,70 @@ class LightningAdapter(pytorch.PyTorchTrial):
             What `on_train_batch_end` gets as its outputs.
         """
         module = self.lightning_module
-        arguments = (batch, batch_idx) if self._takes_batch_idx else (batch,)
+        arguments: tuple[Any, ...] = (batch, batch_idx)
+        if not self._takes_batch_idx:
+            arguments = (batch,)
+            if self._hides_batch_idx:
+                batch_idx = 0
         if not module.automatic_optimization:
             self._in_manual_step = True
+            run.stepped = False
             try:
-                output = self._run_training_step(run, arguments)
+                output = self._training_step(*arguments)
             finally:
                 self._in_manual_step = False
-            return self._manual_outputs(run, output)
+            outputs = self._manual_outputs(run, output)
+            loss = outputs.get("loss")
+            if isinstance(loss, Tensor) and loss.numel() == 1:
+                run.watch.add(loss, run.trainer.fit_loop.epoch_loop.batch_progress.total.ready)
+            return outputs
+        if self._turns is None:
+            return self._optimize_with(run, 0, arguments, batch_idx)
+        outputs = {}
+        for index in self._turns.at(batch_idx):
+            with self._turns.toggled(index):
+                output = self._optimize_with(run, index, (*arguments, *self._turns.argument(index)), batch_idx)
+            if output:
+                outputs[index] = output
+        return self._turns.outputs(outputs)
+
+    def _optimize_with(self, run: Run, index: int, arguments: tuple[Any, ...], batch_idx: int) -> dict[str, Any]:
+        """Run the step of one optimizer, which is number `index`."""
         trainer = run.trainer
-        optimizer = trainer.optimizers[0]
+        optimizer = trainer.optimizers[index]
         closure = _Closure(self, run, arguments, batch_idx, optimizer)
         if trainer.should_accumulate():
-            closure()
+            with run.strategy.block_backward_sync():
+                closure()
         else:
-            if self._own_optimizer_step:
-                wrapper = run.strategy._lightning_optimizers[0]
-                run.hooks.call_module("optimizer_step", trainer.current_epoch, batch_idx, wrapper, closure)
+            if self._own_optimizer_step is not None:
+                wrapper = run.strategy._lightning_optimizers[index]
+                self._own_optimizer_step(trainer.current_epoch, batch_idx, wrapper, closure)
             else:
                 self._step_optimizer(optimizer, closure)
             trainer.fit_loop.epoch_loop.optim_progress.optimizer_steps += 1
         return closure.outputs(run)
 
-    def _run_training_step(self, run: Run, arguments: tuple[Any, ...]) -> Any:
-        if run.precision.is_default:
-            return run.hooks.run("training_step", self._training_step, *arguments)
-        with run.precision.context():
-            return run.hooks.run("training_step", self._training_step, *arguments)
+    def _call_with_outputs(self, run: Run, name: str, outputs: list[Any]) -> Any:
+        """Run a hook that is given the outputs of an epoch's steps.
+
+        Returns:
+            What the hook returned, None where that was logged.
+        """
+        returned = run.hooks.call_module(name, outputs)
+        if not legacy.has_logs(returned):
+            return returned
+        self.log_returned(run, name, returned, monitors=True)
+        return None
+
+    def log_returned(self, run: Run, hook: str, output: Any, monitors: bool = False) -> None:
+        """Log what a hook returned in place of logging it, as the first Lightnings had it."""
+        run.hooks.run(hook, legacy.log_returned, run.metrics.log, output, monitors)
 
     def _manual_outputs(self, run: Run, output: Any) -> dict[str, Any]:
         if isinstance(output, Mapping):
+            if legacy.has_logs(output):
+                self.log_returned(run, "training_step", output)
             extra = dict(output)
             if isinstance(extra.get("loss"), Tensor):
                 extra["loss"] = extra["loss"].detach()
@@ -391,6 +483,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         if self._in_manual_step:
             assert self._run is not None
             self._run.trainer.fit_loop.epoch_loop.optim_progress.optimizer_steps += 1
+            self._run.stepped = True
 
     def _step_optimizer(self, optimizer: Any, closure: Any, **kwargs: Any) -> Any:
         run = self._run
@@ -408,8 +501,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
             hook(optimizer)
         trainer = run.trainer
         if (trainer.gradient_clip_val or self._own_clipping) and self.lightning_module.automatic_optimization:
-            run.hooks.call_module(
-                "configure_gradient_clipping",
+            self._clip(
                 optimizer,
                 gradient_clip_val=trainer.gradient_clip_val,
                 gradient_clip_algorithm=trainer.gradient_clip_algorithm,
@@ -419,8 +511,8 @@ class LightningAdapter(pytorch.PyTorchTrial):
         hook = run.hooks.bind("on_before_zero_grad")
         if hook is not None:
             hook(optimizer)
-        if self._own_zero_grad:
-            run.hooks.call_module("optimizer_zero_grad", run.trainer.current_epoch, batch_idx, optimizer)
+        if self._own_zero_grad is not None:
+            self._own_zero_grad(run.trainer.current_epoch, batch_idx, optimizer)
         else:
             optimizer.zero_grad()
 
@@ -431,10 +523,12 @@ class LightningAdapter(pytorch.PyTorchTrial):
         hook = run.hooks.bind("on_before_backward")
         if hook is not None:
             hook(loss)
-        if self._own_backward:
-            run.hooks.call_module("backward", loss, *args, **kwargs)
+        if self._own_backward is not None:
+            run.hooks.run("backward", self._own_backward, loss, optimizer, *args, **kwargs)
         else:
             loss.backward(*args, **kwargs)
+        if self._exchange is not None:
+            self._exchange()
         hook = run.hooks.bind("on_after_backward")
         if hook is not None:
             hook()
@@ -447,11 +541,13 @@ class LightningAdapter(pytorch.PyTorchTrial):
         if interval == "step" and trainer.should_accumulate():
             return
         index = trainer.fit_loop.batch_idx if interval == "step" else trainer.current_epoch
-        own = run.hooks.overridden("lr_scheduler_step")
+        turns = self._turns.at(trainer.fit_loop.total_batch_idx) if self._turns is not None else None
         for config in trainer.lr_scheduler_configs:
             if config.reduce_on_plateau is not plateau or config.interval != interval:
                 continue
             if (index + 1) % config.frequency != 0:
+                continue
+            if turns is not None and run.signatures.index_of(getattr(config.scheduler, "optimizer", None)) not in turns:
                 continue
             value = None
             if plateau:
@@ -459,8 +555,8 @@ class LightningAdapter(pytorch.PyTorchTrial):
                 if value is None:
                     self._monitor_is_missing(run, config)
                     continue
-            if own or plateau or not isinstance(config.scheduler, torch.optim.lr_scheduler.LRScheduler):
-                run.hooks.call_module("lr_scheduler_step", config.scheduler, value)
+            if self._own_scheduler_step or plateau or not isinstance(config.scheduler, torch.optim.lr_scheduler.LRScheduler):
+                self._step_scheduler(config.scheduler, value)
             else:
                 config.scheduler.step()
 
@@ -486,7 +582,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         progress = loop.epoch_loop.batch_progress
         if not trainer.enable_validation:
             return False
-        stopping = trainer.should_stop and trainer.can_stop_early()
+        stopping = trainer.stops and trainer.can_stop_early()
         if run.validation_period is not None:
             epochs = loop.epoch_progress.current.processed + 1
             return stopping or run.validation_period.reached(progress.total.ready, epochs, progress.is_last_batch)
@@ -511,10 +607,12 @@ class LightningAdapter(pytorch.PyTorchTrial):
         self._step_schedulers(run, "step", plateau=True)
         if not trainer.should_accumulate():
             trainer.fit_loop.epoch_loop._batches_that_stepped += 1
-        if trainer.should_stop:
+        if trainer.stops:
             for logger in trainer.loggers:
                 logger.save()
         if self._epoch_done(run):
+            if not trainer.last_batch_reached():
+                self._moments.keep_position()
             self._end_epoch(run)
 
     def _end_epoch(self, run: Run) -> None:
@@ -522,10 +620,25 @@ class LightningAdapter(pytorch.PyTorchTrial):
         loop = trainer.fit_loop
         run.bar.epoch_end()
         metrics.epoch_end_reached()
+        collected = run.outputs.take() if run.outputs is not None else None
+        if collected is not None and self._call_with_outputs(run, "training_epoch_end", collected) is not None:
+            raise run.host.misconfiguration(
+                "`training_epoch_end` expects a return of None. HINT: remove the return statement in `training_epoch_end`."
+            )
+        if collected is not None:
+            metrics.meet()
+        del collected
         loop.epoch_progress.current.processed += 1
-        hooks.call("on_train_epoch_end", monitoring=False)
-        hooks.call("on_train_epoch_end", monitoring=True)
+        if run.host.habits.monitors_in_order:
+            hooks.call("on_train_epoch_end")
+        else:
+            hooks.call("on_train_epoch_end", monitoring=False)
+            metrics.meet()
+            hooks.call("on_train_epoch_end", monitoring=True)
+        hooks.call("on_epoch_end")
         metrics.epoch_end()
+        if self._any is not None:
+            trainer.agree_to_stop(self._any)
         if trainer.last_batch_reached():
             self._step_schedulers(run, "epoch", plateau=True)
         loop.epoch_loop._batches_that_stepped -= 1
@@ -549,6 +662,8 @@ class LightningAdapter(pytorch.PyTorchTrial):
             run.metrics.reset_results()
             run.metrics.reset_metrics()
             run.hooks.call_callbacks("on_sanity_check_start")
+            if run.host.habits.iterates_in_validation:
+                run.load_validation_data()
             with torch.no_grad():
                 self._evaluate(run)
             run.hooks.call_callbacks("on_sanity_check_end")
@@ -565,14 +680,19 @@ class LightningAdapter(pytorch.PyTorchTrial):
         first_iteration = metrics.first_iteration
         metrics.switch(metrics.validation)
         metrics.first_iteration = None
-        if not trainer.should_accumulate():
+        if not trainer.should_accumulate() and not run.host.habits.zeroes_in_validation:
             with torch.enable_grad():
                 run.hooks.call_module("on_validation_model_zero_grad")
+        if run.host.habits.iterates_in_validation:
+            with torch.enable_grad():
+                run.load_validation_data()
         with torch.no_grad():
             logged = self._evaluate(run)
         metrics.switch(metrics.training)
         trainer.training = True
         metrics.first_iteration = first_iteration
+        if self._any is not None:
+            trainer.agree_to_stop(self._any)
         self._last_validation_time = time.monotonic()
         return to_scalars(logged)
 
@@ -589,25 +709,35 @@ class LightningAdapter(pytorch.PyTorchTrial):
             return {}
         sanity = trainer.sanity_checking
         max_batches = trainer.num_sanity_val_batches if sanity else data.max_batches
-        if sum(max_batches) == 0:
+        if sum(data.longest) == 0 or (sanity and trainer.num_sanity_val_steps == 0):
             return {}
+        if isinstance(run.strategy, Processes):
+            run.strategy.equal_buffers()
         loop = trainer.fit_loop.epoch_loop.val_loop
         loop._has_run = False
         progress = loop.batch_progress
         progress.current.reset()
         progress.is_last_batch = False
-        run.set_epoch(data.loaders)
+        late = run.host.habits.iterates_in_validation
         iterates = compat.has_parameter(self.lightning_module.validation_step, "dataloader_iter")
         fetcher = data.fetcher(max_batches, ahead=not iterates)
         handed = HandedIterator(fetcher.__next__) if iterates else None
-        fetcher.start()
+        if not late:
+            run.set_epoch(data.loaders)
+            fetcher.start()
         modes = compat.ModuleModes(run.host, self.lightning_module)
         hooks.call_module("on_validation_model_eval")
+        if run.host.habits.zeroes_in_validation:
+            self.lightning_module.zero_grad()
         hooks.call("on_validation_start")
         hooks.call("on_validation_epoch_start")
+        if late:
+            run.set_epoch(data.loaders)
+            fetcher.start()
         outputs: list[dict[str, Tensor]] = []
         values: dict[str, Tensor] = {}
         step = self._validation_step(run, fetcher)
+        kept: list[list[Any]] | None = [[] for _ in data.loaders] if hooks.overridden("validation_epoch_end") else None
         previous = 0
         while True:
             try:
@@ -620,21 +750,27 @@ class LightningAdapter(pytorch.PyTorchTrial):
             except StopIteration:
                 break
             if dataloader_idx != previous:
-                self._store_results(run, outputs, values)
+                self._store_results(run, outputs, values, range(previous, dataloader_idx))
                 previous = dataloader_idx
             progress.is_last_batch = fetcher.done
             try:
-                step(batch, batch_idx, dataloader_idx, handed)
+                output = step(batch, batch_idx, dataloader_idx, handed)
             except StopIteration:
                 break
+            if kept is not None and output is not None:
+                kept[dataloader_idx].append(output)
             if not sanity:
                 loop._has_run = True
                 if metrics.validation.has_step_values and trainer.loggers:
                     run.hub.log_metrics(metrics.current_log(), step=data.seen[dataloader_idx], report=False)
                 data.seen[dataloader_idx] += 1
-        self._store_results(run, outputs, values)
+        self._store_results(run, outputs, values, range(previous, len(data.loaders) if data.several else 1))
         metrics.epoch_end_reached()
         metrics.validation.dataloader_idx = None
+        if kept is not None:
+            # with a single loader there is no list around its list
+            self._call_with_outputs(run, "validation_epoch_end", kept if data.several else kept[0])
+            kept = None
         hooks.call("on_validation_epoch_end")
         metrics.epoch_end()
         logged = {name: value for output in reversed(outputs) for name, value in output.items()}
@@ -652,16 +788,22 @@ class LightningAdapter(pytorch.PyTorchTrial):
         return {**logged, **values}
 
     @staticmethod
-    def _store_results(run: Run, outputs: list[dict[str, Tensor]], values: dict[str, Tensor]) -> None:
-        """One validation loader is through."""
+    def _store_results(
+        run: Run, outputs: list[dict[str, Tensor]], values: dict[str, Tensor], loaders: Sequence[int]
+    ) -> None:
+        """Some validation loaders are through: the first of `loaders`, and those after it that had no batch here."""
         metrics = run.metrics
-        metrics.epoch_end_reached()
-        if run.trainer.sanity_checking:
-            return
-        metrics.refresh()
-        callback, log, _ = metrics.validation.collect(False)
-        outputs.append(log)
-        values.update(callback)
+        # with several processes each of them comes by once for each loader, since others may have had batches of it
+        for index in loaders if run.trainer.several else loaders[:1]:
+            if run.trainer.several and len(run.trainer.num_val_batches) > 1:
+                metrics.validation.dataloader_idx = index
+            metrics.epoch_end_reached()
+            if run.trainer.sanity_checking:
+                continue
+            metrics.refresh()
+            callback, log, _ = metrics.validation.collect(False)
+            outputs.append(log)
+            values.update(callback)
 
     def _validation_step(self, run: Run, fetcher: Fetcher) -> Any:
         """A function that runs one validation batch with its hooks."""
@@ -669,15 +811,15 @@ class LightningAdapter(pytorch.PyTorchTrial):
         data = trainer.validation_data
         assert data is not None
         several = data.several
+        told = several or run.host.habits.always_tells_loader
         compat.check_dataloader_idx(run.host, module, several)
         progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
-        function = module.validation_step
-        takes_batch_idx = compat.takes_batch_idx(run.host, function)
+        takes_batch_idx = compat.takes_batch_idx(run.host, module.validation_step)
         start, end = hooks.bind("on_validation_batch_start"), hooks.bind("on_validation_batch_end")
         transfer = self._transfer
-        precision = run.precision
+        run_step = self._running_step(run, "validation_step")
 
-        def step(batch: Any, batch_idx: int, dataloader_idx: int, handed: HandedIterator | None) -> None:
+        def step(batch: Any, batch_idx: int, dataloader_idx: int, handed: HandedIterator | None) -> Any:
             if transfer is not None and handed is None:
                 batch = transfer(batch, dataloader_idx)
             index = (dataloader_idx,) if several else ()
@@ -685,24 +827,20 @@ class LightningAdapter(pytorch.PyTorchTrial):
             progress.total.ready += 1
             metrics.batch_start(batch, dataloader_idx if several else None)
             if start is not None:
-                start(batch, batch_idx, *index)
+                start(batch, batch_idx, *((dataloader_idx,) if told else ()))
             arguments: tuple[Any, ...] = (batch, batch_idx, *index) if takes_batch_idx else (batch, *index)
             if handed is not None:
                 arguments = (handed,)
-            if precision.is_default:
-                output = hooks.run("validation_step", function, *arguments)
-            else:
-                with precision.context():
-                    output = hooks.run("validation_step", function, *arguments)
+            output = run_step(*arguments)
             if handed is not None:
                 batch, batch_idx, dataloader_idx = handed.last
-                index = (dataloader_idx,) if several else ()
                 progress.is_last_batch = fetcher.done
             if end is not None:
-                end(output, batch, batch_idx, *index)
+                end(output, batch, batch_idx, *((dataloader_idx,) if told else ()))
             metrics.batch_end()
             progress.current.completed += 1
             progress.total.completed += 1
+            return output
 
         return step
 
@@ -732,6 +870,8 @@ class _Closure:
         self.extra: dict[str, Any] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor | None:
+        if torch.is_grad_enabled():  # torch's own optimizers have seen to that, others may not have
+            return self._closure()
         with torch.enable_grad():
             return self._closure()
 
@@ -739,8 +879,13 @@ class _Closure:
         run, adapter = self.run, self.adapter
         trainer = run.trainer
         self.executed = True
-        output = adapter._run_training_step(run, self.arguments)
+        output = adapter._training_step(*self.arguments)
         loss = self._loss_of(output)
+        if loss is None and trainer.several:
+            raise ConfigurationError(
+                f"training_step returned None on rank {trainer.global_rank}. With several processes the others wait for the "
+                "gradients of every batch. Return a loss that is zero (loss * 0), or skip the samples in the dataset."
+            )
         if loss is None:
             self.loss = None
             run.warn_once("`training_step` returned `None`. If this was on purpose, ignore this warning...")
@@ -748,6 +893,7 @@ class _Closure:
             if trainer.accumulate_grad_batches != 1:
                 loss = loss / trainer.accumulate_grad_batches
             self.loss = loss.detach()
+            run.watch.add(self.loss, trainer.fit_loop.epoch_loop.batch_progress.total.ready)
             if run.hooks.bind("on_before_backward") is not None:
                 self.loss = self.loss.clone()  # a hook may change the loss in place
         if not trainer.fit_loop._skip_backward:
@@ -769,6 +915,8 @@ class _Closure:
                     "In automatic_optimization, when `training_step` returns a dict, the 'loss' key needs to be present"
                 )
             self.extra = {key: value for key, value in output.items() if key != "loss"}
+            if legacy.has_logs(output):
+                self.adapter.log_returned(self.run, "training_step", output)
             return loss  # type: ignore[no-any-return]
         raise error(
             "In automatic optimization, `training_step` must return a Tensor, a dict, or None (where the step will"

@@ -55,6 +55,11 @@ class Boundaries:
         """A look and the end of training end a workload too."""
         return self.report or self.look or self.finished
 
+    @property
+    def ends_workload(self) -> bool:
+        """Whether Determined has anything to do after the batch just trained."""
+        return self.report or self.look or self.validate or self.checkpoint or self.finished
+
     def clear(self) -> None:
         """A new batch begins."""
         self.report = self.look = self.validate = self.checkpoint = False

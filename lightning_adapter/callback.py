@@ -10,6 +10,7 @@ Determined's loop                         Lightning's moment
 
 from __future__ import annotations
 
+import copy
 import itertools
 import sys
 from collections.abc import Callable, Iterator
@@ -60,6 +61,7 @@ class Moments(pytorch.PyTorchCallback):
         self.session: Any = None
         self.epoch_starts: Callable[[int], None] = lambda epoch: None
         self._pending = False
+        self._position: dict[str, Any] | None = None
         self._started = False
         self._ended = False
         self._loaded: dict[str, Any] | None = None
@@ -138,8 +140,9 @@ class Moments(pytorch.PyTorchCallback):
     def on_validation_end(self, metrics: dict[str, Any]) -> None:
         """A validation is over; its values are not reported yet."""
         if self.session is not None:
-            self.session.record("validation", self.batches, self._run().trainer.current_epoch, metrics)
-        self.settle()
+            self.session.validated(self.batches, self._run().trainer.current_epoch, metrics)
+        with torch.enable_grad():  # Determined validates, and tells of its end, under no_grad
+            self.settle()
 
     def on_trial_shutdown(self) -> None:
         """Training has ended, was interrupted, or failed."""
@@ -165,33 +168,48 @@ class Moments(pytorch.PyTorchCallback):
         run = self._run()
         callbacks = {c.state_key: state for c in run.trainer.callbacks if (state := c.state_dict())}
         schedulers = [config.scheduler.state_dict() for config in run.trainer.lr_scheduler_configs]
-        return {**checkpoint.adapter_state(run), "callbacks": {"states": callbacks, "schedulers": schedulers}}
+        return {**self.saved_state(), "callbacks": {"states": callbacks, "schedulers": schedulers}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """What `state_dict` returned; it is put in place when training starts."""
         self._loaded = state_dict or None
 
+    def keep_position(self) -> None:
+        """A limit is about to end the epoch before its last batch: with a higher one the run goes on from here."""
+        self._position = copy.deepcopy(checkpoint.adapter_state(self._run()))
+
+    def saved_state(self) -> dict[str, Any]:
+        """What a checkpoint holds beside what Lightning saves."""
+        if self._position is not None and self.finished:
+            return dict(self._position)
+        return checkpoint.adapter_state(self._run())
+
     # --- between batches ------------------------------------------------------------------------------------------
 
     def after_batch(self) -> None:
         """Decide what Determined is to do after the batch just trained; settle at once if it is not to validate."""
-        run, adapter = self._run(), self.adapter
-        self._pending = True
-        if self.session is None:
-            return
+        run, adapter, session = self._run(), self.adapter, self.session
         boundaries, trainer = run.boundaries, run.trainer
         progress = trainer.fit_loop.epoch_loop.batch_progress
+        self._pending = True
+        if session is not None and session.max_batches is not None and progress.total.ready >= session.max_batches:
+            trainer.should_stop = trainer.stops = True  # all processes count alike
+        logs = trainer.should_log
+        if logs or progress.is_last_batch or run.watch.is_full:
+            run.watch.check()
+        if session is None:
+            return
         boundaries.validate = adapter.validation_due(run)
         stepped = not trainer.should_accumulate()
-        boundaries.report = stepped and trainer.should_log
-        boundaries.look = stepped and boundaries.pace.is_due
+        boundaries.report = stepped and logs
+        boundaries.look = stepped and (boundaries.pace.is_due or session.stops_now)
         if run.checkpoint_period is not None and run.checkpoint_period.reached(
             progress.total.ready, trainer.fit_loop.epoch_progress.current.processed + 1, progress.is_last_batch
         ):
-            self.session.checkpoint_owed = True
-        elif progress.is_last_batch and not boundaries.validate and self.session.checkpoint_each_epoch:
-            self.session.checkpoint_owed = True
-        boundaries.checkpoint = stepped and self.session.checkpoint_owed
+            session.checkpoint_owed = True
+        elif progress.is_last_batch and not boundaries.validate and session.checkpoint_each_epoch:
+            session.checkpoint_owed = True
+        boundaries.checkpoint = stepped and session.checkpoint_owed
         if not boundaries.validate:
             self.settle()
 
@@ -201,8 +219,7 @@ class Moments(pytorch.PyTorchCallback):
             return
         self._pending = False
         run = self._run()
-        with torch.enable_grad():  # Determined validates, and tells of its end, under no_grad
-            self.adapter.settle(run)
+        self.adapter.settle(run)
         if run.boundaries.finished:
             self._finish()
 
@@ -224,6 +241,11 @@ class Moments(pytorch.PyTorchCallback):
     def pace(self) -> Pace:
         """When Determined looks for a request to stop."""
         return self._run().boundaries.pace
+
+    @property
+    def ends_workload(self) -> bool:
+        """True if Determined has anything to do after the batch just trained."""
+        return self._run().boundaries.ends_workload
 
     @property
     def finished(self) -> bool:
@@ -256,6 +278,8 @@ class Moments(pytorch.PyTorchCallback):
         parts = [0.0]
         if trainer.max_steps > 0:
             parts.append(trainer.global_step / trainer.max_steps)
+        if self.session.max_batches is not None:
+            parts.append(self.batches / self.session.max_batches)
         if trainer.max_epochs > 0:
             done = float(trainer.fit_loop.epoch_progress.current.processed)
             length = trainer.num_training_batches

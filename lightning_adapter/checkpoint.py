@@ -8,7 +8,6 @@ save: the position in the data, random states, what was logged in the epoch. It 
 from __future__ import annotations
 
 import copy
-import json
 import pathlib
 import pickle
 import zipfile
@@ -18,7 +17,7 @@ from typing import Any
 import torch
 
 from lightning_adapter import compat
-from lightning_adapter.datamodule import host_random_state, set_host_random_state
+from lightning_adapter.datamodule import RandomState
 from lightning_adapter.errors import CheckpointError
 from lightning_adapter.trainer import Counter, Progress
 from lightning_adapter.wiring import Run
@@ -33,7 +32,7 @@ _FORMAT = 1
 
 def random_state() -> dict[str, Any]:
     """State of all generators of this process."""
-    state = host_random_state()
+    state = RandomState.now().state_dict()
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()
     return state
@@ -41,7 +40,7 @@ def random_state() -> dict[str, Any]:
 
 def set_random_state(state: Mapping[str, Any]) -> None:
     """Continue all generators of this process."""
-    set_host_random_state(state)
+    RandomState.of(state).restore()
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
 
@@ -66,9 +65,19 @@ def adapter_state(run: Run) -> dict[str, Any]:
         "metrics": run.metrics.state_dict(),
         "metric_states": compat.metric_states(run.module),
         "modes": [child.training for child in run.module.modules()],
+        "gradients": _gradients(run),
+        "outputs": None if run.outputs is None else run.outputs.state_dict(),
+        "loaded_in": [run.training_data_epoch, run.validation_data_epoch],
         "data": None if data is None else data.state_dict(batches),
         "random": random_state(),
     }
+
+
+def _gradients(run: Run) -> dict[str, Any]:
+    """Gradients that are still to be used: under manual optimization a batch may have accumulated without a step."""
+    if run.module.automatic_optimization or run.stepped:
+        return {}
+    return {name: value.grad for name, value in run.module.named_parameters() if value.grad is not None}
 
 
 def lightning_checkpoint(run: Run, weights_only: bool = False) -> dict[str, Any]:
@@ -172,12 +181,9 @@ def read(path: pathlib.Path) -> dict[str, Any]:
     return checkpoint
 
 
-def steps_completed(path: pathlib.Path) -> int:
-    """Batches trained when a checkpoint directory was written, from its metadata."""
-    try:
-        return int(json.loads((path / "metadata.json").read_text())["steps_completed"])
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path}/metadata.json cannot be read ({error}): this is no whole checkpoint.") from error
+def batches_trained(checkpoint: Mapping[str, Any]) -> int:
+    """Batches trained when a checkpoint of this package was written."""
+    return int(checkpoint[OURS]["batches"]["total"]["ready"])
 
 
 def check_fits(module: Any, state: Mapping[str, Any]) -> None:
@@ -270,6 +276,10 @@ def restore_progress(run: Run, state: Mapping[str, Any]) -> None:
     loop.epoch_loop._batches_that_stepped = state["batches_that_stepped"]
     compat.load_metric_states(run.module, state["metric_states"], run.device)
     run.metrics.load_state_dict(state["metrics"])
+    trainer.should_stop = state["should_stop"]
+    parameters = dict(run.module.named_parameters())
+    for name, gradient in state["gradients"].items():
+        parameters[name].grad = gradient.to(parameters[name].device)
     modes = list(run.module.modules())
     if len(modes) == len(state["modes"]):
         for child, training in zip(modes, state["modes"], strict=True):
@@ -291,7 +301,12 @@ def restore_position(run: Run, state: Mapping[str, Any], random: Mapping[str, An
                 f"now an epoch has {now}. Give the same data, batch size and number of processes, or start with "
                 "warm_start_from, which takes the weights only."
             )
+        if run.in_epoch:
+            run.set_epoch(data.loaders)
         data.load_state_dict(saved)
+    run.training_data_epoch, run.validation_data_epoch = state["loaded_in"]
+    if run.outputs is not None and state["outputs"] is not None:
+        run.outputs.load_state_dict(compat.move_data_to_device(run.host, state["outputs"], run.device))
     set_random_state(random)
 
 

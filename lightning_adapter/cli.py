@@ -61,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LightningAdapterError as error:
         print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
         return 2 if isinstance(error, (ConfigurationError, TargetError)) else 1
+    except KeyboardInterrupt:
+        return 130
     return status
 
 

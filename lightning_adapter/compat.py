@@ -42,6 +42,11 @@ class Host:
         """True for Lightning 1.x."""
         return self.version.major < 2
 
+    @property
+    def habits(self) -> Habits:
+        """What this version does at other moments than the newest one."""
+        return _habits(self)
+
     def misconfiguration(self, message: str) -> Exception:
         """Lightning's own exception for an illegal use of its API, which is a ConfigurationError of ours too."""
         return _misconfiguration(self)(message)
@@ -49,6 +54,64 @@ class Host:
     def warn(self, message: str, category: type[Warning] = UserWarning) -> None:
         """Warn on the chief alone, as Lightning does."""
         self.load("utilities.rank_zero").rank_zero_warn(message, category=category)
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What older versions do at other moments than the newest one; all False for the newest.
+
+    Seen in 1.9.5 and 2.0.9; the limits in between are those of Lightning's changelog.
+
+    Attributes:
+        monitors_in_order: EarlyStopping and Checkpoint callbacks come before the module at the end of an epoch.
+        always_tells_loader: the hooks around a validation batch get `dataloader_idx` with a single loader too.
+        zeroes_in_validation: each validation zeroes the gradients once the module is in evaluation mode.
+        trains_all_at_start: the whole module is set to training mode when training starts.
+        iterates_in_epoch: the training loaders are iterated within the epoch, after its first hooks.
+        skips_at_once: `on_train_batch_start` returning -1 ends the epoch without schedulers.
+        iterates_in_validation: the validation loaders are iterated after the first hooks of a validation, and asked for
+            before training starts without the trainer saying that it validates.
+        checks_limits_first: whether the run is over already is asked before the training loaders are.
+        transfers_while_fetching: whether a batch is the last one becomes known after it was moved to the device.
+        hides_batch_idx: a step that takes no `batch_idx` makes it 0 for the hooks around it, and for accumulation.
+        converts_late: "64-true" converts the module after its optimizers are made, and a batch when it enters a step.
+        empty_list: `on_train_batch_end` gets an empty list for a step that was skipped.
+        joins_after_data: `prepare_data` runs before the processes of a job find each other and are seeded anew.
+    """
+
+    monitors_in_order: bool
+    always_tells_loader: bool
+    zeroes_in_validation: bool
+    trains_all_at_start: bool
+    iterates_in_epoch: bool
+    skips_at_once: bool
+    iterates_in_validation: bool
+    checks_limits_first: bool
+    transfers_while_fetching: bool
+    hides_batch_idx: bool
+    converts_late: bool
+    empty_list: bool
+    joins_after_data: bool
+
+
+@functools.cache
+def _habits(host: Host) -> Habits:
+    before_2_1 = host.version < Version("2.1")
+    return Habits(
+        monitors_in_order=host.legacy,
+        always_tells_loader=host.legacy,
+        zeroes_in_validation=not hasattr(host.pl.LightningModule, "on_validation_model_zero_grad"),
+        trains_all_at_start=host.version < Version("2.2"),
+        iterates_in_epoch=before_2_1,
+        skips_at_once=before_2_1,
+        iterates_in_validation=host.legacy,
+        checks_limits_first=host.legacy,
+        transfers_while_fetching=host.legacy,
+        hides_batch_idx=before_2_1,
+        converts_late=before_2_1,
+        empty_list=host.legacy,
+        joins_after_data=before_2_1,
+    )
 
 
 @functools.cache
@@ -119,8 +182,8 @@ def forget_metric_attributes(module: Any) -> None:
     module._metric_attributes = None
 
 
-def lightning_optimizers(host: Host, optimizers: list[Any], strategy: Any) -> list[Any]:
-    """What `LightningModule.optimizers()` hands to user code.
+def lightning_optimizers(host: Host, optimizers: list[Any], strategy: Any) -> Any:
+    """What `LightningModule.optimizers()` hands to user code: a list, in Lightning 1.x a dictionary by index.
 
     `LightningOptimizer._strategy` (1.9.5 to 2.6.6) is where its `step()` goes; in 1.x `_optimizer_idx` goes along.
     """
@@ -132,7 +195,12 @@ def lightning_optimizers(host: Host, optimizers: list[Any], strategy: Any) -> li
         if host.legacy:
             wrapper._optimizer_idx = index
         wrapped.append(wrapper)
-    return wrapped
+    return dict(enumerate(wrapped)) if host.legacy else wrapped
+
+
+def optimizer_wrappers(wrappers: Any) -> list[Any]:
+    """The values of what `lightning_optimizers` returned."""
+    return list(wrappers.values()) if isinstance(wrappers, dict) else wrappers
 
 
 def around_optimizer_step(wrapper: Any, before: Callable[[], None], after: Callable[[], None]) -> None:
@@ -189,6 +257,16 @@ def combined_loader(host: Host, loaders: Any, mode: str) -> Any:
     return loaders if isinstance(loaders, cls) else cls(loaders, mode)
 
 
+def shown_training_loader(host: Host, loaders: Any) -> Any:
+    """What `trainer.train_dataloader` reads: what the user returned, in Lightning 1.x always a CombinedLoader of it."""
+    return combined_loader(host, loaders, "max_size_cycle") if host.legacy else loaders
+
+
+def shown_validation_loaders(host: Host, collection: Any, loaders: list[Any]) -> Any:
+    """What `trainer.val_dataloaders` reads: what the user returned, in Lightning 1.x always a list."""
+    return loaders if host.legacy else collection
+
+
 def extract_batch_size(host: Host, batch: Any) -> int:
     """Batch size as Lightning infers it for `self.log`."""
     size: int = host.load("utilities.data").extract_batch_size(batch)
@@ -201,6 +279,18 @@ def move_data_to_device(host: Host, batch: Any, device: torch.device) -> Any:
     return importlib.import_module(f"{package}.utilities").move_data_to_device(batch, device)
 
 
+def distributed_sampler_wrapper(host: Host) -> Any:
+    """Lightning's wrapper that shares out the indices of any sampler (lightning_fabric, 1.9.5 to 2.6.6)."""
+    package = "lightning_fabric" if host.package == "pytorch_lightning" else "lightning.fabric"
+    return importlib.import_module(f"{package}.utilities.distributed").DistributedSamplerWrapper
+
+
+def reset_seed(host: Host) -> None:
+    """Start all generators anew from the seed that `seed_everything` was given, as Lightning's DDP does in `fit`."""
+    package = "lightning_fabric" if host.package == "pytorch_lightning" else "lightning.fabric"
+    importlib.import_module(f"{package}.utilities.seed").reset_seed()
+
+
 def seeds_workers(host: Host, loader: Any, rank: int) -> None:
     """`seed_everything(workers=True)` seeds numpy and python in workers, through a `worker_init_fn`.
 
@@ -209,6 +299,19 @@ def seeds_workers(host: Host, loader: Any, rank: int) -> None:
     """
     package = "lightning_fabric" if host.package == "pytorch_lightning" else "lightning.fabric"
     importlib.import_module(f"{package}.utilities.data")._auto_add_worker_init_fn(loader, rank)
+
+
+def adopt_workers(loader: Any, other: Any) -> None:
+    """Give a loader the persistent workers of a copy of it (`DataLoader._iterator`, torch 2.1 to 2.13, holds them)."""
+    loader._iterator = other._iterator
+
+
+def read_indices_from(loader: Any, sampler: Any) -> None:
+    """Let the persistent workers of a loader be sent the indices of another sampler from the next pass on.
+
+    `_BaseDataLoaderIter._index_sampler` (torch 2.1 to 2.13) is iterated at each pass.
+    """
+    loader._iterator._index_sampler = sampler
 
 
 # --- what Lightning's own callbacks read ----------------------------------------------------------------------------
@@ -242,10 +345,10 @@ class PrivateFacts:
 
 
 def precision_name(host: Host, precision: str) -> Any:
-    """What `trainer.precision` reads: "16-mixed" and the like since 2.0, 16, 32, 64 and "bf16" before."""
+    """What `trainer.precision` reads: "16-mixed" and the like since 2.0, "16", "32", "64" and "bf16" before."""
     if not host.legacy:
         return precision
-    return {"16-mixed": 16, "16-true": 16, "32-true": 32, "64-true": 64}.get(precision, "bf16")
+    return precision.partition("-")[0]
 
 
 def has_parameter(function: Any, name: str) -> bool:
@@ -306,6 +409,8 @@ def check_dataloader_idx(host: Host, module: Any, several: bool) -> None:
     Raises:
         RuntimeError: Lightning's own, in its words.
     """
+    if host.legacy:  # Lightning 1.x calls, and lets Python complain
+        return
     signature = host.load("utilities.signature_utils")
     for name in ("validation_step", "on_validation_batch_start", "on_validation_batch_end"):
         function = getattr(module, name)
@@ -315,7 +420,7 @@ def check_dataloader_idx(host: Host, module: Any, several: bool) -> None:
                 "You provided multiple `val_dataloader`, but no `dataloader_idx`"
                 f" argument in `{type(module).__name__}.{name}()`. Try adding `dataloader_idx=0` to its signature."
             )
-        if not several and takes:
+        if not several and takes and name == "validation_step":  # the hooks of Lightning 1.x always get it
             parameter = inspect.signature(function).parameters["dataloader_idx"]
             if parameter.default is inspect.Parameter.empty:
                 raise RuntimeError(
@@ -373,12 +478,20 @@ def controller(session: Any, moments: Any, **options: Any) -> Any:
     """Determined's loop, with the adapter's decisions in the places where its public API has none.
 
     `_PyTorchTrialController` and the methods overridden here are determined 0.38.1's. What changes: when the run is
-    over, how far it is, whether a validation is due, which epoch begins or ends, that metrics were reported already, and
-    that a checkpoint is made on all ranks together instead of by the chief alone.
+    over, how far it is, whether a validation is due, which epoch begins or ends, that metrics were reported already,
+    that a checkpoint is made on all ranks together instead of by the chief alone, and that a batch which ends no
+    workload costs next to nothing.
     """
-    from determined import pytorch
+    from determined import InvalidHP, pytorch
 
     class Controller(pytorch._PyTorchTrialController):
+        state: Any  # there from the moment at which training starts
+
+        def __init__(self, **arguments: Any) -> None:
+            super().__init__(**arguments)
+            # Horovod's broadcast of an optimizer's state steps the optimizer to create it; the adapter's own does not
+            self.use_horovod = False
+
         def _set_data_loaders(self) -> None:
             super()._set_data_loaders()
             session.restore_callbacks(self.callbacks)  # Determined does it here, when it loads a checkpoint itself
@@ -394,9 +507,30 @@ def controller(session: Any, moments: Any, **options: Any) -> Any:
         def _follow(self) -> None:
             self.state.batches_trained, self.state.epochs_trained = moments.position()
 
+        def _train_with_boundaries(self, training_enumerator: Any, train_boundaries: list[Any]) -> tuple[list[Any], list[Any]]:
+            # The host's own asks four periods after each batch, and keeps a record of each until the workload ends.
+            context = self.context
+            if self.is_chief:
+                self.core_context.train.set_status("training")
+            for model in context.models:
+                model.train()
+            context.reset_reducers()
+            bare = context.profiler is None and context._scaler is None and not context.lr_schedulers
+            train = self.trial.train_batch if bare else self._train_batch
+            for batch_idx, ticket in training_enumerator:
+                context._current_batch_idx = batch_idx
+                train(batch=ticket, epoch_idx=batch_idx // context._epoch_len, batch_idx=batch_idx)
+                self._step_batch()
+                if moments.ends_workload:
+                    break
+            for boundary in train_boundaries:
+                boundary.limit_reached = isinstance(boundary.unit, pytorch.Batch) and boundary.unit.should_stop(batch_idx + 1)
+            return train_boundaries, []
+
         def _step_batch(self) -> None:
             self._follow()
-            self._tell_ended(self.state.epochs_trained)
+            if self.state.epochs_trained != self._epochs_told:
+                self._tell_ended(self.state.epochs_trained)
 
         def _on_epoch_start(self, epoch_idx: int) -> None:
             pass  # by a count of batches; Lightning's epochs may be shorter
@@ -426,10 +560,15 @@ def controller(session: Any, moments: Any, **options: Any) -> Any:
 
         def _stop_requested(self) -> None:
             session.upload_tensorboard()
-            if not moments.mid_accumulation and not moments.validation_pending:
-                super()._stop_requested()
+            if moments.mid_accumulation or moments.validation_pending:
+                return
+            if session.asked_to_stop():
+                raise pytorch._ShouldExit()
+            super()._stop_requested()
 
         def _checkpoint(self, already_exiting: bool) -> None:
+            if isinstance(sys.exc_info()[1], InvalidHP):
+                return  # raised inside a step: there is nothing to go on from
             if moments.mid_accumulation:
                 session.checkpoint_owed = True
                 return
@@ -467,6 +606,24 @@ def write_user_code(path: Any) -> None:
     from determined import util
 
     util.write_user_code(path, True)
+
+
+#: What Determined's controller and context read to know how processes were started (`_DistributedBackend`, 0.38.1).
+HOROVOD_VARIABLE = "USE_HOROVOD"
+TORCH_VARIABLE = "USE_TORCH_DISTRIBUTED"
+
+
+def require_horovod() -> Any:
+    """Determined's stand-in for Horovod, told that it is torch's (`determined.horovod.hvd`, 0.38.1)."""
+    from determined import horovod
+
+    horovod.hvd.require_horovod_type("torch", "lightning_adapter trains with torch")
+    return horovod.hvd
+
+
+def hyperparameters(context: Any) -> Any:
+    """The hyperparameters of a trial, none where none were given (`_hparams`, 0.38.1; the public reader raises then)."""
+    return context._hparams or {}
 
 
 def core_context(context: Any) -> Any:

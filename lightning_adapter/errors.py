@@ -27,3 +27,7 @@ class TargetError(LightningAdapterError):
 
 class NonFiniteError(LightningAdapterError):
     """A loss or a logged value became NaN or infinite and `on_nan="raise"` was asked for."""
+
+
+class RanksDriftedError(LightningAdapterError):
+    """The processes of a run no longer hold the same parameters; the message names them and the ranks."""

@@ -6,7 +6,7 @@ there is nothing to call. Callbacks come before the module, in the order of `tra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from lightning_adapter import compat
@@ -30,6 +30,10 @@ class Hooks:
 
     Attributes:
         running: name of the hook that is being executed, None outside of all hooks.
+        adapt: from a hook's name, a function and the number of arguments before the hook's own, to a callable that takes
+            the arguments of today's hook.
+        before: names of hooks that are called right before another one, which names them here.
+        after: the same, right after.
     """
 
     def __init__(self, module: Any, datamodule: Any, host: compat.Host, trainer: Any) -> None:
@@ -38,6 +42,9 @@ class Hooks:
         self.host = host
         self.trainer = trainer
         self.running: str | None = None
+        self.adapt: Callable[[str, Call, int], Call] = lambda name, function, leading: function
+        self.before: Mapping[str, str] = {}
+        self.after: Mapping[str, str] = {}
         self._bound: dict[tuple[str, bool | None], Call | None] = {}
 
     def overridden(self, name: str) -> bool:
@@ -68,14 +75,25 @@ class Hooks:
             A callable that takes the hook's arguments and returns what the module's hook returned.
         """
         key = (name, monitoring)
-        if key not in self._bound:
-            self._bound[key] = self._bind(name, monitoring)
-        return self._bound[key]
+        try:
+            return self._bound[key]
+        except KeyError:
+            bound = self._bound[key] = self._with_companions(name, self._bind(name, monitoring))
+            return bound
 
     def call(self, name: str, *args: Any, monitoring: bool | None = None) -> Any:
         """Run hook `name` on callbacks and module, if anybody overrides it."""
         bound = self.bind(name, monitoring)
         return bound(*args) if bound is not None else None
+
+    def module_hook(self, name: str) -> Call:
+        """A method of the module as the running hook, overridden or not, to be given today's arguments."""
+        function, run = self.adapt(name, getattr(self.module, name), 0), self.run
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return run(name, function, *args, **kwargs)
+
+        return call
 
     def call_module(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Run a method of the module as the running hook, overridden or not."""
@@ -97,6 +115,9 @@ class Hooks:
         self.running = name
         try:
             return function(*args, **kwargs)
+        except Exception as error:
+            _name_hook(error, name, function)
+            raise
         finally:
             self.running = outer
 
@@ -107,15 +128,30 @@ class Hooks:
         watchers = (self.host.pl.callbacks.EarlyStopping, self.host.pl.callbacks.Checkpoint)
         return [callback for callback in callbacks if isinstance(callback, watchers) is monitoring]
 
+    def _with_companions(self, name: str, bound: Call | None) -> Call | None:
+        before = self._bind(self.before[name], None) if name in self.before else None
+        after = self._bind(self.after[name], None) if name in self.after else None
+        if before is None and after is None:
+            return bound
+
+        def call(*args: Any) -> Any:
+            if before is not None and before() == -1:
+                return -1
+            answer = bound(*args) if bound is not None else None
+            if after is not None:
+                after()
+            return answer
+
+        return call
+
     def _bind(self, name: str, monitoring: bool | None) -> Call | None:
         callbacks = [
-            getattr(callback, name)
+            self.adapt(name, getattr(callback, name), 2)
             for callback in self._callbacks(monitoring)
             if hasattr(callback, name) and self.overridden_in_callback(name, callback)
         ]
         own = getattr(self.module, name) if not monitoring and self.overridden(name) else None
-        if not callable(own):
-            own = None
+        own = self.adapt(name, own, 0) if callable(own) else None
         if not callbacks and own is None:
             return None
         module, trainer = self.module, self.trainer
@@ -134,3 +170,10 @@ class Hooks:
             return run(name, own, *args) if own is not None else None
 
         return call_all
+
+
+def _name_hook(error: Exception, name: str, function: Call) -> None:
+    """Note on an exception in which hook of whom it was raised; the innermost hook has the word."""
+    if hasattr(error, "add_note") and not getattr(error, "__notes__", None):  # Python 3.11 and later
+        owner = type(getattr(function, "__self__", None)).__name__
+        error.add_note(f"raised in the hook {name}" + (f" of {owner}" if owner != "NoneType" else ""))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from numbers import Number
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lightning_adapter import compat
@@ -41,7 +42,8 @@ class _Form:
     Attributes:
         count: number of positional arguments that the hook is given today.
         place: where the additional argument stood among them.
-        optimizer: place of today's argument that tells the optimizer, and so its index; None: the argument was always 0.
+        optimizer: place of today's argument that tells the optimizer, and so its index; None: the additional argument is
+            the last one, and 0 where today's hook is not given it.
         today: name of the argument that stands at `place` today.
     """
 
@@ -60,7 +62,18 @@ _FORMS = {
     "backward": _Form(1, 1, None, "args"),
     "on_train_batch_start": _Form(2, 2, None),
     "on_train_batch_end": _Form(3, 3, None),
+    "on_validation_batch_start": _Form(2, 2, None),
+    "on_validation_batch_end": _Form(3, 3, None),
 }
+
+
+#: Arguments of Lightning 1.x's Trainer that have another name today.
+_RENAMED_ARGUMENTS = {"replace_sampler_ddp": "use_distributed_sampler"}
+
+
+def arguments(host: compat.Host, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Trainer arguments by today's names, where the installed Lightning has the old ones."""
+    return {_RENAMED_ARGUMENTS.get(name, name) if host.legacy else name: value for name, value in given.items()}
 
 
 class Signatures:
@@ -96,7 +109,7 @@ class Signatures:
             return function
         place, index_of, of = leading + form.place, self.index_of, form.optimizer
         if of is None:
-            return lambda *args: function(*args[:place], 0, *args[place:])
+            return lambda *args: function(*args) if len(args) > place else function(*args, 0)
         if name == "optimizer_step":
             return self._step(function)
         at = leading + of
@@ -131,7 +144,7 @@ class Signatures:
             known = {
                 "on_tpu": False,
                 "using_native_amp": False,
-                "using_lbfgs": compat.is_lbfgs(optimizer),
+                "using_lbfgs": isinstance(compat.unwrap_optimizer(optimizer), torch.optim.LBFGS),
             }
             given = {name: known[name] for name in flags}
             return function(epoch, batch_idx, optimizer, self.index_of(optimizer), closure, **given)
@@ -181,9 +194,17 @@ class Turns:
             return range(self.count)
         return (bisect_right(self._ends, batch % self._ends[-1]),)
 
+    def argument(self, index: int) -> tuple[int, ...]:
+        """What `training_step` is told besides: the index, where there are several optimizers."""
+        return (index,) if self.count > 1 else ()
+
     @contextmanager
-    def toggled(self, optimizer: Any, index: int) -> Iterator[None]:
+    def toggled(self, index: int) -> Iterator[None]:
         """Only this optimizer's parameters require gradients; afterwards all are as before, also after an error."""
+        if self.count == 1:
+            yield
+            return
+        optimizer = self.signatures.optimizers()[index]
         toggle, untoggle = self.module.toggle_optimizer, self.module.untoggle_optimizer
         toggle(optimizer, index) if _takes(toggle, 2) else toggle(optimizer)
         try:
@@ -191,8 +212,10 @@ class Turns:
         finally:
             untoggle(index) if _names_index(untoggle) else untoggle(optimizer)
 
-    def outputs(self, by_index: Mapping[int, dict[str, Any]]) -> list[dict[str, Any]]:
+    def outputs(self, by_index: Mapping[int, dict[str, Any]]) -> Any:
         """What `on_train_batch_end` gets: the outputs of the optimizers that were not skipped, in order."""
+        if self.count == 1:
+            return by_index.get(0, {})
         return [by_index[index] for index in sorted(by_index)]
 
 
@@ -264,6 +287,14 @@ class EpochOutputs:
         """Keep what one batch gave `on_train_batch_end`."""
         self._batches.append(output)
 
+    def state_dict(self) -> list[Any]:
+        """What is kept of the epoch so far."""
+        return list(self._batches)
+
+    def load_state_dict(self, batches: list[Any]) -> None:
+        """Go on with what was kept before an interruption."""
+        self._batches = list(batches)
+
     def take(self) -> list[Any] | None:
         """The outputs of the epoch, which are forgotten with that; None if there was no batch.
 
@@ -279,29 +310,26 @@ class EpochOutputs:
 
 
 def with_step_end(hooks: Hooks, name: str, step: Call) -> Call:
-    """A step as a running hook, followed by `<name>_end` where the module has it.
+    """A step followed by the hook `name`, which is given its output.
 
     Args:
         hooks: of the run.
-        name: "training_step" or "validation_step".
-        step: the module's own.
+        name: "training_step_end" or "validation_step_end".
+        step: the module's step as a running hook.
 
     Returns:
-        A callable that takes the step's arguments and returns its output; what the second hook returns wins unless it
-        is None.
+        `step` itself where the module has no such hook. What the hook returns wins unless it is None.
     """
-    run, end_name = hooks.run, f"{name}_end"
-    end = getattr(hooks.module, end_name) if hooks.overridden(end_name) else None
+    if not hooks.overridden(name):
+        return step
+    end, run = getattr(hooks.module, name), hooks.run
 
-    def call(*args: Any) -> Any:
-        return run(name, step, *args)
-
-    def call_both(*args: Any) -> Any:
-        output = run(name, step, *args)
-        more = run(end_name, end, output)
+    def step_and_end(*args: Any) -> Any:
+        output = step(*args)
+        more = run(name, end, output)
         return output if more is None else more
 
-    return call if end is None else call_both
+    return step_and_end
 
 
 # --- returned logs ----------------------------------------------------------------------------------------------------

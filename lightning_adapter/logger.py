@@ -11,6 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
 from lightning_adapter import compat
+from lightning_adapter.finite import Watch
 from lightning_adapter.metrics import to_scalars
 
 #: Receives (group, metrics) on the chief; the group is "training" or "validation".
@@ -87,11 +88,13 @@ class LoggerHub:
     Args:
         trainer: the facts of the run.
         report: where Determined's metrics go.
+        watch: looks for values that are not finite.
     """
 
-    def __init__(self, trainer: Any, report: Report) -> None:
+    def __init__(self, trainer: Any, report: Report, watch: Watch) -> None:
         self.trainer = trainer
         self.report = report
+        self.watch = watch
 
     def log_metrics(self, metrics: dict[str, Tensor], step: int | None = None, report: bool = True) -> None:
         """Send metrics to the loggers; the device is waited for.
@@ -104,6 +107,7 @@ class LoggerHub:
         if not metrics:
             return
         scalars = to_scalars(metrics)
+        self.watch.logged(scalars, self.trainer.fit_loop.epoch_loop.batch_progress.total.ready)
         if report:
             self.report("training", dict(scalars))
         if not self.trainer.loggers:

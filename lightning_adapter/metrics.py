@@ -123,11 +123,12 @@ class Entry:
         "batch_size",
         "computed",
         "dataloader_idx",
-        "epoch_sync",
         "forked_names",
         "fx",
         "has_reset",
+        "hook",
         "is_tensor",
+        "key_idx",
         "logger",
         "meta",
         "name",
@@ -136,6 +137,7 @@ class Entry:
         "prog_bar",
         "public_name",
         "reduction",
+        "shared",
         "step",
         "step_sync",
         "value",
@@ -151,8 +153,9 @@ class Entry:
         dataloader_idx: int | None,
         add_dataloader_idx: bool,
         step_sync: Callable[[Tensor], Tensor] | None,
-        epoch_sync: Callable[[Tensor], Tensor] | None,
+        shared: bool,
     ) -> None:
+        self.hook = hook
         self.name = name
         self.is_tensor = is_tensor
         self.meta = meta
@@ -160,7 +163,8 @@ class Entry:
         self.prog_bar, self.logger, self.on_step, self.on_epoch, self.reduction = meta[:5]
         self.dataloader_idx = dataloader_idx
         self.step_sync = step_sync
-        self.epoch_sync = epoch_sync
+        self.shared = shared
+        self.key_idx = dataloader_idx if add_dataloader_idx else None
         suffixed = add_dataloader_idx and dataloader_idx is not None
         suffix = f"/dataloader_idx_{dataloader_idx}" if suffixed else ""
         self.fx = f"{hook}.{dataloader_idx}" if suffixed else hook
@@ -214,20 +218,32 @@ class Entry:
         if self.computed is None:
             if not self.is_tensor:
                 self.computed = self.value.compute()
-            elif self.epoch_sync is None:
-                self.computed = self.value / self.batch_size if self.reduction == "mean" else self.value
             else:
-                total = self.epoch_sync(self.value.clone())
-                if self.reduction == "mean":
-                    count = torch.as_tensor(self.batch_size, dtype=total.dtype, device=total.device)
-                    total = total / self.epoch_sync(count)
-                self.computed = total
+                self.computed = self.value / self.batch_size if self.reduction == "mean" else self.value
         return self.computed
+
+    def described(self) -> dict[str, Any]:
+        """What another process needs to make an empty one of the same name."""
+        return {
+            "hook": self.hook,
+            "name": self.name,
+            "key_idx": self.key_idx,
+            "dataloader_idx": self.dataloader_idx,
+            "meta": [*self.meta[:7], None, *self.meta[8:]],
+            "metric": None if self.is_tensor else self.meta[9],
+            "dtype": self.value.dtype if self.is_tensor else None,
+            "value": None,
+            "batch_size": 0,
+            "step": None,
+            "has_reset": False,
+        }
 
     def current(self, on_step: bool) -> Any:
         """The step's or the epoch's value; None where the arguments of `self.log` did not ask for it."""
         if on_step:
             value = self.step if self.on_step else None
+        elif self.shared:
+            value = self.computed if self.on_epoch else None  # there since all processes met
         else:
             value = self.compute() if self.on_epoch else None
         if value is None:
@@ -335,6 +351,8 @@ class Metrics:
         self.active: Results | None = self.training
         self.first_iteration: bool | None = None
         self.reduce: Reduce | None = None
+        self.gather: Callable[[Any], list[Any]] | None = None
+        self.steps_together = True
         self.loggers: Callable[[], list[Any]] = list
         self._hook_of_last_log: str | None = None
         self._callback: dict[str, Tensor] = {}
@@ -432,6 +450,8 @@ class Metrics:
             self.log(name, value, **options)
 
     def _from_number(self, name: str, value: Any) -> Tensor:
+        if isinstance(value, dict) and any(isinstance(entry, dict) for entry in value.values()):
+            raise ValueError(f"`self.log({name}, {value})` was called, but nested dictionaries cannot be logged")
         if not isinstance(value, numbers.Number):
             raise ValueError(f"`self.log({name}, {value})` was called, but `{type(value).__name__}` values cannot be logged")
         device = self.device()
@@ -504,7 +524,7 @@ class Metrics:
             results.dataloader_idx,
             add_idx,
             self._sync(reduction, group) if sync_dist and not zero else None,
-            self._sync("sum" if reduction == "mean" else reduction, group) if not zero else None,
+            self.reduce is not None and not zero,
         )
         results.entries[(hook, name, dataloader_idx)] = entry
         results.has_step_values |= entry.on_step
@@ -512,7 +532,14 @@ class Metrics:
 
     def _sync(self, operation: str, group: Any) -> Callable[[Tensor], Tensor] | None:
         reduce = self.reduce
-        return None if reduce is None else lambda value: reduce(value, group, operation)
+        if reduce is None:
+            return None
+
+        def sync(value: Tensor) -> Tensor:
+            # a validation step need not have a counterpart on every rank, since no sample is repeated
+            return reduce(value, group, operation) if self.active is self.training or self.steps_together else value
+
+        return sync
 
     def _levels(self, hook: str, on_step: bool | None, on_epoch: bool | None) -> tuple[bool, bool]:
         if hook not in LOGGING:
@@ -587,9 +614,57 @@ class Metrics:
         """From here on values are the epoch's."""
         self.flush()
         self.first_iteration = None
+        self.meet()
+
+    def meet(self) -> None:
+        """Reduce what was logged for the epoch over all processes, at a moment at which all of them come by.
+
+        A process that had no batch logged nothing, and takes part with nothing. Values that are read before this moment
+        are not there yet, so that a rank that reads alone does not wait for the others.
+        """
+        results, gather = self.active, self.gather
+        if gather is None or results is None:
+            return
+        own = [entry for entry in results.visible() if entry.shared and entry.on_epoch and entry.computed is None]
+        everyone = gather([entry.described() for entry in own])
+        wanted = {(d["hook"], d["name"], d["key_idx"]): d for described in everyone for d in described}
+        due = [self._present(results, key, description) for key, description in wanted.items()]
+        tensors: dict[tuple[Any, ...], list[Entry]] = {}
+        for entry in due:
+            if entry.is_tensor:
+                tensors.setdefault((entry.reduction, id(entry.meta[7]), entry.value.dtype), []).append(entry)
+            else:
+                entry.compute()
+        for entries in tensors.values():
+            self._reduce(entries)
+
+    def _present(self, results: Results, key: tuple[str, str, int | None], description: dict[str, Any]) -> Entry:
+        """The entry of a name that some process logged, empty where this one did not."""
+        entry = results.entries.get(key)
+        if entry is None:
+            entry = results.entries[key] = self._restored_entry(description)
+            results.has_step_values |= entry.on_step
+        if entry.has_reset:
+            entry.has_reset = False
+        if entry.is_tensor and entry.value is None:
+            entry.value = torch.full((), _INITIAL[entry.reduction], dtype=description["dtype"], device=self.device())
+        return entry
+
+    def _reduce(self, entries: list[Entry]) -> None:
+        """Entries of one reduction and type travel together."""
+        assert self.reduce is not None
+        reduction, group = entries[0].reduction, entries[0].meta[7]
+        values = [entry.value for entry in entries]
+        if reduction == "mean":
+            values += [torch.as_tensor(e.batch_size, dtype=e.value.dtype, device=e.value.device) for e in entries]
+        device = self.device()
+        total = self.reduce(torch.stack([value.to(device) for value in values]), group, "sum" if reduction == "mean" else reduction)
+        for index, entry in enumerate(entries):
+            entry.computed = total[index] / total[index + len(entries)] if reduction == "mean" else total[index]
 
     def epoch_end(self) -> None:
         """The epoch's hooks have run: what they logged is visible to monitors."""
+        self.meet()
         self.refresh()
         self._hook_of_last_log = None
 
@@ -671,7 +746,7 @@ class Metrics:
             saved["dataloader_idx"],
             meta[8],
             self._sync(reduction, group) if sync_dist and not zero else None,
-            self._sync("sum" if reduction == "mean" else reduction, group) if not zero else None,
+            self.reduce is not None and not zero,
         )
         device = self.device()
         entry.value = (

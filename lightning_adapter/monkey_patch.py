@@ -328,8 +328,8 @@ def attach(module: Any, metrics: Any, barebones: bool) -> None:
 
 def detach(module: Any) -> None:
     """Give the module its class's methods back."""
-    vars(module).pop("log", None)
-    vars(module).pop("log_dict", None)
+    for name in [name for name, value in vars(module).items() if isinstance(value, Replacement)]:
+        del vars(module)[name]
 
 
 def reject_callbacks(callbacks: Iterable[Any], host: Any) -> None:

@@ -41,13 +41,20 @@ def canonical(precision: Any) -> str:
 class Precision:
     """Number format of one run.
 
+    Args:
+        precision: Lightning's name of it.
+        device: where the module trains.
+        late: whether a true precision converts the module when its optimizers are made, and batches when they enter a
+            step, as older Lightnings did.
+
     Attributes:
         precision: Lightning's name of it.
         scaler: a GradScaler under "16-mixed", else None.
     """
 
-    def __init__(self, precision: str, device: torch.device) -> None:
+    def __init__(self, precision: str, device: torch.device, late: bool = False) -> None:
         self.precision = precision
+        self.late = late
         self.device = device
         self.dtype = _DTYPES.get(precision)
         self.scaler = torch.amp.GradScaler(device=device.type) if precision == "16-mixed" else None
@@ -59,9 +66,16 @@ class Precision:
 
     def convert_input(self, batch: Any) -> Any:
         """Floating point tensors of a batch in the true precision that was asked for."""
-        if self.dtype is None:
+        if self.dtype is None or self.late:
             return batch
         return apply_to_collection(batch, torch.Tensor, self._convert)
+
+    def convert_arguments(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What a step is given, where that is the moment to convert it."""
+        if self.dtype is None or not self.late:
+            return arguments
+        converted: tuple[Any, ...] = apply_to_collection(arguments, torch.Tensor, self._convert)
+        return converted
 
     def _convert(self, value: torch.Tensor) -> torch.Tensor:
         return value.to(self.dtype) if torch.is_floating_point(value) else value

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
+import math
 import os
 import pathlib
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -13,8 +16,9 @@ import determined as det
 import torch
 from determined import core, pytorch
 
-from lightning_adapter import checkpoint, compat, experiment, rundir
+from lightning_adapter import checkpoint, compat, experiment, rundir, signals
 from lightning_adapter.adapter import LightningAdapter
+from lightning_adapter.arguments import Arguments
 from lightning_adapter.errors import CheckpointError, ConfigurationError, UnsupportedError
 
 logger = logging.getLogger("lightning_adapter")
@@ -66,7 +70,12 @@ class Session:
     Attributes:
         saved: the checkpoint that the run continues from, or takes its weights from.
         weights_only: whether only weights are taken.
+        checkpoint_each_epoch: whether epochs without a validation end with a checkpoint too.
         checkpoint_owed: a checkpoint is due and waits for the next optimizer step.
+        max_batches: batches after which the run ends, with a validation; None for as many as Lightning's limits allow.
+        uuid: the last checkpoint's id.
+        interruption: a signal to stop.
+        best: the id of the checkpoint whose validation was best, and its value of the searcher's metric.
     """
 
     def __init__(
@@ -76,18 +85,24 @@ class Session:
         config: Mapping[str, Any],
         validation_period: pytorch.TrainUnit | None,
         checkpoint_period: pytorch.TrainUnit | None,
+        checkpoint_each_epoch: bool = False,
     ) -> None:
         self.core = core_context
         self.directory = directory
         self.config = config
         self.validation_period = validation_period
         self.checkpoint_period = checkpoint_period
-        self.checkpoint_each_epoch = directory is not None and checkpoint_period is None
+        self.checkpoint_each_epoch = checkpoint_each_epoch
         self.checkpoint_owed = False
+        self.max_batches: int | None = None
         self.saved: dict[str, Any] | None = None
         self.weights_only = False
         self.trial: LightningAdapter | None = None
         self.uuid: str | None = None
+        self.interruption = signals.Interruption()
+        self.best: dict[str, Any] | None = None
+        self._validated: tuple[int, float] | None = None
+        self._warned = False
 
     @property
     def resumed(self) -> bool:
@@ -99,6 +114,18 @@ class Session:
         ranks = state["ranks"]
         rank = self.core.distributed.rank
         return ranks[rank] if rank < len(ranks) else ranks[0]  # type: ignore[no-any-return]
+
+    @property
+    def stops_now(self) -> bool:
+        """Whether a signal came to the only process; several have to agree first, when they look together."""
+        return self.core.distributed.size == 1 and self.interruption.signal is not None
+
+    def asked_to_stop(self) -> bool:
+        """Whether any process got a signal to stop. All processes ask together."""
+        mine = self.interruption.signal is not None
+        if self.core.distributed.size == 1:
+            return mine
+        return any(self.core.distributed.allgather(mine))
 
     def tensorboard(self) -> pathlib.Path:
         """Where the default logger writes."""
@@ -119,6 +146,40 @@ class Session:
             if name in states:
                 callback.load_state_dict(states[name])
 
+    def validated(self, batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
+        """A validation is over.
+
+        Raises:
+            ConfigurationError: on a cluster, whose searcher waits for a metric that was not logged.
+        """
+        self.record("validation", batches, epoch, metrics)
+        metric, _ = experiment.searcher_metric(self.config)
+        if metric is None:
+            return
+        if metric in metrics:
+            self._validated = (batches, float(metrics[metric]))
+            return
+        near = difflib.get_close_matches(metric, list(metrics), n=1)
+        message = (
+            f"searcher.metric is {metric!r}, which the validation did not log; it logged "
+            f"{', '.join(sorted(metrics)) or 'nothing'}"
+            + (f"; did you mean {near[0]!r}?" if near else ". Log it in validation_step with self.log().")
+        )
+        if self.directory is None:
+            raise ConfigurationError(message)
+        if not self._warned:
+            self._warned = True
+            logger.warning("%s The best checkpoint is not known, and a cluster would end the trial.", message)
+
+    def _best_with(self, uuid: str, batches: int) -> dict[str, Any] | None:
+        """The best checkpoint once this one is written."""
+        if self._validated is None or self._validated[0] != batches or not math.isfinite(self._validated[1]):
+            return self.best
+        value, smaller = self._validated[1], experiment.searcher_metric(self.config)[1]
+        if self.best is None or (value < self.best["value"] if smaller else value > self.best["value"]):
+            return {"uuid": uuid, "value": value}
+        return self.best
+
     def record(self, kind: str, batch: int, epoch: int, metrics: Mapping[str, Any]) -> None:
         """Keep metrics of a local run."""
         if self.directory is not None and self.core.distributed.rank == 0 and metrics:
@@ -137,7 +198,7 @@ class Session:
         assert self.trial is not None and self.trial._run is not None
         run = self.trial._run
         content = checkpoint.lightning_checkpoint(run)
-        state = checkpoint.adapter_state(run)
+        state = self.trial._moments.saved_state()
         ranks = self.core.distributed.gather(state.pop("random"))
         uuid = ""
         if self.core.distributed.rank == 0:
@@ -152,6 +213,7 @@ class Session:
                 "format": "lightning",
             }
             with self.core.checkpoint.store_path(metadata) as (path, uuid):
+                content[checkpoint.OURS]["best"] = self._best_with(uuid, batches)
                 path.mkdir(parents=True, exist_ok=True)
                 checkpoint.save(path / checkpoint.FILE, content)
                 if self.directory is None:
@@ -159,6 +221,7 @@ class Session:
                 for callback in callbacks.values():
                     callback.on_checkpoint_write_end(str(path))
         self.uuid = self.core.distributed.broadcast(uuid)
+        self.best = self._best_with(self.uuid, batches)
         self.checkpoint_owed = False
         if self.directory is not None and self.core.distributed.rank == 0:
             experiment_best, trial_best, latest = experiment.checkpoint_retention(self.config)
@@ -219,13 +282,72 @@ def fit(
             "resume_from and warm_start_from were both given: the first continues a run, the second starts a new one from "
             "its weights. Give one of them."
         )
+    limits = {"max_epochs": max_epochs, "max_steps": max_steps}
+    _check(limits, {"validation_period": validation_period, "checkpoint_period": checkpoint_period}, hparams, seed)
     _single_process()
     info = det.get_cluster_info()
-    limits = {"max_epochs": max_epochs, "max_steps": max_steps}
     periods = (validation_period, checkpoint_period)
     if info is not None and info.task_type == "TRIAL":
-        return _fit_managed(trial_class, info, hparams, limits, periods)
+        ignored = {"resume_from": resume_from, "seed": seed, "run_dir": run_dir}
+        given = [name for name, value in ignored.items() if value is not None]
+        if given:
+            logger.warning(
+                "the cluster decides how a managed trial begins and where it writes: %s has no effect here",
+                ", ".join(given),
+            )
+        return _fit_managed(trial_class, info, hparams, limits, periods, warm_start_from)
     return _fit_local(trial_class, config, hparams, limits, periods, resume_from, warm_start_from, seed, run_dir)
+
+
+def _check(limits: Mapping[str, Any], periods: Mapping[str, Any], hparams: Any, seed: Any) -> None:
+    """Refuse arguments of `fit` that cannot be used, all in one message."""
+    faults = []
+    for name, value in limits.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < -1):
+            faults.append(f"{name}={value!r} has to be an integer, 0 or more, or -1 for no limit.")
+    for name, unit in periods.items():
+        if unit is None:
+            continue
+        if not isinstance(unit, (pytorch.Batch, pytorch.Epoch)):
+            faults.append(
+                f"{name}={unit!r} is no period. Give determined.pytorch.Batch(n), every n batches, or "
+                "determined.pytorch.Epoch(n), every n epochs."
+            )
+        elif isinstance(unit.value, (int, float)) and (not isinstance(unit.value, int) or unit.value < 1):
+            faults.append(f"{name}={type(unit).__name__}({unit.value!r}) has to count at least 1.")
+    if hparams is not None and not isinstance(hparams, Mapping):
+        faults.append(f"hparams={hparams!r} has to be a dict of names and values.")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32):
+        faults.append(f"seed={seed!r} has to be an integer from 0 to 2**32 - 1.")
+    if faults:
+        raise ConfigurationError("\n".join(faults))
+
+
+def _check_periods(arguments: Arguments, period: pytorch.TrainUnit | None, given_to_fit: bool) -> None:
+    """Refuse two answers to the question when to validate.
+
+    Raises:
+        ConfigurationError: the trial gave Lightning's arguments, and `fit` or the config says otherwise.
+    """
+    every, interval = arguments.check_val_every_n_epoch, arguments.val_check_interval
+    if period is None or (every == 1 and interval == 1.0 and arguments.val_check_time_interval is None):
+        return
+    same = (
+        every == period.value and interval == 1.0 and arguments.val_check_time_interval is None
+        if isinstance(period, pytorch.Epoch)
+        else every is None and interval == period.value and arguments.val_check_time_interval is None
+    )
+    if same:
+        return
+    if arguments.val_check_time_interval is not None:
+        theirs = f"val_check_interval of {arguments.val_check_time_interval:g} seconds"
+    else:
+        theirs = f"val_check_interval={interval}, check_val_every_n_epoch={every}"
+    name = "validation_period" if given_to_fit else "min_validation_period in the experiment config"
+    raise ConfigurationError(
+        f"{name} says {type(period).__name__}({period.value}), and the trial gave its adapter {theirs}: two periods that "
+        "contradict each other. Leave one of them out."
+    )
 
 
 def _single_process() -> None:
@@ -254,11 +376,13 @@ def _fit_local(
     experiment.global_batch_size_check(values, 1)
     periods = experiment.periods(settings, values.get("global_batch_size"))
     saved, source = _read(resume_from, warm_start_from)
+    steps = 0 if saved is None or warm_start_from is not None else checkpoint.batches_trained(saved)
     seed = periods.experiment_seed if seed is None else seed
     if seed is not None:
         _seed(seed)
     directory = rundir.RunDirectory.create(trial_class.__name__, run_dir)
     resolved = {**settings, "hyperparameters": values}
+    policy = "none" if given_periods[1] is not None or settings.get("checkpoint_policy") == "none" else "all"
     directory.write_config(resolved)
     with directory.attach_log(), core.init(checkpoint_storage=str(directory.checkpoints)) as core_context:
         context = LocalContext(
@@ -269,24 +393,52 @@ def _fit_local(
             num_gpus=torch.cuda.device_count(),
             exp_conf=resolved,
             aggregation_frequency=1,
-            steps_completed=0,
+            steps_completed=steps,
             managed_training=True,
             debug_enabled=False,
             enable_tensorboard_logging=False,
         )
         session = Session(
-            core_context, directory, settings, given_periods[0] or periods.validation, given_periods[1] or periods.checkpoint
+            core_context,
+            directory,
+            settings,
+            given_periods[0] or periods.validation,
+            given_periods[1] or periods.checkpoint,
+            checkpoint_each_epoch=policy == "all" and periods.checkpoint is None,
         )
         session.saved, session.weights_only = saved, warm_start_from is not None
         if source is not None:
             logger.info("%s %s", "taking the weights of" if session.weights_only else "resuming from", source)
-        trial = _make(trial_class, context, session, limits, periods.max_length)
         try:
-            _run(trial, context, session, periods, steps=0, policy="all" if given_periods[1] is None else "none")
+            trial = _make(trial_class, context, session, limits, periods.max_length, given_periods[0] is not None)
+            with session.interruption.listening(several=core_context.distributed.size > 1):
+                _run(trial, context, session, periods, steps, policy)
+        except det.InvalidHP as error:  # Determined would end the process with status 0
+            raise ConfigurationError(f"The trial refuses its hyperparameters {values}: {error}") from error
         finally:
             directory.plot_curves()
         _tell(trial, session)
+        _end_if_asked(session, trial)
     return trial
+
+
+def _end_if_asked(session: Session, trial: LightningAdapter) -> None:
+    """A run that a signal has stopped does not go on to what follows `fit`.
+
+    Raises:
+        SystemExit: with the exit status that says which signal it was; KeyboardInterrupt for SIGINT.
+    """
+    asked = session.interruption.signal
+    if asked is None or trial._moments.finished:
+        return
+    if session.core.distributed.rank == 0:
+        print(
+            f"{asked.name} has stopped the run after batch {trial._moments.batches}. To go on, type the same command with\n"
+            f"    --resume-from {trial.latest_checkpoint}"
+        )
+    if asked == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(session.interruption.exit_status)
 
 
 def _fit_managed(
@@ -295,10 +447,12 @@ def _fit_managed(
     hparams: Mapping[str, Any] | None,
     limits: dict[str, int | None],
     given_periods: tuple[pytorch.TrainUnit | None, pytorch.TrainUnit | None],
+    warm_start_from: Any,
 ) -> Trial:
     cluster = compat.cluster_settings(info)
     settings, steps = cluster["config"], cluster["steps_completed"]
     values = {**info.trial.hparams, **(hparams or {})}
+    experiment.global_batch_size_check(values, max(1, len(info.slot_ids)) * max(1, len(info.container_addrs)))
     periods = experiment.periods(settings, values.get("global_batch_size"))
     with pytorch.init(hparams=values, exp_conf=settings, enable_tensorboard_logging=False) as context:
         _seed(info.trial.trial_seed)
@@ -310,13 +464,17 @@ def _fit_managed(
             with core_context.checkpoint.restore_path(info.latest_checkpoint) as path:
                 session.saved = checkpoint.read(pathlib.Path(path))
             session.weights_only = steps == 0
-        trial = _make(trial_class, context, session, limits, periods.max_length)
+            session.best = session.saved.get(checkpoint.OURS, {}).get("best") if session.resumed else None
+        elif warm_start_from is not None:
+            session.saved, session.weights_only = _read(None, warm_start_from)[0], True
+        trial = _make(trial_class, context, session, limits, periods.max_length, given_periods[0] is not None)
         try:
             _run(trial, context, session, periods, steps, periods.checkpoint_policy)
         finally:
             if core_context.distributed.rank == 0:
                 compat.upload_last_tensorboard_files(core_context)
         trial.latest_checkpoint_uuid = session.uuid or info.latest_checkpoint
+        trial.best_checkpoint_uuid = session.best["uuid"] if session.best is not None else trial.latest_checkpoint_uuid
     return trial
 
 
@@ -326,16 +484,24 @@ def _make(
     session: Session,
     limits: Mapping[str, int | None],
     max_length: pytorch.TrainUnit | None,
+    period_given_to_fit: bool,
 ) -> Trial:
     """Construct the trial; arguments of `fit` win over those that it passed to its adapter."""
-    trial = trial_class(context)  # type: ignore[arg-type]
+    trial = trial_class(context)  # type: ignore[call-arg]  # a trial's constructor takes the context alone
     arguments = trial.arguments
-    if limits["max_epochs"] is None and limits["max_steps"] is None and arguments.max_epochs is None and max_length is not None:
+    length = None if max_length is None else max_length.value
+    if all(value is None for value in limits.values()) and arguments.max_epochs is None and isinstance(length, int):
         if isinstance(max_length, pytorch.Epoch):
-            arguments.max_epochs = int(max_length.value)  # type: ignore[call-overload]
+            arguments.max_epochs = length
         elif arguments.max_steps == -1:
-            arguments.max_steps = int(max_length.value)  # type: ignore[call-overload]
-    if not arguments.fast_dev_run:
+            session.max_batches = length
+            arguments.max_epochs = -1
+            if arguments.accumulate_grad_batches == 1 and trial.lightning_module.automatic_optimization:
+                arguments.max_steps = length  # schedules may ask for the number of steps
+    if arguments.fast_dev_run:
+        session.validation_period = None
+    else:
+        _check_periods(arguments, session.validation_period, period_given_to_fit)
         for name, value in limits.items():
             if value is not None:
                 setattr(arguments, name, value)

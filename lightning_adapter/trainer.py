@@ -175,7 +175,9 @@ class Trainer(compat.PrivateFacts):
             status=states.TrainerStatus.RUNNING, fn=states.TrainerFn.FITTING, stage=states.RunningStage.TRAINING
         )
         self._stages = states.RunningStage
-        self.should_stop = False
+        self.several = False
+        self.stops = False
+        self._wants_to_stop = False
         self.accumulate_grad_batches = arguments.accumulate_grad_batches
         self.gradient_clip_val = arguments.gradient_clip_val
         algorithm = arguments.gradient_clip_algorithm
@@ -224,6 +226,31 @@ class Trainer(compat.PrivateFacts):
             + ("part of Lightning's Trainer, but Determined runs the loop here and has no such thing" if known else "unknown")
             + f". Use one of: {', '.join(sorted(n for n in dir(self) if not n.startswith('_')))}."
         )
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether training is to end after the batch in work, as far as this process knows.
+
+        The loops follow `stops`, which is the same on all processes: it becomes True when they have agreed.
+        """
+        return self._wants_to_stop
+
+    @should_stop.setter
+    def should_stop(self, value: bool) -> None:
+        self._wants_to_stop = value
+        if not self.several:
+            self.stops = value
+
+    def agree_to_stop(self, decide: Callable[[bool], bool]) -> None:
+        """End training on all processes if one of them wants to.
+
+        Args:
+            decide: from what this process wants to what any of them wants.
+        """
+        if not self.stops:
+            self.stops = self._wants_to_stop = decide(self._wants_to_stop)
 
     # --- progress -------------------------------------------------------------------------------------------------
 
@@ -314,7 +341,7 @@ class Trainer(compat.PrivateFacts):
     @property
     def training(self) -> bool:
         """True outside of validation."""
-        return self.state.stage == self._stages.TRAINING
+        return self.state.stage is self._stages.TRAINING
 
     @training.setter
     def training(self, value: bool) -> None:
@@ -323,7 +350,7 @@ class Trainer(compat.PrivateFacts):
     @property
     def validating(self) -> bool:
         """True in validation."""
-        return self.state.stage == self._stages.VALIDATING
+        return self.state.stage is self._stages.VALIDATING
 
     @validating.setter
     def validating(self, value: bool) -> None:
@@ -332,7 +359,7 @@ class Trainer(compat.PrivateFacts):
     @property
     def sanity_checking(self) -> bool:
         """True in the validation before training."""
-        return self.state.stage == self._stages.SANITY_CHECKING
+        return self.state.stage is self._stages.SANITY_CHECKING
 
     @sanity_checking.setter
     def sanity_checking(self, value: bool) -> None:
@@ -375,7 +402,7 @@ class Trainer(compat.PrivateFacts):
             return False
         loop = self.fit_loop.epoch_loop
         step = loop._batches_that_stepped + 1 if self.training else loop.val_loop.batch_progress.current.ready
-        return step % self.log_every_n_steps == 0 or self.should_stop
+        return step % self.log_every_n_steps == 0 or self.stops
 
     @property
     def logger(self) -> Any:
@@ -401,13 +428,13 @@ class Trainer(compat.PrivateFacts):
     def train_dataloader(self) -> Any:
         """The training loader or collection of loaders; None until it is asked for."""
         data = self.training_data
-        return None if data is None else data.collection
+        return None if data is None else compat.shown_training_loader(self.host, data.collection)
 
     @property
     def val_dataloaders(self) -> Any:
         """The validation loader or collection of loaders; None until it is asked for."""
         data = self.validation_data
-        return None if data is None else data.collection
+        return None if data is None else compat.shown_validation_loaders(self.host, data.collection, data.loaders)
 
     # --- processes and devices ------------------------------------------------------------------------------------
 

@@ -13,23 +13,27 @@ from typing import Any
 import torch
 from determined import pytorch
 
-from lightning_adapter import compat, monkey_patch
+from lightning_adapter import compat, legacy, monkey_patch
 from lightning_adapter.arguments import Arguments
 from lightning_adapter.boundaries import Boundaries, Period
 from lightning_adapter.datamodule import (
     INFINITE,
+    Shards,
     TrainingData,
     ValidationData,
     WorkerSeeds,
+    check_batch_size,
     check_loaders,
     flatten,
     is_shuffled,
+    seed_each_sample,
     sequential,
     set_epoch,
     unflatten,
 )
-from lightning_adapter.distributed import SingleProcess
-from lightning_adapter.errors import ConfigurationError, UnsupportedError
+from lightning_adapter.distributed import Processes, strategy_of
+from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.finite import Watch
 from lightning_adapter.hooks import Hooks
 from lightning_adapter.logger import LoggerHub, ProgressBar, determined_logger
 from lightning_adapter.metrics import Metrics
@@ -98,22 +102,41 @@ class Run:
         self.device: torch.device = context.device
         self.trainer = Trainer(arguments, self.host, module, datamodule)
         self.hooks = Hooks(module, datamodule, self.host, self.trainer)
-        self.precision = Precision(arguments.precision, self.device)
-        self.strategy = SingleProcess(module, self.device, self.precision, self.host)
+        self.signatures = legacy.Signatures(self.host, lambda: self.strategy.optimizers)
+        self.hooks.adapt = self.signatures.adapt
+        self.hooks.before, self.hooks.after = legacy.CALLED_BEFORE, legacy.CALLED_AFTER
+        self.precision = Precision(arguments.precision, self.device, late=self.host.habits.converts_late)
+        self.strategy = strategy_of(
+            arguments.strategy,
+            module,
+            self.device,
+            self.precision,
+            self.host,
+            context.distributed,
+            arguments.fp16_compression,
+            arguments.sync_batchnorm,
+        )
         self.trainer.strategy = self.strategy
         self.metrics = Metrics(self.hooks, lambda: self.device)
         self.trainer.metrics = self.metrics
+        if isinstance(self.strategy, Processes):
+            self.trainer.several = True
+            self.metrics.reduce = self.strategy.reduce_metric
+            self.metrics.gather = context.distributed.allgather
         self.boundaries = Boundaries()
         self.validation_period = None if validation_period is None else Period(validation_period)
         self.checkpoint_period = None if checkpoint_period is None else Period(checkpoint_period)
-        self.hub = LoggerHub(self.trainer, report)
+        self.watch = Watch(arguments.on_nan)
+        self.hub = LoggerHub(self.trainer, report, self.watch)
         self.bar = ProgressBar(self.trainer, arguments.enable_progress_bar and context.distributed.rank == 0)
         self.optimization = Optimization([])
         self.trainer.load_training_data = self.load_training_data
         self.in_epoch = False
         self._warned: set[str] = set()
-        self._training_data_epoch = float("-inf")
-        self._validation_data_epoch = float("-inf")
+        self.stepped = True
+        self.outputs: legacy.EpochOutputs | None = None
+        self.training_data_epoch = float("-inf")
+        self.validation_data_epoch = float("-inf")
 
     # --- before training ------------------------------------------------------------------------------------------
 
@@ -128,11 +151,6 @@ class Run:
             ConfigurationError: the module, its data or its optimizers cannot be used.
             UnsupportedError: the run asks for what is rejected.
         """
-        if self.context.distributed.size > 1:
-            raise UnsupportedError(
-                f"This job has {self.context.distributed.size} processes, and the adapter trains in one so far. Set "
-                "resources.slots_per_trial: 1 in the experiment YAML, or start a single process."
-            )
         module, trainer, hooks = self.module, self.trainer, self.hooks
         self._set_flags()
         self._set_limits()
@@ -142,20 +160,31 @@ class Run:
         if self.datamodule is not None:
             self.datamodule.trainer = trainer
         monkey_patch.attach(module, self.metrics, self.arguments.barebones)
+        legacy.accept_indices(module, hooks)
         self._attach_callbacks()
         self._attach_loggers()
         if hasattr(module, "hparams"):
             self.host.load("utilities.parsing").clean_namespace(module.hparams)
         trainer.can_validate = self.validation_source() is not None and hooks.overridden("validation_step")
-        self._prepare_data()
+        if self.host.habits.joins_after_data:
+            self._prepare_data()
+        if isinstance(self.strategy, Processes):
+            compat.reset_seed(self.host)
+        if not self.host.habits.joins_after_data:
+            self._prepare_data()
         self._setup()
         if hooks.overridden("configure_model"):
             with self.precision.module_init_context():
                 hooks.call_module("configure_model")
+        if not self.precision.late:
+            self.precision.convert_module(module)  # before weights of this precision are restored
         restore()
-        self.precision.convert_module(module)
+        if self.arguments.sync_batchnorm and isinstance(self.strategy, Processes):
+            torch.nn.SyncBatchNorm.convert_sync_batchnorm(module)
         module.to(self.device)
         self._configure_optimizers()
+        if self.precision.late:
+            self.precision.convert_module(module)
         hooks.forget()
 
     def _set_flags(self) -> None:
@@ -251,6 +280,7 @@ class Run:
             mine = distributed.local_rank == 0 if owner.prepare_data_per_node else distributed.rank == 0
             if mine:
                 call("prepare_data")
+            distributed.allgather(None)  # the others wait, however long it takes
 
     def _setup(self) -> None:
         stage = self.trainer.state.fn
@@ -279,11 +309,24 @@ class Run:
         optimizers_to_device(optimization.optimizers, self.device)
         self.strategy.optimizers = optimization.optimizers
         self.trainer.lr_scheduler_configs = optimization.schedulers
-        self.context.wrap_model(Held(module))
-        for optimizer in optimization.optimizers:
+        self._register(Held(module), optimization.optimizers or [NoOptimizer()])
+        single = automatic and len(optimization.optimizers) < 2
+        unused = self.arguments.strategy == "ddp_find_unused_parameters_true" or self.host.legacy
+        self.strategy.connect(single, unused)
+
+    def _register(self, held: torch.nn.Module, optimizers: list[Any]) -> None:
+        """Show Determined's context what it saves.
+
+        With several processes it would wrap both, to exchange gradients in the loops that call its own `backward` and
+        `step_optimizer`; the strategy does that here.
+        """
+        if isinstance(self.strategy, Processes):
+            self.context.models.append(held)
+            self.context.optimizers.extend(optimizers)
+            return
+        self.context.wrap_model(held)
+        for optimizer in optimizers:
             self.context.wrap_optimizer(optimizer)
-        if not optimization.optimizers:
-            self.context.wrap_optimizer(NoOptimizer())
 
     # --- data -----------------------------------------------------------------------------------------------------
 
@@ -307,7 +350,6 @@ class Run:
         return (lambda: self.hooks.call_module(name)) if self.hooks.overridden(name) else None
 
     def _request(self, source: Callable[[], Any], name: str) -> Any:
-        distributed = self.context.distributed
         loaders = source()
         faults = check_loaders(loaders, name, optional=name == "val_dataloader")
         if faults:
@@ -315,7 +357,7 @@ class Run:
 
         def own(loader: Any) -> Any:
             if isinstance(loader, pytorch.DataLoader):
-                return loader.get_data_loader(repeat=False, skip=0, num_replicas=distributed.size, rank=distributed.rank)
+                return loader.get_data_loader(repeat=False, skip=0, num_replicas=1, rank=0)  # sharded like any other
             return loader
 
         return self._each(loaders, own)
@@ -335,28 +377,35 @@ class Run:
         """Ask for the training loaders if they are not there, or are due to be asked for again; begin a pass."""
         trainer = self.trainer
         every = trainer.reload_dataloaders_every_n_epochs
-        due = every and trainer.current_epoch - self._training_data_epoch >= every
+        due = every and trainer.current_epoch - self.training_data_epoch >= every
         if (trainer.training_data is not None and not due) or trainer.limit_train_batches == 0:
             return
         source = self.training_source()
         assert source is not None
         loaders = self._request(source, "train_dataloader")
+        self._check_batch_size(loaders)
         if trainer.overfit_batches:
             loaders = self._each(loaders, sequential)
+        loaders = self._sharded(loaders, training=True)
         loaders = self._each(loaders, WorkerSeeds(self.host, trainer.global_rank))
+        if self.arguments.worker_seeds:
+            loaders = self._each(loaders, seed_each_sample)
         data = TrainingData(
             loaders,
             lambda length: self._limit(length, trainer.limit_train_batches, "train"),
             ahead=not compat.has_parameter(self.module.training_step, "dataloader_iter"),
         )
         trainer.training_data = data
-        data.start()
+        if not self.host.habits.iterates_in_epoch:
+            data.start()
         if data.num_batches == 0:
             raise ConfigurationError(
                 "The training data is empty: train_dataloader() returned a loader without batches. Check the dataset, "
                 "drop_last and limit_train_batches."
             )
-        self._training_data_epoch = trainer.current_epoch
+        if isinstance(self.strategy, Processes):
+            self.strategy.check_lengths(data.num_batches)
+        self.training_data_epoch = trainer.current_epoch
         self._set_validation_interval(data.num_batches)
         if trainer.loggers and data.num_batches < trainer.log_every_n_steps and not trainer.fast_dev_run:
             self.host.warn(
@@ -369,11 +418,11 @@ class Run:
         """Ask for the validation loaders if they are not there, or are due to be asked for again."""
         trainer = self.trainer
         every = trainer.reload_dataloaders_every_n_epochs
-        due = every and trainer.current_epoch - self._validation_data_epoch >= every
+        due = every and trainer.current_epoch - self.validation_data_epoch >= every
         if (trainer.validation_data is not None and not due) or not trainer.enable_validation:
             return
         if not trainer.sanity_checking or trainer.validates_in_epoch():
-            self._validation_data_epoch = trainer.current_epoch
+            self.validation_data_epoch = trainer.current_epoch
         source = self.validation_source()
         assert source is not None
         loaders = self._request(source, "val_dataloader")
@@ -385,10 +434,33 @@ class Run:
                     "Your `val_dataloader`'s sampler has shuffling enabled,"
                     " it is strongly recommended that you turn shuffling off for val/test dataloaders."
                 )
+        loaders = self._sharded(loaders, training=False)
         loaders = self._each(loaders, WorkerSeeds(self.host, trainer.global_rank))
-        trainer.validation_data = ValidationData(
-            loaders, lambda length: self._limit(length, trainer.limit_val_batches, "val")
+        data = ValidationData(loaders, lambda length: self._limit(length, trainer.limit_val_batches, "val"))
+        trainer.validation_data = data
+        if isinstance(self.strategy, Processes):
+            lengths = self.strategy.control.allgather(data.max_batches)
+            data.longest = [max(batches) for batches in zip(*lengths, strict=True)]
+            self.metrics.steps_together = all(batches == lengths[0] for batches in lengths) and INFINITE not in data.longest
+
+    def _sharded(self, loaders: Any, training: bool) -> Any:
+        """The loaders of this process."""
+        if not isinstance(self.strategy, Processes) or not self.arguments.use_distributed_sampler:
+            return loaders
+        shards = Shards(
+            self.host,
+            self.strategy.world_size,
+            self.strategy.global_rank,
+            training,
+            shuffle=not self.trainer.overfit_batches,
+            iterable=self.arguments.shard_iterable,
         )
+        return self._each(loaders, shards)
+
+    def _check_batch_size(self, loaders: Any) -> None:
+        wanted = compat.hyperparameters(self.context).get("global_batch_size")
+        if isinstance(wanted, int):
+            check_batch_size(loaders, wanted, self.trainer.world_size, self.trainer.accumulate_grad_batches)
 
     def _limit(self, length: float, limit: Any, stage: str) -> float:
         """Number of batches that `limit_<stage>_batches` leaves of a loader's length."""

@@ -171,8 +171,9 @@ def test_iterable_training_set_with_two_workers() -> None:
                   max_epochs=2)  # fmt: skip
 
 
-def test_iterable_training_set_with_a_fraction_for_val_check_interval_fails_as_in_lightning() -> None:
-    assert_same_error(Net, lambda: Loaders(lambda: DataLoader(Stream(14), 4)), match="val_check_interval", in_our_words=True,
+def test_iterable_training_set_with_fractional_val_check_interval_fails_as_in_lightning() -> None:
+    assert_same_error(Net, lambda: Loaders(lambda: DataLoader(Stream(14), 4)), match="val_check_interval",
+                      in_our_words=True,
                       max_epochs=1, val_check_interval=0.5)  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from .harness import PACKAGE, assert_parity, assert_same_error, looked_at, since, until
-from .models import GAN, Data, Manual, Net, OwnLoaders, flavour, pl, samples
+from .models import GAN, IS_LIGHTNING_1, Data, Manual, Net, OwnLoaders, flavour, pl, samples
 
 PACKAGES = sorted({PACKAGE, "lightning.pytorch"})
 
@@ -467,7 +467,8 @@ TRAINER_FACTS = (
     "log_every_n_steps", "check_val_every_n_epoch", "val_check_interval", "gradient_clip_val",
     "gradient_clip_algorithm", "limit_train_batches", "limit_val_batches", "overfit_batches", "fast_dev_run",
     "sanity_checking", "precision", "interrupted", "estimated_stepping_batches", "current_epoch", "global_step",
-    "enable_validation", "received_sigterm", "device_ids", "ckpt_path", "reload_dataloaders_every_n_epochs",
+    "enable_validation", "device_ids", "ckpt_path", "reload_dataloaders_every_n_epochs",
+    *([] if IS_LIGHTNING_1 else ["received_sigterm"]),
 )  # fmt: skip
 FACTS: dict[str, Any] = {
     **{name: lambda module, name=name: getattr(module.trainer, name) for name in TRAINER_FACTS},

@@ -133,8 +133,8 @@ def assert_resumes(case: Case, reference: Trained, batches: int, **options: Any)
     resumed = train(case, folder, seed=None, resume_from=reference.checkpoint_at(batches), **options)
     expected, found = Run("uninterrupted"), Run("resumed")
     for name in SECTIONS:
-        tail = getattr(reference.run, name)[0 if name == "final" else reference.marks.at[batches][name] :]
-        entries = getattr(resumed.run, name)
+        tail = _later(getattr(reference.run, name)[0 if name == "final" else reference.marks.at[batches][name] :])
+        entries = _later(getattr(resumed.run, name))
         start = max(0, len(entries) - len(tail))
         setattr(expected, name, tail)
         setattr(found, name, entries[start:])
@@ -157,7 +157,12 @@ def _without_old_gradients(trace: list[Entry]) -> list[Entry]:
     ]
 
 
-_START_UP = ("prepare_data", "setup", "configure_", "on_fit_start", "on_train_start", "_dataloader")
+def _later(entries: list[Entry]) -> list[Entry]:
+    """The entries without requests for loaders: after a resume these come when training starts."""
+    return [entry for entry in entries if "_dataloader" not in entry.label]
+
+
+_START_UP = ("prepare_data", "setup", "configure_", "on_fit_start", "on_train_start")
 
 
 def _is_start_up(label: str) -> bool:

@@ -77,6 +77,16 @@ class EpochBatches(BatchSampler):
         return (self.count + 3) // 4
 
 
+class Batches:
+    """No DataLoader at all: an iterable of batches."""
+
+    def __iter__(self) -> Iterator:
+        return iter(DataLoader(samples(20), 4, shuffle=True))
+
+    def __len__(self) -> int:
+        return 5
+
+
 class Metrics(Net):
     """Everything that accumulates within an epoch: logged means, torchmetrics, a collection, user lists."""
 
@@ -205,6 +215,31 @@ class TwoSchedules(Net):
         ]
 
 
+class OldOutputs(Net):
+    """Keeps every output of the epoch for a hook of Lightning 1.x."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return {"loss": super().training_step(batch, batch_idx), "index": batch_idx}
+
+    def training_epoch_end(self, outputs: list[Any]) -> None:
+        self.log("weighted", sum(output["loss"] * (1 + output["index"]) for output in outputs))
+
+
+class Unbatched(Net):
+    """Its loader does not batch."""
+
+    def loss(self, batch: Any) -> Any:
+        x, y = batch
+        return super().loss((x.reshape(-1, 4).repeat(2, 1), y.reshape(-1, 1).repeat(2, 1)))
+
+
+class TwoLoaders(Net):
+    """Trains on a dictionary of loaders."""
+
+    def loss(self, batch: Any) -> Any:
+        return sum(Net.loss(self, item) for item in batch.values()) if isinstance(batch, dict) else super().loss(batch)
+
+
 def own_generator_loader(**options: Any) -> Any:
     generator = torch.Generator().manual_seed(5)
     return DataLoader(samples(22), 4, shuffle=True, generator=generator, **options)
@@ -255,7 +290,7 @@ add("chained and sequential schedules", net(scheduler="sequential"), max_epochs=
 add("two schedules", TwoSchedules)
 add("LBFGS", net(optimizer="lbfgs", dropout=0.0))
 add("plateau by epoch", net(**PLATEAU), max_epochs=3)
-add("plateau by step", net(**PLATEAU, interval="step"), val_check_interval=2)
+add("plateau by step", net(**PLATEAU, interval="step", strict=False), val_check_interval=2)
 add("accumulation", net(), accumulate_grad_batches=4, max_epochs=3)
 add("clipping", net(), gradient_clip_val=0.3)
 add("early stopping", net(), callbacks=callbacks("EarlyStopping", monitor="val_loss", patience=1), max_epochs=6)
@@ -277,6 +312,12 @@ add("bfloat16", net(), precision="bf16-mixed")
 add("double precision", net(), precision="64-true")
 add("augmentation without workers", net(), data(noisy=True))
 add("one worker", net(), data(num_workers=1))
+add("augmentation, seeds, no worker", net(), data(noisy=True), worker_seeds=True)
+add("augmentation, seeds, one worker", net(), data(noisy=True, num_workers=1), worker_seeds=True)
+add("augmentation, seeds, two workers", net(), data(noisy=True, num_workers=2), worker_seeds=True)
+add("augmentation, seeds, persistent workers", net(),
+    data(noisy=True, num_workers=2, persistent_workers=True), worker_seeds=True)  # fmt: skip
+add("outputs of Lightning 1.x", OldOutputs)
 add("two workers", net(), data(num_workers=2))
 add("persistent workers", net(), data(num_workers=2, persistent_workers=True))
 add("generator of the loader", net(), loader(own_generator_loader))
@@ -284,14 +325,13 @@ add("generator of the loader, worker", net(), loader(lambda: own_generator_loade
 add("generator of the sampler", net(), loader(weighted_loader))
 add("custom sampler", net(), loader(lambda: DataLoader(samples(40), 4, sampler=EverySecond(40))))
 add("custom batch sampler", net(), loader(lambda: DataLoader(samples(22), batch_sampler=EpochBatches(22))))
-add("no batching", net(dropout=0.1), loader(lambda: DataLoader(samples(6), batch_size=None, shuffle=True)),
-    max_epochs=1) if False else None  # fmt: skip
+add("no batching", Unbatched, loader(lambda: DataLoader(samples(6), batch_size=None, shuffle=True)))
 add("iterable dataset", net(), loader(lambda: DataLoader(Stream(22), 4)))
 add("iterable dataset with length", net(), loader(lambda: DataLoader(SizedStream(22), 4)))
 add("iterable dataset that draws", net(), loader(lambda: DataLoader(DrawingStream(), 4)))
 add("iterable dataset, worker", net(), loader(lambda: DataLoader(Stream(22), 4, num_workers=1)))
 add("several loaders", lambda: TwoLoaders(), loader(lambda: {"a": own_generator_loader(), "b": DataLoader(samples(12), 4, shuffle=True)}))
-add("list of batches", net(), loader(lambda: [tuple(t[i : i + 4] for t in samples(20).tensors) for i in range(0, 20, 4)]))
+add("iterable of batches", net(), loader(Batches))
 add("limited batches", net(), limit_train_batches=4, limit_val_batches=1)
 add("reloaded loaders", net(), reload_dataloaders_every_n_epochs=1, max_epochs=3)
 add("steps as the end", net(), max_epochs=None, max_steps=9)
@@ -299,10 +339,3 @@ add("frozen parts", Frozen)
 add("skipped batches", Unfinished, max_epochs=3)
 add("sanity check before", net(), num_sanity_val_steps=2)
 add("no validation", net(), limit_val_batches=0)
-
-
-class TwoLoaders(Net):
-    """Trains on a dictionary of loaders."""
-
-    def loss(self, batch: Any) -> Any:
-        return sum(super(TwoLoaders, self).loss(item) for item in batch.values()) if isinstance(batch, dict) else super().loss(batch)

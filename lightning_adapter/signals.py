@@ -1,0 +1,105 @@
+"""What happens when a local run is told to stop by SIGTERM or SIGINT?
+
+The first one asks: training ends at the next optimizer step, with a checkpoint and a word on how to go on. The second
+one ends the process at once. A process of several that is stuck waiting for the others, and so cannot answer, is ended
+after a grace period.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+logger = logging.getLogger("lightning_adapter")
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+#: Seconds that a process of several has to come to its next step.
+GRACE_S = 12.0
+
+
+class Interruption:
+    """A request to stop.
+
+    Attributes:
+        signal: the signal that came, None as long as none did.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+    @property
+    def exit_status(self) -> int:
+        """The exit status that says which signal ended the process."""
+        return 0 if self.signal is None else 128 + self.signal.value
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        self.signal = signal.Signals(number)
+        logger.warning(
+            "%s: training ends after the next optimizer step, with a checkpoint; another signal ends it at once",
+            self.signal.name,
+        )
+
+    @contextmanager
+    def listening(self, several: bool) -> Iterator[None]:
+        """Answer signals in this block; outside of the main thread, where Python hears none, do nothing.
+
+        Args:
+            several: whether this is one of several processes, which may be stuck waiting for each other.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._ask) for number in _SIGNALS}
+        try:
+            if several:
+                with _Watchdog():
+                    yield
+            else:
+                yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class _Watchdog:
+    """Ends the process if it does not get out of its block within the grace period after a signal.
+
+    Python runs signal handlers between two of its own instructions, which a process that waits inside a collective does
+    not reach. The operating system's handler writes to a socket at once, and a thread of its own reads it.
+    """
+
+    def __enter__(self) -> _Watchdog:
+        self._hear, self._tell = socket.socketpair()
+        self._tell.setblocking(False)
+        self._before = signal.set_wakeup_fd(self._tell.fileno(), warn_on_full_buffer=False)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._wait, name="signal-watchdog", daemon=True)
+        self._thread.start()
+        return self
+
+    def _wait(self) -> None:
+        while not self._over.is_set():
+            heard = self._hear.recv(1)
+            if not heard or self._over.is_set():
+                return
+            if heard[0] in _SIGNALS and not self._over.wait(GRACE_S):
+                os.write(2, b"lightning_adapter: this process did not come to its next step, and ends now\n")
+                os._exit(128 + heard[0])
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        signal.set_wakeup_fd(self._before)
+        self._tell.close()
+        self._thread.join()
+        self._hear.close()
