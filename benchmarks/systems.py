@@ -7,6 +7,7 @@ no progress bar anywhere; reports to Determined stay on in the two systems that 
 from __future__ import annotations
 
 import logging
+import os
 import pathlib
 import tempfile
 import warnings
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from determined import pytorch
+from determined import core, pytorch
 from torch import Tensor
 
 from benchmarks.tasks import Clock, Task, loader
@@ -29,6 +30,7 @@ class Measurement:
 
     Attributes:
         checkpoint_every: batches between checkpoints, None for none while it is measured.
+        exchange: how the processes of this job exchange gradients, "ddp" or "horovod"; None in a single process.
     """
 
     model: str
@@ -36,6 +38,7 @@ class Measurement:
     steps: int
     validation_steps: int = 0
     checkpoint_every: int | None = None
+    exchange: str | None = None
     training: Clock = field(default_factory=Clock)
     validation: Clock = field(default_factory=Clock)
 
@@ -57,8 +60,15 @@ def bare_loop(what: Measurement, directory: pathlib.Path) -> None:
     """PyTorch alone; the values that others log are computed and not kept."""
     task = what.task()
     optimizer = task.optimizer()
+    model: Any = task
+    if what.exchange == "ddp":
+        model = torch.nn.parallel.DistributedDataParallel(task)
+    elif what.exchange == "horovod":
+        import horovod.torch as hvd
+
+        optimizer = hvd.DistributedOptimizer(optimizer, named_parameters=task.named_parameters())
     for index, batch in enumerate(what.training_loader(), start=1):
-        loss, _ = task.loss(batch)
+        loss, _ = model(batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -70,7 +80,7 @@ def bare_loop(what: Measurement, directory: pathlib.Path) -> None:
         total, count = torch.zeros(()), 0
         with torch.no_grad():
             for batch in what.validation_loader():
-                loss, _ = task.loss(batch)
+                loss, _ = task(batch)
                 size = len(batch[0])
                 total += loss * size
                 count += size
@@ -96,20 +106,20 @@ class HandWritten(pytorch.PyTorchTrial):
 
     def train_batch(self, batch: Any, epoch_idx: int, batch_idx: int) -> dict[str, Any]:
         """One step; the values returned are Determined's to average."""
-        loss, logged = self.model.loss(batch)
+        loss, logged = self.model(batch)
         self.context.backward(loss)
         self.context.step_optimizer(self.optimizer)
         return logged
 
     def evaluate_batch(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """One step of validation."""
-        loss, _ = self.model.loss(batch)
+        loss, _ = self.model(batch)
         return {"validation_loss": loss}
 
 
 def hand_written_trial(what: Measurement, directory: pathlib.Path) -> None:
     """A PyTorchTrial under Determined's own Trainer."""
-    with pytorch.init() as context:
+    with pytorch.init(distributed=_determined_context(what.exchange)) as context:
         trainer = pytorch.Trainer(HandWritten(context, what), context)
         every = what.checkpoint_every
         trainer.fit(
@@ -117,6 +127,18 @@ def hand_written_trial(what: Measurement, directory: pathlib.Path) -> None:
             checkpoint_period=None if every is None else pytorch.Batch(every),
             validation_period=pytorch.Epoch(1) if what.validation_steps else None,
         )
+
+
+def _determined_context(exchange: str | None) -> core.DistributedContext | None:
+    if exchange is None:
+        return None
+    if exchange == "ddp":
+        os.environ["USE_TORCH_DISTRIBUTED"] = "True"
+        return core.DistributedContext.from_torch_distributed()
+    import horovod.torch as hvd
+
+    os.environ["USE_HOROVOD"] = "1"
+    return core.DistributedContext.from_horovod(hvd)
 
 
 class Steps:
@@ -127,7 +149,7 @@ class Steps:
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """One step."""
-        loss, logged = self.task.loss(batch)
+        loss, logged = self.task(batch)
         for name, value in logged.items():
             self.log(name, value)
         if self.task.accuracy is not None:
@@ -136,7 +158,7 @@ class Steps:
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """One step of validation."""
-        loss, _ = self.task.loss(batch)
+        loss, _ = self.task(batch)
         self.log("validation_loss", loss)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -184,7 +206,8 @@ def lightning_trainer(what: Measurement, directory: pathlib.Path) -> None:
         callbacks.append(pl.callbacks.ModelCheckpoint(directory, every_n_train_steps=every, save_top_k=-1))
     trainer = pl.Trainer(
         accelerator="cpu",
-        devices=1,
+        devices=1 if what.exchange is None else 2,
+        strategy="auto" if what.exchange is None else what.exchange,
         max_epochs=1,
         limit_val_batches=1.0 if what.validation_steps else 0,
         num_sanity_val_steps=0,
@@ -208,6 +231,7 @@ def adapter(what: Measurement, directory: pathlib.Path) -> None:
                 context,
                 Adapted(what.task()),
                 Data(what),
+                strategy=what.exchange or "auto",
                 limit_val_batches=1.0 if what.validation_steps else 0,
                 use_distributed_sampler=False,
                 logger=False,

@@ -48,7 +48,7 @@ def cnn() -> nn.Module:
 
 
 class Transformer(nn.Module):
-    """Two encoder layers over sequences of 16 tokens: many parameters tensors, little arithmetic in each."""
+    """Two encoder layers over sequences of 16 tokens: many parameters, little arithmetic in each."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class Task(nn.Module):
         self.logging = logging
         self.accuracy = Accuracy(task="multiclass", num_classes=CLASSES) if logging == LOGGING[2] else None
 
-    def loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch and what is logged of it; the metric has taken the batch in."""
         x, y = batch
         logits = self.network(x)

@@ -275,6 +275,8 @@ class LightningAdapter(pytorch.PyTorchTrial):
         data = trainer.training_data
         assert data is not None
         run.set_epoch(data.loaders)
+        if run.accumulation is not None:
+            run.accumulation.on_train_epoch_start(trainer, self.lightning_module)
         loop.epoch_progress.current.ready += 1
         self._moments.epoch_starts(trainer.current_epoch)
         run.hooks.call("on_train_epoch_start")

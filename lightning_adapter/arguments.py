@@ -51,7 +51,6 @@ class Arguments:
     enable_progress_bar: bool = True
     enable_model_summary: bool = True
     barebones: bool = False
-    default_root_dir: Any = None
     amp_backend: str = "native"
     amp_level: str | None = None
     fp16_compression: bool = False

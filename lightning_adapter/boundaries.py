@@ -6,11 +6,15 @@ takes. One decision, in one place, the same on all ranks.
 
 from __future__ import annotations
 
+import inspect
 import time
-from collections.abc import Container
+from collections.abc import Container, Iterable
+from types import CodeType
 from typing import Any
 
 from determined import pytorch
+
+from lightning_adapter import compat
 
 
 #: Seconds of training after which Determined is to ask whether it has to stop, and batches after which it does at the
@@ -131,3 +135,26 @@ class Period:
         if self.in_epochs:
             return epoch_ends and self._holds(epochs)
         return self._holds(batches)
+
+
+def may_stop_in_batch(host: compat.Host, module: Any, callbacks: Iterable[Any]) -> bool:
+    """Whether user code may set `trainer.should_stop` in the middle of an epoch.
+
+    Processes agree on it where they meet anyway: at reporting steps, after validations, at the end of epochs. Where module
+    or callbacks name `should_stop` in their code they agree after every batch, so that training ends at the very batch,
+    as it does in one process. A name that hides from this look ends training at the next meeting, on all processes alike.
+    """
+    if any(isinstance(callback, host.pl.callbacks.Timer) for callback in callbacks):
+        return True
+    for owner in (module, *callbacks):
+        functions = [value for value in vars(owner).values() if inspect.isfunction(value)]
+        for cls in type(owner).__mro__:
+            if not compat.is_host_class(cls):
+                functions += [value for value in vars(cls).values() if inspect.isfunction(value)]
+        if any(_names(inspect.unwrap(function).__code__, "should_stop") for function in functions):
+            return True
+    return False
+
+
+def _names(code: CodeType, name: str) -> bool:
+    return name in code.co_names or any(_names(part, name) for part in code.co_consts if isinstance(part, CodeType))

@@ -86,6 +86,8 @@ class Moments(pytorch.PyTorchCallback):
             tensorboard=None if session is None else session.tensorboard,
         )
         adapter._run.trainer.save = self._save_file
+        if session is not None:
+            adapter._run.trainer.default_root_dir = session.root_dir
         adapter._run.set_up(self._restore_weights)
 
     def _run(self) -> Run:
@@ -132,8 +134,7 @@ class Moments(pytorch.PyTorchCallback):
             compat.set_epoch_length(adapter.context, int(batches))
         state = self._loaded if self._loaded is not None else (self._saved() or {}).get(checkpoint.OURS)
         if resumed and state is not None:
-            random = state["random"] if self._loaded is not None else self.session.random_of(state)
-            checkpoint.restore_position(run, state, random)
+            checkpoint.restore_position(run, state, state["random"])
         if run.boundaries.finished:
             self._finish()
 

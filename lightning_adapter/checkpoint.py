@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 
 from lightning_adapter import compat
 from lightning_adapter.datamodule import RandomState
@@ -78,6 +79,21 @@ def _gradients(run: Run) -> dict[str, Any]:
     if run.module.automatic_optimization or run.stepped:
         return {}
     return {name: value.grad for name, value in run.module.named_parameters() if value.grad is not None}
+
+
+_PER_RANK = ("random", "data", "metrics", "metric_states")
+
+
+def of_this_rank(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What differs between processes in what `adapter_state` returned, in main memory."""
+    own = {name: state[name] for name in _PER_RANK}
+    return apply_to_collection(own, torch.Tensor, lambda tensor: tensor.cpu())  # type: ignore[no-any-return]
+
+
+def with_rank(state: dict[str, Any], rank: int) -> dict[str, Any]:
+    """A saved state with what it has of process `rank`; processes that did not exist then take the chief's."""
+    ranks = state["ranks"]
+    return {**state, **ranks[rank if rank < len(ranks) else 0]}
 
 
 def lightning_checkpoint(run: Run, weights_only: bool = False) -> dict[str, Any]:
@@ -276,7 +292,7 @@ def restore_progress(run: Run, state: Mapping[str, Any]) -> None:
     loop.epoch_loop._batches_that_stepped = state["batches_that_stepped"]
     compat.load_metric_states(run.module, state["metric_states"], run.device)
     run.metrics.load_state_dict(state["metrics"])
-    trainer.should_stop = state["should_stop"]
+    trainer.should_stop = trainer.stops = state["should_stop"]
     parameters = dict(run.module.named_parameters())
     for name, gradient in state["gradients"].items():
         parameters[name].grad = gradient.to(parameters[name].device)

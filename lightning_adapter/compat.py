@@ -75,6 +75,7 @@ class Habits:
         transfers_while_fetching: whether a batch is the last one becomes known after it was moved to the device.
         hides_batch_idx: a step that takes no `batch_idx` makes it 0 for the hooks around it, and for accumulation.
         converts_late: "64-true" converts the module after its optimizers are made, and a batch when it enters a step.
+        limits_outside: `limit_train_batches` ends an epoch without the batch before it being the last one.
         empty_list: `on_train_batch_end` gets an empty list for a step that was skipped.
         joins_after_data: `prepare_data` runs before the processes of a job find each other and are seeded anew.
     """
@@ -90,6 +91,7 @@ class Habits:
     transfers_while_fetching: bool
     hides_batch_idx: bool
     converts_late: bool
+    limits_outside: bool
     empty_list: bool
     joins_after_data: bool
 
@@ -109,6 +111,7 @@ def _habits(host: Host) -> Habits:
         transfers_while_fetching=host.legacy,
         hides_batch_idx=before_2_1,
         converts_late=before_2_1,
+        limits_outside=before_2_1,
         empty_list=host.legacy,
         joins_after_data=before_2_1,
     )

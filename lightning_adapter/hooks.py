@@ -32,6 +32,7 @@ class Hooks:
         running: name of the hook that is being executed, None outside of all hooks.
         adapt: from a hook's name, a function and the number of arguments before the hook's own, to a callable that takes
             the arguments of today's hook.
+        is_hook: from the same three whether the function is that hook at all, and no method that only has its name.
         before: names of hooks that are called right before another one, which names them here.
         after: the same, right after.
     """
@@ -43,6 +44,7 @@ class Hooks:
         self.trainer = trainer
         self.running: str | None = None
         self.adapt: Callable[[str, Call, int], Call] = lambda name, function, leading: function
+        self.is_hook: Callable[[str, Call, int], bool] = lambda name, function, leading: True
         self.before: Mapping[str, str] = {}
         self.after: Mapping[str, str] = {}
         self._bound: dict[tuple[str, bool | None], Call | None] = {}
@@ -148,10 +150,12 @@ class Hooks:
         callbacks = [
             self.adapt(name, getattr(callback, name), 2)
             for callback in self._callbacks(monitoring)
-            if hasattr(callback, name) and self.overridden_in_callback(name, callback)
+            if hasattr(callback, name)
+            and self.overridden_in_callback(name, callback)
+            and self.is_hook(name, getattr(callback, name), 2)
         ]
         own = getattr(self.module, name) if not monitoring and self.overridden(name) else None
-        own = self.adapt(name, own, 0) if callable(own) else None
+        own = self.adapt(name, own, 0) if callable(own) and self.is_hook(name, own, 0) else None
         if not callbacks and own is None:
             return None
         module, trainer = self.module, self.trainer

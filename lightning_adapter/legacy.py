@@ -30,6 +30,13 @@ CALLED_BEFORE = {
 }
 CALLED_AFTER = {"on_train_batch_end": "on_batch_end", "on_validation_epoch_end": "on_epoch_end"}
 
+# Hooks whose names mean nothing to the Lightnings of today, with the number of their arguments.
+_FREE_NAMES = {
+    **dict.fromkeys((*CALLED_BEFORE.values(), *CALLED_AFTER.values()), 0),
+    "training_step_end": 1,
+    "validation_step_end": 1,
+}
+
 _INDEX_NAMES = frozenset(("optimizer_idx", "opt_idx", "optimizer_i", "opt_i"))
 # What Lightning 1.x told `optimizer_step` besides; TPUs and apex' own steps do not occur here.
 _STEP_FLAGS = ("on_tpu", "using_native_amp", "using_lbfgs")
@@ -72,8 +79,62 @@ _RENAMED_ARGUMENTS = {"replace_sampler_ddp": "use_distributed_sampler"}
 
 
 def arguments(host: compat.Host, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Trainer arguments by today's names, where the installed Lightning has the old ones."""
-    return {_RENAMED_ARGUMENTS.get(name, name) if host.legacy else name: value for name, value in given.items()}
+    """Trainer arguments by today's names and in today's form, where the installed Lightning has the old ones."""
+    if not host.legacy:
+        return dict(given)
+    found = {_RENAMED_ARGUMENTS.get(name, name): value for name, value in given.items()}
+    schedule = found.get("accumulate_grad_batches")
+    if isinstance(schedule, dict):
+        callbacks = found.get("callbacks") or []
+        callbacks = [callbacks] if isinstance(callbacks, host.pl.Callback) else list(callbacks)
+        found.update(accumulate_grad_batches=1)
+        found["callbacks"] = [*callbacks, host.pl.callbacks.GradientAccumulationScheduler(dict(schedule))]
+    return found
+
+
+def attach_accumulation(host: compat.Host, trainer: Any) -> Any:
+    """The callback that sets `accumulate_grad_batches` at the start of each epoch, which Lightning 1.x always has.
+
+    Returns:
+        The callback, which acts before all other ones; None under later Lightnings.
+    """
+    if not host.legacy:
+        return None
+    kind = host.pl.callbacks.GradientAccumulationScheduler
+    found = next((callback for callback in trainer.callbacks if isinstance(callback, kind)), None)
+    if found is None:
+        found = kind({0: trainer.accumulate_grad_batches})
+        trainer.callbacks.append(found)
+    trainer.accumulate_grad_batches = found.get_accumulate_grad_batches(0)
+    trainer.accumulation_scheduler = found
+    return found
+
+
+def is_hook(name: str, function: Call, leading: int = 0) -> bool:
+    """Whether a method is the hook of Lightning 1.x whose name it has, or a helper that only has its name.
+
+    Since Lightning dropped these hooks, code uses their names for methods of its own: with other arguments, or called
+    from its own `on_train_epoch_end`. Such a method is left alone, as Lightning leaves it.
+
+    Args:
+        name: of the hook; one that Lightning still calls is always a hook.
+        function: as user code defines it, bound to its instance.
+        leading: number of arguments before the hook's own.
+    """
+    if name not in _FREE_NAMES:
+        return True
+    return _takes(function, leading + _FREE_NAMES[name]) and not _is_called_by_its_class(name, function)
+
+
+def _is_called_by_its_class(name: str, function: Call) -> bool:
+    methods = (
+        inspect.unwrap(value)
+        for cls in type(getattr(function, "__self__", None)).__mro__
+        if not compat.is_host_class(cls)
+        for other, value in vars(cls).items()
+        if other != name and inspect.isfunction(value)
+    )
+    return any(name in method.__code__.co_names for method in methods)
 
 
 class Signatures:
@@ -320,7 +381,7 @@ def with_step_end(hooks: Hooks, name: str, step: Call) -> Call:
     Returns:
         `step` itself where the module has no such hook. What the hook returns wins unless it is None.
     """
-    if not hooks.overridden(name):
+    if not hooks.overridden(name) or not is_hook(name, getattr(hooks.module, name)):
         return step
     end, run = getattr(hooks.module, name), hooks.run
 

@@ -18,12 +18,13 @@ from lightning_adapter.metrics import to_scalars
 Report = Callable[[str, dict[str, float]], None]
 
 
-def determined_logger(host: compat.Host, directory: Callable[[], str]) -> Any:
+def determined_logger(host: compat.Host, directory: Callable[[], str], root: Callable[[], str]) -> Any:
     """The default logger: `experiment` is the SummaryWriter whose files Determined uploads.
 
     Args:
         host: the Lightning package whose Logger it has to be.
         directory: where its files lie; asked for on the chief when the first one is written.
+        root: where callbacks write that ask the logger for a place, as ModelCheckpoint does.
     """
     base = host.load("loggers.logger").Logger
     experiment_on_chief = host.load("loggers.logger").rank_zero_experiment
@@ -38,7 +39,7 @@ def determined_logger(host: compat.Host, directory: Callable[[], str]) -> Any:
 
         @property
         def name(self) -> str:
-            return "determined"
+            return "lightning"
 
         @property
         def version(self) -> str:
@@ -46,7 +47,7 @@ def determined_logger(host: compat.Host, directory: Callable[[], str]) -> Any:
 
         @property
         def save_dir(self) -> str:
-            return directory()
+            return root()
 
         @property
         def log_dir(self) -> str:

@@ -9,14 +9,14 @@ import os
 import pathlib
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import determined as det
 import torch
 from determined import core, pytorch
 
-from lightning_adapter import checkpoint, compat, experiment, rundir, signals
+from lightning_adapter import checkpoint, compat, distributed, experiment, rundir, signals
 from lightning_adapter.adapter import LightningAdapter
 from lightning_adapter.arguments import Arguments
 from lightning_adapter.errors import CheckpointError, ConfigurationError, UnsupportedError
@@ -109,11 +109,11 @@ class Session:
         """Whether the run goes on from a checkpoint."""
         return self.saved is not None and not self.weights_only
 
-    def random_of(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The random state of this process in a checkpoint."""
-        ranks = state["ranks"]
-        rank = self.core.distributed.rank
-        return ranks[rank] if rank < len(ranks) else ranks[0]  # type: ignore[no-any-return]
+    def continue_from(self, saved: dict[str, Any] | None, weights_only: bool) -> None:
+        """Take a checkpoint, with what it has of this process."""
+        self.saved, self.weights_only = saved, weights_only
+        if saved is not None and checkpoint.OURS in saved:
+            saved[checkpoint.OURS] = checkpoint.with_rank(saved[checkpoint.OURS], self.core.distributed.rank)
 
     @property
     def stops_now(self) -> bool:
@@ -126,6 +126,11 @@ class Session:
         if self.core.distributed.size == 1:
             return mine
         return any(self.core.distributed.allgather(mine))
+
+    @property
+    def root_dir(self) -> str:
+        """Where callbacks and loggers write what they are given no other place for."""
+        return str(self.directory.path) if self.directory is not None else os.getcwd()
 
     def tensorboard(self) -> pathlib.Path:
         """Where the default logger writes."""
@@ -199,7 +204,9 @@ class Session:
         run = self.trial._run
         content = checkpoint.lightning_checkpoint(run)
         state = self.trial._moments.saved_state()
-        ranks = self.core.distributed.gather(state.pop("random"))
+        if isinstance(run.strategy, distributed.Processes):
+            run.strategy.check_parameters(batches)
+        ranks = self.core.distributed.gather(checkpoint.of_this_rank(state))
         uuid = ""
         if self.core.distributed.rank == 0:
             states = {name: kept for name, callback in callbacks.items() if (kept := callback.state_dict())}
@@ -284,10 +291,10 @@ def fit(
         )
     limits = {"max_epochs": max_epochs, "max_steps": max_steps}
     _check(limits, {"validation_period": validation_period, "checkpoint_period": checkpoint_period}, hparams, seed)
-    _single_process()
     info = det.get_cluster_info()
+    managed = info is not None and info.task_type == "TRIAL"
     periods = (validation_period, checkpoint_period)
-    if info is not None and info.task_type == "TRIAL":
+    if managed:
         ignored = {"resume_from": resume_from, "seed": seed, "run_dir": run_dir}
         given = [name for name, value in ignored.items() if value is not None]
         if given:
@@ -295,8 +302,12 @@ def fit(
                 "the cluster decides how a managed trial begins and where it writes: %s has no effect here",
                 ", ".join(given),
             )
-        return _fit_managed(trial_class, info, hparams, limits, periods, warm_start_from)
-    return _fit_local(trial_class, config, hparams, limits, periods, resume_from, warm_start_from, seed, run_dir)
+    with distributed.joined(managed) as processes:
+        if managed:
+            return _fit_managed(trial_class, info, hparams, limits, periods, warm_start_from)
+        return _fit_local(
+            trial_class, config, hparams, limits, periods, resume_from, warm_start_from, seed, run_dir, processes
+        )
 
 
 def _check(limits: Mapping[str, Any], periods: Mapping[str, Any], hparams: Any, seed: Any) -> None:
@@ -350,15 +361,6 @@ def _check_periods(arguments: Arguments, period: pytorch.TrainUnit | None, given
     )
 
 
-def _single_process() -> None:
-    for variable in ("WORLD_SIZE", "HOROVOD_SIZE"):
-        size = os.environ.get(variable, "1")
-        if size.isdigit() and int(size) > 1:
-            raise UnsupportedError(
-                f"This job has {size} processes ({variable}={size}), and the adapter trains in one so far. Start a single "
-                "process, or set resources.slots_per_trial: 1 in the experiment YAML."
-            )
-
 
 def _fit_local(
     trial_class: type[Trial],
@@ -370,26 +372,32 @@ def _fit_local(
     warm_start_from: Any,
     seed: int | None,
     run_dir: Any,
+    processes: core.DistributedContext | None,
 ) -> Trial:
+    size, chief = (1, True) if processes is None else (processes.size, processes.rank == 0)
     settings = experiment.read(config)
     values = experiment.hyperparameters(settings, hparams)
-    experiment.global_batch_size_check(values, 1)
+    experiment.global_batch_size_check(values, size)
     periods = experiment.periods(settings, values.get("global_batch_size"))
     saved, source = _read(resume_from, warm_start_from)
     steps = 0 if saved is None or warm_start_from is not None else checkpoint.batches_trained(saved)
     seed = periods.experiment_seed if seed is None else seed
     if seed is not None:
         _seed(seed)
-    directory = rundir.RunDirectory.create(trial_class.__name__, run_dir)
+    directory = _run_directory(trial_class.__name__, run_dir, processes)
     resolved = {**settings, "hyperparameters": values}
     policy = "none" if given_periods[1] is not None or settings.get("checkpoint_policy") == "none" else "all"
-    directory.write_config(resolved)
-    with directory.attach_log(), core.init(checkpoint_storage=str(directory.checkpoints)) as core_context:
+    if chief:
+        directory.write_config(resolved)
+    with (
+        directory.attach_log() if chief else nullcontext(),
+        core.init(distributed=processes, checkpoint_storage=str(directory.checkpoints)) as core_context,
+    ):
         context = LocalContext(
             core_context=core_context,
             trial_seed=seed,
             hparams=values,
-            slots_per_trial=1,
+            slots_per_trial=size,
             num_gpus=torch.cuda.device_count(),
             exp_conf=resolved,
             aggregation_frequency=1,
@@ -406,7 +414,7 @@ def _fit_local(
             given_periods[1] or periods.checkpoint,
             checkpoint_each_epoch=policy == "all" and periods.checkpoint is None,
         )
-        session.saved, session.weights_only = saved, warm_start_from is not None
+        session.continue_from(saved, weights_only=warm_start_from is not None)
         if source is not None:
             logger.info("%s %s", "taking the weights of" if session.weights_only else "resuming from", source)
         try:
@@ -416,7 +424,8 @@ def _fit_local(
         except det.InvalidHP as error:  # Determined would end the process with status 0
             raise ConfigurationError(f"The trial refuses its hyperparameters {values}: {error}") from error
         finally:
-            directory.plot_curves()
+            if chief:
+                directory.plot_curves()
         _tell(trial, session)
         _end_if_asked(session, trial)
     return trial
@@ -462,11 +471,11 @@ def _fit_managed(
         )
         if info.latest_checkpoint is not None:
             with core_context.checkpoint.restore_path(info.latest_checkpoint) as path:
-                session.saved = checkpoint.read(pathlib.Path(path))
-            session.weights_only = steps == 0
+                session.continue_from(checkpoint.read(pathlib.Path(path)), weights_only=steps == 0)
+            assert session.saved is not None
             session.best = session.saved.get(checkpoint.OURS, {}).get("best") if session.resumed else None
         elif warm_start_from is not None:
-            session.saved, session.weights_only = _read(None, warm_start_from)[0], True
+            session.continue_from(_read(None, warm_start_from)[0], weights_only=True)
         trial = _make(trial_class, context, session, limits, periods.max_length, given_periods[0] is not None)
         try:
             _run(trial, context, session, periods, steps, periods.checkpoint_policy)
@@ -580,14 +589,27 @@ def _seed(seed: int) -> None:
     hosts[0].pl.seed_everything(seed)
 
 
+def _run_directory(
+    trial_name: str, run_dir: Any, processes: core.DistributedContext | None
+) -> rundir.RunDirectory:
+    """The directory of this run, made by the chief."""
+    if processes is None:
+        return rundir.RunDirectory.create(trial_name, run_dir)
+    path = rundir.RunDirectory.create(trial_name, run_dir).path if processes.rank == 0 else None
+    return rundir.RunDirectory(processes.broadcast(path))
+
+
 def _tell(trial: LightningAdapter, session: Session) -> None:
     """Set what a finished local trial knows, and print it."""
     directory = session.directory
     assert directory is not None
     trial.run_dir = directory.path
-    latest = directory.newest()
-    metric, smaller = experiment.searcher_metric(session.config)
-    best = (directory.best(metric, smaller) if metric is not None else None) or latest
+    latest, best = None, None
+    if session.core.distributed.rank == 0:
+        latest = directory.newest()
+        metric, smaller = experiment.searcher_metric(session.config)
+        best = (directory.best(metric, smaller) if metric is not None else None) or latest
+    latest, best = session.core.distributed.broadcast((latest, best))
     trial.latest_checkpoint, trial.best_checkpoint = latest, best
     trial.latest_checkpoint_uuid = latest.name if latest is not None else None
     trial.best_checkpoint_uuid = best.name if best is not None else None

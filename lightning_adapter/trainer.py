@@ -213,7 +213,7 @@ class Trainer(compat.PrivateFacts):
         self.can_validate = False
         self.received_sigterm = False
         self.ckpt_path: str | None = None
-        self.default_root_dir = os.getcwd() if arguments.default_root_dir is None else os.fspath(arguments.default_root_dir)
+        self.default_root_dir = os.getcwd()
         self.save: Callable[..., None] | None = None
         compat.PrivateFacts.__init__(self)
 
@@ -243,14 +243,15 @@ class Trainer(compat.PrivateFacts):
         if not self.several:
             self.stops = value
 
-    def agree_to_stop(self, decide: Callable[[bool], bool]) -> None:
+    def agree_to_stop(self, wanted: Callable[[bool], list[bool]]) -> None:
         """End training on all processes if one of them wants to.
 
         Args:
-            decide: from what this process wants to what any of them wants.
+            wanted: from what this process wants to what any of them wants.
         """
         if not self.stops:
-            self.stops = self._wants_to_stop = decide(self._wants_to_stop)
+            (self.stops,) = wanted(self._wants_to_stop)
+            self._wants_to_stop = self.stops
 
     # --- progress -------------------------------------------------------------------------------------------------
 

@@ -104,6 +104,7 @@ class Run:
         self.hooks = Hooks(module, datamodule, self.host, self.trainer)
         self.signatures = legacy.Signatures(self.host, lambda: self.strategy.optimizers)
         self.hooks.adapt = self.signatures.adapt
+        self.hooks.is_hook = legacy.is_hook
         self.hooks.before, self.hooks.after = legacy.CALLED_BEFORE, legacy.CALLED_AFTER
         self.precision = Precision(arguments.precision, self.device, late=self.host.habits.converts_late)
         self.strategy = strategy_of(
@@ -130,6 +131,7 @@ class Run:
         self.hub = LoggerHub(self.trainer, report, self.watch)
         self.bar = ProgressBar(self.trainer, arguments.enable_progress_bar and context.distributed.rank == 0)
         self.optimization = Optimization([])
+        self.accumulation: Any = None
         self.trainer.load_training_data = self.load_training_data
         self.in_epoch = False
         self._warned: set[str] = set()
@@ -242,6 +244,7 @@ class Run:
         summary = any(isinstance(c, callbacks.ModelSummary) for c in trainer.callbacks)
         if arguments.enable_model_summary and not summary and self.context.distributed.rank == 0:
             trainer.callbacks.append(callbacks.ModelSummary())
+        self.accumulation = legacy.attach_accumulation(self.host, trainer)
         trainer.callbacks = _checkpoints_last(trainer.callbacks, callbacks.Checkpoint)
         more = self.hooks.call_module("configure_callbacks") or []
         more = list(more) if isinstance(more, (list, tuple)) else [more]
@@ -262,7 +265,8 @@ class Run:
             self.trainer.loggers = []
         elif logger is None or logger is True:
             directory = self._tensorboard or (lambda: compat.tensorboard_path(self.context))
-            self.trainer.loggers = [determined_logger(self.host, lambda: os.fspath(directory()))]
+            root = lambda: self.trainer.default_root_dir  # noqa: E731
+            self.trainer.loggers = [determined_logger(self.host, lambda: os.fspath(directory()), root)]
         else:
             self.trainer.loggers = list(logger) if isinstance(logger, (list, tuple)) else [logger]
         if self.arguments.fast_dev_run and self.trainer.loggers:

@@ -1,0 +1,89 @@
+"""What is measured in one process? Started by `benchmarks` with a working directory and an environment of its own."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import time
+from typing import Any
+
+import torch
+
+from benchmarks.systems import SYSTEMS, Measurement, keep_quiet, measure
+from benchmarks.tasks import LOGGING, MODELS, WARM_UP, WINDOW, Clock, peak_memory
+
+US = 1e6
+MEMORY_FROM = 1_000
+
+
+def steps(model: str, logging: str, repetitions: int) -> dict[str, Any]:
+    """Microseconds per step and seconds to the first step, the systems one after the other in each repetition."""
+    found: dict[str, Any] = {system: {"training": [], "validation": [], "first step": []} for system in SYSTEMS}
+    count = MODELS[model].steps
+    for repetition in range(repetitions + 1):
+        for system in SYSTEMS:
+            what = Measurement(model, logging, count, WARM_UP + WINDOW + 1)
+            started = time.perf_counter()
+            measure(system, what)
+            if repetition:  # the first one imports and fills caches
+                found[system]["training"].append(what.training.step_time() * US)
+                found[system]["validation"].append(what.validation.step_time() * US)
+                found[system]["first step"].append(what.training.ticks[0] - started)
+    return found
+
+
+def checkpoints(repetitions: int) -> dict[str, list[float]]:
+    """Milliseconds that a step takes longer if a checkpoint is written after it; the MNIST CNN."""
+    found: dict[str, list[float]] = {system: [] for system in SYSTEMS}
+    every = 10
+    for _ in range(repetitions):
+        for system in SYSTEMS:
+            what = Measurement("MNIST CNN", LOGGING[1], 5 * every + 1, checkpoint_every=every)
+            measure(system, what)
+            ticks = what.training.ticks
+            times = [later - sooner for sooner, later in zip(ticks, ticks[1:], strict=False)]
+            with_checkpoint = times[every - 1 :: every]
+            others = [t for index, t in enumerate(times, start=1) if index % every]
+            found[system].append((_median(with_checkpoint) - _median(others)) * 1e3)
+    return found
+
+
+def memory(system: str, count: int) -> dict[str, float]:
+    """Peak memory in MiB after the first 1,000 steps and after all of them, in one epoch."""
+    last = count - 1
+    what = Measurement("perceptron", LOGGING[1], count, training=Clock(memory_at=(MEMORY_FROM, last)))
+    measure(system, what)
+    return {"early": what.training.memory[MEMORY_FROM], "late": what.training.memory[last], "end": peak_memory()}
+
+
+def start(system: str) -> dict[str, float]:
+    """Seconds from the start of the interpreter, imports included, to the first batch."""
+    what = Measurement("perceptron", LOGGING[1], 2)
+    launched = float(os.environ["BENCHMARK_LAUNCHED"])
+    offset = time.time() - time.perf_counter()
+    measure(system, what)
+    return {"seconds": what.training.ticks[0] + offset - launched}
+
+
+def _median(values: list[float]) -> float:
+    return float(torch.tensor(values).median())
+
+
+def main() -> None:
+    """Measure and print the outcome as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("function", choices=[f.__name__ for f in (steps, checkpoints, memory, start)])
+    parser.add_argument("arguments", type=json.loads)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    keep_quiet()
+    with contextlib.redirect_stdout(io.StringIO()):
+        found = globals()[options.function](**options.arguments)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
