@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV ?= .venv
 OVERLAY_DIR ?= .venv-overlays
 PYTEST_ARGS ?=
+# Processes that share the tests.
+JOBS ?= 2
+BENCH_ARGS ?=
 MNIST_ARGS ?= --max-epochs 5
 # The overlays that parity-old runs in, and the tests that it runs there.
 OLD ?= pl195 pl209
@@ -18,7 +21,7 @@ OVERLAYS := $(patsubst overlays/%.txt,%,$(wildcard overlays/*.txt))
 OVERLAYS_INSTALLED := $(OVERLAYS:%=$(OVERLAY_DIR)/%/.installed)
 
 .DELETE_ON_ERROR:
-.PHONY: help venv mnist test lint format docs horovod overlays parity-old clean
+.PHONY: help venv mnist test lint format docs bench horovod overlays parity-old clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +29,7 @@ help:
 	@echo "make test        lint, then run the tests"
 	@echo "make lint        ruff and mypy           make format      let ruff format the code"
 	@echo "make venv        the environment alone   make docs        write docs/support.md from the support table"
+	@echo "make bench       measure, and write docs/performance.md (ten minutes on an idle machine)"
 	@echo "make horovod     build Horovod into the environment (two minutes, needs a C++ compiler and cmake)"
 	@echo "make overlays    older Lightnings beside the environment"
 	@echo "make parity-old  the parity tests under them"
@@ -54,11 +58,14 @@ format: $(INSTALLED)
 	$(PY) -m ruff format .
 
 test: lint
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
 docs: $(INSTALLED)
 	$(PY) -m lightning_adapter.support > docs/support.md.new
 	mv docs/support.md.new docs/support.md
+
+bench: $(INSTALLED)
+	$(PY) -m benchmarks $(BENCH_ARGS)
 
 $(HOROVOD): scripts/build_horovod.py $(INSTALLED)
 	$(PY) scripts/build_horovod.py --constraints constraints.txt
@@ -79,7 +86,7 @@ overlays: $(OVERLAYS_INSTALLED)
 .PHONY: $(OLD:%=parity-%)
 $(OLD:%=parity-%): parity-%: $(OVERLAY_DIR)/%/.installed
 	PYTHONPATH=$(CURDIR)/$(OVERLAY_DIR)/$* OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} \
-		$(PY) -m pytest $(OLD_TESTS) $(PYTEST_ARGS)
+		$(PY) -m pytest -n $(JOBS) $(OLD_TESTS) $(PYTEST_ARGS)
 
 parity-old: $(OLD:%=parity-%)
 

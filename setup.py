@@ -27,6 +27,7 @@ setup(
         "torch>=2.1",
         "torchmetrics>=0.7",
         "numpy",
+        "appdirs",
         "packaging",
         "tensorboard",
         "PyYAML",
@@ -38,7 +39,7 @@ setup(
     extras_require={
         "pytorch-lightning": [f"pytorch-lightning{LIGHTNING}"],
         "lightning": [f"lightning{LIGHTNING}"],
-        "dev": ["pytest", "ruff", "mypy"],
+        "dev": ["pytest", "pytest-xdist", "ruff", "mypy"],
     },
     entry_points={"console_scripts": ["lightning-adapter = lightning_adapter.cli:main"]},
     classifiers=[

@@ -36,7 +36,7 @@ class Measurement:
     model: str
     logging: str
     steps: int
-    validation_steps: int = 0
+    validation_steps: int = 1
     checkpoint_every: int | None = None
     exchange: str | None = None
     training: Clock = field(default_factory=Clock)
@@ -75,15 +75,14 @@ def bare_loop(what: Measurement, directory: pathlib.Path) -> None:
         if what.checkpoint_every is not None and index % what.checkpoint_every == 0:
             state = {"model": task.state_dict(), "optimizer": optimizer.state_dict()}
             torch.save(state, directory / f"{index}.pt")
-    if what.validation_steps:
-        task.eval()
-        total, count = torch.zeros(()), 0
-        with torch.no_grad():
-            for batch in what.validation_loader():
-                loss, _ = task(batch)
-                size = len(batch[0])
-                total += loss * size
-                count += size
+    task.eval()
+    total, count = torch.zeros(()), 0
+    with torch.no_grad():
+        for batch in what.validation_loader():
+            loss, _ = task(batch)
+            size = len(batch[0])
+            total += loss * size
+            count += size
 
 
 class HandWritten(pytorch.PyTorchTrial):
@@ -92,8 +91,9 @@ class HandWritten(pytorch.PyTorchTrial):
     def __init__(self, context: pytorch.PyTorchTrialContext, what: Measurement) -> None:
         self.context = context
         self.what = what
-        self.model = context.wrap_model(what.task())
-        self.optimizer = context.wrap_optimizer(self.model.optimizer())
+        task = what.task()
+        self.model = context.wrap_model(task)
+        self.optimizer = context.wrap_optimizer(task.optimizer())
         context.experimental.disable_dataset_reproducibility_checks()
 
     def build_training_data_loader(self) -> Any:
@@ -125,7 +125,7 @@ def hand_written_trial(what: Measurement, directory: pathlib.Path) -> None:
         trainer.fit(
             max_length=pytorch.Batch(what.steps),
             checkpoint_period=None if every is None else pytorch.Batch(every),
-            validation_period=pytorch.Epoch(1) if what.validation_steps else None,
+            validation_period=pytorch.Epoch(1),
         )
 
 
@@ -135,9 +135,10 @@ def _determined_context(exchange: str | None) -> core.DistributedContext | None:
     if exchange == "ddp":
         os.environ["USE_TORCH_DISTRIBUTED"] = "True"
         return core.DistributedContext.from_torch_distributed()
-    import horovod.torch as hvd
+    from determined.horovod import hvd
 
     os.environ["USE_HOROVOD"] = "1"
+    hvd.require_horovod_type("torch", "it is measured")
     return core.DistributedContext.from_horovod(hvd)
 
 
@@ -201,7 +202,7 @@ class Data(pl.LightningDataModule):
 def lightning_trainer(what: Measurement, directory: pathlib.Path) -> None:
     """Lightning's Trainer, for one epoch."""
     every = what.checkpoint_every
-    callbacks = []
+    callbacks: list[pl.Callback] = []
     if every is not None:
         callbacks.append(pl.callbacks.ModelCheckpoint(directory, every_n_train_steps=every, save_top_k=-1))
     trainer = pl.Trainer(
@@ -209,7 +210,6 @@ def lightning_trainer(what: Measurement, directory: pathlib.Path) -> None:
         devices=1 if what.exchange is None else 2,
         strategy="auto" if what.exchange is None else what.exchange,
         max_epochs=1,
-        limit_val_batches=1.0 if what.validation_steps else 0,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         logger=False,
@@ -232,7 +232,6 @@ def adapter(what: Measurement, directory: pathlib.Path) -> None:
                 Adapted(what.task()),
                 Data(what),
                 strategy=what.exchange or "auto",
-                limit_val_batches=1.0 if what.validation_steps else 0,
                 use_distributed_sampler=False,
                 logger=False,
                 enable_progress_bar=False,

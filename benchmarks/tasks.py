@@ -6,6 +6,7 @@ to the next is the time of a step, whoever drives it.
 
 from __future__ import annotations
 
+import itertools
 import resource
 import statistics
 import sys
@@ -133,7 +134,7 @@ class Clock:
     def step_times(self) -> list[float]:
         """Seconds from fetch to fetch, the first ones left out."""
         ticks = self.ticks[WARM_UP:]
-        return [later - sooner for sooner, later in zip(ticks, ticks[1:], strict=False)]
+        return [later - sooner for sooner, later in itertools.pairwise(ticks)]
 
     def step_time(self) -> float:
         """Median over windows of the mean step of a window: what is done once per report has its share."""

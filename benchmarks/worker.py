@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import os
+import pathlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -44,7 +47,7 @@ def checkpoints(repetitions: int) -> dict[str, list[float]]:
             what = Measurement("MNIST CNN", LOGGING[1], 5 * every + 1, checkpoint_every=every)
             measure(system, what)
             ticks = what.training.ticks
-            times = [later - sooner for sooner, later in zip(ticks, ticks[1:], strict=False)]
+            times = [later - sooner for sooner, later in itertools.pairwise(ticks)]
             with_checkpoint = times[every - 1 :: every]
             others = [t for index, t in enumerate(times, start=1) if index % every]
             found[system].append((_median(with_checkpoint) - _median(others)) * 1e3)
@@ -68,21 +71,52 @@ def start(system: str) -> dict[str, float]:
     return {"seconds": what.training.ticks[0] + offset - launched}
 
 
+def parallel(exchange: str, system: str, repetitions: int) -> dict[str, Any]:
+    """Microseconds per training step of a job of two processes, as its first process sees them."""
+    found: list[float] = []
+    count = WARM_UP + WINDOW + 1
+    with joined(exchange) as rank:
+        for _ in range(repetitions):
+            what = Measurement("MNIST CNN", LOGGING[1], count, exchange=exchange)
+            measure(system, what)
+            found.append(what.training.step_time() * US)
+    return {"rank": rank, "times": found}
+
+
+@contextlib.contextmanager
+def joined(exchange: str) -> Iterator[int]:
+    """Join the job that the launcher started."""
+    if exchange == "horovod":
+        import horovod.torch as hvd
+
+        hvd.init()
+        yield hvd.rank()
+        return
+    torch.distributed.init_process_group("gloo")
+    try:
+        yield torch.distributed.get_rank()
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
 def _median(values: list[float]) -> float:
     return float(torch.tensor(values).median())
 
 
 def main() -> None:
-    """Measure and print the outcome as JSON."""
+    """Measure and write the outcome as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("function", choices=[f.__name__ for f in (steps, checkpoints, memory, start)])
+    parser.add_argument("function", choices=[f.__name__ for f in (steps, parallel, checkpoints, memory, start)])
     parser.add_argument("arguments", type=json.loads)
+    parser.add_argument("output", type=pathlib.Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     keep_quiet()
     with contextlib.redirect_stdout(io.StringIO()):
         found = globals()[options.function](**options.arguments)
-    print(json.dumps(found))
+    if found.get("rank", 0) == 0:
+        options.output.write_text(json.dumps(found), encoding="utf-8")
 
 
 if __name__ == "__main__":

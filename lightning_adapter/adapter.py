@@ -196,18 +196,23 @@ class LightningAdapter(pytorch.PyTorchTrial):
         torch.autograd.set_detect_anomaly(self.arguments.detect_anomaly)
         if trainer.num_sanity_val_steps and trainer.enable_validation and not restarting:
             self._sanity_check(run)
-        if run.host.habits.trains_all_at_start:
+        habits = run.host.habits
+        if habits.trains_all_at_start and habits.checks_limits_first:
             self.lightning_module.train()
-        if run.host.habits.checks_limits_first and self._fit_done(run):
+        if habits.checks_limits_first and self._fit_done(run):
             run.boundaries.finished = True
             return
+        if habits.asks_for_data_anew:
+            trainer.training_data = None
         run.load_training_data()
+        if habits.trains_all_at_start and not habits.checks_limits_first:
+            self.lightning_module.train()
         if self._fit_done(run) or trainer.limit_train_batches == 0:
             run.boundaries.finished = True
             return
         torch.set_grad_enabled(True)
         if trainer.validates_in_epoch() and trainer.validation_data is None:
-            if not run.host.habits.iterates_in_validation:
+            if not habits.iterates_in_validation:
                 trainer.validating = True
             run.load_validation_data()
             trainer.training = True
@@ -248,7 +253,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         processes = run.strategy if isinstance(run.strategy, Processes) else None
         self._exchange = processes.exchange_gradients if processes is not None and processes.exchanges else None
         self._any = processes.any if processes is not None else None
-        self._stops_in_batches = processes is not None and may_stop_in_batch(run.host, module, trainer.callbacks)
+        self._stops_in_batches = processes is not None and may_stop_in_batch(run.host, module, run.trainer.callbacks)
         if processes is not None:
             processes.attach_metrics()
         self._in_manual_step = False
@@ -693,6 +698,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         metrics.switch(metrics.training)
         trainer.training = True
         metrics.first_iteration = first_iteration
+        metrics.after_validation = run.host.habits.shows_epoch_values
         if self._any is not None:
             trainer.agree_to_stop(self._any)
         self._last_validation_time = time.monotonic()

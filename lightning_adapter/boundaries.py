@@ -82,7 +82,8 @@ class Pace:
     """After how many batches Determined is to look for a request to stop: those of a few seconds.
 
     It looks when a workload ends, which costs some messages, so not each batch may end one; and the ranks have to end
-    theirs together, so no rank may ask its own clock. The chief measures, at the end of a workload all agree on a number.
+    theirs together, so no rank may ask its own clock. The chief measures; at the end of a workload all agree on a
+    number.
     """
 
     def __init__(self) -> None:

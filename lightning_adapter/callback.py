@@ -10,6 +10,7 @@ Determined's loop                         Lightning's moment
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import sys
@@ -62,6 +63,7 @@ class Moments(pytorch.PyTorchCallback):
         self.epoch_starts: Callable[[int], None] = lambda epoch: None
         self._pending = False
         self._position: dict[str, Any] | None = None
+        self._loading = contextlib.ExitStack()
         self._started = False
         self._ended = False
         self._loaded: dict[str, Any] | None = None
@@ -123,8 +125,14 @@ class Moments(pytorch.PyTorchCallback):
 
     # --- Determined's callbacks -----------------------------------------------------------------------------------
 
+    def on_trial_startup(self, first_batch_idx: int, checkpoint_uuid: str | None) -> None:
+        """Determined goes on to load a checkpoint, where it was given one."""
+        if checkpoint_uuid is not None:
+            self._loading.enter_context(compat.loads_own_checkpoints())
+
     def on_training_start(self) -> None:
         """Determined has loaded what it loads; training begins."""
+        self._loading.close()
         run, adapter = self._run(), self.adapter
         resumed = self._resumes() or self._loaded is not None
         self._started = True
@@ -147,6 +155,7 @@ class Moments(pytorch.PyTorchCallback):
 
     def on_trial_shutdown(self) -> None:
         """Training has ended, was interrupted, or failed."""
+        self._loading.close()
         error = sys.exc_info()[1]
         run = self.adapter._run
         if run is None or self._ended:
@@ -195,20 +204,18 @@ class Moments(pytorch.PyTorchCallback):
         self._pending = True
         if session is not None and session.max_batches is not None and progress.total.ready >= session.max_batches:
             trainer.should_stop = trainer.stops = True  # all processes count alike
-        logs = trainer.should_log
-        if logs or progress.is_last_batch or run.watch.is_full:
+        stepped = not trainer.should_accumulate()
+        reports = stepped and trainer.should_log
+        if reports or progress.is_last_batch or run.watch.is_full:
             run.watch.check()
         if session is None:
             return
         boundaries.validate = adapter.validation_due(run)
-        stepped = not trainer.should_accumulate()
-        boundaries.report = stepped and logs
+        boundaries.report = reports
         boundaries.look = stepped and (boundaries.pace.is_due or session.stops_now)
-        if run.checkpoint_period is not None and run.checkpoint_period.reached(
-            progress.total.ready, trainer.fit_loop.epoch_progress.current.processed + 1, progress.is_last_batch
-        ):
-            session.checkpoint_owed = True
-        elif progress.is_last_batch and not boundaries.validate and session.checkpoint_each_epoch:
+        ends_unsaved = progress.is_last_batch and not boundaries.validate and session.checkpoint_each_epoch
+        period, epochs = run.checkpoint_period, trainer.fit_loop.epoch_progress.current.processed + 1
+        if ends_unsaved or (period and period.reached(progress.total.ready, epochs, progress.is_last_batch)):
             session.checkpoint_owed = True
         boundaries.checkpoint = stepped and session.checkpoint_owed
         if not boundaries.validate:
@@ -302,7 +309,7 @@ class Moments(pytorch.PyTorchCallback):
             known = set()
             self._reported[group] = (batch, known)
         fresh = {name: value for name, value in metrics.items() if name not in known}
-        if not known:
+        if not known and self.session is not None:  # Determined's own Trainer reports the two itself
             fresh = {"batches": batch, "epochs": self.position()[1], **fresh}
         known.update(fresh)
         if not metrics:

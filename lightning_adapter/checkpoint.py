@@ -7,9 +7,13 @@ save: the position in the data, random states, what was logged in the epoch. It 
 
 from __future__ import annotations
 
+import collections
 import copy
+import io
+import itertools
 import pathlib
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -126,38 +130,65 @@ def lightning_checkpoint(run: Run, weights_only: bool = False) -> dict[str, Any]
 
 
 def save(path: pathlib.Path, checkpoint: Mapping[str, Any]) -> None:
-    """Write a checkpoint file, and read its names back so that no unreadable one is kept.
+    """Write a checkpoint file that the restricted loader takes.
+
+    Hyperparameters that it would refuse are left out with a warning, as Lightning leaves out those that cannot be
+    pickled: many modules of libraries keep theirs as objects, and no resume needs them.
 
     Raises:
-        CheckpointError: it holds objects that the restricted loader would refuse.
+        CheckpointError: something else, which a resume needs, would be refused.
     """
-    refused = _refused(checkpoint)
+    content = dict(checkpoint)
+    left_out: list[tuple[str, str]] = []
+    for key in _HYPERPARAMETERS & content.keys():
+        faults = {name: _refused(value, f"{key}[{name!r}]") for name, value in content[key].items()}
+        left_out += itertools.chain.from_iterable(faults.values())
+        content[key] = {name: value for name, value in content[key].items() if not faults[name]}
+    refused = [fault for key, value in content.items() for fault in _refused(value, str(key))]
     if refused:
         raise CheckpointError(
             "This run cannot be saved: a checkpoint is read without running code of its own, and so may hold tensors, "
-            "numbers, strings and collections of them only. Found:\n"
-            + "\n".join(f"- {where}: {kind}" for where, kind in refused)
-            + "\nConvert them (str(path), vars(namespace), tensor instead of array) where they are put in, or leave "
-            "hyperparameters out with self.save_hyperparameters(ignore=[...])."
+            f"numbers, strings and collections of them only. Found:\n{_listed(refused)}\n"
+            "Convert them (str(path), float(number), tensor instead of array) where they are put in, or, if you trust "
+            "their classes, allow these in the file of your trial: torch.serialization.add_safe_globals([...])."
         )
-    torch.save(dict(checkpoint), path)
+    if left_out:
+        warnings.warn(
+            "These hyperparameters are left out of the checkpoints, which are read without running code of their own and "
+            f"so may hold tensors, numbers, strings and collections of them only:\n{_listed(left_out)}\n"
+            "Training and resuming do not need them. Give them to load_from_checkpoint() as arguments; to keep them, "
+            "allow their classes in the file of your trial: torch.serialization.add_safe_globals([...]).",
+            stacklevel=2,
+        )
+    torch.save(content, path)
 
 
+_HYPERPARAMETERS = {"hyper_parameters", "datamodule_hyper_parameters"}
 _PLAIN = (int, float, str, bool, bytes, type(None), torch.Tensor, torch.dtype, torch.device, torch.Size, complex)
 
 
-def _refused(value: Any, where: str = "") -> list[tuple[str, str]]:
-    """Places of objects that `torch.load(weights_only=True)` would not take."""
+def _listed(faults: list[tuple[str, str]]) -> str:
+    return "\n".join(f"- {where}: {kind}" for where, kind in faults)
+
+
+def _refused(value: Any, where: str) -> list[tuple[str, str]]:
+    """Places of objects that `torch.load(weights_only=True)` would not take, and what they are made of."""
     if type(value) in _PLAIN or isinstance(value, torch.Tensor):
         return []
-    if isinstance(value, Mapping) and type(value).__module__ in ("builtins", "collections"):
+    if type(value) in (dict, collections.OrderedDict, collections.Counter):
         found = []
         for key, entry in value.items():
             found += _refused(entry, f"{where}[{key!r}]")
         return found
     if type(value) in (list, tuple, set):
         return [fault for index, entry in enumerate(value) for fault in _refused(entry, f"{where}[{index}]")]
-    return [(where, f"{type(value).__module__}.{type(value).__qualname__}")]
+    written = io.BytesIO()
+    try:
+        torch.save(value, written)
+    except (pickle.PicklingError, AttributeError, TypeError, RuntimeError) as error:
+        return [(where, f"{type(value).__module__}.{type(value).__qualname__}, which cannot be pickled: {error}")]
+    unknown = torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(written.getvalue()))
+    return [(where, ", ".join(sorted(unknown)))] if unknown else []
 
 
 # --- loading ------------------------------------------------------------------------------------------------------------
@@ -259,6 +290,7 @@ def restore_optimizers(run: Run, checkpoint: Mapping[str, Any]) -> None:
         CheckpointError: the checkpoint has another number of them, or of other parameters.
     """
     trainer = run.trainer
+    compat.resume_weight_averaging(run.host, trainer, run.module)
     faults = []
     optimizers, schedulers = checkpoint.get("optimizer_states", []), checkpoint.get("lr_schedulers", [])
     if len(optimizers) != len(trainer.optimizers):
@@ -293,9 +325,6 @@ def restore_progress(run: Run, state: Mapping[str, Any]) -> None:
     compat.load_metric_states(run.module, state["metric_states"], run.device)
     run.metrics.load_state_dict(state["metrics"])
     trainer.should_stop = trainer.stops = state["should_stop"]
-    parameters = dict(run.module.named_parameters())
-    for name, gradient in state["gradients"].items():
-        parameters[name].grad = gradient.to(parameters[name].device)
     modes = list(run.module.modules())
     if len(modes) == len(state["modes"]):
         for child, training in zip(modes, state["modes"], strict=True):
@@ -321,6 +350,9 @@ def restore_position(run: Run, state: Mapping[str, Any], random: Mapping[str, An
             run.set_epoch(data.loaders)
         data.load_state_dict(saved)
     run.training_data_epoch, run.validation_data_epoch = state["loaded_in"]
+    parameters = dict(run.module.named_parameters())
+    for name, gradient in state["gradients"].items():
+        parameters[name].grad = gradient.to(parameters[name].device)
     if run.outputs is not None and state["outputs"] is not None:
         run.outputs.load_state_dict(compat.move_data_to_device(run.host, state["outputs"], run.device))
     set_random_state(random)

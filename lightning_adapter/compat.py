@@ -9,13 +9,17 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import pathlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from datetime import datetime
 from types import ModuleType
 from typing import Any
 from weakref import proxy
 
+import appdirs
+import numpy as np
 import torch
 from packaging.version import Version
 from torchmetrics import Metric
@@ -58,7 +62,7 @@ class Host:
 
 @dataclass(frozen=True)
 class Habits:
-    """What older versions do at other moments than the newest one; all False for the newest.
+    """What older versions do at other moments than the newest one.
 
     Seen in 1.9.5 and 2.0.9; the limits in between are those of Lightning's changelog.
 
@@ -76,6 +80,9 @@ class Habits:
         hides_batch_idx: a step that takes no `batch_idx` makes it 0 for the hooks around it, and for accumulation.
         converts_late: "64-true" converts the module after its optimizers are made, and a batch when it enters a step.
         limits_outside: `limit_train_batches` ends an epoch without the batch before it being the last one.
+        asks_for_data_anew: training loaders that `estimated_stepping_batches` made are asked for again.
+        shows_epoch_values: after a validation `callback_metrics` shows the epoch's values until the next batch.
+        whole_steps: a metric logged as "step" is rounded to a whole number.
         empty_list: `on_train_batch_end` gets an empty list for a step that was skipped.
         joins_after_data: `prepare_data` runs before the processes of a job find each other and are seeded anew.
     """
@@ -92,6 +99,9 @@ class Habits:
     hides_batch_idx: bool
     converts_late: bool
     limits_outside: bool
+    asks_for_data_anew: bool
+    shows_epoch_values: bool
+    whole_steps: bool
     empty_list: bool
     joins_after_data: bool
 
@@ -112,6 +122,9 @@ def _habits(host: Host) -> Habits:
         hides_batch_idx=before_2_1,
         converts_late=before_2_1,
         limits_outside=before_2_1,
+        asks_for_data_anew=host.legacy,
+        shows_epoch_values=before_2_1,
+        whole_steps=not before_2_1,
         empty_list=host.legacy,
         joins_after_data=before_2_1,
     )
@@ -347,11 +360,34 @@ class PrivateFacts:
         self._logger_connector = LoggerConnectorFacts(self)
 
 
+def resume_weight_averaging(host: Host, trainer: Any, module: Any) -> None:
+    """Let StochasticWeightAveraging take over the scheduler again before states of optimizers are restored.
+
+    Lightning restores at the start of an epoch only, where the callback makes its scheduler anew, and leaves the states
+    of schedulers that are not there yet out. `_scheduler_state` and `_latest_update_epoch` (1.9.5 to 2.6.6) tell whether
+    it had taken over, and in which epoch it averaged last: told that this is the present one, it does nothing more.
+    """
+    for callback in trainer.callbacks:
+        if isinstance(callback, host.pl.callbacks.StochasticWeightAveraging) and callback._scheduler_state is not None:
+            progress = trainer.fit_loop.epoch_progress.current
+            present, progress.completed = progress.completed, callback._latest_update_epoch
+            try:
+                callback.on_train_epoch_start(trainer, module)
+            finally:
+                progress.completed = present
+
+
 def precision_name(host: Host, precision: str) -> Any:
     """What `trainer.precision` reads: "16-mixed" and the like since 2.0, "16", "32", "64" and "bf16" before."""
     if not host.legacy:
         return precision
     return precision.partition("-")[0]
+
+
+def accelerator(host: Host, device: torch.device) -> Any:
+    """What `trainer.accelerator` reads: Lightning's object for the kind of device."""
+    accelerators = host.load("accelerators")
+    return accelerators.CUDAAccelerator() if device.type == "cuda" else accelerators.CPUAccelerator()
 
 
 def has_parameter(function: Any, name: str) -> bool:
@@ -369,11 +405,23 @@ def takes_batch_idx(host: Host, function: Any) -> bool:
 
 
 def tensorboard_path(context: Any) -> Any:
-    """Directory whose TensorBoard files Determined uploads.
+    """Directory whose TensorBoard files Determined uploads; off a cluster, a new one beside its local checkpoints.
 
     `_core` (determined 0.38.1): the trial's context has no public way to the core context that it was made from.
     """
-    return context._core.train.get_tensorboard_path()
+    path = context._core.train.get_tensorboard_path()
+    if path is not None:
+        return path
+    return pathlib.Path(appdirs.user_data_dir("determined")) / "tensorboard" / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
+
+
+def loads_own_checkpoints() -> Any:
+    """A context in which Determined can load what it saved: `state_dict.pth` holds numpy's random state.
+
+    It calls `torch.load` with its defaults (determined 0.38.1), which refuse numpy's types since torch 2.6.
+    """
+    types = [np.zeros(0).__reduce__()[0], np.ndarray, np.dtype, type(np.dtype(np.uint32))]
+    return torch.serialization.safe_globals(types)
 
 
 def set_epoch_length(context: Any, batches: int) -> None:

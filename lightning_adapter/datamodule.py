@@ -641,9 +641,12 @@ class TrainingData:
         loaders: a loader or a (nested) collection of loaders, or Lightning's CombinedLoader.
         limits: maps the length of one loader to the number of its batches that are used.
         ahead: whether a batch may be fetched ahead where the length is unknown.
+        limits_outside: whether a batch is the last one only where the loaders end, not where their limit is reached.
     """
 
-    def __init__(self, loaders: Any, limits: Callable[[float], float], ahead: bool = True) -> None:
+    def __init__(
+        self, loaders: Any, limits: Callable[[float], float], ahead: bool = True, limits_outside: bool = False
+    ) -> None:
         self.source = loaders
         self.mode = "max_size_cycle"
         collection = loaders
@@ -658,6 +661,7 @@ class TrainingData:
         self.collection = collection
         self.loaders = flatten(collection)
         self.limits = limits
+        self.limits_outside = limits_outside
         self.sources = [_Source(loader) for loader in self.loaders]
         self.fetcher = Fetcher(self._iterate, 0, ahead, self._mark)
         self.measure()
@@ -670,9 +674,10 @@ class TrainingData:
 
     def measure(self) -> None:
         """Ask the loaders for their lengths."""
-        lengths = [min(length_of(loader), self.limits(length_of(loader))) for loader in self.loaders]
-        self.num_batches = min(lengths) if self.mode == "min_size" else max(lengths)
-        self.fetcher.length = self.num_batches
+        combine = min if self.mode == "min_size" else max
+        lengths = [length_of(loader) for loader in self.loaders]
+        self.num_batches = combine(min(length, self.limits(length)) for length in lengths)
+        self.fetcher.length = combine(lengths) if self.limits_outside else self.num_batches
 
     def _iterate(self) -> Iterator[Any]:
         return iter(self.sources[0]) if self.is_single else _Zip(self.sources, self.collection, self.mode)

@@ -117,7 +117,7 @@ class LoggerHub:
         if step is None:
             given = scalars.pop("step", None)
             if given is not None:
-                step = int(given)
+                step = int(given) if self.trainer.host.habits.whole_steps else given
             else:
                 scalars.setdefault("epoch", self.trainer.current_epoch)
                 step = self.trainer.fit_loop.epoch_loop._batches_that_stepped
@@ -144,7 +144,8 @@ class LoggerHub:
                 if name in ("_class_path", "_instantiator"):
                     continue
                 if _differ(of_module[name], of_data[name]):
-                    raise RuntimeError(
+                    error = trainer.host.misconfiguration if trainer.host.legacy else RuntimeError
+                    raise error(
                         f"Error while merging hparams: the keys {[name]} are present in both the LightningModule's and"
                         " LightningDataModule's hparams but have different values."
                     )

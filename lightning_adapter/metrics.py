@@ -339,6 +339,7 @@ class Metrics:
         active: whichever of the two the running loop owns; None where logging is impossible.
         first_iteration: None at the borders of an epoch, True in the first iteration of a loop, False in later ones;
             the values that become visible are the epoch's where it is None, else the step's.
+        after_validation: whether older Lightnings show the epoch's values until the next batch, validation being over.
     """
 
     def __init__(self, hooks: Hooks, device: Callable[[], torch.device]) -> None:
@@ -350,6 +351,7 @@ class Metrics:
         self.validation = Results(training=False)
         self.active: Results | None = self.training
         self.first_iteration: bool | None = None
+        self.after_validation = False
         self.reduce: Reduce | None = None
         self.gather: Callable[[Any], list[Any]] | None = None
         self.steps_together = True
@@ -595,6 +597,7 @@ class Metrics:
     def batch_start(self, batch: Any, dataloader_idx: int | None = None) -> None:
         """A batch is about to be processed."""
         self.first_iteration = self.first_iteration is None
+        self.after_validation = False
         results = self.active
         assert results is not None
         if results.dataloader_idx != dataloader_idx:
@@ -673,11 +676,15 @@ class Metrics:
         self._stale = True
         self.flush()
 
+    @property
+    def _on_step(self) -> bool:
+        return self.first_iteration is not None and not self.after_validation
+
     def flush(self) -> None:
         """Bring the dictionaries up to date with what was logged since the last time."""
         if self._stale and self.active is not None:
             self._stale = False
-            callback, log, bar = self.active.collect(self.first_iteration is not None)
+            callback, log, bar = self.active.collect(self._on_step)
             self._callback.update(callback)
             self._logged.update(log)
             self._bar.update(bar)
@@ -685,7 +692,7 @@ class Metrics:
     def current_log(self) -> dict[str, Tensor]:
         """What loggers get now."""
         assert self.active is not None
-        return self.active.collect(self.first_iteration is not None)[1]
+        return self.active.collect(self._on_step)[1]
 
     def remember(self, log: dict[str, Tensor]) -> None:
         """Values went to the loggers: `trainer.logged_metrics` holds them."""

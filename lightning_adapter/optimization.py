@@ -15,6 +15,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from lightning_adapter import compat
+from lightning_adapter.errors import ConfigurationError
+
+
+class _InvalidSchedulerError(ConfigurationError, TypeError):
+    """A scheduler is none; Lightning raises a TypeError."""
 
 
 @dataclass
@@ -93,7 +98,7 @@ def normalize(returned: Any, host: compat.Host, module: Any, automatic: bool, cu
                 "Some schedulers are attached with an optimizer that wasn't returned from `configure_optimizers`."
             )
         if not (hasattr(scheduler, "state_dict") and hasattr(scheduler, "load_state_dict")):
-            raise TypeError(
+            raise _InvalidSchedulerError(
                 f"The provided lr scheduler `{type(scheduler).__name__}` is invalid."
                 " It should have `state_dict` and `load_state_dict` methods defined."
             )

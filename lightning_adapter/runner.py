@@ -19,7 +19,7 @@ from determined import core, pytorch
 from lightning_adapter import checkpoint, compat, distributed, experiment, rundir, signals
 from lightning_adapter.adapter import LightningAdapter
 from lightning_adapter.arguments import Arguments
-from lightning_adapter.errors import CheckpointError, ConfigurationError, UnsupportedError
+from lightning_adapter.errors import CheckpointError, ConfigurationError
 
 logger = logging.getLogger("lightning_adapter")
 
@@ -36,7 +36,8 @@ class LocalContext(pytorch.PyTorchTrialContext):
             known = ", ".join(sorted(hparams)) or "none"
             raise ConfigurationError(
                 f"The trial asks for the hyperparameter {name!r}, which has no value (given: {known}). Add it to "
-                f"'hyperparameters:' in the experiment YAML, or type --hparam {name}=VALUE, or fit(hparams={{{name!r}: ...}})."
+                f"'hyperparameters:' in the experiment YAML, or type --hparam {name}=VALUE, or "
+                f"fit(hparams={{{name!r}: ...}})."
             )
         return hparams[name]
 
@@ -281,13 +282,13 @@ def fit(
     """
     if not (isinstance(trial_class, type) and issubclass(trial_class, LightningAdapter)):
         raise ConfigurationError(
-            f"fit() was given {trial_class!r}, which is no trial class. Derive a class from LightningAdapter and pass the "
-            "class itself."
+            f"fit() was given {trial_class!r}, which is no trial class. Derive a class from LightningAdapter and pass "
+            "the class itself."
         )
     if resume_from is not None and warm_start_from is not None:
         raise ConfigurationError(
-            "resume_from and warm_start_from were both given: the first continues a run, the second starts a new one from "
-            "its weights. Give one of them."
+            "resume_from and warm_start_from were both given: the first continues a run, the second starts a new one "
+            "from its weights. Give one of them."
         )
     limits = {"max_epochs": max_epochs, "max_steps": max_steps}
     _check(limits, {"validation_period": validation_period, "checkpoint_period": checkpoint_period}, hparams, seed)
@@ -356,10 +357,9 @@ def _check_periods(arguments: Arguments, period: pytorch.TrainUnit | None, given
         theirs = f"val_check_interval={interval}, check_val_every_n_epoch={every}"
     name = "validation_period" if given_to_fit else "min_validation_period in the experiment config"
     raise ConfigurationError(
-        f"{name} says {type(period).__name__}({period.value}), and the trial gave its adapter {theirs}: two periods that "
-        "contradict each other. Leave one of them out."
+        f"{name} says {type(period).__name__}({period.value}), and the trial gave its adapter {theirs}: two periods "
+        "that contradict each other. Leave one of them out."
     )
-
 
 
 def _fit_local(
@@ -442,8 +442,8 @@ def _end_if_asked(session: Session, trial: LightningAdapter) -> None:
         return
     if session.core.distributed.rank == 0:
         print(
-            f"{asked.name} has stopped the run after batch {trial._moments.batches}. To go on, type the same command with\n"
-            f"    --resume-from {trial.latest_checkpoint}"
+            f"{asked.name} has stopped the run after batch {trial._moments.batches}. To go on, type the same command with"
+            f"\n    --resume-from {trial.latest_checkpoint}"
         )
     if asked == signal.SIGINT:
         raise KeyboardInterrupt

@@ -206,6 +206,8 @@ class Trainer(compat.PrivateFacts):
         )
         self.loggers: list[Any] = []
         self.lr_scheduler_configs: list[Any] = []
+        self.optimizer_frequencies: list[int] = []
+        self.accumulation_scheduler: Any = None
         self.fit_loop = FitLoopFacts(self)
         self.training_data: TrainingData | None = None
         self.validation_data: ValidationData | None = None
@@ -285,6 +287,11 @@ class Trainer(compat.PrivateFacts):
         """Batches of an epoch; infinite where the loader does not know."""
         return self.training_data.num_batches if self.training_data is not None else INFINITE
 
+    @num_training_batches.setter
+    def num_training_batches(self, value: float) -> None:
+        if self.training_data is not None:
+            self.training_data.num_batches = value
+
     @property
     def num_val_batches(self) -> list[float]:
         """Batches of each validation loader."""
@@ -298,6 +305,11 @@ class Trainer(compat.PrivateFacts):
     @property
     def estimated_stepping_batches(self) -> float:
         """Batches that will step an optimizer over the whole run; loads the training data if need be."""
+        scheduler = self.accumulation_scheduler
+        if scheduler is not None and scheduler.epochs != [0]:
+            raise self.host.misconfiguration(
+                "Estimated stepping batches cannot be computed with different `accumulate_grad_batches` at different epochs."
+            )
         if self.max_epochs == -1:
             return INFINITE if self.max_steps == -1 else self.max_steps
         if self.training_data is None:
@@ -483,6 +495,11 @@ class Trainer(compat.PrivateFacts):
     def precision(self) -> Any:
         """Lightning's name of the number format."""
         return compat.precision_name(self.host, self.arguments.precision)
+
+    @property
+    def accelerator(self) -> Any:
+        """Lightning's object for the kind of device."""
+        return compat.accelerator(self.host, self.strategy.root_device)
 
     @property
     def precision_plugin(self) -> Any:

@@ -6,6 +6,7 @@ configure_optimizers; loaders when they are first needed. All of it happens once
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -244,6 +245,9 @@ class Run:
         summary = any(isinstance(c, callbacks.ModelSummary) for c in trainer.callbacks)
         if arguments.enable_model_summary and not summary and self.context.distributed.rank == 0:
             trainer.callbacks.append(callbacks.ModelSummary())
+        for callback in trainer.callbacks:
+            if isinstance(callback, callbacks.ModelCheckpoint) and isinstance(callback.dirpath, os.PathLike):
+                callback.dirpath = os.fspath(callback.dirpath)  # as text it can be saved; Lightning means to do the same
         self.accumulation = legacy.attach_accumulation(self.host, trainer)
         trainer.callbacks = _checkpoints_last(trainer.callbacks, callbacks.Checkpoint)
         more = self.hooks.call_module("configure_callbacks") or []
@@ -264,7 +268,7 @@ class Run:
         if logger is False:
             self.trainer.loggers = []
         elif logger is None or logger is True:
-            directory = self._tensorboard or (lambda: compat.tensorboard_path(self.context))
+            directory = self._tensorboard or functools.cache(lambda: compat.tensorboard_path(self.context))
             root = lambda: self.trainer.default_root_dir  # noqa: E731
             self.trainer.loggers = [determined_logger(self.host, lambda: os.fspath(directory()), root)]
         else:
@@ -313,6 +317,7 @@ class Run:
         optimizers_to_device(optimization.optimizers, self.device)
         self.strategy.optimizers = optimization.optimizers
         self.trainer.lr_scheduler_configs = optimization.schedulers
+        self.trainer.optimizer_frequencies = optimization.frequencies
         self._register(Held(module), optimization.optimizers or [NoOptimizer()])
         single = automatic and len(optimization.optimizers) < 2
         unused = self.arguments.strategy == "ddp_find_unused_parameters_true" or self.host.legacy
@@ -398,6 +403,7 @@ class Run:
             loaders,
             lambda length: self._limit(length, trainer.limit_train_batches, "train"),
             ahead=not compat.has_parameter(self.module.training_step, "dataloader_iter"),
+            limits_outside=self.host.habits.limits_outside,
         )
         trainer.training_data = data
         if not self.host.habits.iterates_in_epoch:

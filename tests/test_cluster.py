@@ -1,4 +1,4 @@
-"""Does fit() on a cluster report, pause, resume and save as a trial has to? Against the fake master, without a cluster."""
+"""Does fit() on a cluster report, pause, resume and save as a trial has to? The cluster is the fake master."""
 
 from __future__ import annotations
 
@@ -163,7 +163,8 @@ class OfHparams(LightningAdapter):
         self.batch_size = context.get_per_slot_batch_size()
         self.seen_seed = context.get_trial_seed()
         self.drawn = float(torch.rand(()))
-        super().__init__(context, models.Net(), models.Data(), max_epochs=1, enable_model_summary=False)
+        data = models.Data(batch_size=self.batch_size)
+        super().__init__(context, models.Net(), data, max_epochs=1, enable_model_summary=False)
 
 
 def test_hparams_and_seed_are_the_clusters(cluster: Any) -> None:
@@ -377,6 +378,7 @@ def test_checkpoint_of_another_trial_gives_its_weights_only(cluster: Any) -> Non
     assert [done for done, _ in master.validation] == [EPOCH]
     assert begun.lightning_module.trainer.global_step == EPOCH
     with cluster(trial_seed=2, trial_id=3):
+
         class Loads(models.Net):  # what a warm start is, by hand
             def __init__(self) -> None:
                 super().__init__()
@@ -590,5 +592,3 @@ def test_the_command_names_a_faulty_batch_size_in_one_message(
         assert cli.main(["fit", "cluster_model_def:Trial"]) == 2
     error = capsys.readouterr().err
     assert "global_batch_size is 2.5" in error and "Traceback" not in error
-
-

@@ -91,11 +91,12 @@ def test_run_directory_holds_what_a_person_looks_for(working_directory: Path) ->
 def test_metrics_file_has_each_value_at_its_batch_and_epoch() -> None:
     trial = fit(trial_of(), seed=1)
     rows = list(csv.DictReader((trial.run_dir / "metrics.csv").open()))
-    seen = [
-        (row["kind"], int(row["batches"]), int(row["epoch"]), {n for n in list(row)[3:] if row[n]}) for row in rows
+    seen = [(row["kind"], int(row["batches"]), int(row["epoch"]), {n for n in list(row)[3:] if row[n]}) for row in rows]
+    one_epoch = [
+        *(("train", batch, {"train_loss_step"}) for batch in (2, 4, 6)),
+        ("validation", 6, {"val_loss"}),
+        ("train", 6, {"train_loss_epoch"}),
     ]
-    one_epoch = [("train", 2, {"train_loss_step"}), ("train", 4, {"train_loss_step"}), ("train", 6, {"train_loss_step"}),
-                 ("validation", 6, {"val_loss"}), ("train", 6, {"train_loss_epoch"})]  # fmt: skip
     assert seen == [(kind, batch + 6 * epoch, epoch, names) for epoch in range(2) for kind, batch, names in one_epoch]
     last = {name: float(value) for row in rows for name, value in list(row.items())[3:] if value}
     for name in ("train_loss_step", "train_loss_epoch", "val_loss"):
@@ -199,7 +200,7 @@ def test_one_bar_per_epoch_with_logged_values_on_a_terminal() -> None:
     for epoch in (1, 2):
         bars = [line for line in shown.replace("\r", "\n").splitlines() if f"Epoch {epoch}/2" in line]
         assert bars and "6/6" in bars[-1] and "train_loss" in bars[-1], shown
-    lines = [line.split("\r")[-1] for line in shown.splitlines()]
+    lines = [line.rstrip("\r").split("\r")[-1] for line in shown.split("\n")]
     assert sum("6/6" in line for line in lines) == 2, "a bar was left behind more than once"
 
 
@@ -244,7 +245,8 @@ class ReadsHparams(LightningAdapter):
     def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
         self.hparams = context.get_hparams()
         self.batch_size = context.get_per_slot_batch_size()
-        super().__init__(context, models.Net(), models.Data(), max_epochs=1, enable_model_summary=False)
+        data = models.Data(batch_size=self.batch_size)
+        super().__init__(context, models.Net(), data, max_epochs=1, enable_model_summary=False)
 
 
 def test_hparams_win_over_the_config_and_give_ranges_a_value(tmp_path: Path) -> None:
@@ -359,9 +361,7 @@ def test_period_given_to_fit_wins_over_that_of_the_config() -> None:
         ),
     ],
 )
-def test_two_contradicting_periods_are_an_error(
-    of_trial: dict[str, Any], given: dict[str, Any], match: str
-) -> None:
+def test_two_contradicting_periods_are_an_error(of_trial: dict[str, Any], given: dict[str, Any], match: str) -> None:
     with pytest.raises(ConfigurationError, match=match):
         fit(trial_of(**of_trial), **given)
 
@@ -536,7 +536,9 @@ class ByHand(OfLossFn):
         return loss
 
 
-@pytest.mark.parametrize("loss_fn", ["mse_loss", functional.mse_loss, torch.nn.MSELoss()], ids=["name", "function", "module"])
+@pytest.mark.parametrize(
+    "loss_fn", ["mse_loss", functional.mse_loss, torch.nn.MSELoss()], ids=["name", "function", "module"]
+)
 def test_loss_fn_stands_for_both_steps(loss_fn: Any) -> None:
     short, long = fit(trial_of(lambda: OfLossFn(loss_fn)), seed=1), fit(trial_of(lambda: ByHand(None)), seed=1)
     assert torch.equal(weights(short.lightning_module), weights(long.lightning_module))
@@ -698,7 +700,9 @@ def test_invalid_hp_off_a_cluster_is_an_error_of_the_configuration() -> None:
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             raise determined.InvalidHP("this width does not train")
 
-    with pytest.raises(ConfigurationError, match=r"refuses its hyperparameters .*'width': 3.*this width does not train"):
+    with pytest.raises(
+        ConfigurationError, match=r"refuses its hyperparameters .*'width': 3.*this width does not train"
+    ):
         fit(trial_of(Refuses), hparams={"width": 3})
 
 

@@ -185,6 +185,7 @@ def test_missing_files_raise_naming_all_of_them_and_near_names(mnist_data: Modul
         (T10K_LABELS, gzip.compress(idx(np.full(3, 10, np.uint8))), "only 0 to 9"),
         (T10K_IMAGES, gzip.compress(idx(np.zeros((3, 32, 32), np.uint8))), "images of 28 by 28 are expected"),
     ],
+    ids=["html", "cut short", "text", "empty", "too few bytes", "too few labels", "no digits", "other size"],
 )
 def test_file_that_is_not_what_its_name_says_raises(
     mnist_data: ModuleType, tmp_path: Path, name: str, content: bytes, message: str

@@ -159,7 +159,9 @@ def test_lightnings_own_function_under_its_own_name_is_no_override(lightning: Mo
 
 
 @pytest.mark.parametrize(
-    "value", [lambda self, batch: None, functools.partial(function), staticmethod(function), 7], ids=str
+    "value",
+    [lambda self, batch: None, functools.partial(function), staticmethod(function), 7],
+    ids=["lambda", "partial", "staticmethod", "number"],
 )
 def test_lambda_partial_staticmethod_and_plain_value_are_overrides(lightning: ModuleType, value: Any) -> None:
     assert found(new_class(lightning.LightningModule, predict_step=value)) == {"predict_step": Support.WARNED}

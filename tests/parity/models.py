@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from .harness import PACKAGE, host_version
+from .harness import PACKAGE, host_version, package_of
 
 pl = importlib.import_module(PACKAGE)
 IS_LIGHTNING_1 = host_version().startswith("1.")
@@ -214,13 +214,14 @@ class GANBody:
         """One step of one optimizer, the other one's parameters kept out of it."""
         index = [item is optimizer for item in self.optimizers()].index(True)
         # the index was an argument until Lightning 2.0
-        self.toggle_optimizer(optimizer, *([index] if IS_LIGHTNING_1 else []))
+        is_lightning_1 = host_version(package_of(self)).startswith("1.")
+        self.toggle_optimizer(optimizer, *([index] if is_lightning_1 else []))
         loss = loss_of(x)
         self.log(name, loss, prog_bar=True)
         optimizer.zero_grad()
         self.manual_backward(loss)
         optimizer.step()
-        self.untoggle_optimizer(index if IS_LIGHTNING_1 else optimizer)
+        self.untoggle_optimizer(index if is_lightning_1 else optimizer)
 
     def validation_step(self, batch: Any, batch_idx: int) -> Any:
         self.log("val_d_loss", self.discriminator_loss(batch[0]))

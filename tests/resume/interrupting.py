@@ -72,7 +72,9 @@ def _stored(folder: Path) -> Any:
     return importlib.import_module("lightning_adapter.rundir").stored_checkpoints(folder / "checkpoints")
 
 
-def case_of(build: Callable[[], Any], data: Callable[[], Any] | None = None, trace: bool = True, **arguments: Any) -> Case:
+def case_of(
+    build: Callable[[], Any], data: Callable[[], Any] | None = None, trace: bool = True, **arguments: Any
+) -> Case:
     """A case of the parity suite: the same models, arguments and recorders."""
     return Case(build, data, arguments, SEED, trace, None)
 
@@ -89,7 +91,9 @@ def train(case: Case, folder: Path, seed: int | None = SEED, **options: Any) -> 
             loaders[:] = [] if parts.data is None or is_datamodule(parts.data) else list(parts.data)
             self.callbacks = parts.callbacks
             parts.arguments["callbacks"].append(marks)
-            super().__init__(context, parts.module, parts.data if is_datamodule(parts.data) else None, **parts.arguments)
+            super().__init__(
+                context, parts.module, parts.data if is_datamodule(parts.data) else None, **parts.arguments
+            )
 
     class TrialWithLoader(Trial):
         def build_training_data_loader(self) -> Any:
@@ -126,11 +130,16 @@ def spoil_random_state() -> None:
     random.seed(987)
 
 
-def assert_resumes(case: Case, reference: Trained, batches: int, **options: Any) -> None:
-    """Resume after so many batches, and compare everything from there on with the uninterrupted run."""
+def assert_resumes(
+    case: Case, reference: Trained, batches: int, resume_from: Path | None = None, **options: Any
+) -> None:
+    """Resume after so many batches, and compare everything from there on with the uninterrupted run.
+
+    `resume_from` is another place to resume from than the uninterrupted run's own checkpoint.
+    """
     spoil_random_state()
     folder = reference.folder.with_name(f"resumed-at-{batches}")
-    resumed = train(case, folder, seed=None, resume_from=reference.checkpoint_at(batches), **options)
+    resumed = train(case, folder, seed=None, resume_from=resume_from or reference.checkpoint_at(batches), **options)
     expected, found = Run("uninterrupted"), Run("resumed")
     for name in SECTIONS:
         tail = _later(getattr(reference.run, name)[0 if name == "final" else reference.marks.at[batches][name] :])

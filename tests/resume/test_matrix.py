@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 import torchmetrics
+from determined import pytorch
 from torch.optim.lr_scheduler import LinearLR, StepLR
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sampler, TensorDataset, WeightedRandomSampler
 
-from ..parity import models
-from ..parity.harness import Case
-from ..parity.models import GAN, Data, Manual, Net, NoisySamples, SizedStream, Stream, samples
-from .interrupting import assert_resumes, case_of, follow, pl
+from ..parity.harness import Case, differences
+from ..parity.models import GAN, Data, Manual, Net, SizedStream, Stream, samples
+from .interrupting import assert_resumes, case_of, follow, pl, train
 
-POINTS_PER_CASE = 4
+POINTS_PER_CASE = 2
 
 
 class Loaders(Data):
@@ -225,6 +225,13 @@ class OldOutputs(Net):
         self.log("weighted", sum(output["loss"] * (1 + output["index"]) for output in outputs))
 
 
+class SmallSteps(Net):
+    """An optimizer that runs its closure several times."""
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.LBFGS(self.parameters(), lr=0.05, max_iter=3)
+
+
 class Unbatched(Net):
     """Its loader does not batch."""
 
@@ -288,7 +295,7 @@ add("cosine schedule by step", net(scheduler="cosine", interval="step"))
 add("one cycle schedule, Adam", net(optimizer="adam", scheduler="onecycle", interval="step"))
 add("chained and sequential schedules", net(scheduler="sequential"), max_epochs=3)
 add("two schedules", TwoSchedules)
-add("LBFGS", net(optimizer="lbfgs", dropout=0.0))
+add("LBFGS", SmallSteps)
 add("plateau by epoch", net(**PLATEAU), max_epochs=3)
 add("plateau by step", net(**PLATEAU, interval="step", strict=False), val_check_interval=2)
 add("accumulation", net(), accumulate_grad_batches=4, max_epochs=3)
@@ -330,7 +337,11 @@ add("iterable dataset", net(), loader(lambda: DataLoader(Stream(22), 4)))
 add("iterable dataset with length", net(), loader(lambda: DataLoader(SizedStream(22), 4)))
 add("iterable dataset that draws", net(), loader(lambda: DataLoader(DrawingStream(), 4)))
 add("iterable dataset, worker", net(), loader(lambda: DataLoader(Stream(22), 4, num_workers=1)))
-add("several loaders", lambda: TwoLoaders(), loader(lambda: {"a": own_generator_loader(), "b": DataLoader(samples(12), 4, shuffle=True)}))
+add(
+    "several loaders",
+    lambda: TwoLoaders(),
+    loader(lambda: {"a": own_generator_loader(), "b": DataLoader(samples(12), 4, shuffle=True)}),
+)
 add("iterable of batches", net(), loader(Batches))
 add("limited batches", net(), limit_train_batches=4, limit_val_batches=1)
 add("reloaded loaders", net(), reload_dataloaders_every_n_epochs=1, max_epochs=3)
@@ -339,3 +350,49 @@ add("frozen parts", Frozen)
 add("skipped batches", Unfinished, max_epochs=3)
 add("sanity check before", net(), num_sanity_val_steps=2)
 add("no validation", net(), limit_val_batches=0)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_interrupted_at_random_batches_goes_on_as_if_nothing_had_been(name: str, tmp_path: Path) -> None:
+    make, options = CASES[name]
+    reference = follow(make(), tmp_path, **options)
+    points = reference.interruption_points
+    for batches in sorted(random.Random(f"{name} 5").sample(points, POINTS_PER_CASE)):
+        assert_resumes(make(), reference, batches, **options)
+
+
+def test_the_matrix_has_more_than_fifty_points() -> None:
+    assert len(CASES) * POINTS_PER_CASE > 50
+
+
+@pytest.mark.parametrize("name", ["shuffle and dropout", "metrics", "iterable dataset that draws", "accumulation"])
+def test_checkpoints_change_nothing_in_the_run_that_writes_them(name: str, tmp_path: Path) -> None:
+    make, options = CASES[name]
+    followed = follow(make(), tmp_path, **options)
+    rare = train(make(), tmp_path / "rare", checkpoint_period=pytorch.Epoch(1), **options)
+    text = differences(rare.run, followed.run)
+    assert not text, text
+
+
+def test_checkpoints_wait_for_the_end_of_accumulation(tmp_path: Path) -> None:
+    make, _ = CASES["accumulation"]
+    assert follow(make(), tmp_path).interruption_points == [4, 6, 10, 12, 16, 18]
+
+
+class Fails(Net):
+    """Its process ends in the middle of an epoch."""
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        if self.current_epoch == 1 and batch_idx == 2:
+            raise ConnectionError("the machine is gone")
+
+
+def test_failed_run_resumes_from_its_newest_checkpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    reference = follow(case_of(Net, data(), max_epochs=2), tmp_path)
+    with pytest.raises(ConnectionError, match="the machine is gone"):
+        train(case_of(Fails, data(), max_epochs=2), tmp_path / "failed", checkpoint_period=pytorch.Batch(3))
+    with caplog.at_level("INFO", logger="lightning_adapter"):
+        assert_resumes(
+            case_of(Net, data(), max_epochs=2), reference, 6, resume_from=tmp_path / "failed" / "checkpoints"
+        )
+    assert "resuming from" in caplog.text and "failed/checkpoints" in caplog.text

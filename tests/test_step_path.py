@@ -1,0 +1,144 @@
+"""Does a training step wait for the device, and does memory grow with the number of steps?"""
+
+from __future__ import annotations
+
+import collections
+import gc
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import DataLoader
+from torchmetrics import MeanMetric
+
+from lightning_adapter import DETLM, LightningAdapter, fit
+
+STEPS = 12
+EVERY = 5
+#: Reads a number out of a tensor: `.item()`, `float()`, `bool()` and `if tensor:` all come here, on a GPU they wait.
+READS = torch.ops.aten._local_scalar_dense.default
+#: `.cpu()`, `.to()` and the like.
+COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
+
+
+class Calls(TorchDispatchMode):
+    """Counts in which batch numbers are read out of tensors, or tensors are copied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batch = 0
+        self.found: collections.Counter[int] = collections.Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is READS or func in COPIES:
+            self.found[self.batch] += 1
+        return func(*args, **(kwargs or {}))
+
+
+class Body:
+    """SGD, since Adam reads its step counters on the CPU."""
+
+    def make(self) -> None:
+        self.layer = torch.nn.Linear(4, 1)
+        self.mean = MeanMetric(nan_strategy="disable")  # the others look for NaN
+        self.calls: Calls | None = None
+        self.objects: list[int] = []
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        if self.calls is not None:
+            self.calls.batch = batch_idx + 1
+        loss = self.layer(batch).mean()
+        self.mean.update(loss.detach())
+        self.log("loss", loss, prog_bar=True)
+        self.log("both", loss, on_step=True, on_epoch=True)
+        self.log("epoch", loss, on_step=False, on_epoch=True, reduce_fx="max")
+        self.log("number", 0.5)
+        self.log("mean", self.mean)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader([torch.ones(4) * i for i in range(2 * STEPS)], batch_size=2)
+
+
+class Adapted(Body, DETLM):
+    def __init__(self) -> None:
+        super().__init__()
+        self.make()
+
+
+class Original(Body, pl.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.make()
+
+
+def reads_under_the_adapter(tmp_path: Path, **arguments: Any) -> collections.Counter[int]:
+    class Trial(LightningAdapter):
+        def __init__(self, context: Any) -> None:
+            super().__init__(context, Adapted(), logger=False, enable_progress_bar=False, **arguments)
+            self.lightning_module.calls = calls
+
+    calls = Calls()
+    with calls:
+        fit(Trial, max_epochs=1, run_dir=tmp_path / "run")
+    return calls.found
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_only_reporting_steps_read_from_the_device(tmp_path: Path, accumulate: int) -> None:
+    found = reads_under_the_adapter(tmp_path, log_every_n_steps=EVERY, accumulate_grad_batches=accumulate)
+    # what happens before the first batch is counted as batch 0, what happens after the last as the last
+    reporting = {step for step in range(1, STEPS) if step % (EVERY * accumulate) == 0}
+    assert {step for step in found if 0 < step < STEPS} == reporting
+
+
+def test_clipping_and_schedulers_read_nothing(tmp_path: Path) -> None:
+    found = reads_under_the_adapter(tmp_path, log_every_n_steps=0, gradient_clip_val=0.5)
+    assert not [step for step in found if 0 < step < STEPS]
+
+
+def test_lightning_reads_no_less_than_the_adapter(tmp_path: Path) -> None:
+    module = Original()
+    module.calls = Calls()
+    trainer = pl.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=EVERY,
+        default_root_dir=tmp_path,
+    )
+    with module.calls:
+        trainer.fit(module)
+    ours = reads_under_the_adapter(tmp_path, log_every_n_steps=EVERY)
+    assert sum(ours[step] for step in range(1, STEPS)) <= sum(module.calls.found[step] for step in range(1, STEPS))
+
+
+def test_no_object_is_kept_per_step(tmp_path: Path) -> None:
+    counted: dict[int, int] = {}
+
+    class Counting(Adapted):
+        def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+            if batch_idx in (200, 800):
+                gc.collect()
+                counted[batch_idx] = sum(isinstance(thing, Tensor) for thing in gc.get_objects())
+            return super().training_step(batch, batch_idx)
+
+        def train_dataloader(self) -> DataLoader[Any]:
+            return DataLoader(torch.ones(900, 4), batch_size=1)
+
+    class Trial(LightningAdapter):
+        def __init__(self, context: Any) -> None:
+            super().__init__(context, Counting(), logger=False, enable_progress_bar=False)
+
+    fit(Trial, max_epochs=1, run_dir=tmp_path / "run")
+    assert counted[800] - counted[200] <= 2
