@@ -257,7 +257,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         if processes is not None:
             processes.attach_metrics()
         self._in_manual_step = False
-        for wrapper in compat.optimizer_wrappers(run.strategy._lightning_optimizers):
+        for wrapper in compat.optimizer_wrappers(run.strategy.lightning_optimizers):
             compat.around_optimizer_step(wrapper, lambda: None, self._count_manual_step)
 
     def _running_step(self, run: Run, name: str) -> Callable[..., Any]:
@@ -447,7 +447,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
                 closure()
         else:
             if self._own_optimizer_step is not None:
-                wrapper = run.strategy._lightning_optimizers[index]
+                wrapper = run.strategy.lightning_optimizers[index]
                 self._own_optimizer_step(trainer.current_epoch, batch_idx, wrapper, closure)
             else:
                 self._step_optimizer(optimizer, closure)
@@ -600,7 +600,8 @@ class LightningAdapter(pytorch.PyTorchTrial):
             return True
         interval = self.arguments.val_check_time_interval
         if interval is not None:
-            return time.monotonic() - self._last_validation_time >= interval
+            # clocks differ between processes: the chief's is the one that counts
+            return bool(run.strategy.broadcast(time.monotonic() - self._last_validation_time >= interval))
         if isinstance(trainer.limit_train_batches, int) and endless:
             return (loop.batch_idx + 1) % trainer.limit_train_batches == 0
         if endless or trainer.val_check_batch is None:
@@ -613,7 +614,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         trainer = run.trainer
         self._step_schedulers(run, "step", plateau=True)
         if not trainer.should_accumulate():
-            trainer.fit_loop.epoch_loop._batches_that_stepped += 1
+            trainer.fit_loop.epoch_loop.batches_that_stepped += 1
         if trainer.stops:
             for logger in trainer.loggers:
                 logger.save()
@@ -648,10 +649,10 @@ class LightningAdapter(pytorch.PyTorchTrial):
             trainer.agree_to_stop(self._any)
         if trainer.last_batch_reached():
             self._step_schedulers(run, "epoch", plateau=True)
-        loop.epoch_loop._batches_that_stepped -= 1
+        loop.epoch_loop.batches_that_stepped -= 1
         run.hub.log_metrics(metrics.current_log())
         metrics.reset_results()
-        loop.epoch_loop._batches_that_stepped += 1
+        loop.epoch_loop.batches_that_stepped += 1
         loop.epoch_progress.current.completed += 1
         run.in_epoch = False
         if self._fit_done(run):
@@ -722,7 +723,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         if isinstance(run.strategy, Processes):
             run.strategy.equal_buffers()
         loop = trainer.fit_loop.epoch_loop.val_loop
-        loop._has_run = False
+        loop.has_run = False
         progress = loop.batch_progress
         progress.current.reset()
         progress.is_last_batch = False
@@ -768,7 +769,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
             if kept is not None and output is not None:
                 kept[dataloader_idx].append(output)
             if not sanity:
-                loop._has_run = True
+                loop.has_run = True
                 if metrics.validation.has_step_values and trainer.loggers:
                     run.hub.log_metrics(metrics.current_log(), step=data.seen[dataloader_idx], report=False)
                 data.seen[dataloader_idx] += 1
@@ -904,7 +905,7 @@ class _Closure:
             run.watch.add(self.loss, trainer.fit_loop.epoch_loop.batch_progress.total.ready)
             if run.hooks.bind("on_before_backward") is not None:
                 self.loss = self.loss.clone()  # a hook may change the loss in place
-        if not trainer.fit_loop._skip_backward:
+        if not trainer.fit_loop.skip_backward:
             if self.batch_idx % trainer.accumulate_grad_batches == 0:
                 adapter._zero_grad(run, self.optimizer, self.batch_idx)
             if loss is not None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
 
+from determined import pytorch
+
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.precision import canonical
 
@@ -166,6 +168,12 @@ class Arguments:
         choice("amp_backend", "native", "apex")
         choice("amp_level", None, "O0", "O1", "O2", "O3")
         choice("on_nan", "warn", "raise")
+        period = self.check_ranks_every
+        if period is not None and not isinstance(period, (pytorch.Batch, pytorch.Epoch)):
+            faults.append(
+                f"check_ranks_every={period!r} is no period. Give determined.pytorch.Batch(n) or Epoch(n); without it the "
+                "parameters of all processes are compared at each checkpoint."
+            )
         if self.amp_level is not None and self.amp_backend != "apex":
             faults.append(f"amp_level={self.amp_level!r} belongs to apex; add amp_backend='apex' or leave it out.")
 

@@ -16,7 +16,6 @@ from determined import pytorch
 
 from lightning_adapter import compat
 
-
 #: Seconds of training after which Determined is to ask whether it has to stop, and batches after which it does at the
 #: latest (it also keeps a record per batch until then).
 LOOK_AFTER_S = 2.0

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 
 from lightning_adapter import checkpoint, compat, monkey_patch
 from lightning_adapter.boundaries import Pace
+from lightning_adapter.distributed import Processes
 from lightning_adapter.wiring import Run
 
 if TYPE_CHECKING:
@@ -122,12 +123,15 @@ class Moments(pytorch.PyTorchCallback):
         content = checkpoint.lightning_checkpoint(self._run(), weights_only)
         if self._run().context.distributed.rank == 0:
             checkpoint.save(checkpoint.pathlib.Path(path), content)
+        self._run().strategy.barrier("save_checkpoint")
 
     # --- Determined's callbacks -----------------------------------------------------------------------------------
 
     def on_trial_startup(self, first_batch_idx: int, checkpoint_uuid: str | None) -> None:
         """Determined goes on to load a checkpoint, where it was given one."""
         if checkpoint_uuid is not None:
+            with compat.core_context(self.adapter.context).checkpoint.restore_path(checkpoint_uuid) as path:
+                checkpoint.check_host_files(checkpoint.pathlib.Path(path))
             self._loading.enter_context(compat.loads_own_checkpoints())
 
     def on_training_start(self) -> None:
@@ -150,6 +154,8 @@ class Moments(pytorch.PyTorchCallback):
         """A validation is over; its values are not reported yet."""
         if self.session is not None:
             self.session.validated(self.batches, self._run().trainer.current_epoch, metrics)
+        elif isinstance(self._run().strategy, Processes):  # its checkpoints are written by the chief alone
+            self._run().strategy.check_parameters(self.batches)
         with torch.enable_grad():  # Determined validates, and tells of its end, under no_grad
             self.settle()
 
@@ -191,8 +197,13 @@ class Moments(pytorch.PyTorchCallback):
     def saved_state(self) -> dict[str, Any]:
         """What a checkpoint holds beside what Lightning saves."""
         if self._position is not None and self.finished:
-            return dict(self._position)
-        return checkpoint.adapter_state(self._run())
+            state = dict(self._position)
+        else:
+            state = checkpoint.adapter_state(self._run())
+        limit = None if self.session is None else self.session.max_batches
+        if limit is not None and self.batches >= limit:
+            state["should_stop"] = False  # the limit is this call's: one that resumes brings its own
+        return state
 
     # --- between batches ------------------------------------------------------------------------------------------
 
@@ -208,6 +219,10 @@ class Moments(pytorch.PyTorchCallback):
         reports = stepped and trainer.should_log
         if reports or progress.is_last_batch or run.watch.is_full:
             run.watch.check()
+        if run.rank_check_period is not None and run.rank_check_period.reached(
+            progress.total.ready, trainer.fit_loop.epoch_progress.current.processed + 1, progress.is_last_batch
+        ):
+            run.strategy.check_parameters(progress.total.ready)
         if session is None:
             return
         boundaries.validate = adapter.validation_due(run)

@@ -12,6 +12,7 @@ import copy
 import io
 import itertools
 import pathlib
+import os
 import pickle
 import warnings
 import zipfile
@@ -65,7 +66,7 @@ def adapter_state(run: Run) -> dict[str, Any]:
         "epochs": _progress_state(loop.epoch_progress),
         "batches": _progress_state(loop.epoch_loop.batch_progress),
         "optimizer_steps": trainer.global_step,
-        "batches_that_stepped": loop.epoch_loop._batches_that_stepped,
+        "batches_that_stepped": loop.epoch_loop.batches_that_stepped,
         "should_stop": bool(trainer.should_stop),
         "metrics": run.metrics.state_dict(),
         "metric_states": compat.metric_states(run.module),
@@ -85,7 +86,7 @@ def _gradients(run: Run) -> dict[str, Any]:
     return {name: value.grad for name, value in run.module.named_parameters() if value.grad is not None}
 
 
-_PER_RANK = ("random", "data", "metrics", "metric_states")
+_PER_RANK = ("random", "data", "metrics", "metric_states", "gradients", "outputs")
 
 
 def of_this_rank(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,7 +161,12 @@ def save(path: pathlib.Path, checkpoint: Mapping[str, Any]) -> None:
             "allow their classes in the file of your trial: torch.serialization.add_safe_globals([...]).",
             stacklevel=2,
         )
-    torch.save(content, path)
+    aside = path.with_name(f".{path.name}.new")
+    with aside.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
 
 
 _HYPERPARAMETERS = {"hyper_parameters", "datamodule_hyper_parameters"}
@@ -210,22 +216,67 @@ def read(path: pathlib.Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{file} does not exist. Give the directory of a checkpoint of this package, or a Lightning .ckpt file."
         )
-    try:
-        with zipfile.ZipFile(file) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise CheckpointError(f"{file} is damaged: the checksum of its entry {damaged} does not hold. Use another one.")
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError) as error:
-        raise CheckpointError(f"{file} is cut short or no checkpoint: {error}. Use another one.") from error
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{file} holds more than tensors, numbers and strings, and is not read because that could run code of its "
-            f"own: {str(error).splitlines()[0]}"
-        ) from error
+    checkpoint = _load(file)
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise CheckpointError(f"{file} is no checkpoint of a LightningModule: it has no state_dict.")
     return checkpoint
+
+
+def _load(file: pathlib.Path) -> Any:
+    """What a file of `torch.save` holds, if it is whole and holds nothing that could run code of its own.
+
+    Raises:
+        CheckpointError: says what is wrong with it.
+    """
+    if not file.stat().st_size:
+        raise CheckpointError(f"{file} is empty: its process ended before it was written. Use another one.")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+        if damaged is None:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{file} holds more than tensors, numbers and strings, and is not read because that could run code of its "
+            f"own: {str(error).splitlines()[0]} If you wrote it and trust it, allow its classes in the file of your "
+            "trial: torch.serialization.add_safe_globals([...])."
+        ) from error
+    except Exception as error:  # damaged bytes make the readers of zip and pickle fail in any way
+        raise CheckpointError(
+            f"{file} is cut short, damaged, or no checkpoint ({type(error).__name__}: {error}). Use another one."
+        ) from error
+    raise CheckpointError(f"{file} is damaged: the checksum of its entry {damaged} does not hold. Use another one.")
+
+
+class _NoClasses(pickle.Unpickler):
+    """Reads numbers, strings and collections, and nothing that names a class or a function."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"it names {module}.{name}")
+
+
+def check_host_files(path: pathlib.Path) -> None:
+    """Read what Determined's own Trainer wrote, and is about to unpickle without restriction, with restriction.
+
+    Raises:
+        CheckpointError: a file is damaged, or names something that could run code.
+    """
+    for name in ("state_dict.pth", "determined/state_dict.pth", "pedl/state_dict.pth", "checkpoint.pt"):
+        if (path / name).exists():
+            with compat.loads_own_checkpoints():
+                _load(path / name)
+    for name in ("trial_state.pkl", "workload_sequencer.pkl"):
+        file = path / name
+        if not file.exists():
+            continue
+        try:
+            with file.open("rb") as stream:
+                _NoClasses(stream).load()
+        except Exception as error:  # as above
+            raise CheckpointError(
+                f"{file} is damaged, or holds more than numbers and strings, and Determined would unpickle it without "
+                f"restriction: {error}. Use another checkpoint."
+            ) from error
 
 
 def batches_trained(checkpoint: Mapping[str, Any]) -> int:
@@ -321,7 +372,7 @@ def restore_progress(run: Run, state: Mapping[str, Any]) -> None:
     _load_progress(loop.epoch_progress, state["epochs"])
     _load_progress(loop.epoch_loop.batch_progress, state["batches"])
     loop.epoch_loop.optim_progress.optimizer_steps = state["optimizer_steps"]
-    loop.epoch_loop._batches_that_stepped = state["batches_that_stepped"]
+    loop.epoch_loop.batches_that_stepped = state["batches_that_stepped"]
     compat.load_metric_states(run.module, state["metric_states"], run.device)
     run.metrics.load_state_dict(state["metrics"])
     trainer.should_stop = trainer.stops = state["should_stop"]

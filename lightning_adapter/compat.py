@@ -348,6 +348,61 @@ class LoggerConnectorFacts:
         return bool(self._trainer.should_log)
 
 
+class StrategyPrivates:
+    """`_lightning_optimizers` (1.9.5 to 2.6.6): where `LightningModule.optimizers()` finds what it returns."""
+
+    lightning_optimizers: Any
+
+    @property
+    def _lightning_optimizers(self) -> Any:
+        return self.lightning_optimizers
+
+
+class EvaluationLoopPrivates:
+    """`_has_run` (1.9.5 to 2.6.6): whether ModelCheckpoint may expect values of this epoch's validation."""
+
+    has_run: bool
+
+    @property
+    def _has_run(self) -> bool:
+        return self.has_run
+
+
+class EpochLoopPrivates:
+    """What LearningRateMonitor, ModelCheckpoint and StochasticWeightAveraging read (1.9.5 to 2.6.6)."""
+
+    trainer: Any
+    batches_that_stepped: int
+
+    @property
+    def _batches_that_stepped(self) -> int:
+        return self.batches_that_stepped
+
+    def _should_accumulate(self) -> bool:
+        return bool(self.trainer.should_accumulate())
+
+    def _should_check_val_epoch(self) -> bool:
+        return bool(self.trainer.validates_in_epoch())
+
+
+class FitLoopPrivates:
+    """`_skip_backward` (1.9.5 to 2.6.6): StochasticWeightAveraging sets it for its pass over the data without training."""
+
+    trainer: Any
+    skip_backward: bool
+
+    @property
+    def _skip_backward(self) -> bool:
+        return self.skip_backward
+
+    @_skip_backward.setter
+    def _skip_backward(self, value: bool) -> None:
+        self.skip_backward = value
+
+    def _should_accumulate(self) -> bool:
+        return bool(self.trainer.should_accumulate())
+
+
 class PrivateFacts:
     """Private names of Lightning's Trainer that its own code reads on `self.trainer` (1.9.5 to 2.6.6).
 

@@ -179,10 +179,10 @@ def is_sharded(loader: Any) -> bool:
     )
 
 
-def _seeded(loader: DataLoader[Any], shuffle: bool, **replicas: int) -> DistributedSampler[Any]:
+def _seeded(loader: DataLoader[Any], shuffle: bool, num_replicas: int, rank: int) -> DistributedSampler[Any]:
     """Torch's DistributedSampler with Lightning's seed: it shuffles by epoch, the same on all ranks."""
     seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
-    return DistributedSampler(loader.dataset, shuffle=shuffle, seed=seed, **replicas)
+    return DistributedSampler(loader.dataset, num_replicas, rank, shuffle, seed)
 
 
 class Shards:
@@ -348,7 +348,7 @@ def check_loaders(loaders: Any, name: str, optional: bool) -> list[str]:
         return [f"{name}() returned {loaders!r}, which holds no loader; return a DataLoader or any iterable of batches"]
     faults = []
     for leaf in leaves:
-        if leaf is None or isinstance(leaf, (str, bytes)) or not isinstance(leaf, Iterable) and not hasattr(leaf, "__getitem__"):
+        if leaf is None or isinstance(leaf, (str, bytes)) or (not isinstance(leaf, Iterable) and not hasattr(leaf, "__getitem__")):
             faults.append(
                 f"{name}() returned {leaf!r}, which is no loader; return a DataLoader, a collection of them, or any "
                 "iterable of batches"

@@ -31,7 +31,7 @@ from lightning_adapter.precision import Precision
 logger = logging.getLogger("lightning_adapter")
 
 
-class SingleProcess:
+class SingleProcess(compat.StrategyPrivates):
     """What user code finds at `trainer.strategy` in one process: nothing to exchange.
 
     The names are those of Lightning's Strategy that modules and callbacks use.
@@ -56,7 +56,7 @@ class SingleProcess:
         self.root_device = device
         self.precision_plugin = precision
         self._optimizers: list[Any] = []
-        self._lightning_optimizers: Any = []
+        self.lightning_optimizers: Any = []
         self.step_optimizer: Callable[..., Any] | None = None
         self.run_backward: Callable[..., Any] | None = None
 
@@ -68,7 +68,7 @@ class SingleProcess:
     @optimizers.setter
     def optimizers(self, optimizers: list[Any]) -> None:
         self._optimizers = optimizers
-        self._lightning_optimizers = compat.lightning_optimizers(self.host, optimizers, self)
+        self.lightning_optimizers = compat.lightning_optimizers(self.host, optimizers, self)
 
     @property
     def is_global_zero(self) -> bool:
@@ -91,7 +91,7 @@ class SingleProcess:
         """A tensor reduced over all processes."""
         return tensor
 
-    def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:  # noqa: A002 - Lightning's name
+    def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
         """True if all processes (or any of them) say so."""
         return decision
 
@@ -121,6 +121,12 @@ class SingleProcess:
     def step(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """`training_step` or `validation_step` as it is run."""
         return function
+
+    def check_parameters(self, batches: int) -> None:
+        """One process cannot drift from itself."""
+
+    def disconnect(self) -> None:
+        """Leave the module as it was."""
 
     def process_dataloader(self, loader: Any) -> Any:
         """The loader as this process iterates it."""
@@ -224,7 +230,7 @@ class Processes(SingleProcess, ABC):
             return self.control.broadcast(obj)
         return self.control.allgather(obj if self.global_rank == src else None)[src]
 
-    def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:  # noqa: A002 - Lightning's name
+    def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
         """True if all processes (or any of them) say so."""
         decisions = self.control.allgather(bool(decision))
         return decisions.count(True) == len(decisions) if all else True in decisions
@@ -315,9 +321,10 @@ class Processes(SingleProcess, ABC):
                 "not carry. Set sparse=False, or train with strategy='ddp' and automatic optimization with one optimizer."
             )
         complete = all(g is not None for g in gradients)
-        kind = {"dtype": parameters[0].dtype, "device": parameters[0].device}
-        # made on the device where nothing is missing, since a copy to it would wait
-        marks = torch.ones(len(parameters), **kind) if complete else torch.tensor([float(g is not None) for g in gradients], **kind)
+        # filled on the device where nothing is missing, since a copy to it would wait
+        marks = torch.ones(len(parameters), dtype=parameters[0].dtype, device=parameters[0].device)
+        if not complete:
+            marks.copy_(torch.tensor([float(gradient is not None) for gradient in gradients]))
         parts = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
         flat = self.mean_gradients_(_flat([*parts, marks]))
         *means, marks = flat.split([*(p.numel() for p in parameters), len(parameters)])
@@ -356,8 +363,9 @@ class Processes(SingleProcess, ABC):
                 child.dist_sync_fn = self.gather_states
                 child.distributed_available_fn = lambda: True
 
-    def detach_metrics(self) -> None:
-        """Undo `attach_metrics`: what the module computes later is of one process."""
+    def disconnect(self) -> None:
+        """Leave the module as it was: what it computes later is of one process."""
+        self.model = self.lightning_module
         for child in self.lightning_module.modules():
             if isinstance(child, Metric) and child.dist_sync_fn == self.gather_states:
                 child.dist_sync_fn = None
@@ -398,7 +406,6 @@ class Processes(SingleProcess, ABC):
 
 def _checksum(parameter: Tensor) -> Tensor:
     """A sum over the bits of a tensor, the same in any order of addition."""
-    bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[parameter.element_size()]
     real = torch.view_as_real(parameter) if parameter.is_complex() else parameter
     bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[real.element_size()]
     return real.detach().contiguous().view(-1).view(bits).sum(dtype=torch.int64)
@@ -629,8 +636,8 @@ def strategy_of(
     if sync_batchnorm and (horovod or device.type == "cpu"):
         where = "Horovod" if horovod else "CPU processes"
         faults.append(
-            f"sync_batchnorm=True needs torch DDP on CUDA devices, since torch's SyncBatchNorm has nothing else; this job has {where}. "
-            "Leave it out."
+            "sync_batchnorm=True needs torch DDP on CUDA devices, since torch's SyncBatchNorm has nothing else; this job has "
+            f"{where}. Leave it out."
         )
     if faults:
         raise ConfigurationError("\n".join(faults))
@@ -703,15 +710,31 @@ def joined(managed: bool) -> Iterator[DistributedContext | None]:
         if backend == "horovod":
             horovod_module()
             compat.require_horovod().init()
-        rank_zero_only.rank = _rank(backend)  # Lightning reads torchrun's variables alone, and at its import
-        yield None if managed else _context(backend)
-    except BaseException as error:
+        # Lightning reads torchrun's variables alone, and at its import
+        rank_zero_only.rank = rank = _rank(backend)  # type: ignore[attr-defined]
+        with _chief_alone_tells(rank):
+            yield None if managed else _context(backend)
+    except Exception as error:
         size = os.environ.get("HOROVOD_SIZE" if backend == "horovod" else "WORLD_SIZE", "?")
         logger.error("rank %d of %s failed: %s: %s", _rank(backend), size, type(error).__name__, error)
         raise
     finally:
         if before is None:
             del os.environ[variable]
+
+
+@contextmanager
+def _chief_alone_tells(rank: int) -> Iterator[None]:
+    """What the other processes have to say is what the chief says, errors excepted."""
+    loggers = [logging.getLogger(name) for name in ("lightning_adapter", "determined")] if rank else []
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)
 
 
 def _rank(backend: str) -> int:

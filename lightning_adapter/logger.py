@@ -120,7 +120,7 @@ class LoggerHub:
                 step = int(given) if self.trainer.host.habits.whole_steps else given
             else:
                 scalars.setdefault("epoch", self.trainer.current_epoch)
-                step = self.trainer.fit_loop.epoch_loop._batches_that_stepped
+                step = self.trainer.fit_loop.epoch_loop.batches_that_stepped
         for logger in self.trainer.loggers:
             logger.log_metrics(metrics=scalars, step=step)
             logger.save()

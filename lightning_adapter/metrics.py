@@ -649,6 +649,7 @@ class Metrics:
             results.has_step_values |= entry.on_step
         if entry.has_reset:
             entry.has_reset = False
+            entry.computed = None
         if entry.is_tensor and entry.value is None:
             entry.value = torch.full((), _INITIAL[entry.reduction], dtype=description["dtype"], device=self.device())
         return entry
@@ -766,22 +767,28 @@ class Metrics:
 
     # --- what user code reads -------------------------------------------------------------------------------------
 
+    def _show(self, place: int, shown: dict[str, Any]) -> None:
+        if self.after_validation and self.active is not None:  # the others stay as they were before the validation
+            shown.update(self.active.collect(False)[place])
+        else:
+            self.refresh()
+
     @property
     def callback_metrics(self) -> dict[str, Tensor]:
         """Name to 0-d tensor: what monitors read."""
-        self.refresh()
+        self._show(0, self._callback)
         return self._callback
 
     @property
     def logged_metrics(self) -> dict[str, Tensor]:
         """Name to 0-d tensor: what loggers were or will be given."""
-        self.refresh()
+        self._show(1, self._logged)
         return self._logged
 
     @property
     def progress_bar_metrics(self) -> dict[str, float]:
         """Name to number. Reading it waits for the device."""
-        self.refresh()
+        self._show(2, self._bar)
         self._bar = to_scalars(self._bar)
         return self._bar
 

@@ -6,7 +6,7 @@
         metrics.csv                  one row per report: kind, batches, epoch, then one column per metric
         train.log                    what this package and Determined logged
         curves.png                   the metrics over batches
-        checkpoints/<name>/          whole once metadata.json is there: Determined writes that file last
+        checkpoints/<name>/          appears whole, in one move; what is being written has a name with a dot
         superseded/<name>/           checkpoints of a future that a resume has discarded
         tensorboard/
 
@@ -26,6 +26,7 @@ import os
 import pathlib
 import re
 import shutil
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -42,6 +43,7 @@ logger = logging.getLogger(__name__)
 _FIXED_COLUMNS = ("kind", "batches", "epoch")
 _LOGGED = ("lightning_adapter", "determined")
 _REMOVING = ".removing-"
+_WRITING = ".writing-"
 _MAX_PANELS = 60  # a picture of more panels is neither readable nor quick to draw
 
 Row = dict[str, Any]
@@ -190,6 +192,30 @@ class RunDirectory:
                     checkpoint.steps_completed,
                     target,
                 )
+
+    @contextlib.contextmanager
+    def store_checkpoint(self, metadata: Mapping[str, Any]) -> Iterator[tuple[pathlib.Path, str]]:
+        """Give a directory to write a checkpoint to, and its id; it gets its place in one move when the block ends well.
+
+        What a process that was killed left half written is cleared away by the next checkpoint.
+        """
+        for leftover in self.checkpoints.glob(f"{_WRITING}*"):
+            shutil.rmtree(leftover)
+        name = str(uuid.uuid4())
+        aside = self.checkpoints / f"{_WRITING}{name}"
+        aside.mkdir(parents=True)
+        try:
+            yield aside, name
+        except BaseException:
+            shutil.rmtree(aside)
+            raise
+        with (aside / "metadata.json").open("w", encoding="utf-8") as file:
+            json.dump(dict(metadata), file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        _sync_directory(aside)
+        aside.rename(self.checkpoints / name)
+        _sync_directory(self.checkpoints)
 
     def newest(self) -> pathlib.Path | None:
         """Return the whole checkpoint of the latest training step, None where there is none."""
@@ -380,6 +406,15 @@ class _RunLogHandler(logging.FileHandler):
                 return False
             log = log.parent if log.propagate else None
         return True
+
+
+def _sync_directory(path: pathlib.Path) -> None:
+    """Have the names in a directory on the disk before what comes next."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _make_unique(family: pathlib.Path, name: str) -> pathlib.Path:

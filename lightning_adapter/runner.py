@@ -220,7 +220,8 @@ class Session:
                 "framework": f"torch-{torch.__version__}",
                 "format": "lightning",
             }
-            with self.core.checkpoint.store_path(metadata) as (path, uuid):
+            store = self.core.checkpoint.store_path if self.directory is None else self.directory.store_checkpoint
+            with store(metadata) as (path, uuid):
                 content[checkpoint.OURS]["best"] = self._best_with(uuid, batches)
                 path.mkdir(parents=True, exist_ok=True)
                 checkpoint.save(path / checkpoint.FILE, content)
@@ -568,20 +569,31 @@ def _read(resume_from: Any, warm_start_from: Any) -> tuple[dict[str, Any] | None
         return None, None
     path = pathlib.Path(resume_from if resume_from is not None else warm_start_from)
     if path.is_dir() and not (path / checkpoint.FILE).exists() and not (path / "metadata.json").exists():
-        stored = rundir.stored_checkpoints(path)
-        if not stored:
-            raise CheckpointError(
-                f"{path} is no checkpoint, and there is none in it. Give the directory of a checkpoint, one below "
-                "runs/<trial>/<date-time>/checkpoints/, or that directory itself."
-            )
-        path = stored[-1].path
-    saved = checkpoint.read(path)
-    if resume_from is not None and checkpoint.OURS not in saved:
-        raise CheckpointError(
-            f"{path} was written by Lightning's Trainer and says nothing of the position in the data. Use "
-            "warm_start_from to take its weights."
-        )
-    return saved, path
+        return _newest(path)
+    return checkpoint.read(path), path
+
+
+def _newest(directory: pathlib.Path) -> tuple[dict[str, Any], pathlib.Path]:
+    """The newest whole checkpoint in a directory of them, or in that of a run; damaged ones are named and passed by.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    inner = directory / "checkpoints"
+    stored = rundir.stored_checkpoints(inner if inner.is_dir() else directory)
+    faults = []
+    for found in reversed(stored):
+        try:
+            saved = checkpoint.read(found.path)
+        except CheckpointError as error:
+            logger.warning("passing by a checkpoint: %s", error)
+            faults.append(f"\n- {error}")
+            continue
+        return saved, found.path
+    raise CheckpointError(
+        f"{directory} is no checkpoint, and there is no whole one in it. Give the directory of a checkpoint, one below "
+        "runs/<trial>/<date-time>/checkpoints/, that directory itself, or a Lightning .ckpt file." + "".join(faults)
+    )
 
 
 def _seed(seed: int) -> None:

@@ -51,15 +51,15 @@ class OptimizerProgress:
     optimizer_steps: int = 0
 
 
-class EvaluationLoopFacts:
+class EvaluationLoopFacts(compat.EvaluationLoopPrivates):
     """`trainer.fit_loop.epoch_loop.val_loop`."""
 
     def __init__(self) -> None:
         self.batch_progress = Progress()
-        self._has_run = False
+        self.has_run = False
 
 
-class EpochLoopFacts:
+class EpochLoopFacts(compat.EpochLoopPrivates):
     """`trainer.fit_loop.epoch_loop`: the batches of one epoch."""
 
     def __init__(self, trainer: Trainer) -> None:
@@ -67,7 +67,7 @@ class EpochLoopFacts:
         self.batch_progress = Progress()
         self.optim_progress = OptimizerProgress()
         self.val_loop = EvaluationLoopFacts()
-        self._batches_that_stepped = 0
+        self.batches_that_stepped = 0
 
     @property
     def batch_idx(self) -> int:
@@ -98,14 +98,8 @@ class EpochLoopFacts:
     def max_steps(self, value: int) -> None:
         self.trainer.max_steps = value
 
-    def _should_accumulate(self) -> bool:
-        return self.trainer.should_accumulate()
 
-    def _should_check_val_epoch(self) -> bool:
-        return self.trainer.validates_in_epoch()
-
-
-class FitLoopFacts:
+class FitLoopFacts(compat.FitLoopPrivates):
     """`trainer.fit_loop`: the epochs of the run."""
 
     def __init__(self, trainer: Trainer) -> None:
@@ -114,7 +108,7 @@ class FitLoopFacts:
         self.epoch_progress = Progress()
         self.min_epochs = 0
         self.max_epochs: int = -1
-        self._skip_backward = False
+        self.skip_backward = False
 
     @property
     def total_batch_idx(self) -> int:
@@ -150,9 +144,6 @@ class FitLoopFacts:
     def setup_data(self) -> None:
         """Ask for the training loaders now."""
         self.trainer.load_training_data()
-
-    def _should_accumulate(self) -> bool:
-        return self.trainer.should_accumulate()
 
 
 class Trainer(compat.PrivateFacts):
@@ -414,7 +405,7 @@ class Trainer(compat.PrivateFacts):
         if self.log_every_n_steps == 0:
             return False
         loop = self.fit_loop.epoch_loop
-        step = loop._batches_that_stepped + 1 if self.training else loop.val_loop.batch_progress.current.ready
+        step = loop.batches_that_stepped + 1 if self.training else loop.val_loop.batch_progress.current.ready
         return step % self.log_every_n_steps == 0 or self.stops
 
     @property

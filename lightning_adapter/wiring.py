@@ -128,6 +128,7 @@ class Run:
         self.boundaries = Boundaries()
         self.validation_period = None if validation_period is None else Period(validation_period)
         self.checkpoint_period = None if checkpoint_period is None else Period(checkpoint_period)
+        self.rank_check_period = None if arguments.check_ranks_every is None else Period(arguments.check_ranks_every)
         self.watch = Watch(arguments.on_nan)
         self.hub = LoggerHub(self.trainer, report, self.watch)
         self.bar = ProgressBar(self.trainer, arguments.enable_progress_bar and context.distributed.rank == 0)
@@ -565,6 +566,7 @@ class Run:
         hooks.call_callbacks("teardown", stage=stage)
         hooks.call_module("teardown", stage=stage)
         compat.forget_metric_attributes(self.module)
+        self.strategy.disconnect()
         for logger in trainer.loggers:
             logger.finalize(status)
 

@@ -241,6 +241,15 @@ def test_checkpoint_policy(cluster: Any, policy: str, losses: tuple[float, ...],
     assert at[trial.best_checkpoint_uuid] == expected[saved.index(min(saved))]
 
 
+def test_best_checkpoint_may_be_one_of_before_a_pause(cluster: Any) -> None:
+    with cluster() as first:
+        fit(trial_of(lambda: ValidationLosses((1.0,)), max_epochs=1))
+    (best,) = first.checkpoints
+    with cluster(latest_checkpoint=best.uuid, steps_completed=EPOCH):
+        resumed = fit(trial_of(lambda: ValidationLosses((3.0,)), max_epochs=2))
+    assert resumed.best_checkpoint_uuid == best.uuid != resumed.latest_checkpoint_uuid
+
+
 def test_checkpoint_period_is_honoured_besides_the_policy(cluster: Any) -> None:
     with cluster(config={"min_checkpoint_period": {"batches": 4}, "checkpoint_policy": "none"}) as master:
         fit(trial_of())
@@ -412,6 +421,7 @@ def test_invalid_hp_in_a_step_ends_the_trial_early(cluster: Any) -> None:
             fit(trial_of(Refuses))
     assert ended.value.code == 0
     assert master.early_exits == ["EXITED_REASON_INVALID_HP"]
+    assert master.checkpoints == []  # the middle of a step is no place to go on from
 
 
 class RefusesAtOnce(LightningAdapter):

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from determined import pytorch
 
-from ..parity.harness import (
+from parity.harness import (
     PACKAGE,
     SECTIONS,
     Case,
