@@ -31,6 +31,10 @@ TARGETS = (
     ("perceptron", ONE_VALUE, "validation", "Lightning", 0.70),
 )
 MEMORY_TARGET = 1.02
+CLOCK = {
+    "wall": "Times are those of the wall clock.",
+    "cpu": "The machine was shared with others: times per step are those that the processor spent on the thread.",
+}
 
 
 def spread(values: list[float], digits: int = 0) -> str:
@@ -142,7 +146,7 @@ def text(results: dict[str, Any]) -> str:
         "done once per report has its share; a run is the median of its windows, without start-up and checkpoints. In "
         f"each of the {results['repetitions']} repetitions the four run one after the other in one process. Each cell "
         "is the median of the repetitions, with the smallest and the largest in brackets; ratios are taken within a "
-        "repetition.",
+        f"repetition. {CLOCK[results['clock']]}",
         "![Time per step relative to the bare loop](performance.png)",
         "## What is promised",
         table(targets(results), ["adapter / reference", "at most", "measured", "met"]),

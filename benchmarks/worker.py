@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks.systems import SYSTEMS, Measurement, keep_quiet, measure
-from benchmarks.tasks import LOGGING, MODELS, WARM_UP, WINDOW, Clock, peak_memory
+from benchmarks.tasks import LOGGING, MODELS, WARM_UP, WINDOW, Clock, now, peak_memory
 
 US = 1e6
 MEMORY_FROM = 1_000
@@ -26,15 +26,16 @@ def steps(model: str, logging: str, repetitions: int) -> dict[str, Any]:
     """Microseconds per step and seconds to the first step, the systems one after the other in each repetition."""
     found: dict[str, Any] = {system: {"training": [], "validation": [], "first step": []} for system in SYSTEMS}
     count = MODELS[model].steps
-    for repetition in range(repetitions + 1):
+    for system in SYSTEMS:  # imports, and fills caches
+        measure(system, Measurement(model, logging, WARM_UP))
+    for _ in range(repetitions):
         for system in SYSTEMS:
             what = Measurement(model, logging, count, WARM_UP + WINDOW + 1)
-            started = time.perf_counter()
+            started = now()
             measure(system, what)
-            if repetition:  # the first one imports and fills caches
-                found[system]["training"].append(what.training.step_time() * US)
-                found[system]["validation"].append(what.validation.step_time() * US)
-                found[system]["first step"].append(what.training.ticks[0] - started)
+            found[system]["training"].append(what.training.step_time() * US)
+            found[system]["validation"].append(what.validation.step_time() * US)
+            found[system]["first step"].append(what.training.ticks[0] - started)
     return found
 
 

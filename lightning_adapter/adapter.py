@@ -290,8 +290,9 @@ class LightningAdapter(pytorch.PyTorchTrial):
         batches.current.reset()
         batches.is_last_batch = False
         loop.epoch_loop.val_loop.batch_progress.total.reset()
-        if trainer.current_epoch > 0 or run.host.habits.iterates_in_epoch:
+        if (trainer.current_epoch > 0 and not run.resumes_lightning) or run.host.habits.iterates_in_epoch:
             data.start()
+        run.resumes_lightning = False
         run.in_epoch = True
         run.bar.epoch_start()
 
@@ -647,8 +648,9 @@ class LightningAdapter(pytorch.PyTorchTrial):
         metrics.epoch_end()
         if self._any is not None:
             trainer.agree_to_stop(self._any)
-        if trainer.last_batch_reached():
+        if trainer.last_batch_reached() and not run.resumes_lightning:
             self._step_schedulers(run, "epoch", plateau=True)
+        run.resumes_lightning = False
         loop.epoch_loop.batches_that_stepped -= 1
         run.hub.log_metrics(metrics.current_log())
         metrics.reset_results()

@@ -13,10 +13,12 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import determined as det
 import torch
 from determined import pytorch
 from torch.utils.data import DataLoader
@@ -25,6 +27,8 @@ from lightning_adapter import checkpoint, compat, monkey_patch
 from lightning_adapter.boundaries import Pace
 from lightning_adapter.distributed import Processes
 from lightning_adapter.wiring import Run
+
+logger = logging.getLogger("lightning_adapter")
 
 if TYPE_CHECKING:
     from lightning_adapter.adapter import LightningAdapter
@@ -65,6 +69,7 @@ class Moments(pytorch.PyTorchCallback):
         self._pending = False
         self._position: dict[str, Any] | None = None
         self._loading = contextlib.ExitStack()
+        self._weights_only = False
         self._started = False
         self._ended = False
         self._loaded: dict[str, Any] | None = None
@@ -114,7 +119,10 @@ class Moments(pytorch.PyTorchCallback):
         run, saved = self._run(), self._saved()
         if saved is not None and self._resumes():
             checkpoint.restore_optimizers(run, saved)
-            checkpoint.restore_progress(run, saved[checkpoint.OURS])
+            if checkpoint.OURS in saved:
+                checkpoint.restore_progress(run, saved[checkpoint.OURS])
+            else:
+                checkpoint.restore_lightning_progress(run, saved)
         elif self._loaded is not None:
             checkpoint.restore_progress(run, self._loaded)
             checkpoint.restore_callbacks(run, self._loaded["callbacks"])
@@ -133,6 +141,16 @@ class Moments(pytorch.PyTorchCallback):
             with compat.core_context(self.adapter.context).checkpoint.restore_path(checkpoint_uuid) as path:
                 checkpoint.check_host_files(checkpoint.pathlib.Path(path))
             self._loading.enter_context(compat.loads_own_checkpoints())
+            info = det.get_cluster_info()
+            self._weights_only = info is not None and info.task_type == "TRIAL" and first_batch_idx == 0
+
+    def on_checkpoint_load_start(self, checkpoint: dict[str, Any]) -> None:
+        """Of a checkpoint of another trial leave the weights alone: all else would stand in the middle of that trial."""
+        if self.session is None and self._weights_only:
+            optimizers = self.adapter.context.optimizers
+            checkpoint["optimizers_state_dict"] = [optimizer.state_dict() for optimizer in optimizers]
+            checkpoint["rng_state"] = compat.determined_random_state()
+            checkpoint["callbacks"].pop("lightning_adapter", None)
 
     def on_training_start(self) -> None:
         """Determined has loaded what it loads; training begins."""
@@ -147,6 +165,16 @@ class Moments(pytorch.PyTorchCallback):
         state = self._loaded if self._loaded is not None else (self._saved() or {}).get(checkpoint.OURS)
         if resumed and state is not None:
             checkpoint.restore_position(run, state, state["random"])
+        elif resumed:
+            checkpoint.restore_lightning_position(run)
+        if resumed and run.boundaries.finished:
+            logger.warning(
+                "The run that the checkpoint is of was over: it has %d epochs and %d optimizer steps%s. To train on, raise "
+                "max_epochs or max_steps; to train on from its weights alone, use warm_start_from.",
+                run.trainer.current_epoch,
+                run.trainer.global_step,
+                ", and a callback had asked to stop" if run.trainer.should_stop else "",
+            )
         if run.boundaries.finished:
             self._finish()
 

@@ -11,8 +11,9 @@ import collections
 import copy
 import io
 import itertools
-import pathlib
+import math
 import os
+import pathlib
 import pickle
 import warnings
 import zipfile
@@ -65,6 +66,7 @@ def adapter_state(run: Run) -> dict[str, Any]:
         "in_epoch": run.in_epoch,
         "epochs": _progress_state(loop.epoch_progress),
         "batches": _progress_state(loop.epoch_loop.batch_progress),
+        "validation": _progress_state(loop.epoch_loop.val_loop.batch_progress),
         "optimizer_steps": trainer.global_step,
         "batches_that_stepped": loop.epoch_loop.batches_that_stepped,
         "should_stop": bool(trainer.should_stop),
@@ -104,11 +106,13 @@ def with_rank(state: dict[str, Any], rank: int) -> dict[str, Any]:
 def lightning_checkpoint(run: Run, weights_only: bool = False) -> dict[str, Any]:
     """Lightning's dictionary of the present state, the `on_save_checkpoint` hooks included."""
     trainer, module, hooks = run.trainer, run.module, run.hooks
+    loops = _loops(run)
     checkpoint: dict[str, Any] = {
-        "epoch": trainer.current_epoch,
+        "epoch": loops["fit_loop"]["epoch_progress"]["current"]["completed"],
         "global_step": trainer.global_step,
         "pytorch-lightning_version": str(run.host.version),
         "state_dict": module.state_dict(),
+        "loops": loops,
     }
     if not weights_only:
         checkpoint["callbacks"] = {
@@ -118,7 +122,7 @@ def lightning_checkpoint(run: Run, weights_only: bool = False) -> dict[str, Any]
         checkpoint["lr_schedulers"] = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
         scaler = run.precision.state_dict()
         if scaler:
-            checkpoint["MixedPrecision"] = scaler
+            checkpoint[run.host.scaler_key] = scaler
     compat.dump_hyperparameters(checkpoint, module, run.datamodule)
     if run.datamodule is not None:
         state = hooks.call_data("state_dict")
@@ -128,6 +132,36 @@ def lightning_checkpoint(run: Run, weights_only: bool = False) -> dict[str, Any]
         hooks.call_callbacks("on_save_checkpoint", checkpoint)
     hooks.call_module("on_save_checkpoint", checkpoint)
     return checkpoint
+
+
+def _loops(run: Run) -> dict[str, Any]:
+    """Lightning's counters of its loops.
+
+    Between two epochs they are those of its own checkpoints of that moment, which it writes within `on_train_epoch_end`.
+    """
+    loop = run.trainer.fit_loop
+    epochs = dict(vars(loop.epoch_progress.current))
+    if not run.in_epoch and epochs["processed"]:
+        epochs["completed"] = epochs["processed"] - 1
+    batches = loop.epoch_loop.batch_progress.current.ready
+    automatic, steps = run.module.automatic_optimization, run.trainer.global_step
+    in_epoch = min(steps, math.ceil(batches / run.trainer.accumulate_grad_batches)) if automatic else steps
+    return compat.loop_states(
+        run.host,
+        epochs=epochs,
+        batches=_progress_state(loop.epoch_loop.batch_progress),
+        batches_that_stepped=loop.epoch_loop.batches_that_stepped,
+        steps=(steps, in_epoch),
+        automatic=automatic,
+        validation=_validation_progress(loop.epoch_loop.val_loop.batch_progress),
+    )
+
+
+def _validation_progress(progress: Progress) -> dict[str, Any]:
+    state = _progress_state(progress)
+    for counts in (state["current"], state["total"]):  # what is ready in a validation is worked off when it ends
+        counts.update(started=counts["ready"], processed=counts["completed"])
+    return state
 
 
 def save(path: pathlib.Path, checkpoint: Mapping[str, Any]) -> None:
@@ -280,8 +314,25 @@ def check_host_files(path: pathlib.Path) -> None:
 
 
 def batches_trained(checkpoint: Mapping[str, Any]) -> int:
-    """Batches trained when a checkpoint of this package was written."""
-    return int(checkpoint[OURS]["batches"]["total"]["ready"])
+    """Batches trained when a checkpoint was written, by this package or by Lightning's Trainer."""
+    if OURS in checkpoint:
+        return int(checkpoint[OURS]["batches"]["total"]["ready"])
+    return int(_fit_loop(checkpoint)["epoch_loop.batch_progress"]["total"]["processed"])
+
+
+def _fit_loop(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The counters in a checkpoint of Lightning's Trainer.
+
+    Raises:
+        CheckpointError: it has none; those that hold weights only do not.
+    """
+    loops = checkpoint.get("loops", {}).get("fit_loop", {})
+    if not loops or "optimizer_states" not in checkpoint:
+        raise CheckpointError(
+            "The checkpoint holds weights only: neither this package nor Lightning's fit() wrote it. Use warm_start_from "
+            "to take its weights."
+        )
+    return loops  # type: ignore[no-any-return]
 
 
 def check_fits(module: Any, state: Mapping[str, Any]) -> None:
@@ -309,6 +360,8 @@ def check_fits(module: Any, state: Mapping[str, Any]) -> None:
 def restore_weights(run: Run, checkpoint: dict[str, Any], weights_only: bool) -> None:
     """Restore module, datamodule and callbacks: what Lightning restores before `configure_optimizers`."""
     hooks = run.hooks
+    if OURS not in checkpoint:
+        compat.migrate_checkpoint(run.host, checkpoint)
     hooks.call_module("on_load_checkpoint", checkpoint)
     check_fits(run.module, checkpoint["state_dict"])
     run.module.load_state_dict(checkpoint["state_dict"], strict=getattr(run.module, "strict_loading", True))
@@ -352,7 +405,7 @@ def restore_optimizers(run: Run, checkpoint: Mapping[str, Any]) -> None:
         )
     if faults:
         raise CheckpointError("The checkpoint was written with other optimizers:\n" + "\n".join(faults))
-    run.precision.load_state_dict(checkpoint.get("MixedPrecision", {}))
+    run.precision.load_state_dict(checkpoint.get(run.host.scaler_key, {}))
     for index, (optimizer, state) in enumerate(zip(trainer.optimizers, optimizers, strict=True)):
         try:
             optimizer.load_state_dict(state)
@@ -371,6 +424,7 @@ def restore_progress(run: Run, state: Mapping[str, Any]) -> None:
     run.in_epoch = state["in_epoch"]
     _load_progress(loop.epoch_progress, state["epochs"])
     _load_progress(loop.epoch_loop.batch_progress, state["batches"])
+    _load_progress(loop.epoch_loop.val_loop.batch_progress, state["validation"])
     loop.epoch_loop.optim_progress.optimizer_steps = state["optimizer_steps"]
     loop.epoch_loop.batches_that_stepped = state["batches_that_stepped"]
     compat.load_metric_states(run.module, state["metric_states"], run.device)
@@ -380,6 +434,41 @@ def restore_progress(run: Run, state: Mapping[str, Any]) -> None:
     if len(modes) == len(state["modes"]):
         for child, training in zip(modes, state["modes"], strict=True):
             child.training = training
+
+
+def restore_lightning_progress(run: Run, checkpoint: Mapping[str, Any]) -> None:
+    """Restore the counters of a run of Lightning's Trainer, as its own `fit(ckpt_path=...)` does."""
+    trainer, loop = run.trainer, run.trainer.fit_loop
+    saved = _fit_loop(checkpoint)
+    epochs, batches = saved["epoch_progress"]["current"], saved["epoch_loop.batch_progress"]
+    done, trained, total = epochs["processed"], batches["current"]["processed"], batches["total"]["processed"]
+    run.in_epoch = epochs["ready"] > done
+    begun = done + int(run.in_epoch)
+    loop.epoch_progress.current = Counter(begun, begun, done, done)
+    progress = loop.epoch_loop.batch_progress
+    progress.current, progress.total = Counter(*[trained] * 4), Counter(*[total] * 4)
+    progress.is_last_batch = batches["is_last_batch"]
+    loop.epoch_loop.optim_progress.optimizer_steps = checkpoint["global_step"]
+    stepped = saved["epoch_loop.state_dict"]["_batches_that_stepped"]
+    saved_in_batch = run.in_epoch and trained and not trainer.should_accumulate()
+    loop.epoch_loop.batches_that_stepped = stepped + int(saved_in_batch)
+    run.resumes_lightning = True
+
+
+def restore_lightning_position(run: Run) -> None:
+    """Where Lightning's Trainer stands in the data after a resume: in mid epoch it reads the data from the start."""
+    data, trained = run.trainer.training_data, run.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+    if data is None or not run.in_epoch or run.trainer.last_batch_reached():
+        return
+    if trained:
+        run.host.warn(
+            f"The checkpoint was written by Lightning's Trainer after batch {trained} of an epoch, and says nothing of the "
+            "position in the data: as with Trainer.fit(ckpt_path=...), the rest of the epoch reads the data from its "
+            "start. Use a checkpoint of the end of an epoch to go on exactly."
+        )
+    if run.host.habits.iterates_in_epoch:
+        data.start()
+    data.fetcher.begin(fetched=trained)
 
 
 def restore_position(run: Run, state: Mapping[str, Any], random: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ import functools
 import importlib
 import inspect
 import pathlib
+import random
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -50,6 +51,11 @@ class Host:
     def habits(self) -> Habits:
         """What this version does at other moments than the newest one."""
         return _habits(self)
+
+    @property
+    def scaler_key(self) -> str:
+        """Where a checkpoint has the state of the loss scaler: the name of Lightning's precision plugin."""
+        return "MixedPrecision" if self.version >= Version("2.1") else "MixedPrecisionPlugin"
 
     def misconfiguration(self, message: str) -> Exception:
         """Lightning's own exception for an illegal use of its API, which is a ConfigurationError of ours too."""
@@ -470,6 +476,18 @@ def tensorboard_path(context: Any) -> Any:
     return pathlib.Path(appdirs.user_data_dir("determined")) / "tensorboard" / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
 
 
+def determined_random_state() -> dict[str, Any]:
+    """The random state of this process as `state_dict.pth` has it (determined 0.38.1)."""
+    state = {
+        "cpu_rng_state": torch.random.get_rng_state(),
+        "np_rng_state": np.random.get_state(),
+        "random_rng_state": random.getstate(),
+    }
+    if torch.cuda.is_available():
+        state["gpu_rng_state"] = torch.cuda.get_rng_state()
+    return state
+
+
 def loads_own_checkpoints() -> Any:
     """A context in which Determined can load what it saved: `state_dict.pth` holds numpy's random state.
 
@@ -559,6 +577,67 @@ def load_metric_states(module: torch.nn.Module, states: dict[str, Any], device: 
             setattr(metric, key, moved)
         metric._update_count = state["updates"]
         metric._computed = None
+
+
+def migrate_checkpoint(host: Host, checkpoint: dict[str, Any]) -> None:
+    """Bring a checkpoint of an older Lightning to the form of the installed one, in place, as its Trainer does."""
+    host.load("utilities.migration").migrate_checkpoint(checkpoint)
+
+
+def loop_states(
+    host: Host,
+    epochs: dict[str, int],
+    batches: dict[str, Any],
+    batches_that_stepped: int,
+    steps: tuple[int, int],
+    automatic: bool,
+    validation: dict[str, Any],
+) -> dict[str, Any]:
+    """The `loops` of a checkpoint as Lightning writes them (seen in 1.9.5 to 2.6.6).
+
+    Args:
+        epochs: counts of epochs.
+        batches: counts of training batches.
+        batches_that_stepped: batches after which an optimizer stepped.
+        steps: optimizer steps of the run, and of the present epoch.
+        automatic: whether optimization is automatic.
+        validation: counts of validation batches.
+    """
+
+    def counts(total: int, current: int, *names: str) -> dict[str, Any]:
+        return {"total": dict.fromkeys(names, total), "current": dict.fromkeys(names, current)}
+
+    pair, triple = ("ready", "completed"), ("ready", "completed", "started")
+    by_loop, by_hand = (steps, (0, 0)) if automatic else ((0, 0), steps)
+    optimizer = {"step": counts(*by_loop, *pair), "zero_grad": counts(*by_loop, *triple)}
+    nothing = {**counts(0, 0, *triple, "processed"), "is_last_batch": False}
+    evaluation = {"state_dict": {}, "batch_progress": nothing}
+    automatic_name, manual_name = "epoch_loop.automatic_optimization", "epoch_loop.manual_optimization"
+    progress: dict[str, Any] = {"optimizer": optimizer}
+    inner: dict[str, Any] = {}
+    if host.legacy:
+        automatic_name, manual_name = "epoch_loop.batch_loop.optimizer_loop", "epoch_loop.batch_loop.manual_loop"
+        progress["optimizer_position"] = 0
+        inner["epoch_loop.batch_loop.state_dict"] = {}
+    return {
+        "fit_loop": {
+            "state_dict": {},
+            "epoch_loop.state_dict": {"_batches_that_stepped": batches_that_stepped},
+            "epoch_loop.batch_progress": batches,
+            "epoch_loop.scheduler_progress": counts(0, 0, *pair),
+            **inner,
+            f"{automatic_name}.state_dict": {},
+            f"{automatic_name}.optim_progress": progress,
+            f"{manual_name}.state_dict": {},
+            f"{manual_name}.optim_step_progress": counts(*by_hand, *pair),
+            "epoch_loop.val_loop.state_dict": {},
+            "epoch_loop.val_loop.batch_progress": validation,
+            "epoch_progress": {"total": dict(epochs), "current": dict(epochs)},
+        },
+        "validate_loop": evaluation,
+        "test_loop": evaluation,
+        "predict_loop": {"state_dict": {}, "batch_progress": counts(0, 0, *triple, "processed")},
+    }
 
 
 def dump_hyperparameters(checkpoint: dict[str, Any], *owners: Any) -> None:
@@ -666,7 +745,7 @@ def controller(session: Any, moments: Any, **options: Any) -> Any:
 
         def _stop_requested(self) -> None:
             session.upload_tensorboard()
-            if moments.mid_accumulation or moments.validation_pending:
+            if moments.mid_accumulation:
                 return
             if session.asked_to_stop():
                 raise pytorch._ShouldExit()

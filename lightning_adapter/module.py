@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from types import MethodType
 from typing import Any
@@ -18,6 +19,18 @@ class ModuleMixin:
     `forward`, a module over `(x, y)` batches needs no `training_step` and no `validation_step`: the missing one is
     supplied on the instance, computes the loss and logs it as `train_loss` or `val_loss`.
     """
+
+    @property
+    def hparams(self) -> Any:
+        """The hyperparameters. Assigned as a whole, as with the first Lightnings, they are saved."""
+        return super().hparams  # type: ignore[misc]
+
+    @hparams.setter
+    def hparams(self, hparams: Any) -> None:
+        frame = sys._getframe(1)
+        while frame.f_code.co_name == "__setattr__" and frame.f_back is not None:  # torch's, below the assignment
+            frame = frame.f_back
+        self.save_hyperparameters(hparams, frame=frame)  # type: ignore[attr-defined]
 
     @property
     def use_amp(self) -> bool:

@@ -146,7 +146,7 @@ class Session:
         """Give the trial's own Determined callbacks the state that a checkpoint has of them."""
         if self.saved is None or not self.resumed:
             return
-        states = self.saved[checkpoint.OURS].get("determined_callbacks", {})
+        states = self.saved.get(checkpoint.OURS, {}).get("determined_callbacks", {})
         for name, callback in callbacks.items():
             callback.on_checkpoint_load_start(self.saved)
             if name in states:

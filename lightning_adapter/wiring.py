@@ -138,6 +138,7 @@ class Run:
         self.in_epoch = False
         self._warned: set[str] = set()
         self.stepped = True
+        self.resumes_lightning = False
         self.outputs: legacy.EpochOutputs | None = None
         self.training_data_epoch = float("-inf")
         self.validation_data_epoch = float("-inf")

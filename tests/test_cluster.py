@@ -305,6 +305,8 @@ def preempting(at: int, master: Any, **options: Any) -> Module:
         (6, {}, 6),  # the last batch of an epoch, which is validated first
         (9, {"log_every_n_steps": 1}, 9),
         (1, {"accumulate_grad_batches": 3, "log_every_n_steps": 1}, 3),  # never inside an accumulation window
+        # a validation inside an accumulation window ends a workload, but no checkpoint is taken there
+        (2, {"accumulate_grad_batches": 3, "val_check_interval": 2, "log_every_n_steps": 1}, 3),
         (12, {}, 12),
     ],
 )

@@ -169,6 +169,25 @@ def test_resume_goes_on_where_the_checkpoint_was_taken_on_a_cluster(cluster: Any
         assert resumed.lightning_module.trainer.global_step == 12
 
 
+def test_checkpoint_of_another_trial_gives_its_weights_only(cluster: Any, tmp_path: Path) -> None:
+    trial_class = trial_of(lambda: models.Net(**SCHEDULED), max_epochs=2)
+    with cluster(trial_seed=3):
+        uuid = train(trial_class, seed=None).uploads.ids[-1]
+    with cluster(trial_seed=4, latest_checkpoint=uuid, steps_completed=0, trial_id=2):
+        begun = train(trial_class, seed=None, latest_checkpoint=uuid)
+    state = torch.load(tmp_path / "store" / uuid / "state_dict.pth", weights_only=False)["models_state_dict"][0]
+
+    class Loads(models.Net):  # what a warm start is, by hand
+        def __init__(self) -> None:
+            super().__init__(**SCHEDULED)
+            self.load_state_dict(state)
+
+    with cluster(trial_seed=4, trial_id=3):
+        by_hand = train(trial_of(Loads, max_epochs=2), seed=None)
+    assert torch.equal(weights(begun), weights(by_hand))
+    assert begun.lightning_module.trainer.global_step == 12
+
+
 def test_preempted_trial_goes_on(cluster: Any) -> None:
     trial_class = trial_of(max_epochs=2)
     with cluster(trial_seed=3):

@@ -220,6 +220,7 @@ class Case:
         lightning: also run with Lightning's own DDP Trainer, or its arguments where they have to differ.
         single: also run in one process, on the same global batches.
         see: reads more from a trained module, as plain data.
+        resume: train again from the checkpoint of this batch, and note how that ends.
     """
 
     build: Callable[[], Any]
@@ -229,6 +230,7 @@ class Case:
     single: bool = False
     backends: tuple[str, ...] = ("torch", "horovod")
     see: Callable[[Any], Any] | None = None
+    resume: int | None = None
 
 
 def _global(**options: Any) -> Callable[[], Data]:
@@ -240,16 +242,16 @@ CASES: dict[str, Case] = {
     "net": Case(Net, arguments={"max_epochs": 3}, lightning=True),
     "accumulated": Case(
         Net, lambda: Data(40), {"accumulate_grad_batches": 2, "gradient_clip_val": 0.3, "max_epochs": 2}, lightning=True
-    ),
-    "sync_dist": Case(lambda: Net(sync=True), lightning=True),
+    , backends=("torch",)),
+    "sync_dist": Case(lambda: Net(sync=True), lightning=True, backends=("torch",)),
     "unused": Case(lambda: Net(unused=True), arguments=UNUSED, lightning=True, backends=("torch",)),
     "manual": Case(Manual, lightning=True),
-    "gan": Case(GAN, lightning=UNUSED),
-    "weighted": Case(Net, lambda: Data(kind="weighted"), lightning=True),
-    "overfitted": Case(Net, arguments={"overfit_batches": 2}, lightning=True),
-    "sharded": Case(Net, lambda: Data(kind="sharded"), lightning=True),
-    "limited": Case(Net, lambda: Data(40), {"limit_train_batches": 3, "val_check_interval": 2}, lightning=True),
-    "double": Case(Net, arguments={"precision": "64-true"}, lightning=True),
+    "gan": Case(GAN, lightning=UNUSED, backends=("torch",)),
+    "weighted": Case(Net, lambda: Data(kind="weighted"), lightning=True, backends=("torch",)),
+    "overfitted": Case(Net, arguments={"overfit_batches": 2}, lightning=True, backends=("torch",)),
+    "sharded": Case(Net, lambda: Data(kind="sharded"), lightning=True, backends=("torch",)),
+    "limited": Case(Net, lambda: Data(40), {"limit_train_batches": 3, "val_check_interval": 2}, lightning=True, backends=("torch",)),
+    "double": Case(Net, arguments={"precision": "64-true"}, lightning=True, backends=("torch",)),
     "bf16": Case(Net, arguments={"precision": "bf16-mixed"}, lightning=True, backends=("torch",)),
     "same": Case(lambda: Net(plain=True), _global(count=24, val=(10,)), {"max_epochs": 3}, single=True),
     "same_accumulated": Case(
@@ -272,7 +274,10 @@ CASES: dict[str, Case] = {
     "stream": Case(Net, lambda: Data(kind="stream"), backends=("torch",)),
     "dealt_out": Case(Net, lambda: Data(kind="stream"), {"shard_iterable": True}, backends=("torch",)),
     "prepared": Case(Net, see=lambda module: module.trainer.datamodule.prepared),
-    "compressed": Case(lambda: Net(plain=True), arguments={"fp16_compression": True}, backends=("horovod",)),
+    "resumed": Case(Net, lambda: Data(40), {"max_epochs": 3}, resume=7),
+    "compressed": Case(
+        lambda: Net(plain=True), _global(count=24), {"fp16_compression": True, "max_epochs": 3}, backends=("horovod",)
+    ),
 }
 
 

@@ -15,8 +15,10 @@ from typing import Any
 import cases
 import pytorch_lightning as pl
 import torch
+from determined import pytorch
 
 import lightning_adapter
+from lightning_adapter import rundir
 
 
 class Seen(pl.Callback):
@@ -71,14 +73,26 @@ def with_lightning(case: cases.Case, folder: pathlib.Path) -> dict[str, Any]:
     return conclude(case, module, trainer, seen)
 
 
+KEEP_ALL = {"checkpoint_storage": {"save_trial_latest": 100}}
+
+
 def with_adapter(case: cases.Case, folder: pathlib.Path) -> dict[str, Any]:
+    result = fit(case, folder, config=KEEP_ALL, checkpoint_period=pytorch.Batch(case.resume or 10**9))
+    if case.resume is not None:
+        stored = rundir.stored_checkpoints(folder / "checkpoints")
+        (middle,) = [each.path for each in stored if each.steps_completed == case.resume]
+        result["resumed"] = fit(case, folder / "again", resume_from=middle)
+    return result
+
+
+def fit(case: cases.Case, folder: pathlib.Path, **options: Any) -> dict[str, Any]:
     seen = Seen()
 
     class Trial(lightning_adapter.LightningAdapter):
         def __init__(self, context: Any) -> None:
             super().__init__(context, case.build(), case.data(), **arguments_of(case, seen))
 
-    trial = lightning_adapter.fit(Trial, seed=cases.SEED, run_dir=folder)
+    trial = lightning_adapter.fit(Trial, seed=cases.SEED, run_dir=folder, **options)
     return conclude(case, trial.lightning_module, trial.lightning_module.trainer, seen)
 
 

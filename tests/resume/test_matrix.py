@@ -14,10 +14,11 @@ import torchmetrics
 from determined import pytorch
 from torch.optim.lr_scheduler import LinearLR, StepLR
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sampler, TensorDataset, WeightedRandomSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sampler, WeightedRandomSampler
 
 from parity.harness import Case, differences
 from parity.models import GAN, Data, Manual, Net, SizedStream, Stream, samples
+
 from .interrupting import assert_resumes, case_of, follow, pl, train
 
 POINTS_PER_CASE = 2
