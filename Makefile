@@ -21,12 +21,13 @@ OVERLAYS := $(patsubst overlays/%.txt,%,$(wildcard overlays/*.txt))
 OVERLAYS_INSTALLED := $(OVERLAYS:%=$(OVERLAY_DIR)/%/.installed)
 
 .DELETE_ON_ERROR:
-.PHONY: help venv mnist test lint format docs bench horovod overlays parity-old clean
+.PHONY: help venv mnist test soak lint format docs bench horovod overlays parity-old clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make mnist       train examples/mnist for five epochs"
 	@echo "make test        lint, then run the tests"
+	@echo "make soak        kill a training process a hundred times, and resume it"
 	@echo "make lint        ruff and mypy           make format      let ruff format the code"
 	@echo "make venv        the environment alone   make docs        write docs/support.md from the support table"
 	@echo "make bench       measure, and write docs/performance.md (ten minutes on an idle machine)"
@@ -59,6 +60,10 @@ format: $(INSTALLED)
 
 test: lint
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+# Kills a training process again and again, at random moments, and resumes it: SOAK_KILLS=1000 for a longer one.
+soak: $(INSTALLED)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} SOAK_KILLS=$${SOAK_KILLS:-100} $(PY) -m pytest tests/resume -m soak -s $(PYTEST_ARGS)
 
 docs: $(INSTALLED)
 	$(PY) -m lightning_adapter.support > docs/support.md.new

@@ -83,7 +83,7 @@ class Model:
 
 
 MODELS = {
-    "perceptron": Model(perceptron, lambda n: torch.randn(n, 784), 32, WARM_UP + 10 * WINDOW + 1),
+    "perceptron": Model(perceptron, lambda n: torch.randn(n, 784), 32, WARM_UP + 5 * WINDOW + 1),
     "MNIST CNN": Model(cnn, lambda n: torch.randn(n, 1, 28, 28), 64, WARM_UP + WINDOW + 1),
     "transformer": Model(Transformer, lambda n: torch.randint(0, 100, (n, 16)), 16, WARM_UP + 2 * WINDOW + 1),
 }

@@ -238,7 +238,8 @@ class LightningAdapter(pytorch.PyTorchTrial):
         self._transfers_early = run.host.habits.transfers_while_fetching
         self._takes_batch_idx = compat.takes_batch_idx(run.host, module.training_step)
         self._own_optimizer_step = hooks.module_hook("optimizer_step") if hooks.overridden("optimizer_step") else None
-        self._own_zero_grad = hooks.module_hook("optimizer_zero_grad") if hooks.overridden("optimizer_zero_grad") else None
+        zero_grad = "optimizer_zero_grad"
+        self._own_zero_grad = hooks.module_hook(zero_grad) if hooks.overridden(zero_grad) else None
         self._own_backward = run.signatures.backward(module.backward) if hooks.overridden("backward") else None
         self._own_clipping = hooks.overridden("configure_gradient_clipping") or hooks.overridden("clip_gradients")
         self._clip = hooks.module_hook("configure_gradient_clipping")
@@ -430,13 +431,13 @@ class LightningAdapter(pytorch.PyTorchTrial):
             return outputs
         if self._turns is None:
             return self._optimize_with(run, 0, arguments, batch_idx)
-        outputs = {}
+        by_index: dict[int, dict[str, Any]] = {}
         for index in self._turns.at(batch_idx):
             with self._turns.toggled(index):
-                output = self._optimize_with(run, index, (*arguments, *self._turns.argument(index)), batch_idx)
-            if output:
-                outputs[index] = output
-        return self._turns.outputs(outputs)
+                found = self._optimize_with(run, index, (*arguments, *self._turns.argument(index)), batch_idx)
+            if found:
+                by_index[index] = found
+        return self._turns.outputs(by_index)
 
     def _optimize_with(self, run: Run, index: int, arguments: tuple[Any, ...], batch_idx: int) -> dict[str, Any]:
         """Run the step of one optimizer, which is number `index`."""
@@ -531,16 +532,25 @@ class LightningAdapter(pytorch.PyTorchTrial):
         hook = run.hooks.bind("on_before_backward")
         if hook is not None:
             hook(loss)
+        if run.precision.apex is None:
+            self._differentiate(run, loss, optimizer, args, kwargs)
+        else:
+            with run.precision.apex.scale_loss(loss, optimizer or run.strategy.optimizers) as scaled:
+                self._differentiate(run, scaled, optimizer, args, kwargs)
+        hook = run.hooks.bind("on_after_backward")
+        if hook is not None:
+            hook()
+        return loss
+
+    def _differentiate(
+        self, run: Run, loss: Tensor, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         if self._own_backward is not None:
             run.hooks.run("backward", self._own_backward, loss, optimizer, *args, **kwargs)
         else:
             loss.backward(*args, **kwargs)
         if self._exchange is not None:
             self._exchange()
-        hook = run.hooks.bind("on_after_backward")
-        if hook is not None:
-            hook()
-        return loss
 
     def _step_schedulers(self, run: Run, interval: str, plateau: bool) -> None:
         trainer = run.trainer
@@ -563,7 +573,8 @@ class LightningAdapter(pytorch.PyTorchTrial):
                 if value is None:
                     self._monitor_is_missing(run, config)
                     continue
-            if self._own_scheduler_step or plateau or not isinstance(config.scheduler, torch.optim.lr_scheduler.LRScheduler):
+            is_torchs = isinstance(config.scheduler, torch.optim.lr_scheduler.LRScheduler)
+            if self._own_scheduler_step or plateau or not is_torchs:
                 self._step_scheduler(config.scheduler, value)
             else:
                 config.scheduler.step()
@@ -632,7 +643,8 @@ class LightningAdapter(pytorch.PyTorchTrial):
         collected = run.outputs.take() if run.outputs is not None else None
         if collected is not None and self._call_with_outputs(run, "training_epoch_end", collected) is not None:
             raise run.host.misconfiguration(
-                "`training_epoch_end` expects a return of None. HINT: remove the return statement in `training_epoch_end`."
+                "`training_epoch_end` expects a return of None."
+                " HINT: remove the return statement in `training_epoch_end`."
             )
         if collected is not None:
             metrics.meet()

@@ -268,7 +268,9 @@ def _load(file: pathlib.Path) -> Any:
         with zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()
         if damaged is None:
-            return torch.load(file, map_location="cpu", weights_only=True)
+            # Lightning's ModelCheckpoint keeps its directory as it was given; making a path runs no code of the file's
+            with torch.serialization.safe_globals([pathlib.PosixPath, pathlib.WindowsPath]):
+                return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{file} holds more than tensors, numbers and strings, and is not read because that could run code of its "

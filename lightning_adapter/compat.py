@@ -38,6 +38,10 @@ class Host:
     version: Version
     pl: ModuleType
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a copy of a module that is being trained holds this through its trainer, and is of the same package
+        return host, (self.package,)
+
     def load(self, name: str) -> ModuleType:
         """Import `<package>.<name>`."""
         return importlib.import_module(f"{self.package}.{name}")
@@ -493,7 +497,7 @@ def loads_own_checkpoints() -> Any:
 
     It calls `torch.load` with its defaults (determined 0.38.1), which refuse numpy's types since torch 2.6.
     """
-    types = [np.zeros(0).__reduce__()[0], np.ndarray, np.dtype, type(np.dtype(np.uint32))]
+    types: list[Any] = [np.zeros(0).__reduce__()[0], np.ndarray, np.dtype, type(np.dtype(np.uint32))]
     return torch.serialization.safe_globals(types)
 
 
@@ -580,7 +584,12 @@ def load_metric_states(module: torch.nn.Module, states: dict[str, Any], device: 
 
 
 def migrate_checkpoint(host: Host, checkpoint: dict[str, Any]) -> None:
-    """Bring a checkpoint of an older Lightning to the form of the installed one, in place, as its Trainer does."""
+    """Bring a checkpoint of an older Lightning to the form of the installed one, in place, as its Trainer does.
+
+    A file that names no version of Lightning, such as one with bare weights, is left as it is.
+    """
+    if "pytorch-lightning_version" not in checkpoint:
+        return
     host.load("utilities.migration").migrate_checkpoint(checkpoint)
 
 
@@ -692,7 +701,9 @@ def controller(session: Any, moments: Any, **options: Any) -> Any:
         def _follow(self) -> None:
             self.state.batches_trained, self.state.epochs_trained = moments.position()
 
-        def _train_with_boundaries(self, training_enumerator: Any, train_boundaries: list[Any]) -> tuple[list[Any], list[Any]]:
+        def _train_with_boundaries(
+            self, training_enumerator: Any, train_boundaries: list[Any]
+        ) -> tuple[list[Any], list[Any]]:
             # The host's own asks four periods after each batch, and keeps a record of each until the workload ends.
             context = self.context
             if self.is_chief:
@@ -709,7 +720,8 @@ def controller(session: Any, moments: Any, **options: Any) -> Any:
                 if moments.ends_workload:
                     break
             for boundary in train_boundaries:
-                boundary.limit_reached = isinstance(boundary.unit, pytorch.Batch) and boundary.unit.should_stop(batch_idx + 1)
+                unit = boundary.unit
+                boundary.limit_reached = isinstance(unit, pytorch.Batch) and unit.should_stop(batch_idx + 1)
             return train_boundaries, []
 
         def _step_batch(self) -> None:

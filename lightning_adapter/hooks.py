@@ -30,8 +30,8 @@ class Hooks:
 
     Attributes:
         running: name of the hook that is being executed, None outside of all hooks.
-        adapt: from a hook's name, a function and the number of arguments before the hook's own, to a callable that takes
-            the arguments of today's hook.
+        adapt: from a hook's name, a function and the number of arguments before the hook's own, to a callable that
+            takes the arguments of today's hook.
         is_hook: from the same three whether the function is that hook at all, and no method that only has its name.
         before: names of hooks that are called right before another one, which names them here.
         after: the same, right after.
@@ -154,8 +154,8 @@ class Hooks:
             and self.overridden_in_callback(name, callback)
             and self.is_hook(name, getattr(callback, name), 2)
         ]
-        own = getattr(self.module, name) if not monitoring and self.overridden(name) else None
-        own = self.adapt(name, own, 0) if callable(own) and self.is_hook(name, own, 0) else None
+        method = getattr(self.module, name) if not monitoring and self.overridden(name) else None
+        own: Any = self.adapt(name, method, 0) if callable(method) and self.is_hook(name, method, 0) else None
         if not callbacks and own is None:
             return None
         module, trainer = self.module, self.trainer

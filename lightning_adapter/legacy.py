@@ -49,8 +49,8 @@ class _Form:
     Attributes:
         count: number of positional arguments that the hook is given today.
         place: where the additional argument stood among them.
-        optimizer: place of today's argument that tells the optimizer, and so its index; None: the additional argument is
-            the last one, and 0 where today's hook is not given it.
+        optimizer: place of today's argument that tells the optimizer, and so its index; None: the additional argument
+            is the last one, and 0 where today's hook is not given it.
         today: name of the argument that stands at `place` today.
     """
 
@@ -409,7 +409,7 @@ def log_returned(log: Callable[..., None], output: Mapping[str, Any], monitors: 
     Args:
         log: `self.log`, in the running hook that returned it.
         output: what the hook returned.
-        monitors: whether the other numbers in it are values for callbacks and schedulers to watch, as at an epoch's end.
+        monitors: whether the other numbers in it are for callbacks and schedulers to watch, as at an epoch's end.
     """
     told = {key: value if isinstance(value := output.get(key), Mapping) else {} for key in _RETURNED}
     rest = {name: value for name, value in output.items() if name not in _RETURNED} if monitors else {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 
+from lightning_adapter import compat
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.optimization import clip
 
@@ -46,19 +49,24 @@ class Precision:
         device: where the module trains.
         late: whether a true precision converts the module when its optimizers are made, and batches when they enter a
             step, as older Lightnings did.
+        apex: the module `apex.amp`, which then scales losses and converts what `amp_level` says.
 
     Attributes:
         precision: Lightning's name of it.
         scaler: a GradScaler under "16-mixed", else None.
     """
 
-    def __init__(self, precision: str, device: torch.device, late: bool = False) -> None:
+    def __init__(self, precision: str, device: torch.device, late: bool = False, apex: Any = None) -> None:
+        if precision == "16-mixed" and device.type == "cpu":
+            precision = "bf16-mixed"  # torch has no loss scaling worth its name there; Lightning does the same
+        self.apex = apex
         self.precision = precision
         self.late = late
         self.device = device
         self.dtype = _DTYPES.get(precision)
-        self.scaler = torch.amp.GradScaler(device=device.type) if precision == "16-mixed" else None
-        self.is_default = precision == "32-true"
+        scaled = precision == "16-mixed" and apex is None
+        self.scaler = torch.amp.GradScaler(device=device.type) if scaled else None
+        self.is_default = precision == "32-true" or apex is not None
 
     def convert_module(self, module: torch.nn.Module) -> torch.nn.Module:
         """The module's parameters in the true precision that was asked for."""
@@ -96,7 +104,7 @@ class Precision:
     @contextmanager
     def _default_dtype(self) -> Iterator[None]:
         before = torch.get_default_dtype()
-        torch.set_default_dtype(self.dtype)
+        torch.set_default_dtype(self.dtype or before)
         try:
             yield
         finally:
@@ -149,12 +157,58 @@ class Precision:
 
     def state_dict(self) -> dict[str, Any]:
         """The scaler's state, empty without one."""
+        if self.apex is not None:
+            state: dict[str, Any] = self.apex.state_dict()
+            return state
         return {} if self.scaler is None else self.scaler.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the scaler."""
-        if self.scaler is not None and state:
+        if state and self.apex is not None:
+            self.apex.load_state_dict(state)
+        elif state and self.scaler is not None:
             self.scaler.load_state_dict(state)
+
+
+#: What torch itself does in place of apex's levels.
+_NATIVE = {"O0": "32-true", "O1": "16-mixed", "O2": "16-mixed", "O3": "16-true"}
+
+
+def apex_amp(level: str, precision: str, processes: int) -> Any:
+    """The module `apex.amp`, for `amp_backend="apex"`.
+
+    Args:
+        level: O0 to O3.
+        precision: the canonical name of the argument `precision`.
+        processes: number of processes.
+
+    Raises:
+        ConfigurationError: it cannot be used here; all reasons in one message, with the native precision to type instead.
+    """
+    faults = []
+    amp = None
+    try:
+        importlib.import_module("apex")
+    except ImportError as error:
+        faults.append(f"apex cannot be imported ({error})")
+    else:
+        try:
+            amp = importlib.import_module("apex.amp")
+        except ImportError as error:
+            faults.append(f"the installed apex has no `amp`, which its releases after 25.04 removed ({error})")
+    if not torch.cuda.is_available():
+        faults.append("there is no CUDA device, and apex runs on nothing else")
+    if precision not in ("32-true", "16-mixed"):
+        faults.append(f"precision={precision!r} is not apex's: amp_level={level!r} says what it does; leave precision out")
+    if processes > 1 and os.environ.get(compat.HOROVOD_VARIABLE):
+        faults.append("apex unscales gradients before Horovod has averaged them; start the job with torchrun")
+    if faults:
+        native = _NATIVE[level]
+        raise ConfigurationError(
+            f"amp_backend='apex' with amp_level={level!r} cannot be used here: {'; '.join(faults)}. Leave amp_backend and "
+            f"amp_level out and use precision={native!r}, which is torch's own equivalent."
+        )
+    return amp
 
 
 def _steps_with_scale(optimizer: Any) -> bool:

@@ -443,8 +443,8 @@ def _end_if_asked(session: Session, trial: LightningAdapter) -> None:
         return
     if session.core.distributed.rank == 0:
         print(
-            f"{asked.name} has stopped the run after batch {trial._moments.batches}. To go on, type the same command with"
-            f"\n    --resume-from {trial.latest_checkpoint}"
+            f"{asked.name} has stopped the run after batch {trial._moments.batches}. To go on, type the same command "
+            f"with\n    --resume-from {trial.latest_checkpoint}"
         )
     if asked == signal.SIGINT:
         raise KeyboardInterrupt

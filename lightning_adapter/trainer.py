@@ -485,7 +485,7 @@ class Trainer(compat.PrivateFacts):
     @property
     def precision(self) -> Any:
         """Lightning's name of the number format."""
-        return compat.precision_name(self.host, self.arguments.precision)
+        return compat.precision_name(self.host, self.strategy.precision_plugin.precision)
 
     @property
     def accelerator(self) -> Any:

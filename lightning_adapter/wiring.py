@@ -40,7 +40,7 @@ from lightning_adapter.logger import LoggerHub, ProgressBar, determined_logger
 from lightning_adapter.metrics import Metrics
 from lightning_adapter.module import supply_steps
 from lightning_adapter.optimization import NoOptimizer, Optimization, normalize, optimizers_to_device
-from lightning_adapter.precision import Precision
+from lightning_adapter.precision import Precision, apex_amp
 from lightning_adapter.trainer import Trainer
 
 _TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
@@ -107,7 +107,14 @@ class Run:
         self.hooks.adapt = self.signatures.adapt
         self.hooks.is_hook = legacy.is_hook
         self.hooks.before, self.hooks.after = legacy.CALLED_BEFORE, legacy.CALLED_AFTER
-        self.precision = Precision(arguments.precision, self.device, late=self.host.habits.converts_late)
+        self.precision = Precision(
+            arguments.precision, self.device, late=self.host.habits.converts_late, apex=self._apex_amp()
+        )
+        if arguments.precision == "16-mixed" and self.precision.precision == "bf16-mixed":
+            self.host.warn(
+                "precision='16-mixed' was asked for, but AMP with fp16 is not supported on CPU. Using"
+                " precision='bf16-mixed' instead."
+            )
         self.strategy = strategy_of(
             arguments.strategy,
             module,
@@ -317,6 +324,8 @@ class Run:
             )
         self.optimization = optimization
         optimizers_to_device(optimization.optimizers, self.device)
+        if self.precision.apex is not None:
+            self._configure_apex(optimization)
         self.strategy.optimizers = optimization.optimizers
         self.trainer.lr_scheduler_configs = optimization.schedulers
         self.trainer.optimizer_frequencies = optimization.frequencies
@@ -325,13 +334,37 @@ class Run:
         unused = self.arguments.strategy == "ddp_find_unused_parameters_true" or self.host.legacy
         self.strategy.connect(single, unused)
 
+    def _apex_amp(self) -> Any:
+        arguments = self.arguments
+        if arguments.amp_backend != "apex":
+            return None
+        return apex_amp(arguments.amp_level or "O2", arguments.precision, self.context.distributed.size)
+
+    def _configure_apex(self, optimization: Optimization) -> None:
+        """Let Determined's context initialise apex: models first, then optimizers, then apex, and schedulers last.
+
+        What the context holds of them is given up again: it would set a module's modes at each workload, and with several
+        processes it has wrapped the module, which the strategy does.
+        """
+        context, optimizers = self.context, optimization.optimizers
+        model = context.wrap_model(self.module)
+        wrapped = [context.wrap_optimizer(optimizer) for optimizer in optimizers]
+        _, configured = context.configure_apex_amp(model, wrapped, opt_level=self.arguments.amp_level or "O2")
+        for config in optimization.schedulers:
+            for before, after in zip(optimizers, configured, strict=True):
+                if config.scheduler.optimizer is before:
+                    config.scheduler.optimizer = after
+        optimization.optimizers = list(configured)
+        context.models.clear()
+        context.optimizers.clear()
+
     def _register(self, held: torch.nn.Module, optimizers: list[Any]) -> None:
         """Show Determined's context what it saves.
 
         With several processes it would wrap both, to exchange gradients in the loops that call its own `backward` and
         `step_optimizer`; the strategy does that here.
         """
-        if isinstance(self.strategy, Processes):
+        if isinstance(self.strategy, Processes) or self.precision.apex is not None:
             self.context.models.append(held)
             self.context.optimizers.extend(optimizers)
             return

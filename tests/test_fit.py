@@ -688,6 +688,9 @@ def test_warm_start_takes_the_weights_alone() -> None:
     trained = fit(trial_of(), seed=3)
     begun = fit(trial_of(max_epochs=0), warm_start_from=trained.latest_checkpoint)
     assert torch.equal(weights(begun.lightning_module), weights(trained.lightning_module))
+    torch.save({"state_dict": trained.lightning_module.state_dict()}, "bare.ckpt")  # as many weights are passed on
+    bare = fit(trial_of(max_epochs=0), warm_start_from="bare.ckpt")
+    assert torch.equal(weights(bare.lightning_module), weights(trained.lightning_module))
     counted = fit(trial_of(max_epochs=1), warm_start_from=trained.latest_checkpoint / "lightning.ckpt")
     assert counted.lightning_module.trainer.global_step == EPOCH
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torchmetrics
+from determined.pytorch import Batch
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, TensorDataset, WeightedRandomSampler
@@ -151,12 +152,27 @@ class Talking(Net):
             "any": strategy.reduce_boolean_decision(self.global_rank == 0, all=False),
             "gathered": self.all_gather({"rank": rank, "two": torch.ones(2)})["rank"].tolist(),
             "shape": self.shape,
-            "world": (self.trainer.world_size, self.trainer.global_rank, self.trainer.local_rank, self.trainer.node_rank),
+            "world": (
+                self.trainer.world_size,
+                self.trainer.global_rank,
+                self.trainer.local_rank,
+                self.trainer.node_rank,
+            ),
             "zero": self.trainer.is_global_zero,
         }
         strategy.barrier("here")
         if self.trainer.is_global_zero:  # read by one rank alone: nobody waits
             self.read_alone = dict(self.trainer.callback_metrics)
+
+
+class Drifting(Net):
+    """One rank changes a parameter on its own in the fifth batch."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        if self.trainer.fit_loop.total_batch_idx == 4 and self.global_rank == 1:
+            with torch.no_grad():
+                self.net[0].bias.add_(1e-3)
+        return super().training_step(batch, batch_idx)
 
 
 class Stream(IterableDataset):
@@ -192,6 +208,8 @@ class Data(pl.LightningDataModule):
         if self.kind == "sharded":
             sampler = DistributedSampler(data, self.trainer.world_size, self.trainer.global_rank, shuffle=False)
             return DataLoader(data, self.batch, sampler=sampler)
+        if self.kind == "uneven":
+            return DataLoader(samples(8 + 4 * self.trainer.global_rank), self.batch)
         if self.kind == "global":  # the same global batches for any number of processes
             if self.trainer.world_size > 1:
                 return DataLoader(data, self.per_process, shuffle=True)
@@ -221,6 +239,7 @@ class Case:
         single: also run in one process, on the same global batches.
         see: reads more from a trained module, as plain data.
         resume: train again from the checkpoint of this batch, and note how that ends.
+        refused: all processes raise an error at the same moment, whose text is noted.
     """
 
     build: Callable[[], Any]
@@ -231,6 +250,7 @@ class Case:
     backends: tuple[str, ...] = ("torch", "horovod")
     see: Callable[[Any], Any] | None = None
     resume: int | None = None
+    refused: bool = False
 
 
 def _global(**options: Any) -> Callable[[], Data]:
@@ -241,8 +261,12 @@ UNUSED = {"strategy": "ddp_find_unused_parameters_true"}
 CASES: dict[str, Case] = {
     "net": Case(Net, arguments={"max_epochs": 3}, lightning=True),
     "accumulated": Case(
-        Net, lambda: Data(40), {"accumulate_grad_batches": 2, "gradient_clip_val": 0.3, "max_epochs": 2}, lightning=True
-    , backends=("torch",)),
+        Net,
+        lambda: Data(40),
+        {"accumulate_grad_batches": 2, "gradient_clip_val": 0.3, "max_epochs": 2},
+        lightning=True,
+        backends=("torch",),
+    ),
     "sync_dist": Case(lambda: Net(sync=True), lightning=True, backends=("torch",)),
     "unused": Case(lambda: Net(unused=True), arguments=UNUSED, lightning=True, backends=("torch",)),
     "manual": Case(Manual, lightning=True),
@@ -250,12 +274,17 @@ CASES: dict[str, Case] = {
     "weighted": Case(Net, lambda: Data(kind="weighted"), lightning=True, backends=("torch",)),
     "overfitted": Case(Net, arguments={"overfit_batches": 2}, lightning=True, backends=("torch",)),
     "sharded": Case(Net, lambda: Data(kind="sharded"), lightning=True, backends=("torch",)),
-    "limited": Case(Net, lambda: Data(40), {"limit_train_batches": 3, "val_check_interval": 2}, lightning=True, backends=("torch",)),
+    "limited": Case(
+        Net, lambda: Data(40), {"limit_train_batches": 3, "val_check_interval": 2}, lightning=True, backends=("torch",)
+    ),
     "double": Case(Net, arguments={"precision": "64-true"}, lightning=True, backends=("torch",)),
     "bf16": Case(Net, arguments={"precision": "bf16-mixed"}, lightning=True, backends=("torch",)),
     "same": Case(lambda: Net(plain=True), _global(count=24, val=(10,)), {"max_epochs": 3}, single=True),
     "same_accumulated": Case(
-        lambda: Net(plain=True), _global(count=32), {"accumulate_grad_batches": 2, "gradient_clip_val": 0.2}, single=True
+        lambda: Net(plain=True),
+        _global(count=32),
+        {"accumulate_grad_batches": 2, "gradient_clip_val": 0.2},
+        single=True,
     ),
     "same_gan": Case(GAN, _global(count=24), {"max_epochs": 3}, single=True),
     "same_gan_untoggled": Case(lambda: GAN(toggle=False), _global(count=24), {"max_epochs": 3}, single=True),
@@ -278,6 +307,16 @@ CASES: dict[str, Case] = {
     "compressed": Case(
         lambda: Net(plain=True), _global(count=24), {"fp16_compression": True, "max_epochs": 3}, backends=("horovod",)
     ),
+    "drifted": Case(Drifting, lambda: Data(24), refused=True),
+    "drifted_early": Case(Drifting, lambda: Data(24), {"check_ranks_every": Batch(1)}, refused=True),
+    "uneven": Case(
+        Net, lambda: Data(kind="uneven"), {"use_distributed_sampler": False}, refused=True, backends=("torch",)
+    ),
+    "not_horovod": Case(Net, arguments={"strategy": "horovod"}, refused=True, backends=("torch",)),
+    "not_ddp": Case(Net, arguments={"strategy": "ddp"}, refused=True, backends=("horovod",)),
+    "not_all_used": Case(lambda: Net(unused=True), refused=True, backends=("torch",)),
+    "synchronised": Case(Net, arguments={"sync_batchnorm": True}, refused=True, backends=("torch",)),
+    "wrong_batch": Case(Net, lambda: Data(batch=3), refused=True, backends=("torch",)),
 }
 
 

@@ -1,6 +1,6 @@
-"""One process of a job of which one rank fails, drifts or lives on: `failing.py DIRECTORY WHERE HOW RANK`.
+"""One process of a job of which one rank fails, or is slow: `failing.py DIRECTORY WHERE HOW RANK`.
 
-WHERE: training, validation, checkpoint or length. HOW: raise, kill, drift, sleep or nothing.
+WHERE: training, validation or checkpoint. HOW: raise, kill or sleep.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from typing import Any
 
 import cases
 import torch
-from determined import pytorch
-from torch.utils.data import DataLoader
 
 import lightning_adapter
 
@@ -42,26 +40,19 @@ class Failing(cases.Net):
             raise ValueError("this rank has had enough")
         if HOW == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        if HOW == "drift":
-            with torch.no_grad():
-                self.net[0].bias.add_(1e-3)
         if HOW == "sleep":
             time.sleep(0.2)
 
 
-class Uneven(cases.Data):
-    def train_dataloader(self) -> Any:
-        return DataLoader(cases.samples(8 + 4 * self.trainer.global_rank), 4)
-
-
 class Trial(lightning_adapter.LightningAdapter):
     def __init__(self, context: Any) -> None:
-        data = Uneven() if WHERE == "length" else cases.Data(count=24)
-        options: dict[str, Any] = {"use_distributed_sampler": False} if WHERE == "length" else {}
-        if HOW == "drift":
-            options["check_ranks_every"] = pytorch.Batch(2) if WHERE == "training" else None
         super().__init__(
-            context, Failing(), data, logger=False, enable_progress_bar=False, enable_model_summary=False, **options
+            context,
+            Failing(),
+            cases.Data(count=24),
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
         )
 
 

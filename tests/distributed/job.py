@@ -1,6 +1,6 @@
-"""One process of a job: trains cases with the adapter, and with Lightning where that is asked for, and writes what it saw.
+"""One process of a job: trains cases with the adapter, with Lightning where that is asked for, and notes what it saw.
 
-    python job.py OUT_DIRECTORY BACKEND CASE...        BACKEND: torch, horovod or single
+python job.py OUT_DIRECTORY BACKEND CASE...        BACKEND: torch, horovod or single
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from determined import pytorch
 
 import lightning_adapter
 from lightning_adapter import rundir
+from lightning_adapter.errors import LightningAdapterError
 
 
 class Seen(pl.Callback):
@@ -77,12 +78,24 @@ KEEP_ALL = {"checkpoint_storage": {"save_trial_latest": 100}}
 
 
 def with_adapter(case: cases.Case, folder: pathlib.Path) -> dict[str, Any]:
-    result = fit(case, folder, config=KEEP_ALL, checkpoint_period=pytorch.Batch(case.resume or 10**9))
+    hparams = {"global_batch_size": 8} if case.data().batch == 3 else {}
+    options = {"config": KEEP_ALL, "checkpoint_period": pytorch.Batch(case.resume or 10**9), "hparams": hparams}
+    if case.refused:
+        return {"refused": refusal(case, folder, {**options, "checkpoint_period": pytorch.Batch(3)})}
+    result = fit(case, folder, **options)
     if case.resume is not None:
         stored = rundir.stored_checkpoints(folder / "checkpoints")
         (middle,) = [each.path for each in stored if each.steps_completed == case.resume]
         result["resumed"] = fit(case, folder / "again", resume_from=middle)
     return result
+
+
+def refusal(case: cases.Case, folder: pathlib.Path, options: dict[str, Any]) -> str:
+    try:
+        fit(case, folder, **options)
+    except LightningAdapterError as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing was refused"
 
 
 def fit(case: cases.Case, folder: pathlib.Path, **options: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -50,7 +50,10 @@ def command(backend: str, script: str, *arguments: object) -> list[str]:
 def started(backend: str, log: pathlib.Path, script: str, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
     """Start a job in a session of its own; whatever is left of it afterwards is killed."""
     environment = {name: value for name, value in os.environ.items() if name not in LAUNCHER_VARIABLES}
-    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])}
+    environment |= {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
+    }
     with log.open("wb") as output:
         job = subprocess.Popen(
             command(backend, script, *arguments),
@@ -63,10 +66,8 @@ def started(backend: str, log: pathlib.Path, script: str, *arguments: object) ->
         try:
             yield job
         finally:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(job.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             job.wait()
 
 
@@ -75,5 +76,7 @@ def ended(job: subprocess.Popen[bytes], log: pathlib.Path, seconds: float) -> st
     try:
         job.wait(seconds)
     except subprocess.TimeoutExpired:
-        pytest.fail(f"the job did not end within {seconds:g} s:\n{log.read_text(errors='replace')[-4000:]}", pytrace=False)
+        pytest.fail(
+            f"the job did not end within {seconds:g} s:\n{log.read_text(errors='replace')[-4000:]}", pytrace=False
+        )
     return log.read_text(errors="replace")

@@ -6,10 +6,13 @@ Each launcher is started once for all cases (`cases.py`); the tests read what it
 from __future__ import annotations
 
 import pathlib
+import re
 from typing import Any
 
 import pytest
 import torch
+
+from lightning_adapter import rundir
 
 from .cases import CASES
 from .launching import PROCESSES, ended, need_horovod, started
@@ -35,7 +38,8 @@ def _run(folder: pathlib.Path, backend: str, names: list[str], processes: int) -
 @pytest.fixture(scope="session")
 def jobs(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """From a backend to the results of its processes; a job is started when it is first asked for."""
-    folder, results = tmp_path_factory.mktemp("jobs"), {}
+    folder = tmp_path_factory.mktemp("jobs")
+    results: dict[str, Results] = {}
 
     def of(backend: str) -> Results:
         if backend == "horovod":
@@ -46,6 +50,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Any:
             results[backend] = _run(folder, backend, names, 1 if single else PROCESSES)
         return results[backend]
 
+    of.folder = folder  # type: ignore[attr-defined]
     return of
 
 
@@ -57,7 +62,7 @@ def both(wanted: Any = lambda case: True) -> Any:
             pytest.param(backend, name, marks=[pytest.mark.horovod] if backend == "horovod" else [])
             for backend in ("torch", "horovod")
             for name, case in CASES.items()
-            if backend in case.backends and wanted(case)
+            if backend in case.backends and not case.refused and wanted(case)
         ],
     )
 
@@ -180,8 +185,43 @@ def test_iterable_data_is_dealt_out_where_asked_for(jobs: Any) -> None:
 
 
 @pytest.mark.parametrize("backend", ["torch", pytest.param("horovod", marks=pytest.mark.horovod)])
-def test_summary_of_a_run_is_printed_once(jobs: Any, backend: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_summary_of_a_run_is_printed_once(jobs: Any, backend: str) -> None:
     jobs(backend)
-    (log,) = (tmp_path_factory.getbasetemp()).glob(f"jobs*/{backend}.log")
-    runs = sum(2 if case.resume else 1 for case in CASES.values() if backend in case.backends)
+    log = jobs.folder / f"{backend}.log"
+    ended = [case for case in CASES.values() if backend in case.backends and not case.refused]
+    runs = sum(2 if case.resume else 1 for case in ended)
     assert log.read_text(errors="replace").count("run directory") == runs
+
+
+DRIFTED = r"(?s)RanksDriftedError: After {} batches .* no longer hold the same parameters.*\n- net\.0\.bias on rank 1\n"
+REFUSED = {
+    "drifted": DRIFTED.format(6),  # checkpoints come after every third batch
+    "drifted_early": DRIFTED.format(5),
+    "uneven": r"different numbers of training batches: 2 on rank 0, 3 on rank 1\..*limit_train_batches=2",
+    "not_horovod": r"strategy='horovod' was asked for, but these 2 processes were not started by horovodrun",
+    "not_ddp": r"strategy='ddp' was asked for, but these 2 processes were started by horovodrun",
+    "not_all_used": r"set strategy='ddp_find_unused_parameters_true'",
+    "synchronised": r"sync_batchnorm=True needs torch DDP on CUDA devices",
+    "wrong_batch": r"global_batch_size is 8, and train_dataloader\(\) has batch_size=3 in each of 2 process",
+}
+
+
+@pytest.mark.parametrize(
+    ("backend", "name"),
+    [
+        pytest.param(backend, name, marks=[pytest.mark.horovod] if backend == "horovod" else [])
+        for backend in ("torch", "horovod")
+        for name, case in CASES.items()
+        if case.refused and backend in case.backends
+    ],
+)
+def test_all_ranks_refuse_in_the_same_words(jobs: Any, backend: str, name: str) -> None:
+    for result in adapters(jobs, backend, name):
+        assert re.search(REFUSED[name], result["refused"]), result["refused"]
+
+
+@pytest.mark.parametrize("backend", ["torch", pytest.param("horovod", marks=pytest.mark.horovod)])
+def test_checkpoint_before_the_drift_is_the_last_one(jobs: Any, backend: str) -> None:
+    jobs(backend)
+    stored = rundir.stored_checkpoints(jobs.folder / backend / "drifted" / "checkpoints")
+    assert [each.steps_completed for each in stored] == [3]

@@ -148,10 +148,11 @@ def continue_plainly(build: Any, data: Any, folder: Path, path: Path) -> Any:
     return FACE.fit(Trial, run_dir=folder, resume_from=path, max_epochs=EPOCHS, seed=11)
 
 
+@since("2.0", reason="Lightning 1.9 counts in other loops, which no later version reads")
 @pytest.mark.parametrize("build", [still(), still(scheduler="cosine"), GAN, Manual], ids=str)
 def test_loops_are_those_that_lightning_writes(build: Any, tmp_path: Path) -> None:
     lightning_run(tmp_path / "theirs", build, plain, 2, save_on_train_epoch_end=True)
-    theirs = torch.load(max((tmp_path / "theirs").glob("epoch=1*.ckpt")), weights_only=True)
+    theirs = read_theirs(tmp_path / "theirs")
     trained = train(case_of(build, plain, max_epochs=2), tmp_path / "ours")
     ours = torch.load(trained.trial.latest_checkpoint / "lightning.ckpt", weights_only=True)
     assert ours["loops"].keys() == theirs["loops"].keys()
@@ -166,6 +167,11 @@ def test_loops_are_those_that_lightning_writes(build: Any, tmp_path: Path) -> No
                 assert mine == value, name
     steps = "epoch_loop.manual_optimization.optim_step_progress"
     assert ours["loops"]["fit_loop"][steps]["total"] == theirs["loops"]["fit_loop"][steps]["total"]
+
+
+def read_theirs(folder: Path) -> Any:
+    """Lightning's last checkpoint; that of 2.0 has a path in it, which plain restricted loading would refuse."""
+    return torch.load(max(folder.glob("*.ckpt")), weights_only=False)
 
 
 def shape(value: Any) -> Any:
@@ -192,7 +198,7 @@ def test_trainer_and_load_from_checkpoint_take_a_checkpoint_of_the_adapter(tmp_p
 
 def test_checkpoint_has_all_keys_of_lightning(tmp_path: Path) -> None:
     lightning_run(tmp_path / "theirs", Hyper, HyperData, 1, save_on_train_epoch_end=True)
-    theirs = torch.load(max((tmp_path / "theirs").glob("*.ckpt")), weights_only=True)
+    theirs = read_theirs(tmp_path / "theirs")
     trained = train(case_of(Hyper, HyperData, trace=False, max_epochs=1), tmp_path / "ours")
     ours = torch.load(trained.trial.latest_checkpoint / "lightning.ckpt", weights_only=True)
     assert ours.keys() - theirs.keys() == {"lightning_adapter"} and theirs.keys() <= ours.keys()
@@ -220,5 +226,5 @@ def test_file_with_weights_alone_is_no_run_to_resume(tmp_path: Path) -> None:
         trainer.validate(module := Net(), datamodule=Data())
         trainer.save_checkpoint(path, weights_only=True)
     assert module is not None
-    with pytest.raises(errors.CheckpointError, match="holds weights only.*Use warm_start_from"):
+    with pytest.raises(errors.CheckpointError, match=r"holds weights only.*Use warm_start_from"):
         train(case_of(Net, Data, max_epochs=1), tmp_path / "run", resume_from=path)

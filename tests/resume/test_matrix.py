@@ -1,4 +1,4 @@
-"""Interrupted at any batch, and resumed, a run gives what the uninterrupted one gave, over everything that has state."""
+"""Interrupted at any batch, and resumed, a run gives what the uninterrupted one gave, whatever it is that has state."""
 
 from __future__ import annotations
 
@@ -302,8 +302,12 @@ add("plateau by step", net(**PLATEAU, interval="step", strict=False), val_check_
 add("accumulation", net(), accumulate_grad_batches=4, max_epochs=3)
 add("clipping", net(), gradient_clip_val=0.3)
 add("early stopping", net(), callbacks=callbacks("EarlyStopping", monitor="val_loss", patience=1), max_epochs=6)
-add("early stopping on the training loss", net(),
-    callbacks=callbacks("EarlyStopping", monitor="train_loss", patience=1, check_on_train_epoch_end=True), max_epochs=6)  # fmt: skip
+add(
+    "early stopping on the training loss",
+    net(),
+    callbacks=callbacks("EarlyStopping", monitor="train_loss", patience=1, check_on_train_epoch_end=True),
+    max_epochs=6,
+)
 add("stateful callback", net(), callbacks=lambda: [Remembering()])
 add("stochastic weight averaging", net(), callbacks=swa, max_epochs=4)
 add("weight averaging in the module", Averaging)
