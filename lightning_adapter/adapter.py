@@ -76,6 +76,8 @@ class LightningAdapter(pytorch.PyTorchTrial):
         self.best_checkpoint: pathlib.Path | None = None
         self.latest_checkpoint_uuid: str | None = None
         self.best_checkpoint_uuid: str | None = None
+        self._handed_from: Any = None
+        self._handed: HandedIterator | None = None
         self._moments = Moments(self)
         self._own_callbacks = self.build_callbacks
         self._own_loaders = (
@@ -221,7 +223,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
 
     def _hand_over(self, data: TrainingData) -> HandedIterator:
         """The iterator of the present pass, for a step that fetches its batches itself."""
-        if self._handed_from is not data.fetcher.iterator:
+        if self._handed is None or self._handed_from is not data.fetcher.iterator:
             self._handed_from = data.fetcher.iterator
             self._handed = data.hand_over()
         return self._handed
@@ -231,8 +233,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         module, hooks = self.lightning_module, run.hooks
         self._transfer = run.transfer()
         self._hands_iterator = compat.has_parameter(module.training_step, "dataloader_iter")
-        self._handed_from: Any = None
-        self._handed: HandedIterator
+        self._handed_from = self._handed = None
         self._training_step = self._running_step(run, "training_step")
         self._hides_batch_idx = run.host.habits.hides_batch_idx
         self._transfers_early = run.host.habits.transfers_while_fetching
@@ -397,9 +398,9 @@ class LightningAdapter(pytorch.PyTorchTrial):
         total.completed += 1
         if self._any is not None and (self._stops_in_batches or trainer.should_log or progress.is_last_batch):
             trainer.agree_to_stop(self._any)
-        if trainer.should_log or trainer.fast_dev_run:
-            if not (trainer.should_accumulate() and self.lightning_module.automatic_optimization):
-                run.hub.log_metrics(metrics.current_log())
+        accumulates = self.lightning_module.automatic_optimization and trainer.should_accumulate()
+        if not accumulates and (trainer.should_log or trainer.fast_dev_run):
+            run.hub.log_metrics(metrics.current_log())
         run.bar.batch_end()
         return True
 

@@ -137,11 +137,11 @@ class Arguments:
         integer("check_val_every_n_epoch", 1)
         for name in ("limit_train_batches", "limit_val_batches", "overfit_batches", "val_check_interval"):
             value = getattr(self, name)
-            if value is None or isinstance(value, (str, dict, timedelta)) and name == "val_check_interval":
+            if value is None or (isinstance(value, (str, dict, timedelta)) and name == "val_check_interval"):
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 faults.append(f"{name}={value!r} has to be a fraction from 0.0 to 1.0 or a number of batches.")
-            elif not 0 <= value <= 1 and value % 1 != 0 or value < 0:
+            elif (not 0 <= value <= 1 and value % 1 != 0) or value < 0:
                 faults.append(
                     f"You have passed invalid value {value} for {name}, it has to be in [0.0, 1.0] or an int."
                 )

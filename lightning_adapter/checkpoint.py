@@ -15,6 +15,7 @@ import math
 import os
 import pathlib
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -272,10 +273,12 @@ def _load(file: pathlib.Path) -> Any:
             with torch.serialization.safe_globals([pathlib.PosixPath, pathlib.WindowsPath]):
                 return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
         raise CheckpointError(
-            f"{file} holds more than tensors, numbers and strings, and is not read because that could run code of its "
-            f"own: {str(error).splitlines()[0]} If you wrote it and trust it, allow its classes in the file of your "
-            "trial: torch.serialization.add_safe_globals([...])."
+            f"{file} holds more than tensors, numbers and strings"
+            + (f" (it names {named[1]})" if named else "")
+            + ", and is not read because that could run code of its own. If you wrote it and trust it, allow what it "
+            "names in the file of your trial: torch.serialization.add_safe_globals([...])."
         ) from error
     except Exception as error:  # damaged bytes make the readers of zip and pickle fail in any way
         raise CheckpointError(
@@ -352,7 +355,9 @@ def check_fits(module: Any, state: Mapping[str, Any]) -> None:
     for name in own.keys() & state.keys():
         ours, theirs = getattr(own[name], "shape", None), getattr(state[name], "shape", None)
         if ours != theirs:
-            faults.append(f"- {name} has shape {tuple(theirs or ())} in the checkpoint, {tuple(ours or ())} in the module")
+            faults.append(
+                f"- {name} has shape {tuple(theirs or ())} in the checkpoint, {tuple(ours or ())} in the module"
+            )
     if faults:
         raise CheckpointError(
             f"The checkpoint is of another model than {type(module).__name__}:\n" + "\n".join(sorted(faults))

@@ -413,16 +413,36 @@ class FitLoopPrivates:
         return bool(self.trainer.should_accumulate())
 
 
+class DataConnectorFacts:
+    """`trainer._data_connector` as a module reads it when it moves a batch itself: summaries, `log_graph`, `to_onnx`.
+
+    `_DataHookSelector` (1.9.5 to 2.6.6) tells whether module or datamodule has a transfer hook.
+    """
+
+    def __init__(self, host: Host, module: Any, datamodule: Any) -> None:
+        self._datahook_selector = host.load("trainer.connectors.data_connector")._DataHookSelector(module, datamodule)
+
+
 class PrivateFacts:
     """Private names of Lightning's Trainer that its own code reads on `self.trainer` (1.9.5 to 2.6.6).
 
     `_results` is what `LightningModule.log` looks at once a run is over and its own `log` is back: there is none then.
+    `_call_lightning_module_hook` and `_call_lightning_datamodule_hook` are functions elsewhere since 2.0.
     """
 
     _results = None
+    lightning_module: Any
+    datamodule: Any
 
-    def __init__(self) -> None:
+    def __init__(self, host: Host) -> None:
         self._logger_connector = LoggerConnectorFacts(self)
+        self._data_connector = DataConnectorFacts(host, self.lightning_module, self.datamodule)
+
+    def _call_lightning_module_hook(self, name: str, *args: Any) -> Any:
+        return getattr(self.lightning_module, name)(*args)
+
+    def _call_lightning_datamodule_hook(self, name: str, *args: Any) -> Any:
+        return getattr(self.datamodule, name)(*args)
 
 
 def resume_weight_averaging(host: Host, trainer: Any, module: Any) -> None:

@@ -208,6 +208,7 @@ class Shards:
         self.iterable = iterable
 
     def __call__(self, loader: Any) -> Any:
+        """The loader over this process's share of the data."""
         if is_sharded(loader):
             return loader
         if not isinstance(loader, DataLoader) or has_iterable_dataset(loader):
@@ -735,10 +736,9 @@ class TrainingData:
         batches = state["batches"]
         if batches:
             after = RandomState.now()
-            now = after
-            for source, (passes, taken, *states) in zip(self.sources, state["sources"], strict=True):
-                at_start, at_first, now = (None if saved is None else RandomState.of(saved) for saved in states)
-                source.resume(passes, taken, at_start, at_first, now)
+            for source, (passes, taken, at_start, at_first, now) in zip(self.sources, state["sources"], strict=True):
+                first = None if at_first is None else RandomState.of(at_first)
+                source.resume(passes, taken, RandomState.of(at_start), first, RandomState.of(now))
             self.fetcher.iterator = (
                 self.sources[0]
                 if self.is_single
@@ -841,6 +841,7 @@ class WorkerSeeds:
         self.rank = rank
 
     def __call__(self, loader: Any) -> Any:
+        """The same loader; its workers will be seeded."""
         if isinstance(loader, DataLoader):
             compat.seeds_workers(self.host, loader, self.rank)
         return loader

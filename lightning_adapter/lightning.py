@@ -12,9 +12,9 @@ from lightning_adapter.runner import fit
 __all__ = ["DETDM", "DETLM", "LightningAdapter", "fit"]
 
 
-class DETLM(ModuleMixin, pl.LightningModule):
+class DETLM(ModuleMixin, pl.LightningModule):  # noqa: D101 - below
     __doc__ = ModuleMixin.__doc__
 
 
-class DETDM(DataModuleMixin, pl.LightningDataModule):
+class DETDM(DataModuleMixin, pl.LightningDataModule):  # noqa: D101 - below
     __doc__ = DataModuleMixin.__doc__

@@ -97,6 +97,10 @@ class Precision:
         dtype = torch.bfloat16 if self.precision == "bf16-mixed" else torch.half
         return torch.autocast(self.device.type, dtype=dtype, cache_enabled=False)
 
+    def forward_context(self) -> AbstractContextManager[Any]:
+        """Lightning's name of `context`, which `to_onnx` and the model's summary ask the trainer for."""
+        return self.context()
+
     def module_init_context(self) -> AbstractContextManager[Any]:
         """What `configure_model` runs in: new parameters have the true precision at once."""
         return nullcontext() if self.dtype is None else self._default_dtype()

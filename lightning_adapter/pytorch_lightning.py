@@ -15,9 +15,9 @@ from lightning_adapter.datamodule import DataModuleMixin
 from lightning_adapter.module import ModuleMixin
 
 
-class DETLM(ModuleMixin, pl.LightningModule):
+class DETLM(ModuleMixin, pl.LightningModule):  # noqa: D101 - below
     __doc__ = ModuleMixin.__doc__
 
 
-class DETDM(DataModuleMixin, pl.LightningDataModule):
+class DETDM(DataModuleMixin, pl.LightningDataModule):  # noqa: D101 - below
     __doc__ = DataModuleMixin.__doc__

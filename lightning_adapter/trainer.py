@@ -208,7 +208,7 @@ class Trainer(compat.PrivateFacts):
         self.ckpt_path: str | None = None
         self.default_root_dir = os.getcwd()
         self.save: Callable[..., None] | None = None
-        compat.PrivateFacts.__init__(self)
+        compat.PrivateFacts.__init__(self, host)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -381,7 +381,7 @@ class ValidatesFromIterator(FromIterator):
     """Pulls the batches of both loops from iterators, and logs what it saw."""
 
     def validation_step(self, dataloader_iter: Any) -> Any:
-        batch, batch_idx, dataloader_idx = next(dataloader_iter)
+        batch, batch_idx, _ = next(dataloader_iter)
         self.log("val_loss", self.loss(batch) + batch_idx, batch_size=len(batch[0]))
 
 

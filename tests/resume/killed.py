@@ -1,6 +1,6 @@
 """What does a process do that is killed at a random moment? It trains, and leaves its result when it comes to the end.
 
-`Killer` starts such processes from one that has imported everything already, so that a life is as short as its training.
+`Killer` starts such processes from one that has imported everything already: a life is as short as its training.
 """
 
 from __future__ import annotations

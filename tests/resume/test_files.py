@@ -21,7 +21,7 @@ from lightning_adapter import checkpoint
 from lightning_adapter.errors import CheckpointError
 from parity.models import Data, Net
 
-from .interrupting import FACE, case_of, pl, train
+from .interrupting import FACE, case_of, train
 
 RUN = {"max_epochs": 1}
 
@@ -200,8 +200,15 @@ class Poison:
         return os.mkdir, (str(self.victim),)
 
 
-FILES = ("lightning.ckpt", "state_dict.pth", "trial_state.pkl", "workload_sequencer.pkl", "checkpoint.pt", "load_data.json",
-         "metadata.json")  # fmt: skip
+FILES = (
+    "lightning.ckpt",
+    "state_dict.pth",
+    "trial_state.pkl",
+    "workload_sequencer.pkl",
+    "checkpoint.pt",
+    "load_data.json",
+    "metadata.json",
+)
 
 
 def poison(path: Path, victim: Path) -> None:
@@ -260,7 +267,8 @@ def by_determined(batches: int, uuid: str | None = None) -> str:
 def test_poisoned_file_is_refused_before_determineds_own_trainer_reads_it(
     name: str, determined_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "code").mkdir()
+    monkeypatch.chdir(tmp_path / "code")
     uuid = by_determined(3)
     (path,) = determined_store.rglob(uuid)
     by_determined(6, uuid)
@@ -270,7 +278,7 @@ def test_poisoned_file_is_refused_before_determineds_own_trainer_reads_it(
     assert not (tmp_path / "victim").exists()
 
 
-# --- what user code puts in ---------------------------------------------------------------------------------------------
+# --- what user code puts in -------------------------------------------------------------------------------------------
 
 
 class Puts(Net):
@@ -290,7 +298,7 @@ def test_object_that_would_be_refused_is_reported_when_it_is_saved(tmp_path: Pat
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
 
 
-# --- size, retention ----------------------------------------------------------------------------------------------------
+# --- size, retention --------------------------------------------------------------------------------------------------
 
 
 class Large(Net):
@@ -353,7 +361,3 @@ def test_retention_keeps_the_best_by_the_searchers_metric_and_the_latest(
     assert trial.best_checkpoint.name == stored[best]
     printed = capsys.readouterr().out
     assert stored[30] in printed and stored[best] in printed
-
-
-def test_pl_is_the_package_under_test() -> None:
-    assert isinstance(Net(), pl.LightningModule)
