@@ -22,7 +22,7 @@ def is_overridden(name: str, instance: Any, base: type) -> bool:
     if name in vars(instance):
         return vars(instance)[name] is not None
     own = getattr(type(instance), name, None)
-    return own is not None and own is not getattr(base, name, None)
+    return own is not None and own is not getattr(base, name, None) and not getattr(own, "only_passes_on", False)
 
 
 class Hooks:

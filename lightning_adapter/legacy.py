@@ -97,6 +97,9 @@ def attach_accumulation(host: compat.Host, trainer: Any) -> Any:
 
     Returns:
         The callback, which acts before all other ones; None under later Lightnings.
+
+    Raises:
+        MisconfigurationException: both the callback and the argument `accumulate_grad_batches` are given.
     """
     if not host.legacy:
         return None
@@ -105,6 +108,12 @@ def attach_accumulation(host: compat.Host, trainer: Any) -> Any:
     if found is None:
         found = kind({0: trainer.accumulate_grad_batches})
         trainer.callbacks.append(found)
+    elif trainer.accumulate_grad_batches != 1:
+        raise host.misconfiguration(
+            "You have set both `accumulate_grad_batches` and passed an instance of `GradientAccumulationScheduler` inside"
+            " callbacks. Either remove `accumulate_grad_batches` from trainer or remove `GradientAccumulationScheduler`"
+            " from callbacks list."
+        )
     trainer.accumulate_grad_batches = found.get_accumulate_grad_batches(0)
     trainer.accumulation_scheduler = found
     return found
@@ -381,9 +390,11 @@ def with_step_end(hooks: Hooks, name: str, step: Call) -> Call:
     Returns:
         `step` itself where the module has no such hook. What the hook returns wins unless it is None.
     """
-    if not hooks.overridden(name) or not is_hook(name, getattr(hooks.module, name)):
+    if not hooks.overridden(name):
         return step
     end, run = getattr(hooks.module, name), hooks.run
+    if not hooks.host.legacy and not is_hook(name, end):  # Lightning 1.x calls it whatever it is
+        return step
 
     def step_and_end(*args: Any) -> Any:
         output = step(*args)

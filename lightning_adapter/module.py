@@ -9,7 +9,50 @@ from typing import Any
 
 import torch
 
+from lightning_adapter import compat
 from lightning_adapter.errors import ConfigurationError
+
+
+def _passes_on(name: str, adapt: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> Any:
+    """A method that calls the base class's, without what Lightning 1.x gave it and 2.x does not take.
+
+    An override written for 1.x hands all of that to `super()`, and so comes here.
+    """
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        legacy = compat.host_of(self).legacy
+        args = args[:5] if legacy and name == "optimizer_step" else args if legacy else adapt(args)
+        for old in _FLAGS if legacy else ("optimizer_idx", *_FLAGS):
+            kwargs.pop(old, None)
+        return getattr(super(ModuleMixin, self), name)(*args, **kwargs)
+
+    method.__name__ = method.__qualname__ = name
+    method.only_passes_on = True  # type: ignore[attr-defined]  # nobody's override, see hooks.is_overridden
+    return method
+
+
+#: Of `optimizer_step`; they said how Lightning would step, came and went from release to release, and decide nothing here.
+_FLAGS = ("on_tpu", "using_native_amp", "using_lbfgs")
+
+
+def _without_index(at: int, at_least: int) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """Leave out the optimizer's index, number `at` of `at_least` or more arguments."""
+
+    def adapt(args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return args[:at] + args[at + 1 :] if len(args) >= at_least and isinstance(args[at], int) else args
+
+    return adapt
+
+
+def _step_arguments(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Epoch, batch_idx, optimizer and closure; 1.x has the index before the closure and three flags behind it."""
+    return _without_index(3, 4)(args)[:4]
+
+
+def _backward_arguments(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The loss and what goes to `Tensor.backward`; 1.x has the optimizer, or None, and its index between them."""
+    old = len(args) >= 3 and isinstance(args[2], int) and (args[1] is None or hasattr(args[1], "param_groups"))
+    return (args[0], *args[3:]) if old else args
 
 
 class ModuleMixin:
@@ -58,6 +101,13 @@ class ModuleMixin:
     def use_tpu(self) -> bool:
         """Lightning 1.x's flag; TPUs are rejected, so always False."""
         return False
+
+    optimizer_step = _passes_on("optimizer_step", _step_arguments)
+    optimizer_zero_grad = _passes_on("optimizer_zero_grad", _without_index(3, 4))
+    on_before_optimizer_step = _passes_on("on_before_optimizer_step", _without_index(1, 2))
+    configure_gradient_clipping = _passes_on("configure_gradient_clipping", _without_index(1, 3))
+    lr_scheduler_step = _passes_on("lr_scheduler_step", _without_index(1, 3))
+    backward = _passes_on("backward", _backward_arguments)
 
     def _trainer_or_none(self) -> Any:
         try:

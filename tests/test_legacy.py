@@ -458,3 +458,62 @@ def test_assigned_hyperparameters_are_saved_and_loaded(train: Callable) -> None:
     loaded = Assigns.load_from_checkpoint(trial.latest_checkpoint / "lightning.ckpt")
     assert dict(loaded.hparams) == {"width": 4}
     assert torch.equal(loaded.layer.weight, trial.lightning_module.layer.weight)
+
+
+class HandsAllToSuper:
+    """Overrides as they were written for Lightning 1.x: everything they got goes to `super()`."""
+
+    def optimizer_step(
+        self, epoch, batch_idx, optimizer, optimizer_idx, closure, on_tpu=False, using_native_amp=False, using_lbfgs=False
+    ):
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_idx, closure, on_tpu, using_native_amp, using_lbfgs)
+
+    def optimizer_zero_grad(self, epoch, batch_idx, optimizer, optimizer_idx):
+        super().optimizer_zero_grad(epoch, batch_idx, optimizer, optimizer_idx)
+
+    def on_before_optimizer_step(self, optimizer, optimizer_idx):
+        super().on_before_optimizer_step(optimizer, optimizer_idx)
+
+    def configure_gradient_clipping(self, optimizer, optimizer_idx, gradient_clip_val=None, gradient_clip_algorithm=None):
+        super().configure_gradient_clipping(optimizer, optimizer_idx, gradient_clip_val, gradient_clip_algorithm)
+
+    def lr_scheduler_step(self, scheduler, optimizer_idx, metric):
+        super().lr_scheduler_step(scheduler, optimizer_idx, metric)
+
+    def backward(self, loss, optimizer, optimizer_idx, *args, **kwargs):
+        super().backward(loss, optimizer, optimizer_idx, *args, **kwargs)
+
+
+def test_overrides_of_lightning_1_may_hand_everything_to_super(tmp_path):
+    from lightning_adapter import DETLM, LightningAdapter, fit
+
+    class Plain(DETLM):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(3, 1)
+
+        def training_step(self, batch, batch_idx):
+            return self.layer(batch[0]).pow(2).mean()
+
+        def configure_optimizers(self):
+            optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+            return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)]
+
+        def train_dataloader(self):
+            x = torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
+            return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x), batch_size=4)
+
+    class Old(HandsAllToSuper, Plain):
+        pass
+
+    trained = []
+    for kind in (Plain, Old):
+
+        class Trial(LightningAdapter):
+            def __init__(self, context, kind=kind):
+                super().__init__(context, kind(), gradient_clip_val=0.1, enable_model_summary=False)
+
+        trained.append(fit(Trial, max_epochs=3, seed=2, run_dir=tmp_path / kind.__name__).lightning_module)
+
+    for mine, theirs in zip(trained[0].parameters(), trained[1].parameters(), strict=True):
+        assert torch.equal(mine, theirs)

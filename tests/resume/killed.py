@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from determined import pytorch
 
-from parity.harness import describe, quiet
+from parity.harness import PACKAGE, describe, quiet
 from parity.models import Data, Net
 
 from .interrupting import FACE
@@ -50,8 +50,9 @@ class DiesWhileWriting(KilledTrial):
         return {"die": Die()}
 
 
-def live(folder: str, trial: type[KilledTrial] = KilledTrial) -> None:
+def live(begun: Any, folder: str, trial: type[KilledTrial] = KilledTrial) -> None:
     """Train to the end, from the newest checkpoint where there is one, and leave the result."""
+    begun.set()
     torch.set_num_threads(1)
     run_dir = Path(folder)
     store = run_dir / "checkpoints"
@@ -82,8 +83,10 @@ class Killer:
 
     def __init__(self) -> None:
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload([__name__])
+        # not this module: before Python 3.12 the server does not look where pytest has found it
+        self.context.set_forkserver_preload(["lightning_adapter.runner", PACKAGE, "pytest", "torch._dynamo"])
         self.kills = 0
+        self.duration = 0.0
         self.half_written = 0
 
     def run(self, folder: Path, delay: float | None = None, trial: type[KilledTrial] = KilledTrial) -> int:
@@ -92,9 +95,13 @@ class Killer:
         Returns:
             Its exit code.
         """
-        process = self.context.Process(target=live, args=(str(folder), trial))
+        begun = self.context.Event()
+        process = self.context.Process(target=live, args=(begun, str(folder), trial))
         process.start()
+        begun.wait()
+        begin = time.monotonic()
         process.join(delay)
+        self.duration = time.monotonic() - begin
         if process.is_alive():
             process.kill()
             self.kills += 1
@@ -103,15 +110,14 @@ class Killer:
         return int(process.exitcode or 0)
 
     def lives(self, folder: Path, duration: float, generator: random.Random) -> None:
-        """Kill at random moments until a process comes to the end."""
+        """Kill at random moments until a process comes to the end; each may live as long as a whole run takes."""
         while not (folder / "result.json").exists():
-            code = self.run(folder, generator.uniform(0.0, 0.6 * duration))
+            code = self.run(folder, generator.uniform(0.0, duration))
             assert code in (0, -signal.SIGKILL), f"the process that resumed ended with {code}"
 
 
 def measured(killer: Killer, folder: Path) -> float:
     """Train without being killed, twice; the second time says how long it takes."""
     killer.run(folder)
-    begin = time.monotonic()
     killer.run(folder.with_name("measured"))
-    return time.monotonic() - begin
+    return killer.duration
