@@ -131,7 +131,9 @@ def lightning_checkpoint(run: Run, weights_only: bool = False) -> dict[str, Any]
             checkpoint[type(run.datamodule).__qualname__] = state
     if not weights_only:
         hooks.call_callbacks("on_save_checkpoint", checkpoint)
+    known = set(checkpoint)
     hooks.call_module("on_save_checkpoint", checkpoint)
+    checkpoint[_LEFT_OUT] = [key for key in checkpoint if key not in known]  # what `save` may leave out
     return checkpoint
 
 
@@ -168,8 +170,8 @@ def _validation_progress(progress: Progress) -> dict[str, Any]:
 def save(path: pathlib.Path, checkpoint: Mapping[str, Any]) -> None:
     """Write a checkpoint file that the restricted loader takes.
 
-    Hyperparameters that it would refuse are left out with a warning, as Lightning leaves out those that cannot be
-    pickled: many modules of libraries keep theirs as objects, and no resume needs them.
+    What it would refuse of the hyperparameters, and of what the module's `on_save_checkpoint` added, is left out with a
+    warning: modules of libraries keep losses, metrics and transforms there, which their constructors make again.
 
     Raises:
         CheckpointError: something else, which a resume needs, would be refused.
@@ -180,6 +182,14 @@ def save(path: pathlib.Path, checkpoint: Mapping[str, Any]) -> None:
         faults = {name: _refused(value, f"{key}[{name!r}]") for name, value in content[key].items()}
         left_out += itertools.chain.from_iterable(faults.values())
         content[key] = {name: value for name, value in content[key].items() if not faults[name]}
+    absent = []
+    for key in content.pop(_LEFT_OUT, []):
+        if key in content and (found := _refused(content[key], str(key))):
+            left_out += found
+            absent.append(key)
+            del content[key]
+    if absent:
+        content[_LEFT_OUT] = absent
     refused = [fault for key, value in content.items() for fault in _refused(value, str(key))]
     if refused:
         raise CheckpointError(
@@ -190,10 +200,11 @@ def save(path: pathlib.Path, checkpoint: Mapping[str, Any]) -> None:
         )
     if left_out:
         warnings.warn(
-            "These hyperparameters are left out of the checkpoints, which are read without running code of their own and "
-            f"so may hold tensors, numbers, strings and collections of them only:\n{_listed(left_out)}\n"
-            "Training and resuming do not need them. Give them to load_from_checkpoint() as arguments; to keep them, "
-            "allow their classes in the file of your trial: torch.serialization.add_safe_globals([...]).",
+            "These objects are left out of the checkpoints, which are read without running code of their own and so may "
+            f"hold tensors, numbers, strings and collections of them only:\n{_listed(left_out)}\n"
+            "A resume takes them from the module as your trial constructs it; load_from_checkpoint() needs them as "
+            "arguments. To keep them, allow their classes in the file of your trial: "
+            "torch.serialization.add_safe_globals([...]).",
             stacklevel=2,
         )
     aside = path.with_name(f".{path.name}.new")
@@ -204,6 +215,7 @@ def save(path: pathlib.Path, checkpoint: Mapping[str, Any]) -> None:
     os.replace(aside, path)
 
 
+_LEFT_OUT = "lightning_adapter_left_out"  # keys of the module that a checkpoint lacks
 _HYPERPARAMETERS = {"hyper_parameters", "datamodule_hyper_parameters"}
 _PLAIN = (int, float, str, bool, bytes, type(None), torch.Tensor, torch.dtype, torch.device, torch.Size, complex)
 
@@ -369,6 +381,11 @@ def restore_weights(run: Run, checkpoint: dict[str, Any], weights_only: bool) ->
     hooks = run.hooks
     if OURS not in checkpoint:
         compat.migrate_checkpoint(run.host, checkpoint)
+    if checkpoint.get(_LEFT_OUT):
+        made = dict(checkpoint)
+        compat.dump_hyperparameters(made, run.module, run.datamodule)
+        hooks.call_module("on_save_checkpoint", made)
+        checkpoint = {**checkpoint, **{key: made[key] for key in checkpoint[_LEFT_OUT] if key in made}}
     hooks.call_module("on_load_checkpoint", checkpoint)
     check_fits(run.module, checkpoint["state_dict"])
     run.module.load_state_dict(checkpoint["state_dict"], strict=getattr(run.module, "strict_loading", True))

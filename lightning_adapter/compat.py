@@ -89,6 +89,7 @@ class Habits:
         transfers_while_fetching: whether a batch is the last one becomes known after it was moved to the device.
         hides_batch_idx: a step that takes no `batch_idx` makes it 0 for the hooks around it, and for accumulation.
         converts_late: "64-true" converts the module after its optimizers are made, and a batch when it enters a step.
+        waits_within_limits: no batch is fetched ahead where a limit says how many batches of an endless loader are used.
         limits_outside: `limit_train_batches` ends an epoch without the batch before it being the last one.
         asks_for_data_anew: training loaders that `estimated_stepping_batches` made are asked for again.
         shows_epoch_values: after a validation `callback_metrics` shows the epoch's values until the next batch.
@@ -108,6 +109,7 @@ class Habits:
     transfers_while_fetching: bool
     hides_batch_idx: bool
     converts_late: bool
+    waits_within_limits: bool
     limits_outside: bool
     asks_for_data_anew: bool
     shows_epoch_values: bool
@@ -131,6 +133,7 @@ def _habits(host: Host) -> Habits:
         transfers_while_fetching=host.legacy,
         hides_batch_idx=before_2_1,
         converts_late=before_2_1,
+        waits_within_limits=host.legacy,
         limits_outside=before_2_1,
         asks_for_data_anew=host.legacy,
         shows_epoch_values=before_2_1,

@@ -223,7 +223,8 @@ class Shards:
         return self._for_training(loader) if self.training else self._for_validation(loader)
 
     def _for_training(self, loader: DataLoader[Any]) -> DataLoader[Any]:
-        if isinstance(loader.sampler, (RandomSampler, SequentialSampler)):
+        plain = isinstance(loader.sampler, (RandomSampler, SequentialSampler))
+        if plain and not self.host.legacy:  # Lightning 1.x wraps every sampler
             return with_sampler(loader, _seeded(loader, self.shuffle, **self.replicas))
         sampler = compat.distributed_sampler_wrapper(self.host)(
             loader.sampler, shuffle=self.shuffle, seed=int(os.environ.get("PL_GLOBAL_SEED", "0")), **self.replicas
@@ -643,10 +644,16 @@ class TrainingData:
         limits: maps the length of one loader to the number of its batches that are used.
         ahead: whether a batch may be fetched ahead where the length is unknown.
         limits_outside: whether a batch is the last one only where the loaders end, not where their limit is reached.
+        waits_within_limits: whether a limit makes the length known, so that no batch is fetched ahead.
     """
 
     def __init__(
-        self, loaders: Any, limits: Callable[[float], float], ahead: bool = True, limits_outside: bool = False
+        self,
+        loaders: Any,
+        limits: Callable[[float], float],
+        ahead: bool = True,
+        limits_outside: bool = False,
+        waits_within_limits: bool = False,
     ) -> None:
         self.source = loaders
         self.mode = "max_size_cycle"
@@ -663,6 +670,7 @@ class TrainingData:
         self.loaders = flatten(collection)
         self.limits = limits
         self.limits_outside = limits_outside
+        self.waits_within_limits = waits_within_limits
         self.sources = [_Source(loader) for loader in self.loaders]
         self.fetcher = Fetcher(self._iterate, 0, ahead, self._mark)
         self.measure()
@@ -679,6 +687,8 @@ class TrainingData:
         lengths = [length_of(loader) for loader in self.loaders]
         self.num_batches = combine(min(length, self.limits(length)) for length in lengths)
         self.fetcher.length = combine(lengths) if self.limits_outside else self.num_batches
+        if self.waits_within_limits and self.num_batches != INFINITE:
+            self.fetcher.ahead = False
 
     def _iterate(self) -> Iterator[Any]:
         return iter(self.sources[0]) if self.is_single else _Zip(self.sources, self.collection, self.mode)

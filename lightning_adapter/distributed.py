@@ -261,8 +261,8 @@ class Processes(SingleProcess, ABC):
             each = ", ".join(f"{length:g} on rank {rank}" for rank, length in enumerate(lengths))
             finite = [length for length in lengths if length != float("inf")]
             raise ConfigurationError(
-                f"The processes have different numbers of training batches: {each}. They exchange gradients after each batch, "
-                "so the shortest would keep the others waiting. Shard the loader evenly, leave that to the adapter with "
+                f"The processes have different numbers of training batches: {each}. They exchange gradients after each "
+                "batch, so the shortest would keep the others waiting. Shard the loader evenly, leave that to the adapter with "
                 f"use_distributed_sampler=True, or set limit_train_batches={min(finite):g}."
             )
 
@@ -516,7 +516,9 @@ class TorchProcesses(Processes):
             dist.all_reduce(tensor, op=dist.ReduceOp.SUM if reduce_op is None else reduce_op, group=group)
             return tensor
         mean = reduce_op.lower() in ("mean", "avg")
-        dist.all_reduce(tensor, op=dist.ReduceOp.SUM if mean else getattr(dist.ReduceOp, reduce_op.upper()), group=group)
+        dist.all_reduce(
+            tensor, op=dist.ReduceOp.SUM if mean else getattr(dist.ReduceOp, reduce_op.upper()), group=group
+        )
         return _divide_(tensor, dist.get_world_size(group)) if mean else tensor
 
     def all_gather(self, tensor: Tensor, group: Any = None, sync_grads: bool = False) -> Tensor:
@@ -562,9 +564,7 @@ class HorovodProcesses(Processes):
         name = "sum" if reduce_op is None else str(reduce_op).rpartition(".")[2].lower()
         operations = {"sum": "Sum", "mean": "Sum", "avg": "Sum", "min": "Min", "max": "Max", "product": "Product"}
         if name not in operations:
-            raise ConfigurationError(
-                f"Horovod cannot reduce with {reduce_op!r}. Use one of {', '.join(operations)}."
-            )
+            raise ConfigurationError(f"Horovod cannot reduce with {reduce_op!r}. Use one of {', '.join(operations)}.")
         options = {} if group is None else {"process_set": group}
         scalar = tensor.ndim == 0
         values = tensor.reshape(1) if scalar else tensor
@@ -632,7 +632,9 @@ def strategy_of(
             "with torchrun (on a cluster: python3 -m determined.launch.torch_distributed -- ...), or use strategy='auto'."
         )
     if fp16_compression and not horovod:
-        faults.append("fp16_compression=True is Horovod's compression of gradients, and this job runs torch DDP. Leave it out.")
+        faults.append(
+            "fp16_compression=True is Horovod's compression of gradients, and this job runs torch DDP. Leave it out."
+        )
     if sync_batchnorm and (horovod or device.type == "cpu"):
         where = "Horovod" if horovod else "CPU processes"
         faults.append(

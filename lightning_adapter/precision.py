@@ -119,7 +119,12 @@ class Precision:
         return loss if self.scaler is None else self.scaler.scale(loss)
 
     def step(
-        self, optimizer: Any, closure: Callable[[], Any], after_closure: Callable[[Any], None], automatic: bool, **kwargs: Any
+        self,
+        optimizer: Any,
+        closure: Callable[[], Any],
+        after_closure: Callable[[Any], None],
+        automatic: bool,
+        **kwargs: Any,
     ) -> Any:
         """Step one optimizer around its closure; gradients are unscaled before anybody reads them.
 
@@ -138,7 +143,9 @@ class Precision:
 
             return optimizer.step(closure=wrapped, **kwargs)
         if isinstance(optimizer, torch.optim.LBFGS):
-            raise ConfigurationError("precision='16-mixed' and the LBFGS optimizer are not compatible; use 'bf16-mixed'.")
+            raise ConfigurationError(
+                "precision='16-mixed' and the LBFGS optimizer are not compatible; use 'bf16-mixed'."
+            )
         result = closure()
         skip = result is None and automatic
         if not skip and not _steps_with_scale(optimizer):
@@ -203,7 +210,9 @@ def apex_amp(level: str, precision: str, processes: int) -> Any:
     if not torch.cuda.is_available():
         faults.append("there is no CUDA device, and apex runs on nothing else")
     if precision not in ("32-true", "16-mixed"):
-        faults.append(f"precision={precision!r} is not apex's: amp_level={level!r} says what it does; leave precision out")
+        faults.append(
+            f"precision={precision!r} is not apex's: amp_level={level!r} says what it does; leave precision out"
+        )
     if processes > 1 and os.environ.get(compat.HOROVOD_VARIABLE):
         faults.append("apex unscales gradients before Horovod has averaged them; start the job with torchrun")
     if faults:

@@ -418,6 +418,8 @@ def _fit_local(
         session.continue_from(saved, weights_only=warm_start_from is not None)
         if source is not None:
             logger.info("%s %s", "taking the weights of" if session.weights_only else "resuming from", source)
+            if chief and session.resumed and source.parent.resolve() == directory.checkpoints.resolve():
+                directory.truncate_after(steps)
         try:
             trial = _make(trial_class, context, session, limits, periods.max_length, given_periods[0] is not None)
             with session.interruption.listening(several=core_context.distributed.size > 1):

@@ -439,6 +439,7 @@ class Run:
             lambda length: self._limit(length, trainer.limit_train_batches, "train"),
             ahead=not compat.has_parameter(self.module.training_step, "dataloader_iter"),
             limits_outside=self.host.habits.limits_outside,
+            waits_within_limits=self.host.habits.waits_within_limits,
         )
         trainer.training_data = data
         if not self.host.habits.iterates_in_epoch:

@@ -64,7 +64,7 @@ def conclude(case: cases.Case, module: Any, trainer: Any, seen: Seen) -> dict[st
 
 def with_lightning(case: cases.Case, folder: pathlib.Path) -> dict[str, Any]:
     seen = Seen()
-    pl.seed_everything(cases.SEED, verbose=False)
+    pl.seed_everything(cases.SEED)
     module, data = case.build(), case.data()
     different = case.lightning if isinstance(case.lightning, dict) else {}
     options = arguments_of(case, seen, default_root_dir=str(folder), enable_checkpointing=False, **different)

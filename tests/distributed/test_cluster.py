@@ -9,6 +9,7 @@ import textwrap
 from typing import Any
 
 import pytest
+
 from fake_master import FakeMaster, fake_cluster
 
 from .launching import HERE, need_horovod

@@ -47,8 +47,9 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Any:
         if backend not in results:
             single = backend == "single"
             names = [name for name, case in CASES.items() if (case.single if single else backend in case.backends)]
+            results[backend] = []  # it is not started again for every test
             results[backend] = _run(folder, backend, names, 1 if single else PROCESSES)
-        return results[backend]
+        return results[backend] or pytest.fail(f"the {backend} job failed, see the first test that needs it")
 
     of.folder = folder  # type: ignore[attr-defined]
     return of

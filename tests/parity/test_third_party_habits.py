@@ -132,26 +132,51 @@ def test_hyperparameters_whose_class_is_allowed_are_kept(tmp_path: Path) -> None
         assert isinstance(read(trial.latest_checkpoint)["hyper_parameters"]["transform"], Transform)
 
 
-def test_object_that_a_resume_would_need_is_an_error_that_names_it_and_how_to_allow_it(tmp_path: Path) -> None:
-    class Saves(Net):
-        def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-            checkpoint["scaler_of_targets"] = {"mine": Transform()}
+class SavesObjects(Net):
+    """Puts its loss into the checkpoint and takes it from there, as modules of forecasting libraries do."""
 
-    with pytest.raises(CheckpointError, match=r"(?s)scaler_of_targets\['mine'\].*Transform.*add_safe_globals"):
-        trained(Saves, tmp_path)
+    def __init__(self) -> None:
+        super().__init__()
+        self.criterion = Transform()
+        self.save_hyperparameters()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["criterion"] = self.criterion
+        checkpoint["plain"] = 3
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.criterion, self.plain = checkpoint["criterion"], checkpoint["plain"]
 
 
-def trained(build: Any, folder: Path) -> Any:
+def test_objects_of_on_save_checkpoint_come_from_the_constructor_when_a_run_resumes(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=r"(?s)criterion: .*Transform.*A resume takes them from the module"):
+        first = trained(SavesObjects, tmp_path / "first")
+    saved = read(first.latest_checkpoint)
+    assert "criterion" not in saved and saved["plain"] == 3
+    second = trained(SavesObjects, tmp_path / "second", resume_from=first.latest_checkpoint)
+    assert isinstance(second.lightning_module.criterion, Transform) and second.lightning_module.plain == 3
+
+
+def test_object_in_the_state_of_a_callback_is_an_error_that_names_it_and_how_to_allow_it(tmp_path: Path) -> None:
+    class Keeps(pl.Callback):
+        def state_dict(self) -> dict[str, Any]:
+            return {"mine": Transform()}
+
+    with pytest.raises(CheckpointError, match=r"(?s)'mine'\].*Transform.*add_safe_globals"):
+        trained(Net, tmp_path, callbacks=Keeps())
+
+
+def trained(build: Any, folder: Path, resume_from: Path | None = None, callbacks: Any = None) -> Any:
     """Train one epoch with the adapter alone."""
     face = importlib.import_module(FACE)
 
     class Trial(face.LightningAdapter):  # type: ignore[misc, name-defined]
         def __init__(self, context: Any) -> None:
-            super().__init__(
-                context, build(), Data(), enable_progress_bar=False, enable_model_summary=False, max_epochs=1
-            )
+            quiet = {"enable_progress_bar": False, "enable_model_summary": False}
+            super().__init__(context, build(), Data(), callbacks=callbacks, **quiet)
 
-    return face.fit(Trial, seed=7, run_dir=folder / "run")
+    epochs = 1 if resume_from is None else 2
+    return face.fit(Trial, seed=7, max_epochs=epochs, run_dir=folder / "run", resume_from=resume_from)
 
 
 class WithExample(Net):
@@ -180,3 +205,25 @@ def test_model_summary_runs_the_example_input() -> None:
         max_epochs=1,
         also=lambda module, _: [module.moved, *module.traced],
     )
+
+
+class ActsByItself(Net):
+    """Makes its data while it trains, with the weights of the moment, as reinforcement learning does."""
+
+    class Experience(torch.utils.data.IterableDataset):
+        def __init__(self, module: Any) -> None:
+            self.module = module
+
+        def __iter__(self) -> Any:
+            state = torch.ones(4)
+            while True:
+                state = torch.cos(state + self.module.net[0].weight.detach().sum(0))
+                yield state, state.sum()[None]
+
+    def train_dataloader(self) -> Any:
+        return torch.utils.data.DataLoader(self.Experience(self), batch_size=4)
+
+
+@pytest.mark.parametrize("limits", [{"limit_train_batches": 5, "max_epochs": 2}, {"max_epochs": -1, "max_steps": 8}])
+def test_data_made_with_the_weights_of_the_moment(limits: dict[str, int]) -> None:
+    assert_parity(ActsByItself, **limits)
