@@ -24,6 +24,7 @@ HOST_VARIABLES = {
     "PL_GLOBAL_SEED",
     "PL_SEED_WORKERS",
     "PYTEST_CURRENT_TEST",
+    "PYTORCH_NVML_BASED_CUDA_CHECK",  # the first import of Lightning sets it
     "TORCHINDUCTOR_CACHE_DIR",
 }
 THREAD_END_S = 2.0
