@@ -957,5 +957,3 @@ class _Closure:
         if self.loss is None:
             return {}
         return {"loss": self.loss, **(self.extra or {})}
-
-

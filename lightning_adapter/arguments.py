@@ -125,7 +125,9 @@ class Arguments:
             if value is None and optional:
                 return
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                faults.append(f"{name}={value!r} has to be an integer, {least} or more" + (", or None." if optional else "."))
+                faults.append(
+                    f"{name}={value!r} has to be an integer, {least} or more" + (", or None." if optional else ".")
+                )
 
         integer("accumulate_grad_batches", 1, optional=False)
         integer("log_every_n_steps", 0, optional=False)

@@ -140,7 +140,10 @@ def with_sampler(loader: DataLoader[Any], sampler: Iterable[Any]) -> DataLoader[
     batch_sampler = loader.batch_sampler
     if batch_sampler is not None:
         kind = type(batch_sampler)
-        options = {"batch_size": getattr(batch_sampler, "batch_size", 1), "drop_last": getattr(batch_sampler, "drop_last", False)}
+        options = {
+            "batch_size": getattr(batch_sampler, "batch_size", 1),
+            "drop_last": getattr(batch_sampler, "drop_last", False),
+        }
         try:
             batch_sampler = kind(sampler, **options)  # type: ignore[call-arg, arg-type]
         except TypeError as error:
@@ -161,7 +164,11 @@ def _copy(loader: DataLoader[Any], **attributes: Any) -> DataLoader[Any]:
 
 def sequential(loader: Any) -> Any:
     """The loader without shuffling: `overfit_batches` asks for it."""
-    if not isinstance(loader, DataLoader) or has_iterable_dataset(loader) or isinstance(loader.sampler, SequentialSampler):
+    if (
+        not isinstance(loader, DataLoader)
+        or has_iterable_dataset(loader)
+        or isinstance(loader.sampler, SequentialSampler)
+    ):
         return loader
     return with_sampler(loader, SequentialSampler(loader.dataset))  # type: ignore[arg-type]
 
@@ -350,7 +357,11 @@ def check_loaders(loaders: Any, name: str, optional: bool) -> list[str]:
         return [f"{name}() returned {loaders!r}, which holds no loader; return a DataLoader or any iterable of batches"]
     faults = []
     for leaf in leaves:
-        if leaf is None or isinstance(leaf, (str, bytes)) or (not isinstance(leaf, Iterable) and not hasattr(leaf, "__getitem__")):
+        if (
+            leaf is None
+            or isinstance(leaf, (str, bytes))
+            or (not isinstance(leaf, Iterable) and not hasattr(leaf, "__getitem__"))
+        ):
             faults.append(
                 f"{name}() returned {leaf!r}, which is no loader; return a DataLoader, a collection of them, or any "
                 "iterable of batches"
@@ -452,7 +463,9 @@ class _Source:
         """Where the loader stands."""
         return self.passes, self.taken, self.at_start, self.at_first, RandomState.now(self.generators())
 
-    def resume(self, passes: int, taken: int, at_start: RandomState, at_first: RandomState | None, now: RandomState) -> None:
+    def resume(
+        self, passes: int, taken: int, at_start: RandomState, at_first: RandomState | None, now: RandomState
+    ) -> None:
         """Repeat the draws of a pass, and stand where it stood after `taken` batches."""
         generators = self.generators()
         self.passes, self.taken, self.at_start, self.at_first = passes, taken, at_start, at_first
@@ -472,9 +485,7 @@ class _Source:
                 next(self.iterator)
         now.restore(generators)
 
-    def _iterate(
-        self, loader: DataLoader[Any], name: str, sampler: _Continued, at_start: RandomState
-    ) -> Iterator[Any]:
+    def _iterate(self, loader: DataLoader[Any], name: str, sampler: _Continued, at_start: RandomState) -> Iterator[Any]:
         """Iterate the loader over a sampler that leaves out its first batches."""
         generators = self.generators()
         if not loader.persistent_workers:

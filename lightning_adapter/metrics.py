@@ -455,7 +455,9 @@ class Metrics:
         if isinstance(value, dict) and any(isinstance(entry, dict) for entry in value.values()):
             raise ValueError(f"`self.log({name}, {value})` was called, but nested dictionaries cannot be logged")
         if not isinstance(value, numbers.Number):
-            raise ValueError(f"`self.log({name}, {value})` was called, but `{type(value).__name__}` values cannot be logged")
+            raise ValueError(
+                f"`self.log({name}, {value})` was called, but `{type(value).__name__}` values cannot be logged"
+            )
         device = self.device()
         if device.type == "cpu":
             return torch.tensor(value, dtype=accumulation_dtype())
@@ -482,7 +484,9 @@ class Metrics:
         arguments: tuple[Any, ...],
         known: Entry | None,
     ) -> Entry:
-        prog_bar, logger, on_step, on_epoch, reduce_fx, enable_graph, sync_dist, group, add_idx, attribute, zero = arguments
+        prog_bar, logger, on_step, on_epoch, reduce_fx, enable_graph, sync_dist, group, add_idx, attribute, zero = (
+            arguments
+        )
         error = self.host.misconfiguration
         if not isinstance(value, (Tensor, Metric, numbers.Number)):
             self._from_number(name, value)
@@ -514,7 +518,9 @@ class Metrics:
         if known is not None:
             if known.meta != meta:
                 fx = hook if dataloader_idx is None else f"{hook}.{dataloader_idx}"
-                raise error(f"You called `self.log({name}, ...)` twice in `{fx}` with different arguments. This is not allowed")
+                raise error(
+                    f"You called `self.log({name}, ...)` twice in `{fx}` with different arguments. This is not allowed"
+                )
             known.arguments = arguments
             return known
         entry = Entry(
@@ -580,8 +586,7 @@ class Metrics:
         if self._metric_names is None:
             self._metric_names = {id(m): n for n, m in self.module.named_modules() if isinstance(m, Metric)}
         message = (
-            "Could not find the `LightningModule` attribute for the `torchmetrics.Metric` logged."
-            " You can fix this by "
+            "Could not find the `LightningModule` attribute for the `torchmetrics.Metric` logged. You can fix this by "
         )
         if not self._metric_names:
             raise self.host.misconfiguration(message + "setting an attribute for the metric in your `LightningModule`.")
@@ -662,7 +667,9 @@ class Metrics:
         if reduction == "mean":
             values += [torch.as_tensor(e.batch_size, dtype=e.value.dtype, device=e.value.device) for e in entries]
         device = self.device()
-        total = self.reduce(torch.stack([value.to(device) for value in values]), group, "sum" if reduction == "mean" else reduction)
+        total = self.reduce(
+            torch.stack([value.to(device) for value in values]), group, "sum" if reduction == "mean" else reduction
+        )
         for index, entry in enumerate(entries):
             entry.computed = total[index] / total[index + len(entries)] if reduction == "mean" else total[index]
 

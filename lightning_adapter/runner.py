@@ -603,9 +603,7 @@ def _seed(seed: int) -> None:
     hosts[0].pl.seed_everything(seed)
 
 
-def _run_directory(
-    trial_name: str, run_dir: Any, processes: core.DistributedContext | None
-) -> rundir.RunDirectory:
+def _run_directory(trial_name: str, run_dir: Any, processes: core.DistributedContext | None) -> rundir.RunDirectory:
     """The directory of this run, made by the chief."""
     if processes is None:
         return rundir.RunDirectory.create(trial_name, run_dir)
@@ -630,5 +628,3 @@ def _tell(trial: LightningAdapter, session: Session) -> None:
     if session.core.distributed.rank == 0:
         metrics = {name: float(value) for name, value in trial.callback_metrics.items()}
         print(directory.summary(metrics, best, latest))
-
-

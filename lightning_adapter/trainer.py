@@ -216,7 +216,11 @@ class Trainer(compat.PrivateFacts):
         known = hasattr(self.host.pl.Trainer, name) if "host" in vars(self) else False
         raise AttributeError(
             f"self.trainer.{name} is "
-            + ("part of Lightning's Trainer, but Determined runs the loop here and has no such thing" if known else "unknown")
+            + (
+                "part of Lightning's Trainer, but Determined runs the loop here and has no such thing"
+                if known
+                else "unknown"
+            )
             + f". Use one of: {', '.join(sorted(n for n in dir(self) if not n.startswith('_')))}."
         )
 
@@ -326,7 +330,11 @@ class Trainer(compat.PrivateFacts):
 
     def can_stop_early(self) -> bool:
         """Whether `min_epochs` and `min_steps` are reached."""
-        epochs = self.fit_loop.epoch_progress.current.processed >= self.fit_loop.min_epochs if self.fit_loop.min_epochs else True
+        epochs = (
+            self.fit_loop.epoch_progress.current.processed >= self.fit_loop.min_epochs
+            if self.fit_loop.min_epochs
+            else True
+        )
         steps = self.global_step >= self.min_steps if self.min_steps else True
         return epochs and steps
 

@@ -218,7 +218,9 @@ class Run:
             loop.max_epochs = -1 if endless else 1000
         else:
             loop.max_epochs = arguments.max_epochs
-        loop.min_epochs = arguments.min_epochs or (1 if arguments.min_epochs is None and arguments.min_steps is not None else 0)
+        loop.min_epochs = arguments.min_epochs or (
+            1 if arguments.min_epochs is None and arguments.min_steps is not None else 0
+        )
 
     def _verify(self) -> None:
         """Refuse at once what cannot train, all faults in one message."""
@@ -229,10 +231,14 @@ class Run:
                 f"{name} has no training_step(). Define one; a DETLM with a `forward` can have a `loss_fn` instead."
             )
         if not hooks.overridden("configure_optimizers"):
-            faults.append(f"{name} has no configure_optimizers(). Define one; it may return None to train without optimizer.")
+            faults.append(
+                f"{name} has no configure_optimizers(). Define one; it may return None to train without optimizer."
+            )
         if self.training_source() is None:
             where = type(self.datamodule).__name__ if self.datamodule is not None else name
-            faults.append(f"{where} has no train_dataloader(). Define one there, or build_training_data_loader() in the trial.")
+            faults.append(
+                f"{where} has no train_dataloader(). Define one there, or build_training_data_loader() in the trial."
+            )
         if not self.module.automatic_optimization:
             if self.arguments.gradient_clip_val:
                 faults.append(
@@ -256,7 +262,9 @@ class Run:
             trainer.callbacks.append(callbacks.ModelSummary())
         for callback in trainer.callbacks:
             if isinstance(callback, callbacks.ModelCheckpoint) and isinstance(callback.dirpath, os.PathLike):
-                callback.dirpath = os.fspath(callback.dirpath)  # as text it can be saved; Lightning means to do the same
+                callback.dirpath = os.fspath(
+                    callback.dirpath
+                )  # as text it can be saved; Lightning means to do the same
         self.accumulation = legacy.attach_accumulation(self.host, trainer)
         trainer.callbacks = _checkpoints_last(trainer.callbacks, callbacks.Checkpoint)
         more = self.hooks.call_module("configure_callbacks") or []
@@ -487,7 +495,9 @@ class Run:
         if isinstance(self.strategy, Processes):
             lengths = self.strategy.control.allgather(data.max_batches)
             data.longest = [max(batches) for batches in zip(*lengths, strict=True)]
-            self.metrics.steps_together = all(batches == lengths[0] for batches in lengths) and INFINITE not in data.longest
+            self.metrics.steps_together = (
+                all(batches == lengths[0] for batches in lengths) and INFINITE not in data.longest
+            )
 
     def _sharded(self, loaders: Any, training: bool) -> Any:
         """The loaders of this process."""
@@ -568,9 +578,7 @@ class Run:
         Where both override one of the three hooks, the datamodule's is called, as in Lightning.
         """
         owners = [self.datamodule if self.hooks.overridden_in_data(name) else self.module for name in _TRANSFER_HOOKS]
-        overridden = any(
-            self.hooks.overridden(name) or self.hooks.overridden_in_data(name) for name in _TRANSFER_HOOKS
-        )
+        overridden = any(self.hooks.overridden(name) or self.hooks.overridden_in_data(name) for name in _TRANSFER_HOOKS)
         precision, device, run = self.precision, self.device, self.hooks.run
         if not overridden:
             if device.type == "cpu":
@@ -608,4 +616,3 @@ class Run:
 
 def _checkpoints_last(callbacks: list[Any], kind: type) -> list[Any]:
     return [c for c in callbacks if not isinstance(c, kind)] + [c for c in callbacks if isinstance(c, kind)]
-

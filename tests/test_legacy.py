@@ -464,9 +464,19 @@ class HandsAllToSuper:
     """Overrides as they were written for Lightning 1.x: everything they got goes to `super()`."""
 
     def optimizer_step(
-        self, epoch, batch_idx, optimizer, optimizer_idx, closure, on_tpu=False, using_native_amp=False, using_lbfgs=False
+        self,
+        epoch,
+        batch_idx,
+        optimizer,
+        optimizer_idx,
+        closure,
+        on_tpu=False,
+        using_native_amp=False,
+        using_lbfgs=False,
     ):
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_idx, closure, on_tpu, using_native_amp, using_lbfgs)
+        super().optimizer_step(
+            epoch, batch_idx, optimizer, optimizer_idx, closure, on_tpu, using_native_amp, using_lbfgs
+        )
 
     def optimizer_zero_grad(self, epoch, batch_idx, optimizer, optimizer_idx):
         super().optimizer_zero_grad(epoch, batch_idx, optimizer, optimizer_idx)
@@ -474,7 +484,9 @@ class HandsAllToSuper:
     def on_before_optimizer_step(self, optimizer, optimizer_idx):
         super().on_before_optimizer_step(optimizer, optimizer_idx)
 
-    def configure_gradient_clipping(self, optimizer, optimizer_idx, gradient_clip_val=None, gradient_clip_algorithm=None):
+    def configure_gradient_clipping(
+        self, optimizer, optimizer_idx, gradient_clip_val=None, gradient_clip_algorithm=None
+    ):
         super().configure_gradient_clipping(optimizer, optimizer_idx, gradient_clip_val, gradient_clip_algorithm)
 
     def lr_scheduler_step(self, scheduler, optimizer_idx, metric):

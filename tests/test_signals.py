@@ -16,7 +16,7 @@ import torch
 from lightning_adapter import signals
 from lightning_adapter.checkpoint import read
 
-PROGRAM = '''
+PROGRAM = """
 import os, signal, sys, time, torch
 from torch.utils.data import DataLoader, TensorDataset
 from lightning_adapter import DETLM, LightningAdapter, fit
@@ -44,7 +44,7 @@ if __name__ == "__main__":
     resume = sys.argv[2] if len(sys.argv) > 2 else None
     trial = fit(Trial, max_epochs=3, seed=3, run_dir=sys.argv[1], resume_from=resume)
     print("after fit", flush=True)
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +95,7 @@ def test_signal_ends_the_run_at_an_optimizer_step_and_it_resumes_exactly(
     whole = start(program, tmp_path / "whole")
     for process in (resumed, whole):
         assert process.communicate(timeout=90)[0].endswith("after fit\n")
-    states = [
-        read(next((tmp_path / name / "checkpoints").iterdir()))["state_dict"] for name in ("resumed", "whole")
-    ]
+    states = [read(next((tmp_path / name / "checkpoints").iterdir()))["state_dict"] for name in ("resumed", "whole")]
     for name, value in states[1].items():
         assert torch.equal(states[0][name], value), name
 

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import random
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch import nn
 
 from lightning_adapter import checkpoint
 from lightning_adapter.errors import CheckpointError
-from parity.models import Data, Net
+from parity.models import Data, Net, pl
 
 from .interrupting import FACE, case_of, train
 
@@ -292,9 +293,23 @@ class Puts(Net):
         content["mine"] = {"deep": [1, self.value]}
 
 
-def test_object_that_would_be_refused_is_reported_when_it_is_saved(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"mine\['deep'\]\[1\]: pathlib.*PosixPath.*\n?.*Convert them"):
-        train(case_of(lambda: Puts(Path("/x")), Data, trace=False, **RUN), tmp_path / "run")
+def test_object_of_the_module_that_would_be_refused_is_left_out_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(checkpoint.warnings, "warn", lambda message, **_: told.append(str(message)))
+    trained = train(case_of(lambda: Puts(Path("/x")), Data, trace=False, **RUN), tmp_path / "run")
+    assert any(re.search(r"left out of the checkpoints(.|\n)*mine\['deep'\]\[1\]: pathlib.*PosixPath", t) for t in told)
+    assert "mine" not in checkpoint.read(trained.trial.latest_checkpoint)
+
+
+def test_object_in_the_state_of_a_callback_that_would_be_refused_is_an_error(tmp_path: Path) -> None:
+    class Keeps(pl.Callback):
+        def state_dict(self) -> dict[str, Any]:
+            return {"where": Path("/x")}
+
+    with pytest.raises(CheckpointError, match=r"\['where'\]: pathlib.*PosixPath.*\n?.*Convert them"):
+        train(case_of(Net, Data, trace=False, callbacks=lambda: [Keeps()], **RUN), tmp_path / "run")
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
 
 

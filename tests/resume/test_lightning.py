@@ -149,7 +149,9 @@ def continue_plainly(build: Any, data: Any, folder: Path, path: Path) -> Any:
 
 
 @since("2.0", reason="Lightning 1.9 counts in other loops, which no later version reads")
-@pytest.mark.parametrize("build", [still(), still(scheduler="cosine"), GAN, Manual], ids=["plain", "cosine", "gan", "manual"])
+@pytest.mark.parametrize(
+    "build", [still(), still(scheduler="cosine"), GAN, Manual], ids=["plain", "cosine", "gan", "manual"]
+)
 def test_loops_are_those_that_lightning_writes(build: Any, tmp_path: Path) -> None:
     lightning_run(tmp_path / "theirs", build, plain, 2, save_on_train_epoch_end=True)
     theirs = read_theirs(tmp_path / "theirs")
