@@ -131,14 +131,28 @@ _PREDICT_LOOP_HOOKS = (
     "on_predict_start on_predict_end on_predict_epoch_start on_predict_epoch_end on_predict_batch_start "
     "on_predict_batch_end"
 )
+_LOADERS = (
+    "a training loader without batches is an error, where Lightning returns from fit without training; over several "
+    "ranks a validation loader is split without padding, so that each sample counts once, where Lightning pads"
+)
 _YES, _WARN, _NO = Support.SUPPORTED, Support.WARNED, Support.REJECTED
 
 _LIGHTNING_MODULE: tuple[Row, ...] = (
     # The steps
-    _module("training_step", "hook", reason="Lightning 1.x's optimizer_idx is passed where it is a parameter"),
+    _module(
+        "training_step",
+        "hook",
+        reason="Lightning 1.x's optimizer_idx is passed where it is a parameter, and the keys log and progress_bar of a "
+        "returned dict are logged, as before 1.0; under manual optimization with DDP the buffers of batch norm are "
+        "rank 0's on all ranks",
+    ),
     _module("training_step(hiddens)", "argument", _NO, reason=_NO_TBPTT, instead=_DO_TBPTT),
     _module("training_step(dataloader_iter)", "argument", reason=_ITERATOR),
-    _module("validation_step", "hook"),
+    _module(
+        "validation_step",
+        "hook",
+        reason="a dataloader_idx without a default is 0 where there is one loader, and no error",
+    ),
     _module("validation_step(dataloader_iter)", "argument", reason=_ITERATOR),
     _module("training_step_end", "hook", reason=_OLD_CALL, until="2.0"),
     _module("validation_step_end", "hook", reason=_OLD_CALL, until="2.0"),
@@ -150,7 +164,7 @@ _LIGHTNING_MODULE: tuple[Row, ...] = (
     _module("setup", "hook", reason="with stage='fit'"),
     _module("configure_model", "hook", reason="called with every Lightning", since="2.1"),
     _module("configure_callbacks", "hook"),
-    *_same("LightningModule", "hook", _YES, "train_dataloader val_dataloader"),
+    *_same("LightningModule", "hook", _YES, "train_dataloader val_dataloader", reason=_LOADERS),
     _module(
         "configure_optimizers",
         "hook",
@@ -316,7 +330,7 @@ _LIGHTNING_MODULE: tuple[Row, ...] = (
 _LIGHTNING_DATA_MODULE: tuple[Row, ...] = (
     _data("prepare_data", "hook", reason="once per node, or once in all where prepare_data_per_node is False"),
     _data("setup", "hook", reason="with stage='fit', once per process"),
-    *_same("LightningDataModule", "hook", _YES, "train_dataloader val_dataloader"),
+    *_same("LightningDataModule", "hook", _YES, "train_dataloader val_dataloader", reason=_LOADERS),
     *_same("LightningDataModule", "hook", _YES, _TRANSFER_HOOKS),
     *_same("LightningDataModule", "hook", _YES, "state_dict load_state_dict", since="1.6"),
     _data("teardown", "hook", reason="with stage='fit'"),
