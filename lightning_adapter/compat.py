@@ -360,6 +360,10 @@ class LoggerConnectorFacts:
         """Whether loggers are told of the batch in work."""
         return bool(self._trainer.should_log)
 
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        """Send metrics of a callback to the loggers."""
+        self._trainer.send_to_loggers(metrics, step)
+
 
 class StrategyPrivates:
     """`_lightning_optimizers` (1.9.5 to 2.6.6): where `LightningModule.optimizers()` finds what it returns."""
@@ -436,10 +440,15 @@ class PrivateFacts:
     _results = None
     lightning_module: Any
     datamodule: Any
+    fit_loop: Any
 
     def __init__(self, host: Host) -> None:
         self._logger_connector = LoggerConnectorFacts(self)
         self._data_connector = DataConnectorFacts(host, self.lightning_module, self.datamodule)
+
+    @property
+    def _evaluation_loop(self) -> Any:
+        return self.fit_loop.epoch_loop.val_loop
 
     def _call_lightning_module_hook(self, name: str, *args: Any) -> Any:
         return getattr(self.lightning_module, name)(*args)
@@ -869,3 +878,35 @@ def importable_hosts() -> list[Host]:
             " or pip install 'lightning-adapter[lightning]'."
         )
     return found
+
+
+_PLUGINS = {
+    "16-mixed": "MixedPrecision",
+    "bf16-mixed": "MixedPrecision",
+    "16-true": "HalfPrecision",
+    "bf16-true": "HalfPrecision",
+    "64-true": "DoublePrecision",
+}
+
+
+@functools.cache
+def _plugin_class(host: Host, ours: Any, name: str) -> Any:
+    theirs = getattr(host.load("plugins"), name, None)
+    if theirs is None:
+        return None
+    return type(name, (ours, theirs), {"_desired_input_dtype": property(lambda plugin: plugin.dtype)})
+
+
+def as_precision_plugin(host: Host, precision: Any) -> Any:
+    """Our precision object as an instance of the host's class for this precision, with the very same state.
+
+    ThroughputMonitor (2.2 to 2.6.6) asks for the class, and for `_desired_input_dtype` of half precision. Lightning 1.9
+    has other classes, and nobody who asks for them.
+    """
+    ours: Any = type(precision)
+    kind = _plugin_class(host, ours, _PLUGINS.get(precision.precision, "Precision"))
+    if kind is None:
+        return precision
+    plugin: Any = object.__new__(kind)
+    vars(plugin).update(vars(precision))
+    return plugin

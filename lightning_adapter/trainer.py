@@ -208,6 +208,7 @@ class Trainer(compat.PrivateFacts):
         self.ckpt_path: str | None = None
         self.default_root_dir = os.getcwd()
         self.save: Callable[..., None] | None = None
+        self.send_to_loggers: Callable[[dict[str, Any], int | None], None] = lambda metrics, step: None
         compat.PrivateFacts.__init__(self, host)
 
     def __getattr__(self, name: str) -> Any:
@@ -503,7 +504,7 @@ class Trainer(compat.PrivateFacts):
     @property
     def precision_plugin(self) -> Any:
         """The number format's object."""
-        return self.strategy.precision_plugin
+        return compat.as_precision_plugin(self.host, self.strategy.precision_plugin)
 
     @property
     def scaler(self) -> Any:

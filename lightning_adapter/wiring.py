@@ -138,6 +138,7 @@ class Run:
         self.rank_check_period = None if arguments.check_ranks_every is None else Period(arguments.check_ranks_every)
         self.watch = Watch(arguments.on_nan)
         self.hub = LoggerHub(self.trainer, report, self.watch)
+        self.trainer.send_to_loggers = lambda metrics, step: self.hub.log_metrics(metrics, step, report=False)
         self.bar = ProgressBar(self.trainer, arguments.enable_progress_bar and context.distributed.rank == 0)
         self.optimization = Optimization([])
         self.accumulation: Any = None

@@ -332,3 +332,16 @@ class ChangesBatch(pl.Callback):
 
 def test_batch_changed_in_place_by_a_callback() -> None:
     assert_parity(Net, Data, max_epochs=2, callbacks=lambda: [ChangesBatch()])
+
+
+@since("2.2")
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "64-true"])
+def test_throughput_monitor_changes_no_numbers(precision: str) -> None:
+    assert_parity(
+        Net,
+        Data,
+        max_epochs=2,
+        precision=precision,
+        callbacks=lambda: [callbacks.ThroughputMonitor(batch_size_fn=lambda batch: len(batch[0]))],
+        compare=("trace", "weights"),  # the metrics hold times
+    )
