@@ -92,7 +92,7 @@ def test_nan_is_equal_to_nan_and_one_is_not_true() -> None:
     {"seed": 8}, {"max_epochs": 2}, {"accumulate_grad_batches": 2}, {"gradient_clip_val": 0.01},
     {"val_check_interval": 0.5}, {"log_every_n_steps": 1}, {"limit_train_batches": 5},
     {"build": lambda: Net(scheduler="step", interval="step")}, {"build": lambda: Net(dropout=0.21)},
-], ids=str)  # fmt: skip
+], ids=["seed", "epochs", "accumulation", "clipping", "interval", "reports", "limit", "schedule", "dropout"])  # fmt: skip
 def test_another_training_is_another_run(run: Run, options: dict) -> None:
     assert differences(run, train(**options)) != ""
 
