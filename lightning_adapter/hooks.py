@@ -48,6 +48,8 @@ class Hooks:
         self.before: Mapping[str, str] = {}
         self.after: Mapping[str, str] = {}
         self._bound: dict[tuple[str, bool | None], Call | None] = {}
+        self._seen: list[Any] = []
+        self._count = 0
 
     def overridden(self, name: str) -> bool:
         """True if the module overrides `name`."""
@@ -76,6 +78,10 @@ class Hooks:
         Returns:
             A callable that takes the hook's arguments and returns what the module's hook returned.
         """
+        callbacks = self.trainer.callbacks
+        if callbacks is not self._seen or len(callbacks) != self._count:  # user code has added or removed some
+            self.forget()
+            self._seen, self._count = callbacks, len(callbacks)
         key = (name, monitoring)
         try:
             return self._bound[key]

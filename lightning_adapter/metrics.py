@@ -433,7 +433,6 @@ class Metrics:
                 value = self._to_floating(hook, name, value)
         if self.first_iteration is not False and self._hook_of_last_log != hook:
             # a new epoch has begun in this hook: what it logged in the one before is gone
-            self.flush()
             results.reset(tensors_of=hook)
         if batch_size is None:
             batch_size = results.batch_size
