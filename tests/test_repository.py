@@ -155,7 +155,9 @@ def test_makefile_target_expands_to_commands(target: str) -> None:
 
 
 def test_mnist_target_runs_the_installed_command_in_the_example(packaging_arguments: dict[str, Any]) -> None:
-    made = subprocess.run(["make", "-n", "mnist"], cwd=ROOT, capture_output=True, text=True, check=True)
+    made = subprocess.run(
+        ["make", "--no-print-directory", "-n", "mnist"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     words = shlex.split(made.stdout.strip().splitlines()[-1])
     assert words[:2] == ["cd", "examples/mnist"]
     scripts = [script.split(" = ")[0] for script in packaging_arguments["entry_points"]["console_scripts"]]
