@@ -200,6 +200,7 @@ class NotesAutocast(Net):
         return super().training_step(batch, batch_idx)
 
 
+@since("2.0")
 def test_autocast_keeps_no_casted_weights() -> None:
     assert_parity(NotesAutocast, Data, max_epochs=1, precision="bf16-mixed")
 
