@@ -96,6 +96,7 @@ class Habits:
         whole_steps: a metric logged as "step" is rounded to a whole number.
         empty_list: `on_train_batch_end` gets an empty list for a step that was skipped.
         joins_after_data: `prepare_data` runs before the processes of a job find each other and are seeded anew.
+        caches_casts: autocast keeps the weights that it has converted until the step is over.
     """
 
     monitors_in_order: bool
@@ -116,6 +117,7 @@ class Habits:
     whole_steps: bool
     empty_list: bool
     joins_after_data: bool
+    caches_casts: bool
 
 
 @functools.cache
@@ -140,6 +142,7 @@ def _habits(host: Host) -> Habits:
         whole_steps=not before_2_1,
         empty_list=host.legacy,
         joins_after_data=before_2_1,
+        caches_casts=host.version < Version("2.5.5"),
     )
 
 

@@ -50,18 +50,27 @@ class Precision:
         late: whether a true precision converts the module when its optimizers are made, and batches when they enter a
             step, as older Lightnings did.
         apex: the module `apex.amp`, which then scales losses and converts what `amp_level` says.
+        caches_casts: whether autocast keeps converted weights within a step, as older Lightnings had it.
 
     Attributes:
         precision: Lightning's name of it.
         scaler: a GradScaler under "16-mixed", else None.
     """
 
-    def __init__(self, precision: str, device: torch.device, late: bool = False, apex: Any = None) -> None:
+    def __init__(
+        self,
+        precision: str,
+        device: torch.device,
+        late: bool = False,
+        apex: Any = None,
+        caches_casts: bool = False,
+    ) -> None:
         if precision == "16-mixed" and device.type == "cpu":
             precision = "bf16-mixed"  # torch has no loss scaling worth its name there; Lightning does the same
         self.apex = apex
         self.precision = precision
         self.late = late
+        self.caches_casts = caches_casts
         self.device = device
         self.dtype = _DTYPES.get(precision)
         scaled = precision == "16-mixed" and apex is None
@@ -95,7 +104,7 @@ class Precision:
         if self.dtype is not None:
             return self._default_dtype()
         dtype = torch.bfloat16 if self.precision == "bf16-mixed" else torch.half
-        return torch.autocast(self.device.type, dtype=dtype, cache_enabled=False)
+        return torch.autocast(self.device.type, dtype=dtype, cache_enabled=self.caches_casts)
 
     def forward_context(self) -> AbstractContextManager[Any]:
         """Lightning's name of `context`, which `to_onnx` and the model's summary ask the trainer for."""

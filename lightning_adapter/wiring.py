@@ -108,7 +108,11 @@ class Run:
         self.hooks.is_hook = legacy.is_hook
         self.hooks.before, self.hooks.after = legacy.CALLED_BEFORE, legacy.CALLED_AFTER
         self.precision = Precision(
-            arguments.precision, self.device, late=self.host.habits.converts_late, apex=self._apex_amp()
+            arguments.precision,
+            self.device,
+            late=self.host.habits.converts_late,
+            apex=self._apex_amp(),
+            caches_casts=self.host.habits.caches_casts,
         )
         if arguments.precision == "16-mixed" and self.precision.precision == "bf16-mixed":
             self.host.warn(
