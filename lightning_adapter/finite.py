@@ -54,7 +54,7 @@ class Watch:
         self._losses, self._steps = [], []
         if not losses or "loss" in self._told:
             return
-        stacked = torch.stack([loss.reshape(()).float() for loss in losses])
+        stacked = torch.stack([loss if loss.ndim == 0 else loss.reshape(()) for loss in losses])
         finite = torch.isfinite(stacked)
         if not bool(finite.all()):
             first = int((~finite).nonzero()[0])
