@@ -154,10 +154,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         while not run.boundaries.finished:
             if not run.in_epoch:
                 self._start_epoch(run)
-                if self._epoch_done(run):  # within an epoch `settle` has asked after the batch before
-                    self._end_epoch(run)
-                    continue
-            if not self._train_one(run):
+            if self._epoch_done(run) or not self._train_one(run):
                 self._end_epoch(run)
                 continue
             self._moments.after_batch()
