@@ -280,6 +280,32 @@ def collection_items(collection: Any) -> Any:
 # --- loaders --------------------------------------------------------------------------------------------------------
 
 
+def is_combined(loaders: Any) -> bool:
+    """Whether the user returned Lightning's CombinedLoader, of either package."""
+    return type(loaders).__name__ == "CombinedLoader"
+
+
+def uncombined(loaders: Any, mode: str) -> tuple[str, Any]:
+    """The mode and the collection of a CombinedLoader; other loaders are a collection of the given mode.
+
+    `_mode` (2.0.9 to 2.6.6) is what it was made with; 1.9.5 calls both attributes `mode` and `loaders`, publicly.
+    """
+    if not is_combined(loaders):
+        return mode, loaders
+    collection = loaders.iterables if hasattr(loaders, "iterables") else loaders.loaders
+    return getattr(loaders, "mode", None) or vars(loaders).get("_mode", mode), collection
+
+
+def logs_hyperparameters(owner: Any) -> bool:
+    """Whether `save_hyperparameters(logger=True)` was called (`_log_hyperparams`, 1.9.5 to 2.6.6)."""
+    return bool(getattr(owner, "_log_hyperparams", False))
+
+
+def unscales_itself(optimizer: Any) -> bool:
+    """Whether an optimizer unscales gradients while it steps (`_step_supports_amp_scaling`, torch 2.1 to 2.13: fused Adam)."""
+    return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+
+
 def combined_loader(host: Host, loaders: Any, mode: str) -> Any:
     """Lightning's public CombinedLoader over any collection of loaders, or the user's own CombinedLoader."""
     try:

@@ -666,17 +666,12 @@ class TrainingData:
         limits_outside: bool = False,
         waits_within_limits: bool = False,
     ) -> None:
-        self.source = loaders
-        self.mode = "max_size_cycle"
-        collection = loaders
-        if type(loaders).__name__ == "CombinedLoader":
-            self.mode = getattr(loaders, "mode", None) or vars(loaders).get("_mode", self.mode)
-            collection = loaders.iterables if hasattr(loaders, "iterables") else loaders.loaders
-            if self.mode not in _Zip.MODES:
-                raise ConfigurationError(
-                    f"train_dataloader() returned CombinedLoader(mode={self.mode!r}), which Lightning's fit does not "
-                    f"support either. The available modes are: {list(_Zip.MODES)}."
-                )
+        self.mode, collection = compat.uncombined(loaders, "max_size_cycle")
+        if self.mode not in _Zip.MODES:
+            raise ConfigurationError(
+                f"train_dataloader() returned CombinedLoader(mode={self.mode!r}), which Lightning's fit does not "
+                f"support either. The available modes are: {list(_Zip.MODES)}."
+            )
         self.collection = collection
         self.loaders = flatten(collection)
         self.limits = limits
@@ -783,12 +778,7 @@ class ValidationData:
     """
 
     def __init__(self, loaders: Any, limits: Callable[[float], float]) -> None:
-        self.source = loaders
-        self.mode = "sequential"
-        collection = loaders
-        if type(loaders).__name__ == "CombinedLoader":
-            self.mode = getattr(loaders, "mode", None) or vars(loaders).get("_mode", self.mode)
-            collection = loaders.iterables if hasattr(loaders, "iterables") else loaders.loaders
+        self.mode, collection = compat.uncombined(loaders, "sequential")
         self.collection = collection
         self.loaders = flatten(collection)
         self.max_batches = [min(length_of(loader), limits(length_of(loader))) for loader in self.loaders]

@@ -135,8 +135,8 @@ class LoggerHub:
         if not trainer.loggers:
             return
         module, data = trainer.lightning_module, trainer.datamodule
-        log_module = getattr(module, "_log_hyperparams", False)
-        log_data = data is not None and getattr(data, "_log_hyperparams", False)
+        log_module = compat.logs_hyperparameters(module)
+        log_data = data is not None and compat.logs_hyperparameters(data)
         hparams: Any = None
         if log_module and log_data:
             of_data, of_module = data.hparams_initial, module.hparams_initial

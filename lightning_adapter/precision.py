@@ -157,7 +157,7 @@ class Precision:
             )
         result = closure()
         skip = result is None and automatic
-        if not skip and not _steps_with_scale(optimizer):
+        if not skip and not compat.unscales_itself(optimizer):
             self.scaler.unscale_(optimizer)
         after_closure(optimizer)
         if skip:
@@ -168,7 +168,7 @@ class Precision:
 
     def clip_gradients(self, optimizer: Any, clip_val: float = 0.0, gradient_clip_algorithm: Any = "norm") -> None:
         """Clip gradients; `LightningModule.clip_gradients` comes here."""
-        if clip_val > 0 and self.scaler is not None and _steps_with_scale(optimizer):
+        if clip_val > 0 and self.scaler is not None and compat.unscales_itself(optimizer):
             raise RuntimeError(
                 f"The current optimizer, {type(optimizer).__qualname__}, does not allow for gradient clipping because it"
                 " performs unscaling of gradients internally. HINT: Are you using a 'fused' optimizer?"
@@ -231,8 +231,3 @@ def apex_amp(level: str, precision: str, processes: int) -> Any:
             f"amp_level out and use precision={native!r}, which is torch's own equivalent."
         )
     return amp
-
-
-def _steps_with_scale(optimizer: Any) -> bool:
-    # torch's own mark of optimizers that unscale gradients while they step (fused Adam)
-    return bool(getattr(optimizer, "_step_supports_amp_scaling", False))

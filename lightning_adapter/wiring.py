@@ -422,7 +422,7 @@ class Run:
     @staticmethod
     def _each(loaders: Any, change: Callable[[Any], Any]) -> Any:
         """Change each loader of a collection; a collection in which nothing changed stays the same object."""
-        if type(loaders).__name__ == "CombinedLoader":
+        if compat.is_combined(loaders):
             return loaders
         leaves = flatten(loaders)
         changed = [change(leaf) for leaf in leaves]
