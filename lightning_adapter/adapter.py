@@ -22,6 +22,7 @@ from __future__ import annotations
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -138,6 +139,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         made ready here.
         """
         own = dict(self._own_callbacks())
+        self._moments.has_company = bool(own)
         self._moments.set_up()
         return {**own, "lightning_adapter": self._moments}
 
@@ -149,7 +151,8 @@ class LightningAdapter(pytorch.PyTorchTrial):
         """
         run = self._run
         assert run is not None
-        self._moments.settle()
+        if self._moments.unsettled:
+            self._moments.settle()
         run.boundaries.clear()
         while not run.boundaries.finished:
             if not run.in_epoch:
@@ -267,14 +270,12 @@ class LightningAdapter(pytorch.PyTorchTrial):
         function = run.strategy.step(name, getattr(self.lightning_module, name))
         run_hook, precision = run.hooks.run, run.precision
 
-        def step(*args: Any) -> Any:
-            return run_hook(name, function, *args)
-
         def step_with_precision(*args: Any) -> Any:
             with precision.context():
                 return run_hook(name, function, *precision.convert_arguments(args))
 
-        return legacy.with_step_end(run.hooks, f"{name}_end", step if precision.is_default else step_with_precision)
+        step = partial(run_hook, name, function) if precision.is_default else step_with_precision
+        return legacy.with_step_end(run.hooks, f"{name}_end", step)
 
     def _start_epoch(self, run: Run) -> None:
         trainer, loop = run.trainer, run.trainer.fit_loop
@@ -338,7 +339,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         else:
             batch, ended = None, False
             try:
-                batch = data.next()
+                batch = next(data.fetcher)
             except StopIteration:
                 ended = True
             if self._any is not None and data.num_batches == INFINITE:
@@ -360,7 +361,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         if batch is None and handed is None:
             run.host.warn("train_dataloader yielded None. If this was on purpose, ignore this warning...")
         else:
-            hook = hooks.bind("on_train_batch_start")
+            hook = hooks.bound["on_train_batch_start"]
             skip = hook is not None and hook(batch, batch_idx) == -1
             if skip and run.host.habits.skips_at_once:
                 current.processed += 1
@@ -388,7 +389,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
                 self._step_schedulers(run, "epoch", plateau=False)
         if skip:
             return False
-        hook = hooks.bind("on_train_batch_end")
+        hook = hooks.bound["on_train_batch_end"]
         if hook is not None:
             if not outputs and run.host.habits.empty_list:
                 outputs = []
@@ -398,10 +399,12 @@ class LightningAdapter(pytorch.PyTorchTrial):
         total.completed += 1
         if self._any is not None and (self._stops_in_batches or trainer.should_log or progress.is_last_batch):
             trainer.agree_to_stop(self._any)
-        accumulates = self.lightning_module.automatic_optimization and trainer.should_accumulate()
-        if not accumulates and (trainer.should_log or trainer.fast_dev_run):
+        accumulates = trainer.should_accumulate() and self.lightning_module.automatic_optimization
+        run.logs = trainer.should_log
+        if not accumulates and (run.logs or trainer.fast_dev_run):
             run.hub.log_metrics(metrics.current_log())
-        run.bar.batch_end()
+        if run.bar.enabled:
+            run.bar.batch_end()
         return True
 
     # --- optimization -----------------------------------------------------------------------------------------------
@@ -443,7 +446,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
     def _optimize_with(self, run: Run, index: int, arguments: tuple[Any, ...], batch_idx: int) -> dict[str, Any]:
         """Run the step of one optimizer, which is number `index`."""
         trainer = run.trainer
-        optimizer = trainer.optimizers[index]
+        optimizer = run.strategy.optimizers[index]
         closure = _Closure(self, run, arguments, batch_idx, optimizer)
         if trainer.should_accumulate():
             with run.strategy.block_backward_sync():
@@ -453,7 +456,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
                 wrapper = run.strategy.lightning_optimizers[index]
                 self._own_optimizer_step(trainer.current_epoch, batch_idx, wrapper, closure)
             else:
-                self._step_optimizer(optimizer, closure)
+                run.precision.step(optimizer, closure, self._after_closure, automatic=True)
             trainer.fit_loop.epoch_loop.optim_progress.optimizer_steps += 1
         return closure.outputs(run)
 
@@ -506,7 +509,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         """The gradients are there and final: hooks may read them, then they are clipped."""
         run = self._run
         assert run is not None
-        hook = run.hooks.bind("on_before_optimizer_step")
+        hook = run.hooks.bound["on_before_optimizer_step"]
         if hook is not None:
             hook(optimizer)
         trainer = run.trainer
@@ -518,7 +521,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
             )
 
     def _zero_grad(self, run: Run, optimizer: Any, batch_idx: int) -> None:
-        hook = run.hooks.bind("on_before_zero_grad")
+        hook = run.hooks.bound["on_before_zero_grad"]
         if hook is not None:
             hook(optimizer)
         if self._own_zero_grad is not None:
@@ -529,8 +532,9 @@ class LightningAdapter(pytorch.PyTorchTrial):
     def _backward(self, loss: Tensor, optimizer: Any, *args: Any, **kwargs: Any) -> Tensor:
         run = self._run
         assert run is not None
-        loss = run.precision.scale(loss)
-        hook = run.hooks.bind("on_before_backward")
+        if run.precision.scaler is not None:
+            loss = run.precision.scaler.scale(loss)
+        hook = run.hooks.bound["on_before_backward"]
         if hook is not None:
             hook(loss)
         if run.precision.apex is None:
@@ -538,7 +542,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         else:
             with run.precision.apex.scale_loss(loss, optimizer or run.strategy.optimizers) as scaled:
                 self._differentiate(run, scaled, optimizer, args, kwargs)
-        hook = run.hooks.bind("on_after_backward")
+        hook = run.hooks.bound["on_after_backward"]
         if hook is not None:
             hook()
         return loss
@@ -600,32 +604,29 @@ class LightningAdapter(pytorch.PyTorchTrial):
         trainer = run.trainer
         loop = trainer.fit_loop
         progress = loop.epoch_loop.batch_progress
-        if not trainer.enable_validation:
-            return False
-        stopping = trainer.stops and trainer.can_stop_early()
         if run.validation_period is not None:
-            epochs = loop.epoch_progress.current.processed + 1
-            return stopping or run.validation_period.reached(progress.total.ready, epochs, progress.is_last_batch)
-        if not trainer.validates_in_epoch():
-            return False
-        endless = trainer.val_check_batch == INFINITE
-        if (progress.is_last_batch and endless) or stopping:
-            return True
-        interval = self.arguments.val_check_time_interval
-        if interval is not None:
+            due = run.ends(run.validation_period)
+        elif self.arguments.val_check_time_interval is not None:
             # clocks differ between processes: the chief's is the one that counts
-            return bool(run.strategy.broadcast(time.monotonic() - self._last_validation_time >= interval))
-        if isinstance(trainer.limit_train_batches, int) and endless:
-            return (loop.batch_idx + 1) % trainer.limit_train_batches == 0
-        if endless or trainer.val_check_batch is None:
-            return progress.is_last_batch
-        index = loop.total_batch_idx if trainer.check_val_every_n_epoch is None else loop.batch_idx
-        return (index + 1) % trainer.val_check_batch == 0
+            waited = time.monotonic() - self._last_validation_time
+            due = bool(run.strategy.broadcast(waited >= self.arguments.val_check_time_interval))
+        elif trainer.val_check_batch is None:
+            due = progress.is_last_batch
+        elif trainer.val_check_batch == INFINITE:
+            limit = trainer.limit_train_batches
+            due = progress.is_last_batch or (isinstance(limit, int) and progress.current.ready % limit == 0)
+        else:
+            counter = progress.total if trainer.check_val_every_n_epoch is None else progress.current
+            due = counter.ready % trainer.val_check_batch == 0
+        if not due and not (trainer.stops and trainer.can_stop_early()):
+            return False
+        return trainer.enable_validation and (run.validation_period is not None or trainer.validates_in_epoch())
 
     def settle(self, run: Run) -> None:
         """What Lightning does after a batch and its validation; the epoch's end, if this was it."""
         trainer = run.trainer
-        self._step_schedulers(run, "step", plateau=True)
+        if trainer.lr_scheduler_configs:
+            self._step_schedulers(run, "step", plateau=True)
         if not trainer.should_accumulate():
             trainer.fit_loop.epoch_loop.batches_that_stepped += 1
         if trainer.stops:
@@ -839,7 +840,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         compat.check_dataloader_idx(run.host, module, several)
         progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
         takes_batch_idx = compat.takes_batch_idx(run.host, module.validation_step)
-        start, end = hooks.bind("on_validation_batch_start"), hooks.bind("on_validation_batch_end")
+        start, end = hooks.bound["on_validation_batch_start"], hooks.bound["on_validation_batch_end"]
         transfer = self._transfer
         run_step = self._running_step(run, "validation_step")
 
@@ -894,17 +895,15 @@ class _Closure:
         self.extra: dict[str, Any] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor | None:
-        if torch.is_grad_enabled():  # torch's own optimizers have seen to that, others may not have
-            return self._closure()
-        with torch.enable_grad():
-            return self._closure()
-
-    def _closure(self) -> Tensor | None:
+        if not torch.is_grad_enabled():  # torch's own optimizers have seen to that, others may not have
+            with torch.enable_grad():
+                return self()
         run, adapter = self.run, self.adapter
         trainer = run.trainer
         self.executed = True
         output = adapter._training_step(*self.arguments)
-        loss = self._loss_of(output)
+        self.extra = None
+        loss = output if isinstance(output, Tensor) else self._loss_of(output)
         if loss is None and trainer.several:
             raise ConfigurationError(
                 f"training_step returned None on rank {trainer.global_rank}. With several processes the others wait for the "
@@ -918,7 +917,7 @@ class _Closure:
                 loss = loss / trainer.accumulate_grad_batches
             self.loss = loss.detach()
             run.watch.add(self.loss, trainer.fit_loop.epoch_loop.batch_progress.total.ready)
-            if run.hooks.bind("on_before_backward") is not None:
+            if run.hooks.bound["on_before_backward"] is not None:
                 self.loss = self.loss.clone()  # a hook may change the loss in place
         if not trainer.fit_loop.skip_backward:
             if self.batch_idx % trainer.accumulate_grad_batches == 0:
@@ -928,9 +927,8 @@ class _Closure:
         return self.loss
 
     def _loss_of(self, output: Any) -> Tensor | None:
-        self.extra = None
-        if isinstance(output, Tensor) or output is None:
-            return output
+        if output is None:
+            return None
         error = self.run.host.misconfiguration
         if isinstance(output, Mapping):
             loss = output.get("loss")

@@ -37,7 +37,7 @@ class Boundaries:
     """What Determined is asked to do after the batch just trained.
 
     Attributes:
-        report: metrics were logged and go to Determined.
+        report: metrics were logged, and somebody is to be told of progress.
         look: Determined is to ask whether it has to stop.
         validate: a validation is due.
         checkpoint: a checkpoint is due.
@@ -66,7 +66,7 @@ class Boundaries:
     def clear(self) -> None:
         """A new batch begins."""
         self.report = self.look = self.validate = self.checkpoint = False
-        self.pace.batch_starts()
+        self.pace.batches += 1
 
     def periods(self) -> dict[str, pytorch.TrainUnit]:
         """The three periods of Determined's loop."""
@@ -83,33 +83,26 @@ class Pace:
     It looks when a workload ends, which costs some messages, so not each batch may end one; and the ranks have to end
     theirs together, so no rank may ask its own clock. The chief measures; at the end of a workload all agree on a
     number.
+
+    Attributes:
+        batches: batches begun since the workload began.
+        agreed: number of batches after which the next look is due.
     """
 
     def __init__(self) -> None:
-        self._agreed = 1
-        self._trained = 0
+        self.agreed = 1
+        self.batches = 0
         self._started = 0.0
 
-    def batch_starts(self) -> None:
-        """Count a batch."""
-        if self._trained == 0:
-            self._started = time.monotonic()
-        self._trained += 1
-
-    @property
-    def is_due(self) -> bool:
-        """Whether the agreed number of batches is trained."""
-        return self._trained >= self._agreed
+    def workload_starts(self) -> None:
+        """Count and measure from here."""
+        self.batches = 0
+        self._started = time.monotonic()
 
     def proposal(self) -> int:
-        """The number of batches that this process finds right."""
+        """The number of batches that this process finds right, asked when a workload ends."""
         seconds = max(time.monotonic() - self._started, 1e-9)
-        return min(max(int(LOOK_AFTER_S * self._trained / seconds), 1), LOOK_AFTER_BATCHES)
-
-    def agree(self, batches: int) -> None:
-        """A workload ends, and the next look is to come after this many batches."""
-        self._agreed = batches
-        self._trained = 0
+        return min(max(int(LOOK_AFTER_S * self.batches / seconds), 1), LOOK_AFTER_BATCHES)
 
 
 class Period:

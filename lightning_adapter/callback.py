@@ -24,7 +24,6 @@ from determined import pytorch
 from torch.utils.data import DataLoader
 
 from lightning_adapter import checkpoint, compat, monkey_patch
-from lightning_adapter.boundaries import Pace
 from lightning_adapter.distributed import Processes
 from lightning_adapter.wiring import Run
 
@@ -60,13 +59,19 @@ class Moments(pytorch.PyTorchCallback):
         session: who owns periods and checkpoints: that of `runner.fit`, or None under Determined's own Trainer, whose
             periods decide then.
         epoch_starts: told the number of an epoch when it begins.
+        has_company: whether the trial has Determined callbacks of its own, which are told of each workload.
+        run: what is being trained, from `set_up` on.
+        unsettled: whether something is still to be done for the batch just trained.
     """
+
+    run: Run
 
     def __init__(self, adapter: LightningAdapter) -> None:
         self.adapter = adapter
         self.session: Any = None
         self.epoch_starts: Callable[[int], None] = lambda epoch: None
-        self._pending = False
+        self.has_company = False
+        self.unsettled = False
         self._position: dict[str, Any] | None = None
         self._loading = contextlib.ExitStack()
         self._weights_only = False
@@ -82,7 +87,7 @@ class Moments(pytorch.PyTorchCallback):
         adapter, session = self.adapter, self.session
         if adapter._run is not None:
             return
-        adapter._run = Run(
+        self.run = adapter._run = Run(
             adapter.context,
             adapter.lightning_module,
             adapter.datamodule,
@@ -93,15 +98,10 @@ class Moments(pytorch.PyTorchCallback):
             checkpoint_period=None if session is None else session.checkpoint_period,
             tensorboard=None if session is None else session.tensorboard,
         )
-        adapter._run.trainer.save = self._save_file
+        self.run.trainer.save = self._save_file
         if session is not None:
-            adapter._run.trainer.default_root_dir = session.root_dir
-        adapter._run.set_up(self._restore_weights)
-
-    def _run(self) -> Run:
-        run = self.adapter._run
-        assert run is not None
-        return run
+            self.run.trainer.default_root_dir = session.root_dir
+        self.run.set_up(self._restore_weights)
 
     def _saved(self) -> dict[str, Any] | None:
         """The checkpoint that this run continues from, or takes its weights from."""
@@ -113,10 +113,10 @@ class Moments(pytorch.PyTorchCallback):
     def _restore_weights(self) -> None:
         saved = self._saved()
         if saved is not None:
-            checkpoint.restore_weights(self._run(), saved, self.session.weights_only)
+            checkpoint.restore_weights(self.run, saved, self.session.weights_only)
 
     def _restore_state(self) -> None:
-        run, saved = self._run(), self._saved()
+        run, saved = self.run, self._saved()
         if saved is not None and self._resumes():
             checkpoint.restore_optimizers(run, saved)
             if checkpoint.OURS in saved:
@@ -128,10 +128,10 @@ class Moments(pytorch.PyTorchCallback):
             checkpoint.restore_callbacks(run, self._loaded["callbacks"])
 
     def _save_file(self, path: Any, weights_only: bool = False) -> None:
-        content = checkpoint.lightning_checkpoint(self._run(), weights_only)
-        if self._run().context.distributed.rank == 0:
+        content = checkpoint.lightning_checkpoint(self.run, weights_only)
+        if self.run.context.distributed.rank == 0:
             checkpoint.save(checkpoint.pathlib.Path(path), content)
-        self._run().strategy.barrier("save_checkpoint")
+        self.run.strategy.barrier("save_checkpoint")
 
     # --- Determined's callbacks -----------------------------------------------------------------------------------
 
@@ -155,7 +155,7 @@ class Moments(pytorch.PyTorchCallback):
     def on_training_start(self) -> None:
         """Determined has loaded what it loads; training begins."""
         self._loading.close()
-        run, adapter = self._run(), self.adapter
+        run, adapter = self.run, self.adapter
         resumed = self._resumes() or self._loaded is not None
         self._started = True
         adapter.start_training(run, resumed, self._restore_state)
@@ -181,9 +181,9 @@ class Moments(pytorch.PyTorchCallback):
     def on_validation_end(self, metrics: dict[str, Any]) -> None:
         """A validation is over; its values are not reported yet."""
         if self.session is not None:
-            self.session.validated(self.batches, self._run().trainer.current_epoch, metrics)
-        elif isinstance(self._run().strategy, Processes):  # its checkpoints are written by the chief alone
-            self._run().strategy.check_parameters(self.batches)
+            self.session.validated(self.batches, self.run.trainer.current_epoch, metrics)
+        elif isinstance(self.run.strategy, Processes):  # its checkpoints are written by the chief alone
+            self.run.strategy.check_parameters(self.batches)
         with torch.enable_grad():  # Determined validates, and tells of its end, under no_grad
             self.settle()
 
@@ -209,7 +209,7 @@ class Moments(pytorch.PyTorchCallback):
         if self.session is not None or not self._started:
             return {}
         self.settle()
-        run = self._run()
+        run = self.run
         callbacks = {c.state_key: state for c in run.trainer.callbacks if (state := c.state_dict())}
         schedulers = [config.scheduler.state_dict() for config in run.trainer.lr_scheduler_configs]
         return {**self.saved_state(), "callbacks": {"states": callbacks, "schedulers": schedulers}}
@@ -220,14 +220,14 @@ class Moments(pytorch.PyTorchCallback):
 
     def keep_position(self) -> None:
         """A limit is about to end the epoch before its last batch: with a higher one the run goes on from here."""
-        self._position = copy.deepcopy(checkpoint.adapter_state(self._run()))
+        self._position = copy.deepcopy(checkpoint.adapter_state(self.run))
 
     def saved_state(self) -> dict[str, Any]:
         """What a checkpoint holds beside what Lightning saves."""
         if self._position is not None and self.finished:
             state = dict(self._position)
         else:
-            state = checkpoint.adapter_state(self._run())
+            state = checkpoint.adapter_state(self.run)
         limit = None if self.session is None else self.session.max_batches
         if limit is not None and self.batches >= limit:
             state["should_stop"] = False  # the limit is this call's: one that resumes brings its own
@@ -237,28 +237,25 @@ class Moments(pytorch.PyTorchCallback):
 
     def after_batch(self) -> None:
         """Decide what Determined is to do after the batch just trained; settle at once if it is not to validate."""
-        run, adapter, session = self._run(), self.adapter, self.session
+        run, session = self.run, self.session
         boundaries, trainer = run.boundaries, run.trainer
         progress = trainer.fit_loop.epoch_loop.batch_progress
-        self._pending = True
+        self.unsettled = True
         if session is not None and session.max_batches is not None and progress.total.ready >= session.max_batches:
             trainer.should_stop = trainer.stops = True  # all processes count alike
         stepped = not trainer.should_accumulate()
-        reports = stepped and trainer.should_log
-        if reports or progress.is_last_batch or run.watch.is_full:
+        reports = stepped and run.logs
+        if reports or progress.is_last_batch or trainer.stops or run.watch.is_full:
             run.watch.check()
-        if run.rank_check_period is not None and run.rank_check_period.reached(
-            progress.total.ready, trainer.fit_loop.epoch_progress.current.processed + 1, progress.is_last_batch
-        ):
+        if run.rank_check_period is not None and run.ends(run.rank_check_period):
             run.strategy.check_parameters(progress.total.ready)
         if session is None:
             return
-        boundaries.validate = adapter.validation_due(run)
-        boundaries.report = reports
-        boundaries.look = stepped and (boundaries.pace.is_due or session.stops_now)
+        boundaries.validate = self.adapter.validation_due(run)
+        boundaries.report = reports and (session.on_cluster or self.has_company)
+        boundaries.look = stepped and (boundaries.pace.batches >= boundaries.pace.agreed or session.stops_now)
         ends_unsaved = progress.is_last_batch and not boundaries.validate and session.checkpoint_each_epoch
-        period, epochs = run.checkpoint_period, trainer.fit_loop.epoch_progress.current.processed + 1
-        if ends_unsaved or (period and period.reached(progress.total.ready, epochs, progress.is_last_batch)):
+        if ends_unsaved or (run.checkpoint_period is not None and run.ends(run.checkpoint_period)):
             session.checkpoint_owed = True
         boundaries.checkpoint = stepped and session.checkpoint_owed
         if not boundaries.validate:
@@ -266,12 +263,11 @@ class Moments(pytorch.PyTorchCallback):
 
     def settle(self) -> None:
         """Do what follows the last batch and its validation, if that is still to be done."""
-        if not self._pending:
+        if not self.unsettled:
             return
-        self._pending = False
-        run = self._run()
-        self.adapter.settle(run)
-        if run.boundaries.finished:
+        self.unsettled = False
+        self.adapter.settle(self.run)
+        if self.run.boundaries.finished:
             self._finish()
 
     def _finish(self) -> None:
@@ -281,49 +277,39 @@ class Moments(pytorch.PyTorchCallback):
     @property
     def validation_pending(self) -> bool:
         """True from the decision to validate until it is done."""
-        return self._pending and self._run().boundaries.validate
+        return self.unsettled and self.run.boundaries.validate
 
     @property
     def progress_due(self) -> bool:
         """True if the batch just trained is one after which progress is reported."""
-        return self._run().boundaries.report or self.finished
-
-    @property
-    def pace(self) -> Pace:
-        """When Determined looks for a request to stop."""
-        return self._run().boundaries.pace
-
-    @property
-    def ends_workload(self) -> bool:
-        """True if Determined has anything to do after the batch just trained."""
-        return self._run().boundaries.ends_workload
+        return self.run.boundaries.report or self.finished
 
     @property
     def finished(self) -> bool:
         """True if no further batch is to be trained."""
-        return self._run().boundaries.finished
+        return self.run.boundaries.finished
 
     @property
     def mid_accumulation(self) -> bool:
         """True while gradients are being accumulated, which a checkpoint would lose."""
-        run = self._run()
+        run = self.run
         return run.in_epoch and run.trainer.should_accumulate()
 
     @property
     def batches(self) -> int:
         """Batches trained so far, as Determined counts them."""
-        return self._run().trainer.fit_loop.epoch_loop.batch_progress.total.ready
+        return self.run.trainer.fit_loop.epoch_loop.batch_progress.total.ready
 
     def position(self) -> tuple[int, int]:
         """Batches and whole epochs trained so far; the epoch that the last batch ends counts."""
-        run = self._run()
+        run = self.run
         epochs = run.trainer.fit_loop.epoch_progress.current
         ends = run.in_epoch and epochs.ready > epochs.processed and run.trainer.last_batch_reached()
         return self.batches, epochs.processed + int(ends)
 
     def fraction(self) -> float:
         """How much of the run is done, from 0 to 1."""
-        trainer = self._run().trainer
+        trainer = self.run.trainer
         if self.finished:
             return 1.0
         parts = [0.0]
@@ -334,7 +320,7 @@ class Moments(pytorch.PyTorchCallback):
         if trainer.max_epochs > 0:
             done = float(trainer.fit_loop.epoch_progress.current.processed)
             length = trainer.num_training_batches
-            if self._run().in_epoch and length not in (0, float("inf")):
+            if self.run.in_epoch and length not in (0, float("inf")):
                 done += trainer.fit_loop.epoch_loop.batch_progress.current.ready / length
             parts.append(done / trainer.max_epochs)
         return min(1.0, max(parts))
@@ -358,7 +344,7 @@ class Moments(pytorch.PyTorchCallback):
         if not metrics:
             return
         if self.session is not None:
-            self.session.record("train", batch, self._run().trainer.current_epoch, metrics)
+            self.session.record("train", batch, self.run.trainer.current_epoch, metrics)
         compat.report_training_metrics(context, batch, fresh)
 
     # --- failures -------------------------------------------------------------------------------------------------

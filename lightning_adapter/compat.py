@@ -772,14 +772,16 @@ def controller(session: Any, moments: Any, **options: Any) -> Any:
             for model in context.models:
                 model.train()
             context.reset_reducers()
+            boundaries = moments.run.boundaries
+            boundaries.pace.workload_starts()
             bare = context.profiler is None and context._scaler is None and not context.lr_schedulers
             train = self.trial.train_batch if bare else self._train_batch
             for batch_idx, ticket in training_enumerator:
                 context._current_batch_idx = batch_idx
                 train(batch=ticket, epoch_idx=batch_idx // context._epoch_len, batch_idx=batch_idx)
-                self._step_batch()
-                if moments.ends_workload:
+                if boundaries.ends_workload:
                     break
+            self._step_batch()
             for boundary in train_boundaries:
                 unit = boundary.unit
                 boundary.limit_reached = isinstance(unit, pytorch.Batch) and unit.should_stop(batch_idx + 1)
@@ -809,7 +811,8 @@ def controller(session: Any, moments: Any, **options: Any) -> Any:
             return not moments.validation_pending
 
         def _aggregate_training_metrics(self, training_metrics: list[Any]) -> dict[str, Any]:
-            moments.pace.agree(self.context.distributed.broadcast(moments.pace.proposal()))
+            pace = moments.run.boundaries.pace
+            pace.agreed = self.context.distributed.broadcast(pace.proposal())
             return {"avg_metrics": {}, "batch_metrics": []}
 
         def _report_training_progress(self) -> None:

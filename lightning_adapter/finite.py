@@ -55,6 +55,8 @@ class Watch:
         if not losses or "loss" in self._told:
             return
         stacked = torch.stack([loss if loss.ndim == 0 else loss.reshape(()) for loss in losses])
+        if math.isfinite(float(stacked.sum())):  # one that is not would show in the sum
+            return
         finite = torch.isfinite(stacked)
         if not bool(finite.all()):
             first = int((~finite).nonzero()[0])

@@ -19,6 +19,7 @@ import contextlib
 import csv
 import dataclasses
 import datetime
+import io
 import json
 import logging
 import math
@@ -160,8 +161,10 @@ class RunDirectory:
         if new or not self.metrics_file.exists():
             self._rewrite([*self.rows(), row], (*columns, *new))
             return
-        with self.metrics_file.open("a", newline="", encoding="utf-8") as file:
-            _writer(file, columns).writerow(row)
+        line = io.StringIO()
+        _writer(line, columns).writerow(row)
+        with self.metrics_file.open("ab", buffering=0) as file:
+            file.write(line.getvalue().encode("utf-8"))
 
     def rows(self) -> list[Row]:
         """Read metrics.csv back: `batches` and `epoch` are ints, metrics are floats, absent values are left out."""

@@ -69,6 +69,7 @@ class Session:
     """What one call of `fit` knows besides the trial: periods, checkpoints, where metrics are kept.
 
     Attributes:
+        on_cluster: whether a master is told of progress; elsewhere nobody is.
         saved: the checkpoint that the run continues from, or takes its weights from.
         weights_only: whether only weights are taken.
         checkpoint_each_epoch: whether epochs without a validation end with a checkpoint too.
@@ -90,6 +91,7 @@ class Session:
     ) -> None:
         self.core = core_context
         self.directory = directory
+        self.on_cluster = directory is None
         self.config = config
         self.validation_period = validation_period
         self.checkpoint_period = checkpoint_period
@@ -119,7 +121,7 @@ class Session:
     @property
     def stops_now(self) -> bool:
         """Whether a signal came to the only process; several have to agree first, when they look together."""
-        return self.core.distributed.size == 1 and self.interruption.signal is not None
+        return self.interruption.signal is not None and self.core.distributed.size == 1
 
     def asked_to_stop(self) -> bool:
         """Whether any process got a signal to stop. All processes ask together."""

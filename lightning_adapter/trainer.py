@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import torch
 from lightning_adapter import compat
 from lightning_adapter.arguments import Arguments
 from lightning_adapter.datamodule import INFINITE, TrainingData, ValidationData
+from lightning_adapter.hooks import Callbacks
 from lightning_adapter.metrics import Metrics
 
 
@@ -191,10 +193,9 @@ class Trainer(compat.PrivateFacts):
         self.barebones = arguments.barebones
         self.benchmark = arguments.benchmark
         self.enable_progress_bar = arguments.enable_progress_bar
+        self.callbacks_changed: Callable[[], None] = lambda: None
         callbacks = arguments.callbacks
-        self.callbacks: list[Any] = (
-            [callbacks] if isinstance(callbacks, host.pl.Callback) else list(callbacks) if callbacks else []
-        )
+        self.callbacks = [callbacks] if isinstance(callbacks, host.pl.Callback) else callbacks or []
         self.loggers: list[Any] = []
         self.lr_scheduler_configs: list[Any] = []
         self.optimizer_frequencies: list[int] = []
@@ -210,20 +211,6 @@ class Trainer(compat.PrivateFacts):
         self.save: Callable[..., None] | None = None
         self.send_to_loggers: Callable[[dict[str, Any], int | None], None] = lambda metrics, step: None
         compat.PrivateFacts.__init__(self, host)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        known = hasattr(self.host.pl.Trainer, name) if "host" in vars(self) else False
-        raise AttributeError(
-            f"self.trainer.{name} is "
-            + (
-                "part of Lightning's Trainer, but Determined runs the loop here and has no such thing"
-                if known
-                else "unknown"
-            )
-            + f". Use one of: {', '.join(sorted(n for n in dir(self) if not n.startswith('_')))}."
-        )
 
     # --- the end --------------------------------------------------------------------------------------------------
 
@@ -322,11 +309,13 @@ class Trainer(compat.PrivateFacts):
 
     def last_batch_reached(self) -> bool:
         """Whether the batch in work is the epoch's last, as far as can be known."""
-        progress = self.fit_loop.epoch_loop.batch_progress
-        return progress.is_last_batch or progress.current.ready == self.num_training_batches
+        progress, data = self.fit_loop.epoch_loop.batch_progress, self.training_data
+        return progress.is_last_batch or progress.current.ready == (INFINITE if data is None else data.num_batches)
 
     def should_accumulate(self) -> bool:
         """Whether gradients are only accumulated with the batch in work."""
+        if self.accumulate_grad_batches == 1:
+            return False
         return not self.accumulation_done() and not self.last_batch_reached()
 
     def can_stop_early(self) -> bool:
@@ -414,7 +403,8 @@ class Trainer(compat.PrivateFacts):
         if self.log_every_n_steps == 0:
             return False
         loop = self.fit_loop.epoch_loop
-        step = loop.batches_that_stepped + 1 if self.training else loop.val_loop.batch_progress.current.ready
+        training = self.state.stage is self._stages.TRAINING
+        step = loop.batches_that_stepped + 1 if training else loop.val_loop.batch_progress.current.ready
         return step % self.log_every_n_steps == 0 or self.stops
 
     @property
@@ -535,6 +525,19 @@ class Trainer(compat.PrivateFacts):
 
     # --- callbacks ------------------------------------------------------------------------------------------------
 
+    @property
+    def callbacks(self) -> list[Any]:
+        """The callbacks, in the order in which they are called."""
+        return self._callbacks
+
+    @callbacks.setter
+    def callbacks(self, callbacks: list[Any]) -> None:
+        self._callbacks = Callbacks(callbacks, self._tell_of_callbacks)
+        self.callbacks_changed()
+
+    def _tell_of_callbacks(self) -> None:
+        self.callbacks_changed()
+
     def _of_kind(self, kind: type) -> list[Any]:
         return [callback for callback in self.callbacks if isinstance(callback, kind)]
 
@@ -584,6 +587,33 @@ class Trainer(compat.PrivateFacts):
         """Write a Lightning checkpoint file besides those that Determined keeps."""
         assert self.save is not None
         self.save(filepath, weights_only=bool(weights_only))
+
+
+class _Absent:
+    """A name of Lightning's Trainer that is not there: reading it says why, and what there is.
+
+    Not `__getattr__`: a class that has one is slow in all that it has.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, trainer: Trainer | None, owner: type) -> Any:
+        if trainer is None:
+            return self
+        own = {name for name in dir(Trainer) if not name.startswith("_")}
+        own.update(name for name in vars(trainer) if not name.startswith("_"))
+        raise AttributeError(
+            f"self.trainer.{self.name} is part of Lightning's Trainer, but Determined runs the loop here and has no such"
+            f" thing. Use one of: {', '.join(sorted(own))}."
+        )
+
+
+@functools.cache
+def trainer_class(host: compat.Host) -> type[Trainer]:
+    """`Trainer`, with an explanation for each public name of Lightning's that it lacks."""
+    lacking = [name for name in dir(host.pl.Trainer) if not name.startswith("_") and not hasattr(Trainer, name)]
+    return type("Trainer", (Trainer,), {"__module__": __name__, **{name: _Absent(name) for name in lacking}})
 
 
 class _NoProfiler:

@@ -41,7 +41,7 @@ from lightning_adapter.metrics import Metrics
 from lightning_adapter.module import supply_steps
 from lightning_adapter.optimization import NoOptimizer, Optimization, normalize, optimizers_to_device
 from lightning_adapter.precision import Precision, apex_amp
-from lightning_adapter.trainer import Trainer
+from lightning_adapter.trainer import trainer_class
 
 _TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
@@ -101,7 +101,7 @@ class Run:
         self.own_loaders = loaders
         self._tensorboard = tensorboard
         self.device: torch.device = context.device
-        self.trainer = Trainer(arguments, self.host, module, datamodule)
+        self.trainer = trainer_class(self.host)(arguments, self.host, module, datamodule)
         self.hooks = Hooks(module, datamodule, self.host, self.trainer)
         self.signatures = legacy.Signatures(self.host, lambda: self.strategy.optimizers)
         self.hooks.adapt = self.signatures.adapt
@@ -150,10 +150,17 @@ class Run:
         self.in_epoch = False
         self._warned: set[str] = set()
         self.stepped = True
+        self.logs = False
         self.resumes_lightning = False
         self.outputs: legacy.EpochOutputs | None = None
         self.training_data_epoch = float("-inf")
         self.validation_data_epoch = float("-inf")
+
+    def ends(self, period: Period) -> bool:
+        """Whether a period ends with the batch just trained."""
+        loop = self.trainer.fit_loop
+        batches = loop.epoch_loop.batch_progress
+        return period.reached(batches.total.ready, loop.epoch_progress.current.processed + 1, batches.is_last_batch)
 
     # --- before training ------------------------------------------------------------------------------------------
 

@@ -726,6 +726,40 @@ def test_searcher_metric_that_nobody_logs_is_warned_about(caplog: pytest.LogCapt
     assert trial.best_checkpoint == trial.latest_checkpoint
 
 
+@pytest.mark.parametrize("name", ["predict", "test_dataloaders", "progress_bar_callbacks"])
+def test_trainer_says_what_it_lacks(name: str) -> None:
+    class Reads(models.Net):
+        def on_train_start(self) -> None:
+            getattr(self.trainer, name)
+
+    lightnings = name != "progress_bar_callbacks"
+    with pytest.raises(AttributeError, match=r"predict|test_dataloaders|progress_bar_callbacks") as raised:
+        fit(trial_of(Reads))
+    assert ("part of Lightning's Trainer" in str(raised.value)) is lightnings
+    assert not lightnings or all(part in str(raised.value) for part in ("callback_metrics", "loggers", "fit_loop"))
+
+
+@pytest.mark.parametrize("callbacks", [True, False])
+def test_determineds_callbacks_of_the_trial_are_told_of_each_report(callbacks: bool) -> None:
+    ended: list[int] = []
+
+    class Own(pytorch.PyTorchCallback):
+        def on_training_workload_end(self, avg_metrics: Any, batch_metrics: Any) -> None:
+            ended.append(trials[-1].lightning_module.trainer.fit_loop.epoch_loop.batch_progress.total.ready)
+
+    class Trial(trial_of()):  # type: ignore[misc]
+        def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
+            super().__init__(context)
+            trials.append(self)
+
+        def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
+            return {"own": Own()} if callbacks else {}
+
+    trials: list[Any] = []
+    fit(Trial)
+    assert sorted({*ended, *range(2, 13, 2)}) == sorted(ended) if callbacks else not ended
+
+
 def test_two_runs_in_one_process_do_not_see_each_other() -> None:
     alone = fit(trial_of(), seed=1)
     fit(trial_of(models.OwnLoaders, None, max_epochs=1), seed=2)

@@ -153,11 +153,14 @@ def test_outer_hook_logs_after_an_inner_one() -> None:
 
 
 class AddsCallbackLate(Net):
-    """Appends a callback in the second epoch, when every hook has been called before."""
+    """Adds a callback in the second epoch, when every hook has been called before."""
 
     def on_train_epoch_start(self) -> None:
         if self.current_epoch == 1:
-            self.trainer.callbacks.append(self.late)
+            self.add(self.trainer.callbacks)
+
+    def add(self, callbacks: list[pl.Callback]) -> None:
+        callbacks.append(self.late)
 
     def __init__(self) -> None:
         super().__init__()
@@ -174,10 +177,39 @@ class AddsCallbackLate(Net):
         self.late = Late()
 
 
+class Early(pl.Callback):
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        module.calls.append(("early", trainer.global_step))
+
+
+class ReplacesCallback(AddsCallbackLate):
+    """The list is as long as before."""
+
+    def add(self, callbacks: list[pl.Callback]) -> None:
+        (index,) = (i for i, callback in enumerate(callbacks) if isinstance(callback, Early))
+        callbacks[index] = self.late
+
+
+class RemovesCallback(AddsCallbackLate):
+    def add(self, callbacks: list[pl.Callback]) -> None:
+        callbacks[:] = [callback for callback in callbacks if not isinstance(callback, Early)]
+
+
+class AssignsCallbacks(AddsCallbackLate):
+    def add(self, callbacks: list[pl.Callback]) -> None:
+        self.trainer.callbacks = [*callbacks, self.late]
+
+
 @pytest.mark.parametrize("trace", [True, False])
-def test_callback_added_in_the_second_epoch(trace: bool) -> None:
+@pytest.mark.parametrize("module", [AddsCallbackLate, ReplacesCallback, RemovesCallback, AssignsCallbacks])
+def test_callbacks_that_change_in_the_second_epoch(module: type[AddsCallbackLate], trace: bool) -> None:
     assert_parity(
-        AddsCallbackLate, Data, max_epochs=3, trace=trace, also=lambda module, _: {"calls": str(module.calls)}
+        module,
+        Data,
+        max_epochs=3,
+        trace=trace,
+        callbacks=lambda: [Early()],
+        also=lambda module, _: {"calls": str(module.calls)},
     )
 
 
