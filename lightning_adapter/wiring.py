@@ -557,7 +557,12 @@ class Run:
         if self.arguments.val_check_time_interval is not None:
             trainer.val_check_batch = None
         elif isinstance(interval, int):
-            trainer.val_check_batch = interval
+            if interval == 0 and trainer.enable_validation:
+                raise ConfigurationError(
+                    "val_check_interval=0 names no batch. Give a number of batches from 1, a fraction of an epoch, or "
+                    "limit_val_batches=0 to validate not at all."
+                )
+            trainer.val_check_batch = interval or INFINITE
             if interval > batches and trainer.check_val_every_n_epoch is not None and trainer.limit_val_batches:
                 raise ConfigurationError(
                     f"`val_check_interval` ({interval}) must be less than or equal to the number of the training batches"

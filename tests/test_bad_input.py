@@ -294,6 +294,11 @@ CASES: dict[str, tuple[type[LightningAdapter], type[LightningAdapterError], list
     "strategy": (trial_of(strategy="fsdp"), ConfigurationError, ["fsdp", "shards the model"]),
     "limits": (trial_of(max_epochs=1.5, accumulate_grad_batches=0), ConfigurationError, ["max_epochs=1.5", "=0"]),
     "interval": (trial_of(val_check_interval=100), ConfigurationError, ["val_check_interval", "100"]),
+    "no interval": (
+        trial_of(val_check_interval=0),
+        ConfigurationError,
+        ["val_check_interval=0", "limit_val_batches=0"],
+    ),
 }
 
 
