@@ -7,7 +7,6 @@ no progress bar anywhere; reports to Determined stay on in the two systems that 
 from __future__ import annotations
 
 import logging
-import os
 import pathlib
 import tempfile
 import warnings
@@ -17,11 +16,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from determined import core, pytorch
+from determined import pytorch
 from torch import Tensor
 
 from benchmarks.tasks import Clock, Task, loader
 from lightning_adapter import DETLM, LightningAdapter, fit
+from lightning_adapter.distributed import joined
 
 
 @dataclass
@@ -119,7 +119,7 @@ class HandWritten(pytorch.PyTorchTrial):
 
 def hand_written_trial(what: Measurement, directory: pathlib.Path) -> None:
     """A PyTorchTrial under Determined's own Trainer."""
-    with pytorch.init(distributed=_determined_context(what.exchange)) as context:
+    with joined(managed=False) as distributed, pytorch.init(distributed=distributed) as context:
         trainer = pytorch.Trainer(HandWritten(context, what), context)
         every = what.checkpoint_every
         trainer.fit(
@@ -127,19 +127,6 @@ def hand_written_trial(what: Measurement, directory: pathlib.Path) -> None:
             checkpoint_period=None if every is None else pytorch.Batch(every),
             validation_period=pytorch.Epoch(1),
         )
-
-
-def _determined_context(exchange: str | None) -> core.DistributedContext | None:
-    if exchange is None:
-        return None
-    if exchange == "ddp":
-        os.environ["USE_TORCH_DISTRIBUTED"] = "True"
-        return core.DistributedContext.from_torch_distributed()
-    from determined.horovod import hvd
-
-    os.environ["USE_HOROVOD"] = "1"
-    hvd.require_horovod_type("torch", "it is measured")
-    return core.DistributedContext.from_horovod(hvd)
 
 
 class Steps:
