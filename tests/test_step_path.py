@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import gc
+import inspect
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +144,39 @@ def test_no_object_is_kept_per_step(tmp_path: Path) -> None:
 
     fit(Trial, max_epochs=1, run_dir=tmp_path / "run")
     assert counted[800] - counted[200] <= 2
+
+
+def test_calls_per_step_stay_few(tmp_path: Path) -> None:
+    """Time cannot be tested on a machine that others use; the calls that a step makes in this package can be counted."""
+    budget = 45
+    counted: list[int] = []
+    package = str(Path(inspect.getfile(LightningAdapter)).parent)
+
+    def profile(frame: Any, event: str, argument: Any) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(package):
+            counted[-1] += 1
+
+    class OneValue(DETLM):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(4, 1)
+
+        def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+            counted.append(0)
+            sys.setprofile(profile if batch_idx < STEPS - 1 else None)
+            loss = self.layer(batch).mean()
+            self.log("loss", loss)
+            return loss
+
+        configure_optimizers = Body.configure_optimizers
+        train_dataloader = Body.train_dataloader
+
+    class Trial(LightningAdapter):
+        def __init__(self, context: Any) -> None:
+            super().__init__(context, OneValue(), logger=False, enable_progress_bar=False)
+
+    try:
+        fit(Trial, max_epochs=1, run_dir=tmp_path / "run")
+    finally:
+        sys.setprofile(None)
+    assert max(counted[2:-1]) <= budget, counted  # the first batches end a workload, and the last one the epoch
