@@ -299,8 +299,17 @@ class RunDirectory:
         shown = dict(list(panels.items())[:_MAX_PANELS])
         columns = min(3, len(shown))
         lines = math.ceil(len(shown) / columns)
-        figure = Figure(figsize=(4.2 * columns, 3.0 * lines), dpi=100, layout="constrained")
+        figure = Figure(figsize=(4.2 * columns, 3.0 * lines), dpi=100)
         FigureCanvasAgg(figure)
+        # room for titles and labels as parts of a panel: a layout that measures them takes a second for a dozen panels
+        figure.subplots_adjust(
+            left=0.16 / columns,
+            right=1 - 0.05 / columns,
+            bottom=0.17 / lines,
+            top=1 - 0.17 / lines,
+            wspace=0.27,
+            hspace=0.52,
+        )
         for index, (title, series) in enumerate(shown.items()):
             axes = figure.add_subplot(lines, columns, index + 1)
             for label, points in series.items():
@@ -311,10 +320,13 @@ class RunDirectory:
             axes.set_title(title, fontsize=10)
             axes.set_xlabel("batches", fontsize=8)
             axes.tick_params(labelsize=8)
+            axes.ticklabel_format(axis="y", scilimits=(-3, 4))  # keeps labels short
+            axes.yaxis.offsetText.set_fontsize(7)
             axes.grid(alpha=0.3)
             axes.legend(fontsize=7)
         if len(shown) < len(panels):
-            figure.suptitle(f"{len(shown)} of {len(panels)} metrics; all are in {self.metrics_file.name}", fontsize=10)
+            told = f"{len(shown)} of {len(panels)} metrics; all are in {self.metrics_file.name}"
+            figure.suptitle(told, fontsize=10, y=1 - 0.03 / lines)
         with _replacing(self.curves_file) as aside:
             figure.savefig(aside, format="png")
         return self.curves_file
