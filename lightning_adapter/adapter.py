@@ -139,7 +139,8 @@ class LightningAdapter(pytorch.PyTorchTrial):
         made ready here.
         """
         own = dict(self._own_callbacks())
-        self._moments.has_company = bool(own)
+        # all processes have to end a workload at the same batch, and callbacks may be those of one process alone
+        self._moments.has_company = any(self.context.distributed.allgather(bool(own)))
         self._moments.set_up()
         return {**own, "lightning_adapter": self._moments}
 
@@ -361,7 +362,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         if batch is None and handed is None:
             run.host.warn("train_dataloader yielded None. If this was on purpose, ignore this warning...")
         else:
-            hook = hooks.bound["on_train_batch_start"]
+            hook = hooks.bind("on_train_batch_start")
             skip = hook is not None and hook(batch, batch_idx) == -1
             if skip and run.host.habits.skips_at_once:
                 current.processed += 1
@@ -389,7 +390,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
                 self._step_schedulers(run, "epoch", plateau=False)
         if skip:
             return False
-        hook = hooks.bound["on_train_batch_end"]
+        hook = hooks.bind("on_train_batch_end")
         if hook is not None:
             if not outputs and run.host.habits.empty_list:
                 outputs = []
@@ -400,8 +401,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         if self._any is not None and (self._stops_in_batches or trainer.should_log or progress.is_last_batch):
             trainer.agree_to_stop(self._any)
         accumulates = trainer.should_accumulate() and self.lightning_module.automatic_optimization
-        run.logs = trainer.should_log
-        if not accumulates and (run.logs or trainer.fast_dev_run):
+        if not accumulates and (trainer.should_log or trainer.fast_dev_run):
             run.hub.log_metrics(metrics.current_log())
         if run.bar.enabled:
             run.bar.batch_end()
@@ -509,7 +509,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         """The gradients are there and final: hooks may read them, then they are clipped."""
         run = self._run
         assert run is not None
-        hook = run.hooks.bound["on_before_optimizer_step"]
+        hook = run.hooks.bind("on_before_optimizer_step")
         if hook is not None:
             hook(optimizer)
         trainer = run.trainer
@@ -521,7 +521,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
             )
 
     def _zero_grad(self, run: Run, optimizer: Any, batch_idx: int) -> None:
-        hook = run.hooks.bound["on_before_zero_grad"]
+        hook = run.hooks.bind("on_before_zero_grad")
         if hook is not None:
             hook(optimizer)
         if self._own_zero_grad is not None:
@@ -532,9 +532,8 @@ class LightningAdapter(pytorch.PyTorchTrial):
     def _backward(self, loss: Tensor, optimizer: Any, *args: Any, **kwargs: Any) -> Tensor:
         run = self._run
         assert run is not None
-        if run.precision.scaler is not None:
-            loss = run.precision.scaler.scale(loss)
-        hook = run.hooks.bound["on_before_backward"]
+        loss = run.precision.scale(loss)
+        hook = run.hooks.bind("on_before_backward")
         if hook is not None:
             hook(loss)
         if run.precision.apex is None:
@@ -542,7 +541,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         else:
             with run.precision.apex.scale_loss(loss, optimizer or run.strategy.optimizers) as scaled:
                 self._differentiate(run, scaled, optimizer, args, kwargs)
-        hook = run.hooks.bound["on_after_backward"]
+        hook = run.hooks.bind("on_after_backward")
         if hook is not None:
             hook()
         return loss
@@ -608,8 +607,8 @@ class LightningAdapter(pytorch.PyTorchTrial):
             due = run.ends(run.validation_period)
         elif self.arguments.val_check_time_interval is not None:
             # clocks differ between processes: the chief's is the one that counts
-            waited = time.monotonic() - self._last_validation_time
-            due = bool(run.strategy.broadcast(waited >= self.arguments.val_check_time_interval))
+            is_up = time.monotonic() - self._last_validation_time >= self.arguments.val_check_time_interval
+            due = trainer.enable_validation and trainer.validates_in_epoch() and bool(run.strategy.broadcast(is_up))
         elif trainer.val_check_batch is None:
             due = progress.is_last_batch
         elif trainer.val_check_batch == INFINITE:
@@ -840,7 +839,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         compat.check_dataloader_idx(run.host, module, several)
         progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
         takes_batch_idx = compat.takes_batch_idx(run.host, module.validation_step)
-        start, end = hooks.bound["on_validation_batch_start"], hooks.bound["on_validation_batch_end"]
+        start, end = hooks.bind("on_validation_batch_start"), hooks.bind("on_validation_batch_end")
         transfer = self._transfer
         run_step = self._running_step(run, "validation_step")
 
@@ -917,7 +916,7 @@ class _Closure:
                 loss = loss / trainer.accumulate_grad_batches
             self.loss = loss.detach()
             run.watch.add(self.loss, trainer.fit_loop.epoch_loop.batch_progress.total.ready)
-            if run.hooks.bound["on_before_backward"] is not None:
+            if run.hooks.bind("on_before_backward") is not None:
                 self.loss = self.loss.clone()  # a hook may change the loss in place
         if not trainer.fit_loop.skip_backward:
             if self.batch_idx % trainer.accumulate_grad_batches == 0:

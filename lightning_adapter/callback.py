@@ -244,8 +244,8 @@ class Moments(pytorch.PyTorchCallback):
         if session is not None and session.max_batches is not None and progress.total.ready >= session.max_batches:
             trainer.should_stop = trainer.stops = True  # all processes count alike
         stepped = not trainer.should_accumulate()
-        reports = stepped and run.logs
-        if reports or progress.is_last_batch or trainer.stops or run.watch.is_full:
+        reports = stepped and trainer.should_log
+        if reports or progress.is_last_batch or run.watch.is_full:
             run.watch.check()
         if run.rank_check_period is not None and run.ends(run.rank_check_period):
             run.strategy.check_parameters(progress.total.ready)

@@ -772,13 +772,15 @@ def controller(session: Any, moments: Any, **options: Any) -> Any:
             for model in context.models:
                 model.train()
             context.reset_reducers()
-            boundaries = moments.run.boundaries
+            run, boundaries = moments.run, moments.run.boundaries
             boundaries.pace.workload_starts()
             bare = context.profiler is None and context._scaler is None and not context.lr_schedulers
             train = self.trial.train_batch if bare else self._train_batch
             for batch_idx, ticket in training_enumerator:
                 context._current_batch_idx = batch_idx
                 train(batch=ticket, epoch_idx=batch_idx // context._epoch_len, batch_idx=batch_idx)
+                if not run.in_epoch:
+                    self._step_batch()
                 if boundaries.ends_workload:
                     break
             self._step_batch()

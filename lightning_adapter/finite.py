@@ -55,7 +55,7 @@ class Watch:
         if not losses or "loss" in self._told:
             return
         stacked = torch.stack([loss if loss.ndim == 0 else loss.reshape(()) for loss in losses])
-        if math.isfinite(float(stacked.sum())):  # one that is not would show in the sum
+        if bool(torch.isfinite(stacked.sum())):  # one that is not would show in the sum
             return
         finite = torch.isfinite(stacked)
         if not bool(finite.all()):

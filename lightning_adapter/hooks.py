@@ -1,12 +1,11 @@
 """Which hooks are overridden, how is one called, and which one is running?
 
-A hook that nobody overrides costs a look into a dictionary: callbacks and module are looked at once, and again when
-callbacks come or go. Callbacks come before the module, in the order of `trainer.callbacks`, as in Lightning.
+A hook that nobody overrides costs nothing: `bind` looks once at the callbacks and the module, and leaves None where
+there is nothing to call. Callbacks come before the module, in the order of `trainer.callbacks`, as in Lightning.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -26,57 +25,11 @@ def is_overridden(name: str, instance: Any, base: type) -> bool:
     return own is not None and own is not getattr(base, name, None) and not getattr(own, "only_passes_on", False)
 
 
-class Callbacks(list[Any]):
-    """`trainer.callbacks`: a list that tells of its changes, since user code may make some at any moment.
-
-    Args:
-        callbacks: what is in it at first.
-        changed: called after each change.
-    """
-
-    changed: Callable[[], None] = staticmethod(lambda: None)
-
-    def __init__(self, callbacks: Iterable[Any], changed: Callable[[], None]) -> None:
-        super().__init__(callbacks)
-        self.changed = changed
-
-
-def _telling(name: str) -> Call:
-    method = getattr(list, name)
-
-    @functools.wraps(method)
-    def change(callbacks: Callbacks, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return method(callbacks, *args, **kwargs)
-        finally:
-            callbacks.changed()
-
-    return change
-
-
-_CHANGES = ("append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort")
-for _name in (*_CHANGES, "__delitem__", "__iadd__", "__imul__", "__setitem__"):
-    setattr(Callbacks, _name, _telling(_name))
-
-
-class _Bound(dict[str, "Call | None"]):
-    """Hook to callable; what is missing is made."""
-
-    def __init__(self, make: Callable[[str], Call | None]) -> None:
-        self.make = make
-
-    def __missing__(self, name: str) -> Call | None:
-        made = self[name] = self.make(name)
-        return made
-
-
 class Hooks:
     """Calls hooks on callbacks and module, keeping the name of the running one for `self.log`.
 
     Attributes:
         running: name of the hook that is being executed, None outside of all hooks.
-        bound: from the name of a hook of `Callback` and `LightningModule` to one callable that runs it everywhere, or
-            None if nobody overrides it. It takes the hook's arguments and returns what the module's hook returned.
         adapt: from a hook's name, a function and the number of arguments before the hook's own, to a callable that
             takes the arguments of today's hook.
         is_hook: from the same three whether the function is that hook at all, and no method that only has its name.
@@ -94,8 +47,8 @@ class Hooks:
         self.is_hook: Callable[[str, Call, int], bool] = lambda name, function, leading: True
         self.before: Mapping[str, str] = {}
         self.after: Mapping[str, str] = {}
-        self.bound = _Bound(lambda name: self._with_companions(name, self._bind(name, None)))
-        trainer.callbacks_changed = self.forget
+        self._bound: dict[str | tuple[str, bool], Call | None] = {}
+        self._seen: list[Any] = []
 
     def overridden(self, name: str) -> bool:
         """True if the module overrides `name`."""
@@ -111,21 +64,33 @@ class Hooks:
 
     def forget(self) -> None:
         """Look again at who overrides what: callbacks were added, or `setup` changed the module."""
-        self.bound.clear()
+        self._bound.clear()
 
-    def call(self, name: str, *args: Any, monitoring: bool | None = None) -> Any:
-        """Run hook `name` on callbacks and module, if anybody overrides it.
+    def bind(self, name: str, monitoring: bool | None = None) -> Call | None:
+        """One callable that runs hook `name` everywhere, or None if nobody overrides it.
 
         Args:
-            name: the hook.
-            args: its arguments.
+            name: a hook of `Callback` and `LightningModule`.
             monitoring: None for all callbacks; True or False for those that do, or do not, watch a metric
                 (EarlyStopping and Checkpoint), which Lightning calls after the module at the end of an epoch.
 
         Returns:
-            What the module's hook returned.
+            A callable that takes the hook's arguments and returns what the module's hook returned.
         """
-        bound = self.bound[name] if monitoring is None else self._with_companions(name, self._bind(name, monitoring))
+        callbacks = self.trainer.callbacks
+        if callbacks != self._seen:  # user code has added, removed or replaced some
+            self.forget()
+            self._seen = list(callbacks)
+        key = name if monitoring is None else (name, monitoring)
+        try:
+            return self._bound[key]
+        except KeyError:
+            bound = self._bound[key] = self._with_companions(name, self._bind(name, monitoring))
+            return bound
+
+    def call(self, name: str, *args: Any, monitoring: bool | None = None) -> Any:
+        """Run hook `name` on callbacks and module, if anybody overrides it."""
+        bound = self.bind(name, monitoring)
         return bound(*args) if bound is not None else None
 
     def module_hook(self, name: str) -> Call:

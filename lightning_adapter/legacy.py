@@ -309,21 +309,20 @@ class _Toggle(Replacement):
         name: which of the two.
     """
 
-    def __new__(cls, module: Any, name: str) -> _Toggle:
-        return super().__new__(cls, _toggle, module, name)
+    def __init__(self, module: Any, name: str) -> None:
+        self.module = module
+        self.name = name
+
+    def __call__(self, optimizer: Any, optimizer_idx: int | None = None) -> None:
+        if isinstance(optimizer, int):  # `untoggle_optimizer(index)`
+            optimizer = self.module.trainer.optimizers[optimizer]
+        getattr(type(self.module), self.name)(self.module, optimizer)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Toggle:
-        module, name = self.args
-        return _Toggle(memo.get(id(module), module), name)
+        return _Toggle(memo.get(id(self.module), self.module), self.name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Toggle, self.args
-
-
-def _toggle(module: Any, name: str, optimizer: Any, optimizer_idx: int | None = None) -> None:
-    if isinstance(optimizer, int):  # `untoggle_optimizer(index)`
-        optimizer = module.trainer.optimizers[optimizer]
-    getattr(type(module), name)(module, optimizer)
+        return _Toggle, (self.module, self.name)
 
 
 def accept_indices(module: Any, hooks: Hooks) -> None:

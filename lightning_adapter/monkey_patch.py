@@ -7,10 +7,9 @@ Host classes are not patched.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -279,11 +278,19 @@ def _parameters(value: Any) -> frozenset[str]:
 # --- one instance -----------------------------------------------------------------------------------------------------
 
 
-class Replacement(functools.partial[Any]):
+class Replacement:
     """A method of ours in the place of the host's, on one instance.
 
-    A copy of the module keeps it; a pickled module leaves it behind and has its class's method again.
+    A copy of the module keeps it; a pickled module leaves it behind and has its class's method again. (A subclass of
+    functools.partial would be quicker, but a user's own partial of it loses it.)
     """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call what stands in for the method."""
+        return self.function(*args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Replacement:
         return self
@@ -294,7 +301,7 @@ class Replacement(functools.partial[Any]):
 
 def _unattached() -> Replacement:
     def log(*args: Any, **kwargs: Any) -> None:
-        warnings.warn("`self.log()` was called on a module that is not being trained; nothing is logged.", stacklevel=2)
+        warnings.warn("`self.log()` was called on a module that is not being trained; nothing is logged.", stacklevel=3)
 
     return Replacement(log)
 
@@ -313,7 +320,7 @@ def attach(module: Any, metrics: Any, barebones: bool) -> None:
             warnings.warn(
                 "You are trying to `self.log()` but `Trainer(barebones=True)` is configured."
                 " Logging can impact raw speed so it is disabled under this setting.",
-                stacklevel=2,
+                stacklevel=3,
             )
 
         vars(module).update(log=Replacement(nothing), log_dict=Replacement(nothing))

@@ -163,7 +163,7 @@ class RunDirectory:
             return
         line = io.StringIO()
         _writer(line, columns).writerow(row)
-        with self.metrics_file.open("ab", buffering=0) as file:
+        with self.metrics_file.open("ab") as file:
             file.write(line.getvalue().encode("utf-8"))
 
     def rows(self) -> list[Row]:

@@ -120,8 +120,10 @@ class Session:
 
     @property
     def stops_now(self) -> bool:
-        """Whether a signal came to the only process; several have to agree first, when they look together."""
-        return self.interruption.signal is not None and self.core.distributed.size == 1
+        """Whether the only process got a signal or a request to stop; several agree first, when they look together."""
+        assert self.trial is not None
+        asked = self.interruption.signal is not None or self.trial.context.get_stop_requested()
+        return asked and self.core.distributed.size == 1
 
     def asked_to_stop(self) -> bool:
         """Whether any process got a signal to stop. All processes ask together."""

@@ -15,7 +15,6 @@ import torch
 from lightning_adapter import compat
 from lightning_adapter.arguments import Arguments
 from lightning_adapter.datamodule import INFINITE, TrainingData, ValidationData
-from lightning_adapter.hooks import Callbacks
 from lightning_adapter.metrics import Metrics
 
 
@@ -193,9 +192,10 @@ class Trainer(compat.PrivateFacts):
         self.barebones = arguments.barebones
         self.benchmark = arguments.benchmark
         self.enable_progress_bar = arguments.enable_progress_bar
-        self.callbacks_changed: Callable[[], None] = lambda: None
         callbacks = arguments.callbacks
-        self.callbacks = [callbacks] if isinstance(callbacks, host.pl.Callback) else callbacks or []
+        self.callbacks: list[Any] = (
+            [callbacks] if isinstance(callbacks, host.pl.Callback) else list(callbacks) if callbacks else []
+        )
         self.loggers: list[Any] = []
         self.lr_scheduler_configs: list[Any] = []
         self.optimizer_frequencies: list[int] = []
@@ -525,19 +525,6 @@ class Trainer(compat.PrivateFacts):
 
     # --- callbacks ------------------------------------------------------------------------------------------------
 
-    @property
-    def callbacks(self) -> list[Any]:
-        """The callbacks, in the order in which they are called."""
-        return self._callbacks
-
-    @callbacks.setter
-    def callbacks(self, callbacks: list[Any]) -> None:
-        self._callbacks = Callbacks(callbacks, self._tell_of_callbacks)
-        self.callbacks_changed()
-
-    def _tell_of_callbacks(self) -> None:
-        self.callbacks_changed()
-
     def _of_kind(self, kind: type) -> list[Any]:
         return [callback for callback in self.callbacks if isinstance(callback, kind)]
 
@@ -612,7 +599,9 @@ class _Absent:
 @functools.cache
 def trainer_class(host: compat.Host) -> type[Trainer]:
     """`Trainer`, with an explanation for each public name of Lightning's that it lacks."""
-    lacking = [name for name in dir(host.pl.Trainer) if not name.startswith("_") and not hasattr(Trainer, name)]
+    loops = ["validate_loop", "test_loop", "predict_loop"]  # which its instances have, not the class
+    theirs = [name for name in [*dir(host.pl.Trainer), *loops] if not name.startswith("_")]
+    lacking = [name for name in theirs if not hasattr(Trainer, name)]
     return type("Trainer", (Trainer,), {"__module__": __name__, **{name: _Absent(name) for name in lacking}})
 
 

@@ -150,7 +150,6 @@ class Run:
         self.in_epoch = False
         self._warned: set[str] = set()
         self.stepped = True
-        self.logs = False
         self.resumes_lightning = False
         self.outputs: legacy.EpochOutputs | None = None
         self.training_data_epoch = float("-inf")

@@ -107,6 +107,12 @@ def test_progress_of_max_steps(cluster: Any) -> None:
     assert master.progress == pytest.approx([2 / 8, 4 / 8, 6 / 8, 1.0])
 
 
+def test_progress_of_a_length_in_batches(cluster: Any) -> None:
+    with cluster(config={"searcher": {"name": "single", "max_length": {"batches": 5}}}) as master:
+        fit(trial_of(max_epochs=None))
+    assert master.progress == pytest.approx([2 / 5, 4 / 5, 1.0])
+
+
 def test_searcher_metric_needs_no_other_code(cluster: Any) -> None:
     config = {"searcher": {"name": "adaptive_asha", "metric": "val_loss", "smaller_is_better": True,
                            "time_metric": "epochs", "max_time": 3}}  # fmt: skip

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_adapter import DETLM, LightningAdapter, fit
 from lightning_adapter.errors import NonFiniteError
+from lightning_adapter.finite import Watch
 
 
 class Breaks(DETLM):
@@ -47,6 +48,18 @@ def run(tmp_path: Path, at: int, value: float, manual: bool = False, log: Any = 
             super().__init__(context, module, enable_model_summary=False, log_every_n_steps=5, **arguments)
 
     return fit(Trial, max_epochs=2, seed=1, run_dir=tmp_path)
+
+
+def test_losses_of_any_type_and_size_are_looked_at(caplog: pytest.LogCaptureFixture) -> None:
+    watch = Watch("raise")
+    largest = torch.tensor(torch.finfo(torch.float16).max, dtype=torch.float16)  # whose sum is infinite
+    for losses in ([largest, largest], [torch.tensor(1j)], [torch.tensor([[2.0]])], [torch.tensor(3)]):
+        for index, loss in enumerate(losses):
+            watch.add(loss, index)
+        watch.check()
+    watch.add(torch.tensor(complex(float("nan"), 0)), 7)
+    with pytest.raises(NonFiniteError, match="batch 7"):
+        watch.check()
 
 
 @pytest.mark.parametrize("manual", [False, True])

@@ -760,6 +760,47 @@ def test_determineds_callbacks_of_the_trial_are_told_of_each_report(callbacks: b
     assert sorted({*ended, *range(2, 13, 2)}) == sorted(ended) if callbacks else not ended
 
 
+def test_determineds_callbacks_are_told_of_an_epochs_end_before_the_next_one_loads_data() -> None:
+    told: list[str] = []
+
+    class Unvalidated(models.Data):
+        val_dataloader = DETDM.val_dataloader
+
+        def train_dataloader(self) -> Any:
+            told.append("data")
+            return super().train_dataloader()
+
+    class Own(pytorch.PyTorchCallback):
+        def on_training_epoch_start(self, epoch_idx: int) -> None:
+            told.append(f"start {epoch_idx}")
+
+        def on_training_epoch_end(self, epoch_idx: int) -> None:
+            told.append(f"end {epoch_idx}")
+
+    class Trial(trial_of(data=Unvalidated, reload_dataloaders_every_n_epochs=1, log_every_n_steps=5)):  # type: ignore[misc]
+        def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
+            return {"own": Own()}
+
+    fit(Trial, checkpoint_period=pytorch.Batch(1000))
+    assert told == ["data", "start 0", "end 0", "data", "start 1", "end 1"]
+
+
+def test_request_to_stop_is_heard_at_once_where_nothing_is_reported() -> None:
+    class Asks(models.Net):
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            if batch_idx == 3:
+                trials[-1].context.set_stop_requested(True)
+
+    class Trial(trial_of(Asks, log_every_n_steps=100)):  # type: ignore[misc]
+        def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
+            super().__init__(context)
+            trials.append(self)
+
+    trials: list[Any] = []
+    fit(Trial)
+    assert checkpoints_at(trials[-1]) == [4]
+
+
 def test_two_runs_in_one_process_do_not_see_each_other() -> None:
     alone = fit(trial_of(), seed=1)
     fit(trial_of(models.OwnLoaders, None, max_epochs=1), seed=2)

@@ -9,6 +9,8 @@ import logging
 import math
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -157,6 +159,26 @@ def test_row_cut_short_by_a_crash_is_dropped_and_no_other(run: RunDirectory) -> 
     assert [row["batches"] for row in again.rows()] == [1]
     again.record("train", 3, 0, {"a": 3.0})
     assert [(row["batches"], row["a"]) for row in again.rows()] == [(1, 1.0), (3, 3.0)]
+
+
+def test_row_that_the_disk_has_no_room_for_is_an_error_and_the_next_run_drops_it(run: RunDirectory) -> None:
+    run.record("train", 1, 0, {"loss": 0.5})
+    run.record("train", 2, 0, {"loss": 0.25})
+    script = f"""
+import resource, signal
+from lightning_adapter.rundir import RunDirectory
+run = RunDirectory({str(run.path)!r})
+run.record("train", 3, 0, {{"loss": 0.125}})
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+room = run.metrics_file.stat().st_size + 5
+resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+run.record("train", 4, 0, {{"loss": 0.0625}})
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "OSError" in done.stderr, done.stderr
+    again = RunDirectory(run.path)
+    again.record("train", 5, 0, {"loss": 0.5})
+    assert [row["batches"] for row in again.rows()] == [1, 2, 3, 5]
 
 
 def test_crash_while_rewriting_leaves_the_old_table(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -240,6 +240,7 @@ class Case:
         see: reads more from a trained module, as plain data.
         resume: train again from the checkpoint of this batch, and note how that ends.
         refused: all processes raise an error at the same moment, whose text is noted.
+        chief_callbacks: the first process alone has a Determined callback of its own.
     """
 
     build: Callable[[], Any]
@@ -251,6 +252,7 @@ class Case:
     see: Callable[[Any], Any] | None = None
     resume: int | None = None
     refused: bool = False
+    chief_callbacks: bool = False
 
 
 def _global(**options: Any) -> Callable[[], Data]:
@@ -260,6 +262,7 @@ def _global(**options: Any) -> Callable[[], Data]:
 UNUSED = {"strategy": "ddp_find_unused_parameters_true"}
 CASES: dict[str, Case] = {
     "net": Case(Net, arguments={"max_epochs": 3}, lightning=True),
+    "chief_callbacks": Case(Net, chief_callbacks=True, lightning=True, backends=("torch",)),
     "accumulated": Case(
         Net,
         lambda: Data(40),

@@ -105,6 +105,10 @@ def fit(case: cases.Case, folder: pathlib.Path, **options: Any) -> dict[str, Any
         def __init__(self, context: Any) -> None:
             super().__init__(context, case.build(), case.data(), **arguments_of(case, seen))
 
+        def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
+            chief = self.context.distributed.rank == 0
+            return {"own": pytorch.PyTorchCallback()} if case.chief_callbacks and chief else {}
+
     trial = lightning_adapter.fit(Trial, seed=cases.SEED, run_dir=folder, **options)
     return conclude(case, trial.lightning_module, trial.lightning_module.trainer, seen)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from typing import Any
 
 import pytest
@@ -9,9 +11,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from . import test_legacy as legacy
-from .harness import assert_parity, since
+from .harness import assert_parity, host_version, since
 from .models import Data, Manual, Net, Stream, pl
 from .test_loaders import TakesSeveral, combined
+
+AFTER_1 = not host_version().startswith("1.")
 
 
 class TwoGroups(Net):
@@ -196,8 +200,11 @@ class RemovesCallback(AddsCallbackLate):
 
 
 class AssignsCallbacks(AddsCallbackLate):
+    """And adds to its own list once more."""
+
     def add(self, callbacks: list[pl.Callback]) -> None:
-        self.trainer.callbacks = [*callbacks, self.late]
+        self.trainer.callbacks = mine = list(callbacks)
+        mine.append(self.late)
 
 
 @pytest.mark.parametrize("trace", [True, False])
@@ -211,6 +218,32 @@ def test_callbacks_that_change_in_the_second_epoch(module: type[AddsCallbackLate
         callbacks=lambda: [Early()],
         also=lambda module, _: {"calls": str(module.calls)},
     )
+
+
+class CopiesItself(Net):
+    """Takes copies of itself where weight averages and exporters do, and has a shorthand of its own for `log`."""
+
+    def copies(self) -> None:
+        copied = copy.deepcopy(self)
+        assert all(torch.equal(a, b) for a, b in zip(self.parameters(), copied.parameters(), strict=True))
+
+    def setup(self, stage: str) -> None:
+        self.copies()
+
+    def on_fit_start(self) -> None:
+        self.log_epoch = functools.partial(self.log, on_step=False, on_epoch=True)
+
+    def on_train_start(self) -> None:
+        self.copies()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.log_epoch("shorthand", float(batch_idx))
+        if batch_idx == 3 and AFTER_1:  # Lightning 1.x copies the trainer with the module, its iterators too
+            self.copies()
+
+
+def test_module_that_copies_itself_in_training() -> None:
+    assert_parity(CopiesItself, Data, max_epochs=2, trace=False)
 
 
 @pytest.mark.parametrize("reduce_fx", ["max", "min"])
