@@ -158,7 +158,8 @@ class LightningAdapter(pytorch.PyTorchTrial):
         while not run.boundaries.finished:
             if not run.in_epoch:
                 self._start_epoch(run)
-            if self._epoch_done(run) or not self._train_one(run):
+            over = (not run.goes_on or run.trainer.stops) and self._epoch_done(run)
+            if over or not self._train_one(run):
                 self._end_epoch(run)
                 continue
             self._moments.after_batch()
@@ -254,10 +255,11 @@ class LightningAdapter(pytorch.PyTorchTrial):
         several = module.automatic_optimization and (len(optimizers) > 1 or bool(frequencies))
         self._turns = legacy.Turns(module, run.signatures, frequencies) if several else None
         run.outputs = legacy.EpochOutputs(len(optimizers) > 1) if hooks.overridden("training_epoch_end") else None
-        run.strategy.run_backward = self._backward
+        run.strategy.run_backward = self._differentiate_by_hand
         run.strategy.step_optimizer = self._step_optimizer
         processes = run.strategy if isinstance(run.strategy, Processes) else None
         self._exchange = processes.exchange_gradients if processes is not None and processes.exchanges else None
+        self._plain_backward = self._own_backward is None and self._exchange is None and run.precision.apex is None
         self._any = processes.any if processes is not None else None
         self._stops_in_batches = processes is not None and may_stop_in_batch(run.host, module, run.trainer.callbacks)
         if processes is not None:
@@ -297,7 +299,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         if (trainer.current_epoch > 0 and not run.resumes_lightning) or run.host.habits.iterates_in_epoch:
             data.start()
         run.resumes_lightning = False
-        run.in_epoch = True
+        run.in_epoch, run.goes_on = True, False
         run.bar.epoch_start()
 
     def _epoch_done(self, run: Run) -> bool:
@@ -362,7 +364,8 @@ class LightningAdapter(pytorch.PyTorchTrial):
         if batch is None and handed is None:
             run.host.warn("train_dataloader yielded None. If this was on purpose, ignore this warning...")
         else:
-            hook = hooks.bind("on_train_batch_start")
+            hooks.refresh()
+            hook = hooks.bound["on_train_batch_start"]
             skip = hook is not None and hook(batch, batch_idx) == -1
             if skip and run.host.habits.skips_at_once:
                 current.processed += 1
@@ -390,7 +393,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
                 self._step_schedulers(run, "epoch", plateau=False)
         if skip:
             return False
-        hook = hooks.bind("on_train_batch_end")
+        hook = hooks.bound["on_train_batch_end"]
         if hook is not None:
             if not outputs and run.host.habits.empty_list:
                 outputs = []
@@ -501,6 +504,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
     def _step_optimizer(self, optimizer: Any, closure: Any, **kwargs: Any) -> Any:
         run = self._run
         assert run is not None
+        run.hooks.refresh()
         return run.precision.step(
             optimizer, closure, self._after_closure, self.lightning_module.automatic_optimization, **kwargs
         )
@@ -509,7 +513,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         """The gradients are there and final: hooks may read them, then they are clipped."""
         run = self._run
         assert run is not None
-        hook = run.hooks.bind("on_before_optimizer_step")
+        hook = run.hooks.bound["on_before_optimizer_step"]
         if hook is not None:
             hook(optimizer)
         trainer = run.trainer
@@ -521,7 +525,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
             )
 
     def _zero_grad(self, run: Run, optimizer: Any, batch_idx: int) -> None:
-        hook = run.hooks.bind("on_before_zero_grad")
+        hook = run.hooks.bound["on_before_zero_grad"]
         if hook is not None:
             hook(optimizer)
         if self._own_zero_grad is not None:
@@ -533,18 +537,26 @@ class LightningAdapter(pytorch.PyTorchTrial):
         run = self._run
         assert run is not None
         loss = run.precision.scale(loss)
-        hook = run.hooks.bind("on_before_backward")
+        hook = run.hooks.bound["on_before_backward"]
         if hook is not None:
             hook(loss)
-        if run.precision.apex is None:
+        if self._plain_backward:
+            loss.backward(*args, **kwargs)
+        elif run.precision.apex is None:
             self._differentiate(run, loss, optimizer, args, kwargs)
         else:
             with run.precision.apex.scale_loss(loss, optimizer or run.strategy.optimizers) as scaled:
                 self._differentiate(run, scaled, optimizer, args, kwargs)
-        hook = run.hooks.bind("on_after_backward")
+        hook = run.hooks.bound["on_after_backward"]
         if hook is not None:
             hook()
         return loss
+
+    def _differentiate_by_hand(self, loss: Tensor, optimizer: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """`manual_backward`, in the middle of user code."""
+        assert self._run is not None
+        self._run.hooks.refresh()
+        return self._backward(loss, optimizer, *args, **kwargs)
 
     def _differentiate(
         self, run: Run, loss: Tensor, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -631,7 +643,8 @@ class LightningAdapter(pytorch.PyTorchTrial):
         if trainer.stops:
             for logger in trainer.loggers:
                 logger.save()
-        if self._epoch_done(run):
+        run.goes_on = not self._epoch_done(run)
+        if not run.goes_on:
             if not trainer.last_batch_reached():
                 self._moments.keep_position()
             self._end_epoch(run)
@@ -839,7 +852,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         compat.check_dataloader_idx(run.host, module, several)
         progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
         takes_batch_idx = compat.takes_batch_idx(run.host, module.validation_step)
-        start, end = hooks.bind("on_validation_batch_start"), hooks.bind("on_validation_batch_end")
+        start, end = hooks.bound["on_validation_batch_start"], hooks.bound["on_validation_batch_end"]
         transfer = self._transfer
         run_step = self._running_step(run, "validation_step")
 
@@ -916,7 +929,7 @@ class _Closure:
                 loss = loss / trainer.accumulate_grad_batches
             self.loss = loss.detach()
             run.watch.add(self.loss, trainer.fit_loop.epoch_loop.batch_progress.total.ready)
-            if run.hooks.bind("on_before_backward") is not None:
+            if run.hooks.bound["on_before_backward"] is not None:
                 self.loss = self.loss.clone()  # a hook may change the loss in place
         if not trainer.fit_loop.skip_backward:
             if self.batch_idx % trainer.accumulate_grad_batches == 0:

@@ -6,6 +6,7 @@ for, once for all of them.
 
 from __future__ import annotations
 
+import cmath
 import logging
 import math
 from collections.abc import Mapping
@@ -55,7 +56,7 @@ class Watch:
         if not losses or "loss" in self._told:
             return
         stacked = torch.stack([loss if loss.ndim == 0 else loss.reshape(()) for loss in losses])
-        if bool(torch.isfinite(stacked.sum())):  # one that is not would show in the sum
+        if cmath.isfinite(stacked.sum().item()):  # one that is not would show in the sum
             return
         finite = torch.isfinite(stacked)
         if not bool(finite.all()):

@@ -1,7 +1,7 @@
 """Which hooks are overridden, how is one called, and which one is running?
 
-A hook that nobody overrides costs nothing: `bind` looks once at the callbacks and the module, and leaves None where
-there is nothing to call. Callbacks come before the module, in the order of `trainer.callbacks`, as in Lightning.
+A hook that nobody overrides costs a look into a dictionary: callbacks and module are looked at once, and again when user
+code has changed the callbacks. Callbacks come before the module, in the order of `trainer.callbacks`, as in Lightning.
 """
 
 from __future__ import annotations
@@ -25,11 +25,25 @@ def is_overridden(name: str, instance: Any, base: type) -> bool:
     return own is not None and own is not getattr(base, name, None) and not getattr(own, "only_passes_on", False)
 
 
+class _Bound(dict[str, "Call | None"]):
+    """From hook to callable; what is missing is made."""
+
+    def __init__(self, make: Callable[[str], Call | None]) -> None:
+        self.make = make
+
+    def __missing__(self, name: str) -> Call | None:
+        made = self[name] = self.make(name)
+        return made
+
+
 class Hooks:
     """Calls hooks on callbacks and module, keeping the name of the running one for `self.log`.
 
     Attributes:
         running: name of the hook that is being executed, None outside of all hooks.
+        bound: from the name of a hook of `Callback` and `LightningModule` to one callable that runs it everywhere, or
+            None if nobody overrides it. It takes the hook's arguments and returns what the module's hook returned. After
+            user code that `run` did not run, `refresh` comes first.
         adapt: from a hook's name, a function and the number of arguments before the hook's own, to a callable that
             takes the arguments of today's hook.
         is_hook: from the same three whether the function is that hook at all, and no method that only has its name.
@@ -47,7 +61,7 @@ class Hooks:
         self.is_hook: Callable[[str, Call, int], bool] = lambda name, function, leading: True
         self.before: Mapping[str, str] = {}
         self.after: Mapping[str, str] = {}
-        self._bound: dict[str | tuple[str, bool], Call | None] = {}
+        self.bound = _Bound(lambda name: self._with_companions(name, self._bind(name, None)))
         self._seen: list[Any] = []
 
     def overridden(self, name: str) -> bool:
@@ -64,33 +78,28 @@ class Hooks:
 
     def forget(self) -> None:
         """Look again at who overrides what: callbacks were added, or `setup` changed the module."""
-        self._bound.clear()
+        self.bound.clear()
+        self._seen = list(self.trainer.callbacks)
 
-    def bind(self, name: str, monitoring: bool | None = None) -> Call | None:
-        """One callable that runs hook `name` everywhere, or None if nobody overrides it.
+    def refresh(self) -> None:
+        """Look again if user code has added, removed or replaced callbacks."""
+        if self.trainer.callbacks != self._seen:
+            self.forget()
+
+    def call(self, name: str, *args: Any, monitoring: bool | None = None) -> Any:
+        """Run hook `name` on callbacks and module, if anybody overrides it.
 
         Args:
-            name: a hook of `Callback` and `LightningModule`.
+            name: the hook.
+            args: its arguments.
             monitoring: None for all callbacks; True or False for those that do, or do not, watch a metric
                 (EarlyStopping and Checkpoint), which Lightning calls after the module at the end of an epoch.
 
         Returns:
-            A callable that takes the hook's arguments and returns what the module's hook returned.
+            What the module's hook returned.
         """
-        callbacks = self.trainer.callbacks
-        if callbacks != self._seen:  # user code has added, removed or replaced some
-            self.forget()
-            self._seen = list(callbacks)
-        key = name if monitoring is None else (name, monitoring)
-        try:
-            return self._bound[key]
-        except KeyError:
-            bound = self._bound[key] = self._with_companions(name, self._bind(name, monitoring))
-            return bound
-
-    def call(self, name: str, *args: Any, monitoring: bool | None = None) -> Any:
-        """Run hook `name` on callbacks and module, if anybody overrides it."""
-        bound = self.bind(name, monitoring)
+        self.refresh()
+        bound = self.bound[name] if monitoring is None else self._with_companions(name, self._bind(name, monitoring))
         return bound(*args) if bound is not None else None
 
     def module_hook(self, name: str) -> Call:
@@ -127,6 +136,8 @@ class Hooks:
             raise
         finally:
             self.running = outer
+            if self.trainer.callbacks != self._seen:
+                self.forget()
 
     def _callbacks(self, monitoring: bool | None) -> Iterable[Any]:
         callbacks: list[Any] = self.trainer.callbacks

@@ -19,7 +19,6 @@ import contextlib
 import csv
 import dataclasses
 import datetime
-import io
 import json
 import logging
 import math
@@ -30,7 +29,7 @@ import shutil
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import tabulate
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -98,6 +97,7 @@ class RunDirectory:
         self.curves_file = self.path / "curves.png"
         self.config_file = self.path / "experiment.yaml"
         self._columns: tuple[str, ...] | None = None  # None: the file was not looked at yet
+        self._table: IO[str] | None = None  # stays open between rows
 
     @classmethod
     def create(
@@ -158,13 +158,21 @@ class RunDirectory:
         row.update({_column(name): repr(float(value)) for name, value in metrics.items()})
         columns = self._known_columns()
         new = [name for name in row if name not in columns]
-        if new or not self.metrics_file.exists():
+        if self._table is not None and os.fstat(self._table.fileno()).st_nlink == 0:
+            self.close()  # somebody has removed or replaced the file
+        if new or (self._table is None and not self.metrics_file.exists()):
             self._rewrite([*self.rows(), row], (*columns, *new))
             return
-        line = io.StringIO()
-        _writer(line, columns).writerow(row)
-        with self.metrics_file.open("ab") as file:
-            file.write(line.getvalue().encode("utf-8"))
+        if self._table is None:
+            self._table = self.metrics_file.open("a", newline="", encoding="utf-8")
+        _writer(self._table, columns).writerow(row)
+        self._table.flush()
+
+    def close(self) -> None:
+        """Let go of metrics.csv; a later row opens it again."""
+        if self._table is not None:
+            self._table.close()
+            self._table = None
 
     def rows(self) -> list[Row]:
         """Read metrics.csv back: `batches` and `epoch` are ints, metrics are floats, absent values are left out."""
@@ -392,6 +400,7 @@ class RunDirectory:
 
     def _rewrite(self, rows: list[Row], columns: tuple[str, ...]) -> None:
         """Replace metrics.csv in one move."""
+        self.close()
         with _replacing(self.metrics_file) as aside, aside.open("w", newline="", encoding="utf-8") as file:
             writer = _writer(file, columns)
             writer.writeheader()

@@ -432,6 +432,7 @@ def _fit_local(
             raise ConfigurationError(f"The trial refuses its hyperparameters {values}: {error}") from error
         finally:
             if chief:
+                directory.close()
                 directory.plot_curves()
         _tell(trial, session)
         _end_if_asked(session, trial)

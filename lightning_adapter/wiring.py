@@ -148,6 +148,7 @@ class Run:
         self.accumulation: Any = None
         self.trainer.load_training_data = self.load_training_data
         self.in_epoch = False
+        self.goes_on = False  # True once it is known that the epoch has a further batch
         self._warned: set[str] = set()
         self.stepped = True
         self.resumes_lightning = False
