@@ -161,6 +161,20 @@ def test_row_cut_short_by_a_crash_is_dropped_and_no_other(run: RunDirectory) -> 
     assert [(row["batches"], row["a"]) for row in again.rows()] == [(1, 1.0), (3, 3.0)]
 
 
+@pytest.mark.parametrize("by", ["removed", "replaced"])
+def test_table_that_somebody_took_away_is_begun_anew(run: RunDirectory, by: str) -> None:
+    for batch in (1, 2):
+        run.record("train", batch, 0, {"loss": 0.5})
+    rest = run.metrics_file.read_text().splitlines(keepends=True)[:2]
+    run.metrics_file.unlink()
+    if by == "replaced":
+        run.metrics_file.write_text("".join(rest))
+    for batch in (3, 4):
+        run.record("train", batch, 0, {"loss": 0.5})
+    run.close()
+    assert [row["batches"] for row in run.rows()] == ([1, 3, 4] if by == "replaced" else [3, 4])
+
+
 def test_row_that_the_disk_has_no_room_for_is_an_error_and_the_next_run_drops_it(run: RunDirectory) -> None:
     run.record("train", 1, 0, {"loss": 0.5})
     run.record("train", 2, 0, {"loss": 0.25})
