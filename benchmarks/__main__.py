@@ -17,6 +17,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import torch
+
 from benchmarks import report
 from benchmarks.systems import SYSTEMS
 from benchmarks.tasks import CLOCKS, LOGGING, MODELS
@@ -52,6 +54,8 @@ def run_worker(function: str, arguments: dict[str, Any], launcher: list[str] | N
         }
         empty = pathlib.Path(directory, "code")  # Determined's checkpoints hold a copy of the working directory
         empty.mkdir()
+        if function != "gpu":
+            environment["CUDA_VISIBLE_DEVICES"] = ""  # two of the systems would take a GPU unasked
         if function not in ("steps", "checkpoints"):
             environment["BENCHMARK_CLOCK"] = "wall"  # what waits for others, or for files, is not all on the processor
         environment["BENCHMARK_LAUNCHED"] = repr(time.time())
@@ -76,12 +80,16 @@ def launchers() -> dict[str, list[str]]:
 
 def run_all(repetitions: int, memory_steps: int, models: list[str]) -> dict[str, Any]:
     """All measurements; what cannot run here is left out, with its reason printed."""
-    results: dict[str, Any] = {"steps": {}, "parallel": {}, "skipped": {}}
+    results: dict[str, Any] = {"steps": {}, "gpu": {}, "parallel": {}, "skipped": {}}
     for model in models:
         for logging in LOGGING:
             say(f"{model}, {logging}")
             arguments = {"model": model, "logging": logging, "repetitions": repetitions}
             results["steps"].setdefault(model, {})[logging] = run_worker("steps", arguments)
+    if torch.cuda.is_available():
+        for model in models:
+            say(f"{model}, on the GPU")
+            results["gpu"][model] = run_worker("gpu", {"model": model, "repetitions": repetitions})
     for exchange, launcher in launchers().items():
         for system in SYSTEMS:
             if (exchange, system) == ("horovod", "Lightning"):

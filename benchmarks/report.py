@@ -105,6 +105,22 @@ def phase_rows(results: dict[str, Any], phase: str) -> list[list[Any]]:
     return rows
 
 
+def gpu_rows(by_model: dict[str, Any]) -> list[list[Any]]:
+    """Time, use of the GPU and waits for it; the last two from steps under a profiler."""
+    return [
+        [
+            model,
+            system,
+            spread(measured["step"]),
+            spread(ratios(found[ADAPTER]["step"], measured["step"]), 2),
+            f"{statistics.median(measured['busy']):.0%}",
+            f"{statistics.median(measured['waits']):.2f}",
+        ]
+        for model, found in by_model.items()
+        for system, measured in found.items()
+    ]
+
+
 def text(results: dict[str, Any]) -> str:
     """The whole page."""
     systems = list(next(iter(next(iter(results["steps"].values())).values())))
@@ -172,6 +188,9 @@ def text(results: dict[str, Any]) -> str:
     ]
     if parallel:
         parts.append(table(parallel, ["exchange", "system", "step", "adapter / this"]))
+    if results["gpu"]:
+        headers = ["model", "system", "microseconds per step", "adapter / this", "GPU busy", "waits for it per step"]
+        parts += [f"## Training on {torch.cuda.get_device_name()}, one value", table(gpu_rows(results["gpu"]), headers)]
     if results["skipped"]:
         parts.append("\n".join(f"- {what}: skipped, {reason}" for what, reason in results["skipped"].items()))
     return "\n\n".join(parts) + "\n"

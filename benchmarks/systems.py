@@ -31,6 +31,7 @@ class Measurement:
     Attributes:
         checkpoint_every: batches between checkpoints, None for none while it is measured.
         exchange: how the processes of this job exchange gradients, "ddp" or "horovod"; None in a single process.
+        device: "cpu", or "cuda" for the first GPU, where Determined and the adapter go by themselves if they see one.
     """
 
     model: str
@@ -39,6 +40,7 @@ class Measurement:
     validation_steps: int = 1
     checkpoint_every: int | None = None
     exchange: str | None = None
+    device: str = "cpu"
     training: Clock = field(default_factory=Clock)
     validation: Clock = field(default_factory=Clock)
 
@@ -58,9 +60,10 @@ class Measurement:
 
 def bare_loop(what: Measurement, directory: pathlib.Path) -> None:
     """PyTorch alone; the values that others log are computed and not kept."""
-    task = what.task()
+    task = what.task().to(what.device)
     optimizer = task.optimizer()
     model: Any = task
+    moves = what.device != "cpu"
     if what.exchange == "ddp":
         model = torch.nn.parallel.DistributedDataParallel(task)
     elif what.exchange == "horovod":
@@ -68,7 +71,7 @@ def bare_loop(what: Measurement, directory: pathlib.Path) -> None:
 
         optimizer = hvd.DistributedOptimizer(optimizer, named_parameters=task.named_parameters())
     for index, batch in enumerate(what.training_loader(), start=1):
-        loss, _ = model(batch)
+        loss, _ = model([part.to(what.device) for part in batch] if moves else batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -76,10 +79,10 @@ def bare_loop(what: Measurement, directory: pathlib.Path) -> None:
             state = {"model": task.state_dict(), "optimizer": optimizer.state_dict()}
             torch.save(state, directory / f"{index}.pt")
     task.eval()
-    total, count = torch.zeros(()), 0
+    total, count = torch.zeros((), device=what.device), 0
     with torch.no_grad():
         for batch in what.validation_loader():
-            loss, _ = task(batch)
+            loss, _ = task([part.to(what.device) for part in batch] if moves else batch)
             size = len(batch[0])
             total += loss * size
             count += size
@@ -193,7 +196,7 @@ def lightning_trainer(what: Measurement, directory: pathlib.Path) -> None:
     if every is not None:
         callbacks.append(pl.callbacks.ModelCheckpoint(directory, every_n_train_steps=every, save_top_k=-1))
     trainer = pl.Trainer(
-        accelerator="cpu",
+        accelerator=what.device,
         devices=1 if what.exchange is None else 2,
         strategy="auto" if what.exchange is None else what.exchange,
         max_epochs=1,

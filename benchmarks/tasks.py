@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import DeviceType
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, default_collate
 from torchmetrics import Accuracy
@@ -30,6 +31,8 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.thread_time}
 now = CLOCKS[os.environ.get("BENCHMARK_CLOCK", "wall")]
 #: Batches that are run before anything is measured.
 WARM_UP = 20
+#: What the host calls to wait for a GPU; `.item()`, `.cpu()` and the like come here.
+WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
 
 
 def perceptron() -> nn.Module:
@@ -146,6 +149,33 @@ class Clock:
         window = min(WINDOW, len(ticks) - 1)
         starts = range(0, len(ticks) - window, window)
         return statistics.median((ticks[start + window] - ticks[start]) / window for start in starts)
+
+
+class Profile(Clock):
+    """Watches the device as well, for one window after the first batches.
+
+    Attributes:
+        busy: share of the window in which the GPU computed.
+        waits: how often per step the host waited for the GPU.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.busy = self.waits = 0.0
+        self._profiler = torch.profiler.profile()  # of all devices that there are
+
+    def collate(self, samples: list[Any]) -> Any:
+        """As that of `Clock`."""
+        if self.fetched == WARM_UP:
+            self._profiler.start()
+        elif self.fetched == WARM_UP + WINDOW:
+            self._profiler.stop()
+            events = self._profiler.key_averages()
+            seconds = self.ticks[-1] - self.ticks[WARM_UP - 1]
+            kernels = [e for e in events if e.device_type is DeviceType.CUDA and not e.is_user_annotation]
+            self.busy = sum(event.self_device_time_total for event in kernels) / 1e6 / seconds
+            self.waits = sum(event.count for event in events if event.key in WAITS) / WINDOW
+        return super().collate(samples)
 
 
 def peak_memory() -> float:

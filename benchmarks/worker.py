@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks.systems import SYSTEMS, Measurement, keep_quiet, measure
-from benchmarks.tasks import LOGGING, MODELS, WARM_UP, WINDOW, Clock, now, peak_memory
+from benchmarks.tasks import LOGGING, MODELS, WARM_UP, WINDOW, Clock, Profile, now, peak_memory
 
 US = 1e6
 MEMORY_FROM = 1_000
@@ -72,6 +72,23 @@ def start(system: str) -> dict[str, float]:
     return {"seconds": what.training.ticks[0] + offset - launched}
 
 
+def gpu(model: str, repetitions: int, device: str = "cuda") -> dict[str, Any]:
+    """Microseconds per training step on a GPU, how busy it is, and how often a step waits for it."""
+    found: dict[str, Any] = {system: {"step": [], "busy": [], "waits": []} for system in SYSTEMS}
+    count = WARM_UP + WINDOW + 2
+    for system in SYSTEMS:
+        measure(system, Measurement(model, LOGGING[1], WARM_UP, device=device))
+    for _ in range(repetitions):
+        for system in SYSTEMS:
+            timed = measure(system, Measurement(model, LOGGING[1], count, device=device))
+            found[system]["step"].append(timed.training.step_time() * US)
+            watched = Profile()
+            measure(system, Measurement(model, LOGGING[1], count, device=device, training=watched))
+            found[system]["busy"].append(watched.busy)
+            found[system]["waits"].append(watched.waits)
+    return found
+
+
 def parallel(exchange: str, system: str, repetitions: int) -> dict[str, Any]:
     """Microseconds per training step of a job of two processes, as its first process sees them."""
     found: list[float] = []
@@ -108,7 +125,7 @@ def _median(values: list[float]) -> float:
 def main() -> None:
     """Measure and write the outcome as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("function", choices=[f.__name__ for f in (steps, parallel, checkpoints, memory, start)])
+    parser.add_argument("function", choices=[f.__name__ for f in (steps, gpu, parallel, checkpoints, memory, start)])
     parser.add_argument("arguments", type=json.loads)
     parser.add_argument("output", type=pathlib.Path)
     options = parser.parse_args()
