@@ -22,6 +22,7 @@ from __future__ import annotations
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -152,8 +153,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         """
         run = self._run
         assert run is not None
-        if self._moments.unsettled:
-            self._moments.settle()
+        self._moments.settle()
         run.boundaries.clear()
         while not run.boundaries.finished:
             if not run.in_epoch:
@@ -542,11 +542,8 @@ class LightningAdapter(pytorch.PyTorchTrial):
             hook(loss)
         if self._plain_backward:
             loss.backward(*args, **kwargs)
-        elif run.precision.apex is None:
-            self._differentiate(run, loss, optimizer, args, kwargs)
         else:
-            with run.precision.apex.scale_loss(loss, optimizer or run.strategy.optimizers) as scaled:
-                self._differentiate(run, scaled, optimizer, args, kwargs)
+            self._differentiate(run, loss, optimizer, args, kwargs)
         hook = run.hooks.bound["on_after_backward"]
         if hook is not None:
             hook()
@@ -561,16 +558,20 @@ class LightningAdapter(pytorch.PyTorchTrial):
     def _differentiate(
         self, run: Run, loss: Tensor, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        if self._own_backward is not None:
-            run.hooks.run("backward", self._own_backward, loss, optimizer, *args, **kwargs)
-        else:
-            loss.backward(*args, **kwargs)
-        if self._exchange is not None:
-            self._exchange()
+        apex = run.precision.apex
+        with (
+            nullcontext(loss) if apex is None else apex.scale_loss(loss, optimizer or run.strategy.optimizers) as scaled
+        ):
+            if self._own_backward is not None:
+                run.hooks.run("backward", self._own_backward, scaled, optimizer, *args, **kwargs)
+            else:
+                scaled.backward(*args, **kwargs)
+            if self._exchange is not None:
+                self._exchange()
 
     def _step_schedulers(self, run: Run, interval: str, plateau: bool) -> None:
         trainer = run.trainer
-        if not trainer.lr_scheduler_configs or not self.lightning_module.automatic_optimization:
+        if not self.lightning_module.automatic_optimization:
             return
         if interval == "step" and trainer.should_accumulate():
             return
@@ -613,8 +614,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
     def validation_due(self, run: Run) -> bool:
         """Whether Lightning, or the period given to `fit`, validates after the batch just trained."""
         trainer = run.trainer
-        loop = trainer.fit_loop
-        progress = loop.epoch_loop.batch_progress
+        progress = trainer.fit_loop.epoch_loop.batch_progress
         if run.validation_period is not None:
             due = run.ends(run.validation_period)
         elif self.arguments.val_check_time_interval is not None:

@@ -61,7 +61,6 @@ class Moments(pytorch.PyTorchCallback):
         epoch_starts: told the number of an epoch when it begins.
         has_company: whether the trial has Determined callbacks of its own, which are told of each workload.
         run: what is being trained, from `set_up` on.
-        unsettled: whether something is still to be done for the batch just trained.
     """
 
     run: Run
@@ -71,7 +70,7 @@ class Moments(pytorch.PyTorchCallback):
         self.session: Any = None
         self.epoch_starts: Callable[[int], None] = lambda epoch: None
         self.has_company = False
-        self.unsettled = False
+        self._unsettled = False
         self._position: dict[str, Any] | None = None
         self._loading = contextlib.ExitStack()
         self._weights_only = False
@@ -240,7 +239,7 @@ class Moments(pytorch.PyTorchCallback):
         run, session = self.run, self.session
         boundaries, trainer = run.boundaries, run.trainer
         progress = trainer.fit_loop.epoch_loop.batch_progress
-        self.unsettled = True
+        self._unsettled = True
         if session is not None and session.max_batches is not None and progress.total.ready >= session.max_batches:
             trainer.should_stop = trainer.stops = True  # all processes count alike
         stepped = not trainer.should_accumulate()
@@ -263,9 +262,9 @@ class Moments(pytorch.PyTorchCallback):
 
     def settle(self) -> None:
         """Do what follows the last batch and its validation, if that is still to be done."""
-        if not self.unsettled:
+        if not self._unsettled:
             return
-        self.unsettled = False
+        self._unsettled = False
         self.adapter.settle(self.run)
         if self.run.boundaries.finished:
             self._finish()
@@ -277,7 +276,7 @@ class Moments(pytorch.PyTorchCallback):
     @property
     def validation_pending(self) -> bool:
         """True from the decision to validate until it is done."""
-        return self.unsettled and self.run.boundaries.validate
+        return self._unsettled and self.run.boundaries.validate
 
     @property
     def progress_due(self) -> bool:

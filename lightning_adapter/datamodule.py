@@ -703,17 +703,9 @@ class TrainingData:
         """Begin a pass."""
         self.fetcher.start()
 
-    def next(self) -> Any:
-        """The next batch of this pass.
-
-        Raises:
-            StopIteration: the pass is over.
-        """
-        return next(self.fetcher)
-
     def hand_over(self) -> HandedIterator:
         """An iterator for a step that fetches its batches itself."""
-        return HandedIterator(lambda: (self.next(), self.fetcher.fetched - 1, 0))
+        return HandedIterator(lambda: (next(self.fetcher), self.fetcher.fetched - 1, 0))
 
     def stop(self) -> None:
         """End the worker processes."""

@@ -136,7 +136,7 @@ class Hooks:
             raise
         finally:
             self.running = outer
-            if self.trainer.callbacks != self._seen:
+            if self.trainer.callbacks != self._seen:  # refresh(), without a call in each step
                 self.forget()
 
     def _callbacks(self, monitoring: bool | None) -> Iterable[Any]:

@@ -69,7 +69,6 @@ class Session:
     """What one call of `fit` knows besides the trial: periods, checkpoints, where metrics are kept.
 
     Attributes:
-        on_cluster: whether a master is told of progress; elsewhere nobody is.
         saved: the checkpoint that the run continues from, or takes its weights from.
         weights_only: whether only weights are taken.
         checkpoint_each_epoch: whether epochs without a validation end with a checkpoint too.
@@ -91,7 +90,6 @@ class Session:
     ) -> None:
         self.core = core_context
         self.directory = directory
-        self.on_cluster = directory is None
         self.config = config
         self.validation_period = validation_period
         self.checkpoint_period = checkpoint_period
@@ -106,6 +104,11 @@ class Session:
         self.best: dict[str, Any] | None = None
         self._validated: tuple[int, float] | None = None
         self._warned = False
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether a master is told of progress; elsewhere nobody is, and there is a run directory."""
+        return self.directory is None
 
     @property
     def resumed(self) -> bool:
@@ -143,7 +146,7 @@ class Session:
 
     def upload_tensorboard(self) -> None:
         """Upload TensorBoard files to the cluster's storage, at most once a second; the chief alone writes any."""
-        if self.directory is None and self.core.distributed.rank == 0:
+        if self.on_cluster and self.core.distributed.rank == 0:
             self.core.train.upload_tensorboard_files()
 
     def restore_callbacks(self, callbacks: Mapping[str, pytorch.PyTorchCallback]) -> None:
@@ -229,7 +232,7 @@ class Session:
                 content[checkpoint.OURS]["best"] = self._best_with(uuid, batches)
                 path.mkdir(parents=True, exist_ok=True)
                 checkpoint.save(path / checkpoint.FILE, content)
-                if self.directory is None:
+                if self.on_cluster:
                     compat.write_user_code(path)
                 for callback in callbacks.values():
                     callback.on_checkpoint_write_end(str(path))
@@ -550,7 +553,7 @@ def _run(
             smaller_is_better=smaller_is_better,
             steps_completed=steps,
             latest_checkpoint=None,
-            local_training=session.directory is not None,
+            local_training=not session.on_cluster,
             test_mode=False,
             searcher_metric_name=metric,
             checkpoint_policy=policy,

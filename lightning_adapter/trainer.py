@@ -151,8 +151,8 @@ class Trainer(compat.PrivateFacts):
     """The facts of a run under the names of Lightning's Trainer, for modules, datamodules, callbacks and loggers.
 
     What real code writes is honoured: `should_stop`, `accumulate_grad_batches`, `fit_loop.max_epochs`, `max_steps`,
-    `callbacks`, `strategy.optimizers`. Any other attribute of Lightning's Trainer raises an AttributeError that says
-    what to use instead.
+    `callbacks`, `strategy.optimizers`. Any other public name of Lightning's class, and its other loops, raise an
+    AttributeError that says what there is instead.
     """
 
     def __init__(self, arguments: Arguments, host: compat.Host, module: Any, datamodule: Any) -> None:
@@ -309,8 +309,8 @@ class Trainer(compat.PrivateFacts):
 
     def last_batch_reached(self) -> bool:
         """Whether the batch in work is the epoch's last, as far as can be known."""
-        progress, data = self.fit_loop.epoch_loop.batch_progress, self.training_data
-        return progress.is_last_batch or progress.current.ready == (INFINITE if data is None else data.num_batches)
+        progress = self.fit_loop.epoch_loop.batch_progress
+        return progress.is_last_batch or progress.current.ready == self.num_training_batches
 
     def should_accumulate(self) -> bool:
         """Whether gradients are only accumulated with the batch in work."""

@@ -274,9 +274,8 @@ class Run:
             trainer.callbacks.append(callbacks.ModelSummary())
         for callback in trainer.callbacks:
             if isinstance(callback, callbacks.ModelCheckpoint) and isinstance(callback.dirpath, os.PathLike):
-                callback.dirpath = os.fspath(
-                    callback.dirpath
-                )  # as text it can be saved; Lightning means to do the same
+                # as text it can be saved; Lightning means to do the same
+                callback.dirpath = os.fspath(callback.dirpath)
         self.accumulation = legacy.attach_accumulation(self.host, trainer)
         trainer.callbacks = _checkpoints_last(trainer.callbacks, callbacks.Checkpoint)
         more = self.hooks.call_module("configure_callbacks") or []
