@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 
-# The adapter reads internals of Lightning and Determined (all of them named in compat.py), hence the upper bounds.
+# The adapter reads internals of Lightning and Determined (all of them named in versions/), hence the upper bounds.
 # Lightning itself is an extra: it exists as two packages that do not mix, and a project that is adapted already has
 # one of them, in a version of its own. With neither, the import says which extra to install.
 LIGHTNING = ">=1.9,<2.7"

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmarks.tasks import Clock, Task, loader
 from lightning_adapter import DETLM, LightningAdapter, fit
-from lightning_adapter.distributed import joined
+from lightning_adapter.loop.strategies import joined
 
 
 @dataclass

@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_adapter.adapter import LightningAdapter
+    from lightning_adapter.platform.fit import fit
     from lightning_adapter.pytorch_lightning import DETDM, DETLM
-    from lightning_adapter.runner import fit
 
 __version__ = "0.1.0"
 __all__ = ["DETDM", "DETLM", "LightningAdapter", "fit"]
 
-_HOMES = {"DETDM": "pytorch_lightning", "DETLM": "pytorch_lightning", "LightningAdapter": "adapter", "fit": "runner"}
+_HOMES = {
+    "DETDM": "pytorch_lightning",
+    "DETLM": "pytorch_lightning",
+    "LightningAdapter": "adapter",
+    "fit": "platform.fit",
+}
 
 
 def __getattr__(name: str) -> Any:

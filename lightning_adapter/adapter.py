@@ -30,15 +30,17 @@ import torch
 from determined import pytorch
 from torch import Tensor
 
-from lightning_adapter import compat, legacy, monkey_patch
+from lightning_adapter import monkey_patch
 from lightning_adapter.arguments import Arguments
-from lightning_adapter.boundaries import may_stop_in_batch
-from lightning_adapter.callback import Moments, TicketLoader
-from lightning_adapter.datamodule import INFINITE, Fetcher, HandedIterator, TrainingData
-from lightning_adapter.distributed import Processes
+from lightning_adapter.data.loaders import INFINITE, Fetcher, HandedIterator, TrainingData
 from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.metrics import to_scalars
-from lightning_adapter.wiring import Run
+from lightning_adapter.loop.build import Run
+from lightning_adapter.loop.strategies import Processes
+from lightning_adapter.platform.boundaries import may_stop_in_batch
+from lightning_adapter.platform.driver import Moments, TicketLoader
+from lightning_adapter.trainer.metrics import to_scalars
+from lightning_adapter.versions import hosts, lightning_private
+from lightning_adapter.versions import lightning_1x as legacy
 
 _NOTHING: dict[str, Any] = {}
 
@@ -70,7 +72,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         self.context = context
         self.lightning_module = lightning_module
         self.datamodule = datamodule
-        self.arguments = Arguments.of(legacy.arguments(compat.host_of(lightning_module), trainer_arguments))
+        self.arguments = Arguments.of(legacy.arguments(hosts.host_of(lightning_module), trainer_arguments))
         self._check()
         self._run: Run | None = None
         self.run_dir: pathlib.Path | None = None
@@ -97,11 +99,11 @@ class LightningAdapter(pytorch.PyTorchTrial):
         return getattr(type(self), name) is not getattr(LightningAdapter, name)
 
     def _check(self) -> None:
-        host = compat.host_of(self.lightning_module)
+        host = hosts.host_of(self.lightning_module)
         data = self.datamodule
         if data is not None and not isinstance(data, host.pl.LightningDataModule):
             kind = f"{type(data).__module__}.{type(data).__qualname__}"
-            other = compat.host_of_class(type(data))
+            other = hosts.host_of_class(type(data))
             why = (
                 f"is made for {other.package}, while the module is made for {host.package}; the two do not mix"
                 if other is not None
@@ -176,7 +178,9 @@ class LightningAdapter(pytorch.PyTorchTrial):
         assert run is not None
         if self._moments.batches > 0:
             return self._validate(run)
-        with compat.isolate_rng(run.host):  # Determined's initial validation is to change no number of the training
+        with lightning_private.isolate_rng(
+            run.host
+        ):  # Determined's initial validation is to change no number of the training
             return self._validate(run)
 
     # --- training ---------------------------------------------------------------------------------------------------
@@ -203,23 +207,23 @@ class LightningAdapter(pytorch.PyTorchTrial):
         torch.autograd.set_detect_anomaly(self.arguments.detect_anomaly)
         if trainer.num_sanity_val_steps and trainer.enable_validation and not restarting:
             self._sanity_check(run)
-        habits = run.host.habits
-        if habits.trains_all_at_start and habits.checks_limits_first:
+        quirks = run.host.quirks
+        if quirks.trains_all_at_start and quirks.checks_limits_first:
             self.lightning_module.train()
-        if habits.checks_limits_first and self._fit_done(run):
+        if quirks.checks_limits_first and self._fit_done(run):
             run.boundaries.finished = True
             return
-        if habits.asks_for_data_anew:
+        if quirks.asks_for_data_anew:
             trainer.training_data = None
         run.load_training_data()
-        if habits.trains_all_at_start and not habits.checks_limits_first:
+        if quirks.trains_all_at_start and not quirks.checks_limits_first:
             self.lightning_module.train()
         if self._fit_done(run) or trainer.limit_train_batches == 0:
             run.boundaries.finished = True
             return
         torch.set_grad_enabled(True)
         if trainer.validates_in_epoch() and trainer.validation_data is None:
-            if not habits.iterates_in_validation:
+            if not quirks.iterates_in_validation:
                 trainer.validating = True
             run.load_validation_data()
             trainer.training = True
@@ -237,12 +241,12 @@ class LightningAdapter(pytorch.PyTorchTrial):
         """Look up once what every step needs."""
         module, hooks = self.lightning_module, run.hooks
         self._transfer = run.transfer()
-        self._hands_iterator = compat.has_parameter(module.training_step, "dataloader_iter")
+        self._hands_iterator = lightning_private.has_parameter(module.training_step, "dataloader_iter")
         self._handed_from = self._handed = None
         self._training_step = self._running_step(run, "training_step")
-        self._hides_batch_idx = run.host.habits.hides_batch_idx
-        self._transfers_early = run.host.habits.transfers_while_fetching
-        self._takes_batch_idx = compat.takes_batch_idx(run.host, module.training_step)
+        self._hides_batch_idx = run.host.quirks.hides_batch_idx
+        self._transfers_early = run.host.quirks.transfers_while_fetching
+        self._takes_batch_idx = lightning_private.takes_batch_idx(run.host, module.training_step)
         self._own_optimizer_step = hooks.module_hook("optimizer_step") if hooks.overridden("optimizer_step") else None
         zero_grad = "optimizer_zero_grad"
         self._own_zero_grad = hooks.module_hook(zero_grad) if hooks.overridden(zero_grad) else None
@@ -265,8 +269,8 @@ class LightningAdapter(pytorch.PyTorchTrial):
         if processes is not None:
             processes.attach_metrics()
         self._in_manual_step = False
-        for wrapper in compat.optimizer_wrappers(run.strategy.lightning_optimizers):
-            compat.around_optimizer_step(wrapper, lambda: None, self._count_manual_step)
+        for wrapper in lightning_private.optimizer_wrappers(run.strategy.lightning_optimizers):
+            lightning_private.around_optimizer_step(wrapper, lambda: None, self._count_manual_step)
 
     def _running_step(self, run: Run, name: str) -> Callable[..., Any]:
         """`training_step` or `validation_step` as a running hook in the precision asked for."""
@@ -296,7 +300,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         batches.current.reset()
         batches.is_last_batch = False
         loop.epoch_loop.val_loop.batch_progress.total.reset()
-        if (trainer.current_epoch > 0 and not run.resumes_lightning) or run.host.habits.iterates_in_epoch:
+        if (trainer.current_epoch > 0 and not run.resumes_lightning) or run.host.quirks.iterates_in_epoch:
             data.start()
         run.resumes_lightning = False
         run.in_epoch, run.goes_on = True, False
@@ -367,7 +371,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
             hooks.refresh()
             hook = hooks.bound["on_train_batch_start"]
             skip = hook is not None and hook(batch, batch_idx) == -1
-            if skip and run.host.habits.skips_at_once:
+            if skip and run.host.quirks.skips_at_once:
                 current.processed += 1
                 total.processed += 1
                 return False
@@ -395,7 +399,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
             return False
         hook = hooks.bound["on_train_batch_end"]
         if hook is not None:
-            if not outputs and run.host.habits.empty_list:
+            if not outputs and run.host.quirks.empty_list:
                 outputs = []
             hook(outputs, batch, batch_idx)
         metrics.batch_end()
@@ -664,7 +668,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
             metrics.meet()
         del collected
         loop.epoch_progress.current.processed += 1
-        if run.host.habits.monitors_in_order:
+        if run.host.quirks.monitors_in_order:
             hooks.call("on_train_epoch_end")
         else:
             hooks.call("on_train_epoch_end", monitoring=False)
@@ -692,13 +696,13 @@ class LightningAdapter(pytorch.PyTorchTrial):
     def _sanity_check(self, run: Run) -> None:
         """Validate a few batches before training; no random number of it is missed later."""
         trainer = run.trainer
-        with compat.isolate_rng(run.host):
+        with lightning_private.isolate_rng(run.host):
             trainer.sanity_checking = True
             run.metrics.switch(run.metrics.validation)
             run.metrics.reset_results()
             run.metrics.reset_metrics()
             run.hooks.call_callbacks("on_sanity_check_start")
-            if run.host.habits.iterates_in_validation:
+            if run.host.quirks.iterates_in_validation:
                 run.load_validation_data()
             with torch.no_grad():
                 self._evaluate(run)
@@ -716,10 +720,10 @@ class LightningAdapter(pytorch.PyTorchTrial):
         first_iteration = metrics.first_iteration
         metrics.switch(metrics.validation)
         metrics.first_iteration = None
-        if not trainer.should_accumulate() and not run.host.habits.zeroes_in_validation:
+        if not trainer.should_accumulate() and not run.host.quirks.zeroes_in_validation:
             with torch.enable_grad():
                 run.hooks.call_module("on_validation_model_zero_grad")
-        if run.host.habits.iterates_in_validation:
+        if run.host.quirks.iterates_in_validation:
             with torch.enable_grad():
                 run.load_validation_data()
         with torch.no_grad():
@@ -727,7 +731,7 @@ class LightningAdapter(pytorch.PyTorchTrial):
         metrics.switch(metrics.training)
         trainer.training = True
         metrics.first_iteration = first_iteration
-        metrics.after_validation = run.host.habits.shows_epoch_values
+        metrics.after_validation = run.host.quirks.shows_epoch_values
         if self._any is not None:
             trainer.agree_to_stop(self._any)
         self._last_validation_time = time.monotonic()
@@ -755,16 +759,16 @@ class LightningAdapter(pytorch.PyTorchTrial):
         progress = loop.batch_progress
         progress.current.reset()
         progress.is_last_batch = False
-        late = run.host.habits.iterates_in_validation
-        iterates = compat.has_parameter(self.lightning_module.validation_step, "dataloader_iter")
+        late = run.host.quirks.iterates_in_validation
+        iterates = lightning_private.has_parameter(self.lightning_module.validation_step, "dataloader_iter")
         fetcher = data.fetcher(max_batches, ahead=not iterates)
         handed = HandedIterator(fetcher.__next__) if iterates else None
         if not late:
             run.set_epoch(data.loaders)
             fetcher.start()
-        modes = compat.ModuleModes(run.host, self.lightning_module)
+        modes = lightning_private.ModuleModes(run.host, self.lightning_module)
         hooks.call_module("on_validation_model_eval")
-        if run.host.habits.zeroes_in_validation:
+        if run.host.quirks.zeroes_in_validation:
             self.lightning_module.zero_grad()
         hooks.call("on_validation_start")
         hooks.call("on_validation_epoch_start")
@@ -848,10 +852,10 @@ class LightningAdapter(pytorch.PyTorchTrial):
         data = trainer.validation_data
         assert data is not None
         several = data.several
-        told = several or run.host.habits.always_tells_loader
-        compat.check_dataloader_idx(run.host, module, several)
+        told = several or run.host.quirks.always_tells_loader
+        lightning_private.check_dataloader_idx(run.host, module, several)
         progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
-        takes_batch_idx = compat.takes_batch_idx(run.host, module.validation_step)
+        takes_batch_idx = lightning_private.takes_batch_idx(run.host, module.validation_step)
         start, end = hooks.bound["on_validation_batch_start"], hooks.bound["on_validation_batch_end"]
         transfer = self._transfer
         run_step = self._running_step(run, "validation_step")

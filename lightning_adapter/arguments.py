@@ -10,7 +10,7 @@ from typing import Any
 from determined import pytorch
 
 from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.precision import canonical
+from lightning_adapter.loop.precision import canonical
 
 _STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "horovod")
 

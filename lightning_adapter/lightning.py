@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 from lightning_adapter.adapter import LightningAdapter
 from lightning_adapter.datamodule import DataModuleMixin
 from lightning_adapter.module import ModuleMixin
-from lightning_adapter.runner import fit
+from lightning_adapter.platform.fit import fit
 
 __all__ = ["DETDM", "DETLM", "LightningAdapter", "fit"]
 

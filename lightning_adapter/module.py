@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from lightning_adapter import compat
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.versions import hosts
 
 
 def _passes_on(name: str, adapt: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> Any:
@@ -20,7 +20,7 @@ def _passes_on(name: str, adapt: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -
     """
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        legacy = compat.host_of(self).legacy
+        legacy = hosts.host_of(self).legacy
         args = args[:5] if legacy and name == "optimizer_step" else args if legacy else adapt(args)
         for old in _FLAGS if legacy else ("optimizer_idx", *_FLAGS):
             kwargs.pop(old, None)

@@ -64,9 +64,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def fit_calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Replace the runner by one that trains nothing and remembers how it was called."""
     calls: list[dict[str, Any]] = []
-    runner = types.ModuleType("lightning_adapter.runner")
+    runner = types.ModuleType("lightning_adapter.platform.fit")
     runner.fit = lambda trial_class, **arguments: calls.append({"trial_class": trial_class, **arguments})  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "lightning_adapter.runner", runner)
+    monkeypatch.setitem(sys.modules, "lightning_adapter.platform.fit", runner)
     monkeypatch.setattr(lightning_adapter, "runner", runner, raising=False)
     return calls
 
@@ -75,7 +75,7 @@ def failing_runner(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def fit(trial_class: type, **arguments: Any) -> None:
         raise error
 
-    monkeypatch.setattr(sys.modules["lightning_adapter.runner"], "fit", fit)
+    monkeypatch.setattr(sys.modules["lightning_adapter.platform.fit"], "fit", fit)
 
 
 # The target
@@ -240,7 +240,7 @@ def test_fit_without_options_leaves_every_argument_to_the_runner(
 
 
 def test_fit_calls_the_runner_by_names_that_it_has(project: Path, request: pytest.FixtureRequest) -> None:
-    runner = pytest.importorskip("lightning_adapter.runner")
+    runner = pytest.importorskip("lightning_adapter.platform.fit")
     fit_calls = request.getfixturevalue("fit_calls")
     (project / "proj_model.py").write_text(TRIAL)
     cli.main(["fit", "proj_model.py:MyTrial"])

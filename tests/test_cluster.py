@@ -15,8 +15,9 @@ from determined import pytorch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn import functional
 
-from lightning_adapter import DETLM, LightningAdapter, boundaries, cli, fit
+from lightning_adapter import DETLM, LightningAdapter, cli, fit
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.platform import boundaries
 from parity.models import flavour
 
 models = flavour("pytorch_lightning", ours=True)

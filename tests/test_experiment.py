@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from determined import pytorch
 
-from lightning_adapter import experiment
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.platform import experiment
 
 RANGES: dict[str, Any] = {
     "hyperparameters": {

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_adapter import DETLM, LightningAdapter, fit
 from lightning_adapter.errors import NonFiniteError
-from lightning_adapter.finite import Watch
+from lightning_adapter.loop.nonfinite import Watch
 
 
 class Breaks(DETLM):

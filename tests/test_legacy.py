@@ -16,11 +16,13 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_adapter import DETLM, LightningAdapter, compat, fit, legacy
+from lightning_adapter import DETLM, LightningAdapter, fit
 from lightning_adapter.monkey_patch import NoEffectWarning
+from lightning_adapter.versions import hosts
+from lightning_adapter.versions import lightning_1x as legacy
 
 pl = importlib.import_module("pytorch_lightning")
-HOST = compat.host("pytorch_lightning")
+HOST = hosts.host("pytorch_lightning")
 
 
 class Small(DETLM):

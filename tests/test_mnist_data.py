@@ -26,7 +26,7 @@ import torch
 import yaml
 from determined.launch import horovod, torch_distributed
 
-from lightning_adapter import experiment
+from lightning_adapter.platform import experiment
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "mnist"
 NAMED_MNIST = os.environ.get("MNIST_DIR", "")
@@ -617,8 +617,8 @@ def test_hook_ends_the_task_when_pip_fails(tmp_path: Path) -> None:
 
 
 def test_hook_refuses_to_choose_between_wheels(tmp_path: Path) -> None:
-    for version in ("0.1.0", "0.2.0"):
-        (tmp_path / f"lightning_adapter-{version}-py3-none-any.whl").touch()
+    for release in ("0.1.0", "0.2.0"):
+        (tmp_path / f"lightning_adapter-{release}-py3-none-any.whl").touch()
     status, printed, installs = run_hook(tmp_path)
     assert (status, installs) == (1, [])
     assert "found several wheels" in printed

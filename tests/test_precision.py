@@ -17,8 +17,8 @@ from determined import pytorch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightning_adapter import rundir
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.runs import directory as rundir
 from parity.harness import assert_parity, quiet, since
 from parity.models import Data, Net, pl, samples
 

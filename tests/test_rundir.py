@@ -18,9 +18,9 @@ import matplotlib
 import pytest
 from matplotlib.image import imread
 
-from lightning_adapter import experiment
 from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.rundir import RunDirectory, stored_checkpoints
+from lightning_adapter.platform import experiment
+from lightning_adapter.runs.directory import RunDirectory, stored_checkpoints
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_row_that_the_disk_has_no_room_for_is_an_error_and_the_next_run_drops_it
     run.record("train", 2, 0, {"loss": 0.25})
     script = f"""
 import resource, signal
-from lightning_adapter.rundir import RunDirectory
+from lightning_adapter.runs.directory import RunDirectory
 run = RunDirectory({str(run.path)!r})
 run.record("train", 3, 0, {{"loss": 0.125}})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -368,11 +368,11 @@ def test_log_holds_both_packages_while_attached_and_nothing_is_left_behind(run: 
     before = [(log.level, list(log.handlers)) for log in loggers]
     with unconfigured_logging(), run.attach_log() as path:
         logging.getLogger("determined.pytorch").info("from determined")
-        logging.getLogger("lightning_adapter.runner").info("from the adapter")
+        logging.getLogger("lightning_adapter.platform.fit").info("from the adapter")
         logging.getLogger("other").info("from elsewhere")
     logging.getLogger("determined.pytorch").warning("too late")
     text = path.read_text()
-    assert re.search(r"INFO determined\.pytorch: from determined\n.*INFO lightning_adapter\.runner: from the ad", text)
+    assert re.search(r"INFO determined\.pytorch: from determined\n.*INFO lightning_adapter\.platform\.fit: from", text)
     assert "elsewhere" not in text and "too late" not in text
     assert [(log.level, list(log.handlers)) for log in loggers] == before
 
@@ -434,7 +434,7 @@ def test_curves_are_a_picture_that_grows_with_the_number_of_quantities(run: RunD
 
 
 def test_training_and_validation_of_one_quantity_share_a_panel() -> None:
-    from lightning_adapter.rundir import _group_series
+    from lightning_adapter.runs.directory import _group_series
 
     rows = [
         {"kind": "train", "batches": 1, "epoch": 0, "acc": 0.1, "train_loss_step": 3.0, "lr-SGD": 0.1},

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_adapter import signals
-from lightning_adapter.checkpoint import read
+from lightning_adapter.checkpoints.content import read
+from lightning_adapter.platform import signals
 
 PROGRAM = """
 import os, signal, sys, time, torch
@@ -114,7 +114,7 @@ def test_process_that_cannot_answer_is_ended_after_the_grace_period() -> None:
     # Locking a mutex twice in C releases the interpreter's lock and is not cut short by a signal, like a collective.
     code = (
         "import ctypes\n"
-        "from lightning_adapter import signals\n"
+        "from lightning_adapter.platform import signals\n"
         "signals.GRACE_S = 0.5\n"
         "mutex = ctypes.create_string_buffer(128)\n"
         "lock = ctypes.CDLL(None).pthread_mutex_lock\n"

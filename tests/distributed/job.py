@@ -18,8 +18,8 @@ import torch
 from determined import pytorch
 
 import lightning_adapter
-from lightning_adapter import rundir
 from lightning_adapter.errors import LightningAdapterError
+from lightning_adapter.runs import directory as rundir
 
 
 class Seen(pl.Callback):

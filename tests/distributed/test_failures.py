@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from lightning_adapter import rundir
+from lightning_adapter.runs import directory as rundir
 
 from .launching import ended, need_horovod, started
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_adapter import rundir
+from lightning_adapter.runs import directory as rundir
 
 from .cases import CASES
 from .launching import PROCESSES, ended, need_horovod, started

@@ -386,7 +386,7 @@ def test_callback_with_the_signature_of_lightning_1() -> None:
 
 
 class OldStyle(TrainingEpochEnd):
-    """One module with all the habits of Lightning 1.x."""
+    """One module with all the quirks of Lightning 1.x."""
 
     def validation_step(self, batch: Any, batch_idx: int) -> Any:
         return self.loss(batch)

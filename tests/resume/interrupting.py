@@ -69,7 +69,7 @@ class Trained:
 
 
 def _stored(folder: Path) -> Any:
-    return importlib.import_module("lightning_adapter.rundir").stored_checkpoints(folder / "checkpoints")
+    return importlib.import_module("lightning_adapter.runs.directory").stored_checkpoints(folder / "checkpoints")
 
 
 def case_of(

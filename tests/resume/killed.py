@@ -84,7 +84,7 @@ class Killer:
     def __init__(self) -> None:
         self.context = multiprocessing.get_context("forkserver")
         # not this module: before Python 3.12 the server does not look where pytest has found it
-        self.context.set_forkserver_preload(["lightning_adapter.runner", PACKAGE, "pytest", "torch._dynamo"])
+        self.context.set_forkserver_preload(["lightning_adapter.platform.fit", PACKAGE, "pytest", "torch._dynamo"])
         self.kills = 0
         self.duration = 0.0
         self.half_written = 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_adapter import rundir
+from lightning_adapter.runs import directory as rundir
 
 from .killed import DiesWhileWriting, Killer, measured, result_of
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from lightning_adapter import compat
-from lightning_adapter.hooks import Hooks
+from lightning_adapter.loop.hooks import Hooks
+from lightning_adapter.versions import lightning_private, torchmetrics_private
 
 #: Reduces a tensor over all ranks: (value, group, operation) -> value.
 Reduce = Callable[[Tensor, Any, str], Tensor]
@@ -192,7 +192,7 @@ class Entry:
         self.has_reset = False
         if not self.is_tensor:
             self.value = value
-            self.step = compat.step_value(value)
+            self.step = torchmetrics_private.step_value(value)
             return
         if self.on_step:
             self.step = value if self.step_sync is None else self.step_sync(value.clone())
@@ -439,14 +439,18 @@ class Metrics:
             if batch_size is None:
                 batch_size = 1
                 if results.batch is not None and entry.is_tensor and entry.on_epoch and entry.reduction == "mean":
-                    batch_size = results.batch_size = compat.extract_batch_size(self.host, results.batch)
+                    batch_size = results.batch_size = lightning_private.extract_batch_size(self.host, results.batch)
         entry.update(value, batch_size)
         self._stale = True
         self._hook_of_last_log = hook
 
     def log_dict(self, dictionary: Mapping[str, Any] | MetricCollection, **options: Any) -> None:
         """`LightningModule.log_dict`: `log` for every pair, with the same options."""
-        items = compat.collection_items(dictionary) if isinstance(dictionary, MetricCollection) else dictionary.items()
+        items = (
+            torchmetrics_private.collection_items(dictionary)
+            if isinstance(dictionary, MetricCollection)
+            else dictionary.items()
+        )
         for name, value in items:
             self.log(name, value, **options)
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from lightning_adapter import compat
 from lightning_adapter.arguments import Arguments
-from lightning_adapter.datamodule import INFINITE, TrainingData, ValidationData
-from lightning_adapter.metrics import Metrics
+from lightning_adapter.data.loaders import INFINITE, TrainingData, ValidationData
+from lightning_adapter.trainer.metrics import Metrics
+from lightning_adapter.versions import hosts, lightning_private
 
 
 @dataclass
@@ -52,7 +52,7 @@ class OptimizerProgress:
     optimizer_steps: int = 0
 
 
-class EvaluationLoopFacts(compat.EvaluationLoopPrivates):
+class EvaluationLoopFacts(lightning_private.EvaluationLoopPrivates):
     """`trainer.fit_loop.epoch_loop.val_loop`."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class EvaluationLoopFacts(compat.EvaluationLoopPrivates):
         self.has_run = False
 
 
-class EpochLoopFacts(compat.EpochLoopPrivates):
+class EpochLoopFacts(lightning_private.EpochLoopPrivates):
     """`trainer.fit_loop.epoch_loop`: the batches of one epoch."""
 
     def __init__(self, trainer: Trainer) -> None:
@@ -100,7 +100,7 @@ class EpochLoopFacts(compat.EpochLoopPrivates):
         self.trainer.max_steps = value
 
 
-class FitLoopFacts(compat.FitLoopPrivates):
+class FitLoopFacts(lightning_private.FitLoopPrivates):
     """`trainer.fit_loop`: the epochs of the run."""
 
     def __init__(self, trainer: Trainer) -> None:
@@ -147,7 +147,7 @@ class FitLoopFacts(compat.FitLoopPrivates):
         self.trainer.load_training_data()
 
 
-class Trainer(compat.PrivateFacts):
+class Trainer(lightning_private.PrivateFacts):
     """The facts of a run under the names of Lightning's Trainer, for modules, datamodules, callbacks and loggers.
 
     What real code writes is honoured: `should_stop`, `accumulate_grad_batches`, `fit_loop.max_epochs`, `max_steps`,
@@ -155,7 +155,7 @@ class Trainer(compat.PrivateFacts):
     AttributeError that says what there is instead.
     """
 
-    def __init__(self, arguments: Arguments, host: compat.Host, module: Any, datamodule: Any) -> None:
+    def __init__(self, arguments: Arguments, host: hosts.Host, module: Any, datamodule: Any) -> None:
         self.arguments = arguments
         self.host = host
         self.lightning_module = module
@@ -210,7 +210,7 @@ class Trainer(compat.PrivateFacts):
         self.default_root_dir = os.getcwd()
         self.save: Callable[..., None] | None = None
         self.send_to_loggers: Callable[[dict[str, Any], int | None], None] = lambda metrics, step: None
-        compat.PrivateFacts.__init__(self, host)
+        lightning_private.PrivateFacts.__init__(self, host)
 
     # --- the end --------------------------------------------------------------------------------------------------
 
@@ -431,13 +431,17 @@ class Trainer(compat.PrivateFacts):
     def train_dataloader(self) -> Any:
         """The training loader or collection of loaders; None until it is asked for."""
         data = self.training_data
-        return None if data is None else compat.shown_training_loader(self.host, data.collection)
+        return None if data is None else lightning_private.shown_training_loader(self.host, data.collection)
 
     @property
     def val_dataloaders(self) -> Any:
         """The validation loader or collection of loaders; None until it is asked for."""
         data = self.validation_data
-        return None if data is None else compat.shown_validation_loaders(self.host, data.collection, data.loaders)
+        return (
+            None
+            if data is None
+            else lightning_private.shown_validation_loaders(self.host, data.collection, data.loaders)
+        )
 
     # --- processes and devices ------------------------------------------------------------------------------------
 
@@ -484,17 +488,17 @@ class Trainer(compat.PrivateFacts):
     @property
     def precision(self) -> Any:
         """Lightning's name of the number format."""
-        return compat.precision_name(self.host, self.strategy.precision_plugin.precision)
+        return lightning_private.precision_name(self.host, self.strategy.precision_plugin.precision)
 
     @property
     def accelerator(self) -> Any:
         """Lightning's object for the kind of device."""
-        return compat.accelerator(self.host, self.strategy.root_device)
+        return lightning_private.accelerator(self.host, self.strategy.root_device)
 
     @property
     def precision_plugin(self) -> Any:
         """The number format's object."""
-        return compat.as_precision_plugin(self.host, self.strategy.precision_plugin)
+        return lightning_private.as_precision_plugin(self.host, self.strategy.precision_plugin)
 
     @property
     def scaler(self) -> Any:
@@ -597,7 +601,7 @@ class _Absent:
 
 
 @functools.cache
-def trainer_class(host: compat.Host) -> type[Trainer]:
+def trainer_class(host: hosts.Host) -> type[Trainer]:
     """`Trainer`, with an explanation for each public name of Lightning's that it lacks."""
     loops = ["validate_loop", "test_loop", "predict_loop"]  # which its instances have, not the class
     theirs = [name for name in [*dir(host.pl.Trainer), *loops] if not name.startswith("_")]

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 
-from lightning_adapter import compat
 from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.optimization import clip
+from lightning_adapter.loop.optimizers import clip
+from lightning_adapter.versions import determined_private, torch_private
 
 _ALIASES = {
     "16": "16-mixed",
@@ -157,7 +157,7 @@ class Precision:
             )
         result = closure()
         skip = result is None and automatic
-        if not skip and not compat.unscales_itself(optimizer):
+        if not skip and not torch_private.unscales_itself(optimizer):
             self.scaler.unscale_(optimizer)
         after_closure(optimizer)
         if skip:
@@ -168,7 +168,7 @@ class Precision:
 
     def clip_gradients(self, optimizer: Any, clip_val: float = 0.0, gradient_clip_algorithm: Any = "norm") -> None:
         """Clip gradients; `LightningModule.clip_gradients` comes here."""
-        if clip_val > 0 and self.scaler is not None and compat.unscales_itself(optimizer):
+        if clip_val > 0 and self.scaler is not None and torch_private.unscales_itself(optimizer):
             raise RuntimeError(
                 f"The current optimizer, {type(optimizer).__qualname__}, does not allow for gradient clipping because it"
                 " performs unscaling of gradients internally. HINT: Are you using a 'fused' optimizer?"
@@ -222,7 +222,7 @@ def apex_amp(level: str, precision: str, processes: int) -> Any:
         faults.append(
             f"precision={precision!r} is not apex's: amp_level={level!r} says what it does; leave precision out"
         )
-    if processes > 1 and os.environ.get(compat.HOROVOD_VARIABLE):
+    if processes > 1 and os.environ.get(determined_private.HOROVOD_VARIABLE):
         faults.append("apex unscales gradients before Horovod has averaged them; start the job with torchrun")
     if faults:
         native = _NATIVE[level]

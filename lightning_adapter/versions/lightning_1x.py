@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_adapter import compat
-from lightning_adapter.hooks import Call, Hooks
+from lightning_adapter.loop.hooks import Call, Hooks
 from lightning_adapter.monkey_patch import Replacement
+from lightning_adapter.versions import hosts, lightning_private
 
 #: Hooks that Lightning 1.x called right before, and right after, another one.
 CALLED_BEFORE = {
@@ -78,7 +78,7 @@ _FORMS = {
 _RENAMED_ARGUMENTS = {"replace_sampler_ddp": "use_distributed_sampler"}
 
 
-def arguments(host: compat.Host, given: Mapping[str, Any]) -> dict[str, Any]:
+def arguments(host: hosts.Host, given: Mapping[str, Any]) -> dict[str, Any]:
     """Trainer arguments by today's names and in today's form, where the installed Lightning has the old ones."""
     if not host.legacy:
         return dict(given)
@@ -92,7 +92,7 @@ def arguments(host: compat.Host, given: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def attach_accumulation(host: compat.Host, trainer: Any) -> Any:
+def attach_accumulation(host: hosts.Host, trainer: Any) -> Any:
     """The callback that sets `accumulate_grad_batches` at the start of each epoch, which Lightning 1.x always has.
 
     Returns:
@@ -139,7 +139,7 @@ def _is_called_by_its_class(name: str, function: Call) -> bool:
     methods = (
         inspect.unwrap(value)
         for cls in type(getattr(function, "__self__", None)).__mro__
-        if not compat.is_host_class(cls)
+        if not hosts.is_host_class(cls)
         for other, value in vars(cls).items()
         if other != name and inspect.isfunction(value)
     )
@@ -154,13 +154,13 @@ class Signatures:
         optimizers: returns the user's optimizers, in order.
     """
 
-    def __init__(self, host: compat.Host, optimizers: Callable[[], Sequence[Any]]) -> None:
+    def __init__(self, host: hosts.Host, optimizers: Callable[[], Sequence[Any]]) -> None:
         self.host = host
         self.optimizers = optimizers
 
     def index_of(self, optimizer: Any) -> int | None:
         """Place of an optimizer among those of the run; None for None, as in a backward of manual optimization."""
-        own = compat.unwrap_optimizer(optimizer)
+        own = lightning_private.unwrap_optimizer(optimizer)
         return next((index for index, other in enumerate(self.optimizers()) if other is own), None)
 
     def adapt(self, name: str, function: Call, leading: int = 0) -> Call:
@@ -214,7 +214,7 @@ class Signatures:
             known = {
                 "on_tpu": False,
                 "using_native_amp": False,
-                "using_lbfgs": isinstance(compat.unwrap_optimizer(optimizer), torch.optim.LBFGS),
+                "using_lbfgs": isinstance(lightning_private.unwrap_optimizer(optimizer), torch.optim.LBFGS),
             }
             given = {name: known[name] for name in flags}
             return function(epoch, batch_idx, optimizer, self.index_of(optimizer), closure, **given)

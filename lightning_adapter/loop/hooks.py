@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from lightning_adapter import compat
+from lightning_adapter.versions import hosts
 
 Call = Callable[..., Any]
 
@@ -51,7 +51,7 @@ class Hooks:
         after: the same, right after.
     """
 
-    def __init__(self, module: Any, datamodule: Any, host: compat.Host, trainer: Any) -> None:
+    def __init__(self, module: Any, datamodule: Any, host: hosts.Host, trainer: Any) -> None:
         self.module = module
         self.datamodule = datamodule
         self.host = host

@@ -14,7 +14,7 @@ from typing import Any
 
 from determined import pytorch
 
-from lightning_adapter import compat
+from lightning_adapter.versions import hosts
 
 #: Seconds of training after which Determined is to ask whether it has to stop, and batches after which it does at the
 #: latest (it also keeps a record per batch until then).
@@ -130,7 +130,7 @@ class Period:
         return self._holds(batches)
 
 
-def may_stop_in_batch(host: compat.Host, module: Any, callbacks: Iterable[Any]) -> bool:
+def may_stop_in_batch(host: hosts.Host, module: Any, callbacks: Iterable[Any]) -> bool:
     """Whether user code may set `trainer.should_stop` in the middle of an epoch.
 
     Processes agree on it where they meet anyway: at reporting steps, after validations, at the end of epochs. Where module
@@ -142,7 +142,7 @@ def may_stop_in_batch(host: compat.Host, module: Any, callbacks: Iterable[Any]) 
     for owner in (module, *callbacks):
         functions = [value for value in vars(owner).values() if inspect.isfunction(value)]
         for cls in type(owner).__mro__:
-            if not compat.is_host_class(cls):
+            if not hosts.is_host_class(cls):
                 functions += [value for value in vars(cls).values() if inspect.isfunction(value)]
         if any(_names(inspect.unwrap(function).__code__, "should_stop") for function in functions):
             return True

@@ -16,10 +16,14 @@ import determined as det
 import torch
 from determined import core, pytorch
 
-from lightning_adapter import checkpoint, compat, distributed, experiment, rundir, signals
 from lightning_adapter.adapter import LightningAdapter
 from lightning_adapter.arguments import Arguments
+from lightning_adapter.checkpoints import content as checkpoint
 from lightning_adapter.errors import CheckpointError, ConfigurationError
+from lightning_adapter.loop import strategies as distributed
+from lightning_adapter.platform import experiment, signals
+from lightning_adapter.runs import directory as rundir
+from lightning_adapter.versions import determined_private, hosts
 
 logger = logging.getLogger("lightning_adapter")
 
@@ -233,7 +237,7 @@ class Session:
                 path.mkdir(parents=True, exist_ok=True)
                 checkpoint.save(path / checkpoint.FILE, content)
                 if self.on_cluster:
-                    compat.write_user_code(path)
+                    determined_private.write_user_code(path)
                 for callback in callbacks.values():
                     callback.on_checkpoint_write_end(str(path))
         self.uuid = self.core.distributed.broadcast(uuid)
@@ -469,14 +473,14 @@ def _fit_managed(
     given_periods: tuple[pytorch.TrainUnit | None, pytorch.TrainUnit | None],
     warm_start_from: Any,
 ) -> Trial:
-    cluster = compat.cluster_settings(info)
+    cluster = determined_private.cluster_settings(info)
     settings, steps = cluster["config"], cluster["steps_completed"]
     values = {**info.trial.hparams, **(hparams or {})}
     experiment.global_batch_size_check(values, max(1, len(info.slot_ids)) * max(1, len(info.container_addrs)))
     periods = experiment.periods(settings, values.get("global_batch_size"))
     with pytorch.init(hparams=values, exp_conf=settings, enable_tensorboard_logging=False) as context:
         _seed(info.trial.trial_seed)
-        core_context = compat.core_context(context)
+        core_context = determined_private.core_context(context)
         session = Session(
             core_context, None, settings, given_periods[0] or periods.validation, given_periods[1] or periods.checkpoint
         )
@@ -492,7 +496,7 @@ def _fit_managed(
             _run(trial, context, session, periods, steps, periods.checkpoint_policy)
         finally:
             if core_context.distributed.rank == 0:
-                compat.upload_last_tensorboard_files(core_context)
+                determined_private.upload_last_tensorboard_files(core_context)
         trial.latest_checkpoint_uuid = session.uuid or info.latest_checkpoint
         trial.best_checkpoint_uuid = session.best["uuid"] if session.best is not None else trial.latest_checkpoint_uuid
     return trial
@@ -544,7 +548,7 @@ def _run(
     run = trial._run
     assert run is not None
     with _terminated_workers(trial):
-        compat.controller(
+        determined_private.controller(
             session,
             trial._moments,
             trial_inst=trial,
@@ -607,8 +611,7 @@ def _newest(directory: pathlib.Path) -> tuple[dict[str, Any], pathlib.Path]:
 
 
 def _seed(seed: int) -> None:
-    hosts = compat.importable_hosts()
-    hosts[0].pl.seed_everything(seed)
+    hosts.importable_hosts()[0].pl.seed_everything(seed)
 
 
 def _run_directory(trial_name: str, run_dir: Any, processes: core.DistributedContext | None) -> rundir.RunDirectory:

@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from determined import pytorch
 
-from lightning_adapter import compat, legacy, monkey_patch
+from lightning_adapter import monkey_patch
 from lightning_adapter.arguments import Arguments
-from lightning_adapter.boundaries import Boundaries, Period
-from lightning_adapter.datamodule import (
+from lightning_adapter.data.loaders import (
     INFINITE,
     Shards,
     TrainingData,
@@ -32,16 +31,19 @@ from lightning_adapter.datamodule import (
     set_epoch,
     unflatten,
 )
-from lightning_adapter.distributed import Processes, strategy_of
 from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.finite import Watch
-from lightning_adapter.hooks import Hooks
-from lightning_adapter.logger import LoggerHub, ProgressBar, determined_logger
-from lightning_adapter.metrics import Metrics
+from lightning_adapter.loop.hooks import Hooks
+from lightning_adapter.loop.nonfinite import Watch
+from lightning_adapter.loop.optimizers import NoOptimizer, Optimization, normalize, optimizers_to_device
+from lightning_adapter.loop.precision import Precision, apex_amp
+from lightning_adapter.loop.strategies import Processes, strategy_of
 from lightning_adapter.module import supply_steps
-from lightning_adapter.optimization import NoOptimizer, Optimization, normalize, optimizers_to_device
-from lightning_adapter.precision import Precision, apex_amp
-from lightning_adapter.trainer import trainer_class
+from lightning_adapter.platform.boundaries import Boundaries, Period
+from lightning_adapter.trainer.loggers import LoggerHub, ProgressBar, determined_logger
+from lightning_adapter.trainer.metrics import Metrics
+from lightning_adapter.trainer.view import trainer_class
+from lightning_adapter.versions import determined_private, hosts, lightning_private
+from lightning_adapter.versions import lightning_1x as legacy
 
 _TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
@@ -97,7 +99,7 @@ class Run:
         self.module = module
         self.datamodule = datamodule
         self.arguments = arguments
-        self.host = compat.host_of(module)
+        self.host = hosts.host_of(module)
         self.own_loaders = loaders
         self._tensorboard = tensorboard
         self.device: torch.device = context.device
@@ -110,9 +112,9 @@ class Run:
         self.precision = Precision(
             arguments.precision,
             self.device,
-            late=self.host.habits.converts_late,
+            late=self.host.quirks.converts_late,
             apex=self._apex_amp(),
-            caches_casts=self.host.habits.caches_casts,
+            caches_casts=self.host.quirks.caches_casts,
         )
         if arguments.precision == "16-mixed" and self.precision.precision == "bf16-mixed":
             self.host.warn(
@@ -190,11 +192,11 @@ class Run:
         if hasattr(module, "hparams"):
             self.host.load("utilities.parsing").clean_namespace(module.hparams)
         trainer.can_validate = self.validation_source() is not None and hooks.overridden("validation_step")
-        if self.host.habits.joins_after_data:
+        if self.host.quirks.joins_after_data:
             self._prepare_data()
         if isinstance(self.strategy, Processes):
-            compat.reset_seed(self.host)
-        if not self.host.habits.joins_after_data:
+            lightning_private.reset_seed(self.host)
+        if not self.host.quirks.joins_after_data:
             self._prepare_data()
         self._setup()
         if hooks.overridden("configure_model"):
@@ -296,7 +298,7 @@ class Run:
         if logger is False:
             self.trainer.loggers = []
         elif logger is None or logger is True:
-            directory = self._tensorboard or functools.cache(lambda: compat.tensorboard_path(self.context))
+            directory = self._tensorboard or functools.cache(lambda: determined_private.tensorboard_path(self.context))
             root = lambda: self.trainer.default_root_dir  # noqa: E731
             self.trainer.loggers = [determined_logger(self.host, lambda: os.fspath(directory()), root)]
         else:
@@ -320,7 +322,7 @@ class Run:
 
     def _setup(self) -> None:
         stage = self.trainer.state.fn
-        compat.set_device(self.module, self.device)
+        lightning_private.set_device(self.module, self.device)
         for logger in self.trainer.loggers:
             getattr(logger, "experiment", None)  # made now, so that hooks find its files
         if self.datamodule is not None:
@@ -334,7 +336,7 @@ class Run:
         returned = hooks.call_module("configure_optimizers")
         automatic = module.automatic_optimization
         optimization = normalize(returned, self.host, module, automatic, hooks.overridden("lr_scheduler_step"))
-        indexed = compat.has_parameter(module.training_step, "optimizer_idx")
+        indexed = lightning_private.has_parameter(module.training_step, "optimizer_idx")
         if automatic and len(optimization.optimizers) > 1 and not indexed:
             raise self.host.misconfiguration(
                 f"{type(module).__name__} has {len(optimization.optimizers)} optimizers, so its training_step needs the"
@@ -428,7 +430,7 @@ class Run:
     @staticmethod
     def _each(loaders: Any, change: Callable[[Any], Any]) -> Any:
         """Change each loader of a collection; a collection in which nothing changed stays the same object."""
-        if compat.is_combined(loaders):
+        if lightning_private.is_combined(loaders):
             return loaders
         leaves = flatten(loaders)
         changed = [change(leaf) for leaf in leaves]
@@ -456,12 +458,12 @@ class Run:
         data = TrainingData(
             loaders,
             lambda length: self._limit(length, trainer.limit_train_batches, "train"),
-            ahead=not compat.has_parameter(self.module.training_step, "dataloader_iter"),
-            limits_outside=self.host.habits.limits_outside,
-            waits_within_limits=self.host.habits.waits_within_limits,
+            ahead=not lightning_private.has_parameter(self.module.training_step, "dataloader_iter"),
+            limits_outside=self.host.quirks.limits_outside,
+            waits_within_limits=self.host.quirks.waits_within_limits,
         )
         trainer.training_data = data
-        if not self.host.habits.iterates_in_epoch:
+        if not self.host.quirks.iterates_in_epoch:
             data.start()
         if data.num_batches == 0:
             raise ConfigurationError(
@@ -525,7 +527,7 @@ class Run:
         return self._each(loaders, shards)
 
     def _check_batch_size(self, loaders: Any) -> None:
-        wanted = compat.hyperparameters(self.context).get("global_batch_size")
+        wanted = determined_private.hyperparameters(self.context).get("global_batch_size")
         if isinstance(wanted, int):
             check_batch_size(loaders, wanted, self.trainer.world_size, self.trainer.accumulate_grad_batches)
 
@@ -599,7 +601,9 @@ class Run:
         if not overridden:
             if device.type == "cpu":
                 return None if precision.dtype is None else lambda batch, _: precision.convert_input(batch)
-            return lambda batch, _: compat.move_data_to_device(self.host, precision.convert_input(batch), device)
+            return lambda batch, _: lightning_private.move_data_to_device(
+                self.host, precision.convert_input(batch), device
+            )
         before, move, after = (getattr(owner, name) for owner, name in zip(owners, _TRANSFER_HOOKS, strict=True))
 
         def transfer(batch: Any, dataloader_idx: int) -> Any:
@@ -624,7 +628,7 @@ class Run:
             hooks.call_data("teardown", stage=stage)
         hooks.call_callbacks("teardown", stage=stage)
         hooks.call_module("teardown", stage=stage)
-        compat.forget_metric_attributes(self.module)
+        lightning_private.forget_metric_attributes(self.module)
         self.strategy.disconnect()
         for logger in trainer.loggers:
             logger.finalize(status)

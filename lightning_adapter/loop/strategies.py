@@ -24,14 +24,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torchmetrics import Metric
 from torchmetrics.metric import jit_distributed_available
 
-from lightning_adapter import compat
 from lightning_adapter.errors import ConfigurationError, RanksDriftedError
-from lightning_adapter.precision import Precision
+from lightning_adapter.loop.precision import Precision
+from lightning_adapter.versions import determined_private, hosts, lightning_private
 
 logger = logging.getLogger("lightning_adapter")
 
 
-class SingleProcess(compat.StrategyPrivates):
+class SingleProcess(lightning_private.StrategyPrivates):
     """What user code finds at `trainer.strategy` in one process: nothing to exchange.
 
     The names are those of Lightning's Strategy that modules and callbacks use.
@@ -49,7 +49,7 @@ class SingleProcess(compat.StrategyPrivates):
     num_processes = 1
     num_nodes = 1
 
-    def __init__(self, module: Any, device: torch.device, precision: Precision, host: compat.Host) -> None:
+    def __init__(self, module: Any, device: torch.device, precision: Precision, host: hosts.Host) -> None:
         self.host = host
         self.lightning_module = module
         self.model = module
@@ -68,7 +68,7 @@ class SingleProcess(compat.StrategyPrivates):
     @optimizers.setter
     def optimizers(self, optimizers: list[Any]) -> None:
         self._optimizers = optimizers
-        self.lightning_optimizers = compat.lightning_optimizers(self.host, optimizers, self)
+        self.lightning_optimizers = lightning_private.lightning_optimizers(self.host, optimizers, self)
 
     @property
     def is_global_zero(self) -> bool:
@@ -189,7 +189,7 @@ class Processes(SingleProcess, ABC):
         module: Any,
         device: torch.device,
         precision: Precision,
-        host: compat.Host,
+        host: hosts.Host,
         context: DistributedContext,
     ) -> None:
         super().__init__(module, device, precision, host)
@@ -603,7 +603,7 @@ def strategy_of(
     module: Any,
     device: torch.device,
     precision: Precision,
-    host: compat.Host,
+    host: hosts.Host,
     context: Any,
     fp16_compression: bool,
     sync_batchnorm: bool,
@@ -619,7 +619,7 @@ def strategy_of(
     """
     if context.size == 1:
         return SingleProcess(module, device, precision, host)
-    horovod = bool(os.environ.get(compat.HOROVOD_VARIABLE))
+    horovod = bool(os.environ.get(determined_private.HOROVOD_VARIABLE))
     faults = []
     if name == "horovod" and not horovod:
         faults.append(
@@ -660,9 +660,9 @@ def launcher() -> str | None:
         ConfigurationError: the environment speaks of several processes but lacks what is needed to find them.
     """
     variables = os.environ
-    if variables.get(compat.HOROVOD_VARIABLE) or int(variables.get("HOROVOD_SIZE", "1")) > 1:
+    if variables.get(determined_private.HOROVOD_VARIABLE) or int(variables.get("HOROVOD_SIZE", "1")) > 1:
         return "horovod"
-    if variables.get(compat.TORCH_VARIABLE):
+    if variables.get(determined_private.TORCH_VARIABLE):
         return "torch"
     size = variables.get("WORLD_SIZE", "1")
     if not size.isdigit() or int(size) < 2:
@@ -705,13 +705,13 @@ def joined(managed: bool) -> Iterator[DistributedContext | None]:
     if backend is None:
         yield None
         return
-    variable = compat.HOROVOD_VARIABLE if backend == "horovod" else compat.TORCH_VARIABLE
+    variable = determined_private.HOROVOD_VARIABLE if backend == "horovod" else determined_private.TORCH_VARIABLE
     before = os.environ.get(variable)
     os.environ[variable] = before or "1"
     try:
         if backend == "horovod":
             horovod_module()
-            compat.require_horovod().init()
+            determined_private.require_horovod().init()
         # Lightning reads torchrun's variables alone, and at its import
         rank_zero_only.rank = rank = _rank(backend)  # type: ignore[attr-defined]
         with _chief_alone_tells(rank):
@@ -740,13 +740,13 @@ def _chief_alone_tells(rank: int) -> Iterator[None]:
 
 
 def _rank(backend: str) -> int:
-    return int(os.environ["RANK"]) if backend == "torch" else int(compat.require_horovod().rank())
+    return int(os.environ["RANK"]) if backend == "torch" else int(determined_private.require_horovod().rank())
 
 
 def _context(backend: str) -> DistributedContext | None:
     """A context of Determined's on ports that are free, so that several jobs fit on one machine."""
     if backend == "horovod":
-        hvd = compat.require_horovod()
+        hvd = determined_private.require_horovod()
         if hvd.size() == 1:
             return None
         ranks = [hvd.rank(), hvd.size(), hvd.local_rank(), hvd.local_size(), hvd.cross_rank(), hvd.cross_size()]

@@ -23,9 +23,11 @@ import torch
 from determined import pytorch
 from torch.utils.data import DataLoader
 
-from lightning_adapter import checkpoint, compat, monkey_patch
-from lightning_adapter.distributed import Processes
-from lightning_adapter.wiring import Run
+from lightning_adapter import monkey_patch
+from lightning_adapter.checkpoints import content as checkpoint
+from lightning_adapter.loop.build import Run
+from lightning_adapter.loop.strategies import Processes
+from lightning_adapter.versions import determined_private
 
 logger = logging.getLogger("lightning_adapter")
 
@@ -137,9 +139,9 @@ class Moments(pytorch.PyTorchCallback):
     def on_trial_startup(self, first_batch_idx: int, checkpoint_uuid: str | None) -> None:
         """Determined goes on to load a checkpoint, where it was given one."""
         if checkpoint_uuid is not None:
-            with compat.core_context(self.adapter.context).checkpoint.restore_path(checkpoint_uuid) as path:
+            with determined_private.core_context(self.adapter.context).checkpoint.restore_path(checkpoint_uuid) as path:
                 checkpoint.check_host_files(checkpoint.pathlib.Path(path))
-            self._loading.enter_context(compat.loads_own_checkpoints())
+            self._loading.enter_context(determined_private.loads_own_checkpoints())
             info = det.get_cluster_info()
             self._weights_only = info is not None and info.task_type == "TRIAL" and first_batch_idx == 0
 
@@ -148,7 +150,7 @@ class Moments(pytorch.PyTorchCallback):
         if self.session is None and self._weights_only:
             optimizers = self.adapter.context.optimizers
             checkpoint["optimizers_state_dict"] = [optimizer.state_dict() for optimizer in optimizers]
-            checkpoint["rng_state"] = compat.determined_random_state()
+            checkpoint["rng_state"] = determined_private.determined_random_state()
             checkpoint["callbacks"].pop("lightning_adapter", None)
 
     def on_training_start(self) -> None:
@@ -160,7 +162,7 @@ class Moments(pytorch.PyTorchCallback):
         adapter.start_training(run, resumed, self._restore_state)
         batches = run.trainer.num_training_batches
         if batches != float("inf"):
-            compat.set_epoch_length(adapter.context, int(batches))
+            determined_private.set_epoch_length(adapter.context, int(batches))
         state = self._loaded if self._loaded is not None else (self._saved() or {}).get(checkpoint.OURS)
         if resumed and state is not None:
             checkpoint.restore_position(run, state, state["random"])
@@ -344,7 +346,7 @@ class Moments(pytorch.PyTorchCallback):
             return
         if self.session is not None:
             self.session.record("train", batch, self.run.trainer.current_epoch, metrics)
-        compat.report_training_metrics(context, batch, fresh)
+        determined_private.report_training_metrics(context, batch, fresh)
 
     # --- failures -------------------------------------------------------------------------------------------------
 

@@ -14,8 +14,8 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
-from lightning_adapter import compat
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.versions import hosts, lightning_private
 
 
 class _InvalidSchedulerError(ConfigurationError, TypeError):
@@ -72,7 +72,7 @@ def _is_scheduler(value: Any) -> bool:
     return isinstance(value, (LRScheduler, ReduceLROnPlateau))
 
 
-def normalize(returned: Any, host: compat.Host, module: Any, automatic: bool, custom_step: bool) -> Optimization:
+def normalize(returned: Any, host: hosts.Host, module: Any, automatic: bool, custom_step: bool) -> Optimization:
     """Bring what `configure_optimizers` returned into one form.
 
     Args:
@@ -111,7 +111,7 @@ def normalize(returned: Any, host: compat.Host, module: Any, automatic: bool, cu
     return Optimization(optimizers, configs, frequencies)
 
 
-def _split(returned: Any, host: compat.Host, module: Any) -> tuple[list[Any], list[Any], str | None, list[int]]:
+def _split(returned: Any, host: hosts.Host, module: Any) -> tuple[list[Any], list[Any], str | None, list[int]]:
     is_sequence = isinstance(returned, (list, tuple))
     if _is_optimizer(returned):
         return [returned], [], None, []
@@ -153,7 +153,7 @@ def _split(returned: Any, host: compat.Host, module: Any) -> tuple[list[Any], li
     )
 
 
-def _check_keys(entry: Mapping[str, Any], host: compat.Host, *more: str) -> None:
+def _check_keys(entry: Mapping[str, Any], host: hosts.Host, *more: str) -> None:
     if "optimizer" not in entry or not _is_optimizer(entry["optimizer"]):
         raise host.misconfiguration(
             'A dictionary returned from `configure_optimizers` needs the key "optimizer" with an optimizer as its value,'
@@ -164,7 +164,7 @@ def _check_keys(entry: Mapping[str, Any], host: compat.Host, *more: str) -> None
         host.warn(f"Found unsupported keys in the optimizer configuration: {extra}", category=RuntimeWarning)
 
 
-def _scheduler_config(scheduler: Any, monitor: str | None, host: compat.Host, automatic: bool) -> Any:
+def _scheduler_config(scheduler: Any, monitor: str | None, host: hosts.Host, automatic: bool) -> Any:
     if not isinstance(scheduler, Mapping):
         scheduler = {"scheduler": scheduler}
         if isinstance(scheduler["scheduler"], ReduceLROnPlateau):
@@ -184,10 +184,10 @@ def _scheduler_config(scheduler: Any, monitor: str | None, host: compat.Host, au
                 " You need to call `lr_scheduler.step()` manually in manual optimization.",
                 category=RuntimeWarning,
             )
-        return compat.scheduler_config(
+        return lightning_private.scheduler_config(
             host, options.pop("scheduler"), **{k: v for k, v in options.items() if k not in ignored}
         )
-    extra = options.keys() - compat.scheduler_config_keys(host)
+    extra = options.keys() - lightning_private.scheduler_config_keys(host)
     if extra:
         host.warn(
             f"Found unsupported keys in the lr scheduler dict: {extra}."
@@ -215,7 +215,7 @@ def _scheduler_config(scheduler: Any, monitor: str | None, host: compat.Host, au
             "A `OneCycleLR` scheduler is using 'interval': 'epoch'. Are you sure you didn't mean 'interval': 'step'?",
             category=RuntimeWarning,
         )
-    return compat.scheduler_config(host, options.pop("scheduler"), **options)
+    return lightning_private.scheduler_config(host, options.pop("scheduler"), **options)
 
 
 def optimizers_to_device(optimizers: list[Any], device: torch.device) -> None:

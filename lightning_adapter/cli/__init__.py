@@ -152,11 +152,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fit(arguments: argparse.Namespace) -> int:
-    from lightning_adapter import experiment, runner
+    from lightning_adapter.platform import experiment
+    from lightning_adapter.platform.fit import fit
 
     trial_class = load_target(arguments.target)
     hparams = experiment.nest({name: experiment.parse_value(name, text) for name, text in arguments.hparam})
-    runner.fit(
+    fit(
         trial_class,
         config=arguments.config,
         hparams=hparams or None,

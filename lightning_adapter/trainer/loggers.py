@@ -10,15 +10,15 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
-from lightning_adapter import compat
-from lightning_adapter.finite import Watch
-from lightning_adapter.metrics import to_scalars
+from lightning_adapter.loop.nonfinite import Watch
+from lightning_adapter.trainer.metrics import to_scalars
+from lightning_adapter.versions import hosts, lightning_private
 
 #: Receives (group, metrics) on the chief; the group is "training" or "validation".
 Report = Callable[[str, dict[str, float]], None]
 
 
-def determined_logger(host: compat.Host, directory: Callable[[], str], root: Callable[[], str]) -> Any:
+def determined_logger(host: hosts.Host, directory: Callable[[], str], root: Callable[[], str]) -> Any:
     """The default logger: `experiment` is the SummaryWriter whose files Determined uploads.
 
     Args:
@@ -117,7 +117,7 @@ class LoggerHub:
         if step is None:
             given = scalars.pop("step", None)
             if given is not None:
-                step = int(given) if self.trainer.host.habits.whole_steps else given
+                step = int(given) if self.trainer.host.quirks.whole_steps else given
             else:
                 scalars.setdefault("epoch", self.trainer.current_epoch)
                 step = self.trainer.fit_loop.epoch_loop.batches_that_stepped
@@ -135,8 +135,8 @@ class LoggerHub:
         if not trainer.loggers:
             return
         module, data = trainer.lightning_module, trainer.datamodule
-        log_module = compat.logs_hyperparameters(module)
-        log_data = data is not None and compat.logs_hyperparameters(data)
+        log_module = lightning_private.logs_hyperparameters(module)
+        log_data = data is not None and lightning_private.logs_hyperparameters(data)
         hparams: Any = None
         if log_module and log_data:
             of_data, of_module = data.hparams_initial, module.hparams_initial

@@ -24,11 +24,11 @@ from typing import Any
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 
-from lightning_adapter import compat
-from lightning_adapter.datamodule import RandomState
+from lightning_adapter.data.loaders import RandomState
 from lightning_adapter.errors import CheckpointError
-from lightning_adapter.trainer import Counter, Progress
-from lightning_adapter.wiring import Run
+from lightning_adapter.loop.build import Run
+from lightning_adapter.trainer.view import Counter, Progress
+from lightning_adapter.versions import determined_private, lightning_private, torchmetrics_private
 
 FILE = "lightning.ckpt"
 OURS = "lightning_adapter"
@@ -72,7 +72,7 @@ def adapter_state(run: Run) -> dict[str, Any]:
         "batches_that_stepped": loop.epoch_loop.batches_that_stepped,
         "should_stop": bool(trainer.should_stop),
         "metrics": run.metrics.state_dict(),
-        "metric_states": compat.metric_states(run.module),
+        "metric_states": torchmetrics_private.metric_states(run.module),
         "modes": [child.training for child in run.module.modules()],
         "gradients": _gradients(run),
         "outputs": None if run.outputs is None else run.outputs.state_dict(),
@@ -124,7 +124,7 @@ def lightning_checkpoint(run: Run, weights_only: bool = False) -> dict[str, Any]
         scaler = run.precision.state_dict()
         if scaler:
             checkpoint[run.host.scaler_key] = scaler
-    compat.dump_hyperparameters(checkpoint, module, run.datamodule)
+    lightning_private.dump_hyperparameters(checkpoint, module, run.datamodule)
     if run.datamodule is not None:
         state = hooks.call_data("state_dict")
         if state:
@@ -149,7 +149,7 @@ def _loops(run: Run) -> dict[str, Any]:
     batches = loop.epoch_loop.batch_progress.current.ready
     automatic, steps = run.module.automatic_optimization, run.trainer.global_step
     in_epoch = min(steps, math.ceil(batches / run.trainer.accumulate_grad_batches)) if automatic else steps
-    return compat.loop_states(
+    return lightning_private.loop_states(
         run.host,
         epochs=epochs,
         batches=_progress_state(loop.epoch_loop.batch_progress),
@@ -314,7 +314,7 @@ def check_host_files(path: pathlib.Path) -> None:
     """
     for name in ("state_dict.pth", "determined/state_dict.pth", "pedl/state_dict.pth", "checkpoint.pt"):
         if (path / name).exists():
-            with compat.loads_own_checkpoints():
+            with determined_private.loads_own_checkpoints():
                 _load(path / name)
     for name in ("trial_state.pkl", "workload_sequencer.pkl"):
         file = path / name
@@ -380,10 +380,10 @@ def restore_weights(run: Run, checkpoint: dict[str, Any], weights_only: bool) ->
     """Restore module, datamodule and callbacks: what Lightning restores before `configure_optimizers`."""
     hooks = run.hooks
     if OURS not in checkpoint:
-        compat.migrate_checkpoint(run.host, checkpoint)
+        lightning_private.migrate_checkpoint(run.host, checkpoint)
     if checkpoint.get(_LEFT_OUT):
         made = dict(checkpoint)
-        compat.dump_hyperparameters(made, run.module, run.datamodule)
+        lightning_private.dump_hyperparameters(made, run.module, run.datamodule)
         hooks.call_module("on_save_checkpoint", made)
         checkpoint = {**checkpoint, **{key: made[key] for key in checkpoint[_LEFT_OUT] if key in made}}
     hooks.call_module("on_load_checkpoint", checkpoint)
@@ -418,7 +418,7 @@ def restore_optimizers(run: Run, checkpoint: Mapping[str, Any]) -> None:
         CheckpointError: the checkpoint has another number of them, or of other parameters.
     """
     trainer = run.trainer
-    compat.resume_weight_averaging(run.host, trainer, run.module)
+    lightning_private.resume_weight_averaging(run.host, trainer, run.module)
     faults = []
     optimizers, schedulers = checkpoint.get("optimizer_states", []), checkpoint.get("lr_schedulers", [])
     if len(optimizers) != len(trainer.optimizers):
@@ -451,7 +451,7 @@ def restore_progress(run: Run, state: Mapping[str, Any]) -> None:
     _load_progress(loop.epoch_loop.val_loop.batch_progress, state["validation"])
     loop.epoch_loop.optim_progress.optimizer_steps = state["optimizer_steps"]
     loop.epoch_loop.batches_that_stepped = state["batches_that_stepped"]
-    compat.load_metric_states(run.module, state["metric_states"], run.device)
+    torchmetrics_private.load_metric_states(run.module, state["metric_states"], run.device)
     run.metrics.load_state_dict(state["metrics"])
     trainer.should_stop = trainer.stops = state["should_stop"]
     modes = list(run.module.modules())
@@ -490,7 +490,7 @@ def restore_lightning_position(run: Run) -> None:
             "position in the data: as with Trainer.fit(ckpt_path=...), the rest of the epoch reads the data from its "
             "start. Use a checkpoint of the end of an epoch to go on exactly."
         )
-    if run.host.habits.iterates_in_epoch:
+    if run.host.quirks.iterates_in_epoch:
         data.start()
     data.fetcher.begin(fetched=trained)
 
@@ -518,7 +518,7 @@ def restore_position(run: Run, state: Mapping[str, Any], random: Mapping[str, An
     for name, gradient in state["gradients"].items():
         parameters[name].grad = gradient.to(parameters[name].device)
     if run.outputs is not None and state["outputs"] is not None:
-        run.outputs.load_state_dict(compat.move_data_to_device(run.host, state["outputs"], run.device))
+        run.outputs.load_state_dict(lightning_private.move_data_to_device(run.host, state["outputs"], run.device))
     set_random_state(random)
 
 

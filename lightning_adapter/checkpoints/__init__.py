@@ -1,0 +1,1 @@
+"""What is saved and restored, and how does a file stay whole or absent?"""

@@ -1,0 +1,1 @@
+"""How does Lightning train: epochs, batches, steps, validation, optimizers, schedulers, precision, strategies?"""

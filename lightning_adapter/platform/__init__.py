@@ -1,0 +1,1 @@
+"""How does a run live on Determined: context, driver, boundaries, preemption, experiment YAML, launching?"""

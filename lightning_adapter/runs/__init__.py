@@ -1,0 +1,1 @@
+"""What does a local run leave on the disk, and which of it is kept?"""

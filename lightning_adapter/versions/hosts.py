@@ -1,0 +1,128 @@
+"""Which of the two Lightning packages is it, in which version?"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from packaging.version import Version
+
+from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.versions.quirks import Quirks, quirks_of
+
+PACKAGES = ("pytorch_lightning", "lightning.pytorch")
+
+
+@dataclass(frozen=True)
+class Host:
+    """One of the two packages that hold Lightning's code, with the public classes that the adapter uses."""
+
+    package: str
+    version: Version
+    pl: ModuleType
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a copy of a module that is being trained holds this through its trainer, and is of the same package
+        return host, (self.package,)
+
+    def load(self, name: str) -> ModuleType:
+        """Import `<package>.<name>`."""
+        return importlib.import_module(f"{self.package}.{name}")
+
+    @property
+    def legacy(self) -> bool:
+        """True for Lightning 1.x."""
+        return self.version.major < 2
+
+    @property
+    def quirks(self) -> Quirks:
+        """What this version does at other moments than the newest one."""
+        return quirks_of(self.version)
+
+    @property
+    def scaler_key(self) -> str:
+        """Where a checkpoint has the state of the loss scaler: the name of Lightning's precision plugin."""
+        return "MixedPrecision" if self.version >= Version("2.1") else "MixedPrecisionPlugin"
+
+    def misconfiguration(self, message: str) -> Exception:
+        """Lightning's own exception for an illegal use of its API, which is a ConfigurationError of ours too."""
+        return _misconfiguration(self)(message)
+
+    def warn(self, message: str, category: type[Warning] = UserWarning) -> None:
+        """Warn on the chief alone, as Lightning does."""
+        self.load("utilities.rank_zero").rank_zero_warn(message, category=category)
+
+
+@functools.cache
+def _misconfiguration(host: Host) -> type[Exception]:
+    theirs = host.load("utilities.exceptions").MisconfigurationException
+    return type("MisconfigurationException", (ConfigurationError, theirs), {"__module__": theirs.__module__})
+
+
+_hosts: dict[str, Host] = {}
+
+
+def host(package: str) -> Host:
+    """The host package by its import name; it must be importable."""
+    if package not in _hosts:
+        pl = importlib.import_module(package)
+        _hosts[package] = Host(package, Version(pl.__version__), pl)
+    return _hosts[package]
+
+
+def host_of_class(cls: type) -> Host | None:
+    """The Lightning package whose class `cls` derives from, or None."""
+    for base in cls.__mro__:
+        for package in PACKAGES:
+            if base.__module__ == package or base.__module__.startswith(package + "."):
+                return host(package)
+    return None
+
+
+def host_of(module: object) -> Host:
+    """The Lightning package that a LightningModule derives from.
+
+    Raises:
+        ConfigurationError: if `module` is no LightningModule.
+    """
+    found = host_of_class(type(module))
+    if found is None or not isinstance(module, found.pl.LightningModule):
+        raise ConfigurationError(
+            f"LightningAdapter was given a {type(module).__module__}.{type(module).__qualname__} as its module, which is "
+            "no LightningModule. Derive it from lightning_adapter.DETLM (or any LightningModule) and pass an instance."
+        )
+    return found
+
+
+#: Methods of the host classes that every call goes through even when nobody overrides them.
+HOST_MODULE_PREFIXES = ("pytorch_lightning.", "lightning.pytorch.", "lightning_fabric.", "lightning.fabric.")
+
+
+def is_host_class(cls: type) -> bool:
+    """True for classes that Lightning itself (or torch, or this package) defines."""
+    name = cls.__module__ + "."
+    return name.startswith((*HOST_MODULE_PREFIXES, "torch.", "lightning_adapter.")) or cls is object
+
+
+def importable_hosts() -> list[Host]:
+    """The Lightning packages in this environment, those that are imported already first.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    found = []
+    for package in sorted(PACKAGES, key=lambda name: name not in sys.modules):
+        try:
+            found.append(host(package))
+        except ImportError:
+            continue
+    if not found:
+        raise ConfigurationError(
+            "Neither pytorch_lightning nor lightning can be imported. Type pip install 'lightning-adapter[pytorch-lightning]'"
+            " or pip install 'lightning-adapter[lightning]'."
+        )
+    return found
