@@ -1,0 +1,45 @@
+"""Which loaders are in a collection of them, and how is one like it made of other loaders?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from lightning_adapter.versions import lightning_private
+
+#: A loader or a (nested) list, tuple or dict of loaders; a batch of theirs has the same form.
+Collection: TypeAlias = Any
+
+
+def flatten(loaders: Collection) -> list[Any]:
+    """The loaders in a (nested) list, tuple or dict of them, in Lightning's order."""
+    if isinstance(loaders, Mapping):
+        return [leaf for value in loaders.values() for leaf in flatten(value)]
+    if isinstance(loaders, (list, tuple)):
+        return [leaf for value in loaders for leaf in flatten(value)]
+    return [loaders]
+
+
+def unflatten(like: Collection, leaves: Iterator[Any]) -> Collection:
+    """A collection like `like` with its leaves replaced, one by one."""
+    if isinstance(like, Mapping):
+        return type(like)({key: unflatten(value, leaves) for key, value in like.items()})  # type: ignore[call-arg]
+    if isinstance(like, tuple) and hasattr(like, "_fields"):
+        return type(like)(*(unflatten(value, leaves) for value in like))
+    if isinstance(like, (list, tuple)):
+        return type(like)(unflatten(value, leaves) for value in like)
+    return next(leaves)
+
+
+def map_loaders(loaders: Collection, change: Callable[[Any], Any]) -> Collection:
+    """Change each loader of a collection; a collection in which nothing changed stays the same object.
+
+    Lightning's CombinedLoader is returned as it is: it iterates what the user gave it.
+    """
+    if lightning_private.is_combined(loaders):
+        return loaders
+    leaves = flatten(loaders)
+    changed = [change(leaf) for leaf in leaves]
+    if all(before is after for before, after in zip(leaves, changed, strict=True)):
+        return loaders
+    return unflatten(loaders, iter(changed))

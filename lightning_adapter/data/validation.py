@@ -1,0 +1,64 @@
+"""Which batches does a validation have, of which loader, and in all processes?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from lightning_adapter.data.collections import Collection, flatten
+from lightning_adapter.data.combining import CombinedIterator, IndexedBatch, SequentialIterator
+from lightning_adapter.data.fetching import DataFetcher
+from lightning_adapter.data.loaders import INFINITE, Loader, length_of
+from lightning_adapter.versions import lightning_private
+
+
+class ValidationData:
+    """The validation loaders, one after the other.
+
+    Args:
+        loaders: a loader or a (nested) collection of loaders, or Lightning's CombinedLoader in sequential mode.
+        limits: maps the length of one loader to the number of its batches that are used.
+        allgather: gives `max_batches` of all processes for that of this one; None in a single process.
+
+    Attributes:
+        collection: what the user returned, a CombinedLoader's collection in its place.
+        loaders: the loaders in it.
+        max_batches: number of batches of each loader in this process.
+        longest: the same, of the process that has most of them.
+        in_step: True if all processes have the same known number of batches of each loader.
+        seen: batches of each loader over all validations: the steps under which their values are logged.
+    """
+
+    def __init__(
+        self,
+        loaders: Collection,
+        limits: Callable[[float], float],
+        allgather: Callable[[list[float]], list[list[float]]] | None = None,
+    ) -> None:
+        self._mode, self.collection = lightning_private.uncombined(loaders, "sequential")
+        self.loaders: list[Loader] = flatten(self.collection)
+        self.max_batches = [min(length, limits(length)) for length in map(length_of, self.loaders)]
+        of_all = [self.max_batches] if allgather is None else allgather(self.max_batches)
+        self.longest = [max(batches) for batches in zip(*of_all, strict=True)]
+        self.in_step = all(batches == of_all[0] for batches in of_all) and INFINITE not in self.longest
+        self.seen = [0] * len(self.loaders)
+
+    @property
+    def is_sequential(self) -> bool:
+        """False for a CombinedLoader of another mode, which yields one batch of each loader at a time."""
+        return self._mode == "sequential"
+
+    @property
+    def several(self) -> bool:
+        """True if steps and hooks are told a `dataloader_idx`."""
+        return self.is_sequential and len(self.loaders) > 1
+
+    def fetcher(self, max_batches: list[float], ahead: bool = True) -> DataFetcher[IndexedBatch]:
+        """One pass over all loaders, with at most `max_batches` batches of each; `ahead` as in DataFetcher."""
+        if self.is_sequential:
+            return DataFetcher(lambda: SequentialIterator(self.loaders, max_batches), sum(max_batches), ahead)
+        length = min(max_batches) if self._mode == "min_size" else max(max_batches)
+        return DataFetcher(self._iterate_side_by_side, length, ahead)
+
+    def _iterate_side_by_side(self) -> Iterator[IndexedBatch]:
+        batches = CombinedIterator(self.loaders, self.collection, self._mode)
+        return ((batch, index, 0) for index, batch in enumerate(batches))
