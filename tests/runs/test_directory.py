@@ -20,7 +20,9 @@ from matplotlib.image import imread
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform import experiment
-from lightning_adapter.runs.directory import RunDirectory, stored_checkpoints
+from lightning_adapter.runs.curves import group_series
+from lightning_adapter.runs.directory import RunDirectory
+from lightning_adapter.runs.store import stored_checkpoints
 
 
 @pytest.fixture
@@ -434,14 +436,12 @@ def test_curves_are_a_picture_that_grows_with_the_number_of_quantities(run: RunD
 
 
 def test_training_and_validation_of_one_quantity_share_a_panel() -> None:
-    from lightning_adapter.runs.directory import _group_series
-
     rows = [
         {"kind": "train", "batches": 1, "epoch": 0, "acc": 0.1, "train_loss_step": 3.0, "lr-SGD": 0.1},
         {"kind": "train", "batches": 2, "epoch": 0, "train_loss_epoch": 2.0},
         {"kind": "validation", "batches": 2, "epoch": 0, "val/loss/dataloader_idx_0": 1.0, "acc": 0.2},
     ]
-    panels = _group_series(rows)
+    panels = group_series(rows)
     assert {title: set(series) for title, series in panels.items()} == {
         "loss": {"train_loss_step", "train_loss_epoch", "val/loss/dataloader_idx_0"},
         "acc": {"acc (train)", "acc (validation)"},

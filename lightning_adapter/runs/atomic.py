@@ -1,0 +1,53 @@
+"""How does a file, a directory or a link appear on the disk whole, or not at all?"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import warnings
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Give a name to write to; it replaces `path` when the block ends well, so that `path` is never half written."""
+    aside = path.with_name(f".{path.name}.new")
+    try:
+        yield aside
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def make_unique(parent: pathlib.Path, name: str) -> pathlib.Path:
+    """Make the empty directory `parent/name`, or `parent/name-2` and so on where that one is taken."""
+    number = 1
+    while True:
+        path = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return path
+
+
+def point_to(link: pathlib.Path, target: str) -> None:
+    """Make or replace a relative link in one move; a run goes on without it where the file system has no links."""
+    aside = link.with_name(f".{link.name}-{target}")
+    try:
+        aside.symlink_to(target, target_is_directory=True)
+        os.replace(aside, link)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        warnings.warn(f"the link {link} to the newest run could not be made: {error}", stacklevel=3)
+
+
+def sync_directory(path: pathlib.Path) -> None:
+    """Have the names in a directory on the disk before what comes next."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

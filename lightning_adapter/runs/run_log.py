@@ -1,0 +1,59 @@
+"""How does what this package and Determined log reach a run's train.log, without changing a user's logging?"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import pathlib
+from collections.abc import Iterator
+
+_LOGGED = ("lightning_adapter", "determined")
+
+
+@contextlib.contextmanager
+def attach_log(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Copy what this package and Determined log to a file, until the block ends.
+
+    Both log at INFO meanwhile where nobody has configured logging; a user's own levels are left alone.
+    """
+    handler = _RunLogHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    loggers = [logging.getLogger(name) for name in _LOGGED]
+    levels = [log.level for log in loggers]
+    configured = bool(logging.getLogger().handlers)
+    for log in loggers:
+        log.addHandler(handler)
+        if not configured and log.level == logging.NOTSET:
+            log.setLevel(logging.INFO)
+    try:
+        yield path
+    finally:
+        for log, level in zip(loggers, levels, strict=True):
+            log.removeHandler(handler)
+            log.setLevel(level)
+        handler.close()
+
+
+class _RunLogHandler(logging.FileHandler):
+    """Writes a file, and keeps warnings on stderr where this handler is the only one.
+
+    `logging` prints warnings by itself only while a logger has no handler at all, as `Logger.callHandlers` does with
+    `lastResort`; attaching a file would silence them.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        super().emit(record)
+        if (
+            logging.lastResort is not None
+            and record.levelno >= logging.lastResort.level
+            and self._is_alone(record.name)
+        ):
+            logging.lastResort.handle(record)
+
+    def _is_alone(self, name: str) -> bool:
+        log: logging.Logger | None = logging.getLogger(name)
+        while log is not None:
+            if any(handler is not self for handler in log.handlers):
+                return False
+            log = log.parent if log.propagate else None
+        return True
