@@ -1,24 +1,30 @@
-"""What is `self.logger`, and what are loggers, Determined and the progress bar told, and when?"""
+"""What is `self.logger`, and what are loggers and Determined told, and when?"""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
-from tqdm.auto import tqdm
 
-from lightning_adapter.loop.nonfinite import Watch
-from lightning_adapter.trainer.metrics import to_scalars
-from lightning_adapter.versions import hosts, lightning_private
+from lightning_adapter.arguments import Arguments
+from lightning_adapter.loop.progress import TrainingProgress
+from lightning_adapter.trainer.logged_values import to_scalars
+from lightning_adapter.trainer.logger_connector import LoggerConnector
+from lightning_adapter.trainer.nonfinite import NonFiniteCheck
+from lightning_adapter.versions import lightning_private
+from lightning_adapter.versions.hosts import Host
+from lightning_adapter.versions.types import LightningDataModule, LightningModule, Logger
 
-#: Receives (group, metrics) on the chief; the group is "training" or "validation".
-Report = Callable[[str, dict[str, float]], None]
+#: Receives training metrics on every rank; the chief tells Determined.
+Report = Callable[[dict[str, float]], None]
+
+# What LightningCLI puts among the hyperparameters for its own use; `_log_hyperparams` leaves it out too.
+_HIDDEN = ("_class_path", "_instantiator")
 
 
-def determined_logger(host: hosts.Host, directory: Callable[[], str], root: Callable[[], str]) -> Any:
+def determined_logger(host: Host, directory: Callable[[], str], root: Callable[[], str]) -> Logger:
     """The default logger: `experiment` is the SummaryWriter whose files Determined uploads.
 
     Args:
@@ -83,133 +89,143 @@ def determined_logger(host: hosts.Host, directory: Callable[[], str], root: Call
     return DeterminedLogger()
 
 
-class LoggerHub:
+def loggers_of(arguments: Arguments, host: Host, directory: Callable[[], str], root: Callable[[], str]) -> list[Logger]:
+    """The loggers that the argument `logger` asks for, as `_LoggerConnector.on_trainer_init` makes them.
+
+    Args:
+        arguments: the trainer arguments.
+        host: the Lightning package.
+        directory: where the default logger's files lie.
+        root: where callbacks write that ask the default logger for a place.
+    """
+    given = arguments.logger
+    if given is False:
+        return []
+    if given is None or given is True:
+        loggers = [determined_logger(host, directory, root)]
+    else:
+        loggers = list(given) if isinstance(given, (list, tuple)) else [given]
+    if arguments.fast_dev_run and loggers:
+        return [host.load("loggers.logger").DummyLogger()]
+    return loggers
+
+
+class LoggerDispatcher:
     """Tells loggers and Determined what was logged, with the step numbers that Lightning gives.
 
     Args:
-        trainer: the facts of the run.
-        report: where Determined's metrics go.
-        watch: looks for values that are not finite.
+        loggers: the run's loggers; user code may assign others to `trainer.loggers`.
+        progress: where the run stands.
+        connector: keeps what was logged.
+        host: the Lightning package.
+        report: where Determined's training metrics go.
+        non_finite: looks for values that are not finite.
+
+    Attributes:
+        loggers: `trainer.loggers`.
     """
 
-    def __init__(self, trainer: Any, report: Report, watch: Watch) -> None:
-        self.trainer = trainer
-        self.report = report
-        self.watch = watch
+    def __init__(
+        self,
+        loggers: list[Logger],
+        progress: TrainingProgress,
+        connector: LoggerConnector,
+        host: Host,
+        report: Report,
+        non_finite: NonFiniteCheck,
+    ) -> None:
+        self.loggers = loggers
+        self._progress = progress
+        self._connector = connector
+        self._host = host
+        self._report = report
+        self._non_finite = non_finite
 
-    def log_metrics(self, metrics: dict[str, Tensor], step: int | None = None, report: bool = True) -> None:
-        """Send metrics to the loggers; the device is waited for.
+    def replace(self, loggers: list[Logger]) -> None:
+        """User code has assigned other loggers to `trainer.loggers`."""
+        self.loggers = loggers
+
+    def log_training(self, metrics: dict[str, Tensor]) -> None:
+        """Send metrics of the training to the loggers and to Determined; the device is waited for."""
+        if metrics:
+            scalars = self._scalars(metrics)
+            self._report(dict(scalars))
+            self._send(metrics, scalars, None)
+
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        """Send metrics to the loggers alone, as `_LoggerConnector.log_metrics`; the device is waited for.
 
         Args:
-            metrics: name to 0-d tensor.
+            metrics: name to 0-d tensor, or number.
             step: step number; None takes a metric named "step", else the number of batches that stepped.
-            report: whether these are training metrics that Determined is told of as well.
         """
-        if not metrics:
-            return
+        if metrics:
+            self._send(metrics, self._scalars(metrics), step)
+
+    def _scalars(self, metrics: dict[str, Any]) -> dict[str, float]:
         scalars = to_scalars(metrics)
-        self.watch.logged(scalars, self.trainer.fit_loop.epoch_loop.batch_progress.total.ready)
-        if report:
-            self.report("training", dict(scalars))
-        if not self.trainer.loggers:
+        self._non_finite.logged(scalars, self._progress.total_batches)
+        return scalars
+
+    def _send(self, metrics: dict[str, Any], scalars: dict[str, float], step: float | None) -> None:
+        if not self.loggers:
             return
-        self.trainer.metrics.remember(metrics)
+        self._connector.sent_to_loggers(metrics)
         if step is None:
             given = scalars.pop("step", None)
             if given is not None:
-                step = int(given) if self.trainer.host.quirks.whole_steps else given
+                step = given if self._host.quirks.keeps_fractional_steps else int(given)
             else:
-                scalars.setdefault("epoch", self.trainer.current_epoch)
-                step = self.trainer.fit_loop.epoch_loop.batches_that_stepped
-        for logger in self.trainer.loggers:
-            logger.log_metrics(metrics=scalars, step=step)
+                scalars.setdefault("epoch", self._progress.current_epoch)
+                step = self._progress.batches_that_stepped
+        for logger in self.loggers:
+            logger.log_metrics(metrics=scalars, step=step)  # type: ignore[arg-type]  # as logged, in older Lightnings
             logger.save()
 
-    def log_hyperparams(self) -> None:
-        """Give the loggers the hyperparameters of module and datamodule, as Lightning does when fitting starts.
+    def log_hyperparams(self, module: LightningModule, datamodule: LightningDataModule | None) -> None:
+        """Give the loggers the hyperparameters of module and datamodule, as Lightning's `_log_hyperparams` does.
 
         Raises:
             RuntimeError: both name a hyperparameter, with different values.
         """
-        trainer = self.trainer
-        if not trainer.loggers:
+        if not self.loggers:
             return
-        module, data = trainer.lightning_module, trainer.datamodule
-        log_module = lightning_private.logs_hyperparameters(module)
-        log_data = data is not None and lightning_private.logs_hyperparameters(data)
-        hparams: Any = None
-        if log_module and log_data:
-            of_data, of_module = data.hparams_initial, module.hparams_initial
-            for name in of_module.keys() & of_data.keys():
-                if name in ("_class_path", "_instantiator"):
-                    continue
-                if _differ(of_module[name], of_data[name]):
-                    error = trainer.host.misconfiguration if trainer.host.legacy else RuntimeError
-                    raise error(
-                        f"Error while merging hparams: the keys {[name]} are present in both the LightningModule's and"
-                        " LightningDataModule's hparams but have different values."
-                    )
-            hparams = {**of_module, **of_data}
-        elif log_module:
-            hparams = module.hparams_initial
-        elif log_data:
-            hparams = data.hparams_initial
-        if isinstance(hparams, Mapping):
-            hidden = ("_class_path", "_instantiator")
-            if any(name in hparams for name in hidden):
-                hparams = {name: value for name, value in hparams.items() if name not in hidden}
-        for logger in trainer.loggers:
+        hparams = self._hyperparams(module, datamodule)
+        if isinstance(hparams, Mapping) and any(name in hparams for name in _HIDDEN):
+            hparams = {name: value for name, value in hparams.items() if name not in _HIDDEN}
+        for logger in self.loggers:
             if hparams is not None:
-                logger.log_hyperparams(hparams)
+                logger.log_hyperparams(hparams)  # type: ignore[arg-type]  # an AttributeDict, as Lightning gives it
             logger.log_graph(module)
             logger.save()
 
+    def _hyperparams(self, module: LightningModule, datamodule: LightningDataModule | None) -> Mapping[str, Any] | None:
+        owners = [o for o in (module, datamodule) if o is not None and lightning_private.logs_hyperparameters(o)]
+        if len(owners) < 2:
+            return owners[0].hparams_initial if owners else None
+        of_module, of_data = owners[0].hparams_initial, owners[1].hparams_initial
+        for name in of_module.keys() & of_data.keys():
+            if name not in _HIDDEN and _differ(of_module[name], of_data[name]):
+                clash = self._host.quirks.hparams_clash_is_misconfiguration
+                error = self._host.misconfiguration if clash else RuntimeError
+                raise error(
+                    f"Error while merging hparams: the keys {[name]} are present in both the LightningModule's and"
+                    " LightningDataModule's hparams but have different values."
+                )
+        return {**of_module, **of_data}
 
-def _differ(a: Any, b: Any) -> bool:
+    def save(self) -> None:
+        """Let the loggers write what they hold back."""
+        for logger in self.loggers:
+            logger.save()
+
+    def finalize(self, status: str) -> None:
+        """The run is over; `status` is "success" or "failed"."""
+        for logger in self.loggers:
+            logger.finalize(status)
+
+
+def _differ(a: object, b: object) -> bool:
     if isinstance(a, Tensor) or isinstance(b, Tensor):
-        return type(a) is not type(b) or a.shape != b.shape or bool((a != b).any())
+        return type(a) is not type(b) or a.shape != b.shape or bool((a != b).any())  # type: ignore[attr-defined]
     return bool(a != b)
-
-
-class ProgressBar:
-    """One bar per epoch on a terminal, with the values logged with `prog_bar=True`; nothing elsewhere.
-
-    The device is waited for only when the bar is drawn, at most ten times a second.
-    """
-
-    def __init__(self, trainer: Any, enabled: bool) -> None:
-        self.trainer = trainer
-        self.enabled = enabled and sys.stderr.isatty()
-        self.bar: Any = None
-
-    def epoch_start(self) -> None:
-        """Begin a bar."""
-        if not self.enabled:
-            return
-        batches = self.trainer.num_training_batches
-        last = "" if self.trainer.max_epochs == -1 else f"/{self.trainer.max_epochs}"
-        self.bar = tqdm(
-            total=None if batches == float("inf") else int(batches),
-            initial=self.trainer.fit_loop.epoch_loop.batch_progress.current.completed,
-            desc=f"Epoch {self.trainer.current_epoch + 1}{last}",
-            unit="batch",
-            dynamic_ncols=True,
-            file=sys.stderr,
-        )
-
-    def batch_end(self) -> None:
-        """One batch further."""
-        if self.bar is not None and self.bar.update(1):
-            self.show()
-
-    def show(self) -> None:
-        """Draw the present values."""
-        if self.bar is not None:
-            self.bar.set_postfix({name: f"{value:.4g}" for name, value in self.trainer.progress_bar_metrics.items()})
-
-    def epoch_end(self) -> None:
-        """Leave the bar as it is."""
-        if self.bar is not None:
-            self.show()
-            self.bar.close()
-            self.bar = None

@@ -1,0 +1,70 @@
+"""Which Lightning callbacks does the run have, and in which order are they called?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from lightning_adapter.arguments import Arguments
+from lightning_adapter.versions.hosts import Host
+from lightning_adapter.versions.types import Callback
+
+Kind = TypeVar("Kind")
+
+
+class CallbackList:
+    """`trainer.callbacks`, which user code may change at any time, also by assigning another list.
+
+    Args:
+        arguments: the trainer arguments.
+        host: the Lightning package whose callbacks they are.
+        shows_summary: whether this process prints the model's summary.
+
+    Attributes:
+        items: the callbacks in the order in which they are called.
+    """
+
+    def __init__(self, arguments: Arguments, host: Host, shows_summary: bool) -> None:
+        self._host = host
+        given = arguments.callbacks
+        kinds = host.pl.callbacks
+        self.items: list[Callback] = [given] if isinstance(given, host.pl.Callback) else list(given) if given else []
+        self.has_timer = bool(self.of_kind(kinds.Timer))
+        # the order of `_CallbackConnector.on_trainer_init`
+        if arguments.max_time is not None and not self.has_timer:
+            self.items.append(kinds.Timer(duration=arguments.max_time, interval="step"))
+        if arguments.enable_model_summary and shows_summary and not self.of_kind(kinds.ModelSummary):
+            self.items.append(kinds.ModelSummary())
+        for checkpoint in self.of_kind(kinds.ModelCheckpoint):
+            if isinstance(checkpoint.dirpath, os.PathLike):
+                # as text it can be saved; Lightning means to do the same
+                checkpoint.dirpath = os.fspath(checkpoint.dirpath)
+
+    def of_kind(self, kind: type[Kind]) -> list[Kind]:
+        """The callbacks of a class, in order."""
+        return [callback for callback in self.items if isinstance(callback, kind)]
+
+    def replace(self, callbacks: list[Callback]) -> None:
+        """User code has assigned another list to `trainer.callbacks`."""
+        self.items = callbacks
+
+    def add_schedule(self, schedule: Any) -> None:
+        """The GradientAccumulationScheduler that Lightning 1.x always has is among the callbacks."""
+        if schedule not in self.items:
+            self.items.append(schedule)
+
+    def put_checkpoints_last(self) -> None:
+        """As `_CallbackConnector._reorder_callbacks`: what saves comes after what changes what is saved."""
+        kind = self._host.pl.callbacks.Checkpoint
+        checkpoints = self.of_kind(kind)
+        self.items = [callback for callback in self.items if not isinstance(callback, kind)] + checkpoints
+
+    def extend_from_module(self, returned: Callback | Sequence[Callback] | None) -> None:
+        """As `_attach_model_callbacks`: those that `configure_callbacks` returned replace others of their class."""
+        more: list[Any] = list(returned) if isinstance(returned, (list, tuple)) else [returned] if returned else []
+        if not more:
+            return
+        replaced = {type(callback) for callback in more}
+        self.items = [callback for callback in self.items if type(callback) not in replaced] + more
+        self.put_checkpoints_last()

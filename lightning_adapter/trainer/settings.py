@@ -1,0 +1,73 @@
+"""Which values of the trainer's arguments may user code read and change while it trains?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lightning_adapter.arguments import Arguments
+from lightning_adapter.versions.hosts import Host
+
+if TYPE_CHECKING:
+    from enum import Enum
+
+
+class Settings:
+    """The values under Lightning's names, with the defaults that depend on each other filled in.
+
+    Callbacks of Lightning change some of them (GradientAccumulationScheduler, StochasticWeightAveraging), so the loops
+    read them here at every use, and `self.trainer` shows them.
+
+    Args:
+        arguments: what the trial gave its adapter; it is not changed.
+        host: whose defaults and enums are used.
+        has_timer: whether a Timer among the callbacks ends training.
+    """
+
+    def __init__(self, arguments: Arguments, host: Host, has_timer: bool) -> None:
+        self.max_epochs = _max_epochs(arguments, has_timer)
+        self.min_epochs = _min_epochs(arguments)
+        self.max_steps = arguments.max_steps
+        self.min_steps = arguments.min_steps
+        self.accumulate_grad_batches = arguments.accumulate_grad_batches
+        self.gradient_clip_val = arguments.gradient_clip_val
+        kinds = host.load("utilities.enums").GradClipAlgorithmType
+        algorithm = arguments.gradient_clip_algorithm
+        self.gradient_clip_algorithm: Enum | None = None if algorithm is None else kinds(algorithm)
+        self.fast_dev_run = arguments.fast_dev_run
+        self.overfit_batches = arguments.overfit_batches
+        self.limit_train_batches: float = _filled_in(arguments.limit_train_batches)
+        self.limit_val_batches: float = _filled_in(arguments.limit_val_batches)
+        self.limit_test_batches = 1.0
+        self.limit_predict_batches = 1.0
+        self.val_check_interval = arguments.val_check_interval
+        self.val_check_time_interval = arguments.val_check_time_interval
+        self.check_val_every_n_epoch = arguments.check_val_every_n_epoch
+        self.num_sanity_val_steps = arguments.num_sanity_val_steps
+        self.reload_dataloaders_every_n_epochs = arguments.reload_dataloaders_every_n_epochs
+        self.log_every_n_steps = arguments.log_every_n_steps
+        self.barebones = arguments.barebones
+        self.benchmark = arguments.benchmark
+        self.enable_progress_bar = arguments.enable_progress_bar
+        #: StochasticWeightAveraging passes over the data without training, and sets it for that time.
+        self.skip_backward = False
+
+
+def _filled_in(limit: float | None) -> float:
+    """A limit whose default the arguments have filled in."""
+    assert limit is not None
+    return limit
+
+
+def _max_epochs(arguments: Arguments, has_timer: bool) -> int:
+    """As `_parse_loop_limits`: 1000 epochs where nothing else ends training."""
+    if arguments.max_epochs is not None:
+        return arguments.max_epochs
+    endless = arguments.max_steps != -1 or has_timer or arguments.max_time is not None
+    return -1 if endless else 1000
+
+
+def _min_epochs(arguments: Arguments) -> int:
+    """As `_parse_loop_limits`: one epoch where `min_steps` is given, so that the two are not compared with nothing."""
+    if arguments.min_epochs is None and arguments.min_steps is not None:
+        return 1
+    return arguments.min_epochs or 0
