@@ -7,9 +7,13 @@ code has changed the callbacks. Callbacks come before the module, in the order o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from lightning_adapter.versions import hosts
+from lightning_adapter.trainer.callback_list import CallbackList
+from lightning_adapter.trainer.running_hook import RunningHook
+from lightning_adapter.trainer.view import Trainer
+from lightning_adapter.versions.hosts import Host
+from lightning_adapter.versions.types import Callback, LightningDataModule, LightningModule
 
 Call = Callable[..., Any]
 
@@ -36,33 +40,62 @@ class _Bound(dict[str, "Call | None"]):
         return made
 
 
+class Adapter(Protocol):
+    """Tells which functions are hooks of older Lightnings, and lets them be called with today's arguments."""
+
+    @property
+    def called_before(self) -> Mapping[str, str]:
+        """Names of hooks that are called right before another one, which names them here."""
+
+    @property
+    def called_after(self) -> Mapping[str, str]:
+        """The same, right after."""
+
+    def adapt(self, name: str, function: Call, leading: int = 0) -> Call:
+        """The hook as a callable of today's arguments; `leading` arguments stand before the hook's own."""
+
+    def is_hook(self, name: str, function: Call, leading: int = 0) -> bool:
+        """Whether a function is that hook at all, and no method that only has its name."""
+
+
 class Hooks:
     """Calls hooks on callbacks and module, keeping the name of the running one for `self.log`.
 
+    Args:
+        module: the LightningModule.
+        datamodule: the LightningDataModule, or None.
+        host: the Lightning package of both.
+        callbacks: the run's callbacks.
+        running: told which hook is being executed.
+        adapter: knows the hooks of older Lightnings.
+        trainer: returns what callbacks are given as their trainer. It is made after this object, and asked for when
+            the first hook is called: `module.trainer` holds a weak reference only, which is not what Lightning passes.
+
     Attributes:
-        running: name of the hook that is being executed, None outside of all hooks.
         bound: from the name of a hook of `Callback` and `LightningModule` to one callable that runs it everywhere, or
             None if nobody overrides it. It takes the hook's arguments and returns what the module's hook returned. After
             user code that `run` did not run, `refresh` comes first.
-        adapt: from a hook's name, a function and the number of arguments before the hook's own, to a callable that
-            takes the arguments of today's hook.
-        is_hook: from the same three whether the function is that hook at all, and no method that only has its name.
-        before: names of hooks that are called right before another one, which names them here.
-        after: the same, right after.
     """
 
-    def __init__(self, module: Any, datamodule: Any, host: hosts.Host, trainer: Any) -> None:
+    def __init__(
+        self,
+        module: LightningModule,
+        datamodule: LightningDataModule | None,
+        host: Host,
+        callbacks: CallbackList,
+        running: RunningHook,
+        adapter: Adapter,
+        trainer: Callable[[], Trainer],
+    ) -> None:
         self.module = module
         self.datamodule = datamodule
         self.host = host
-        self.trainer = trainer
-        self.running: str | None = None
-        self.adapt: Callable[[str, Call, int], Call] = lambda name, function, leading: function
-        self.is_hook: Callable[[str, Call, int], bool] = lambda name, function, leading: True
-        self.before: Mapping[str, str] = {}
-        self.after: Mapping[str, str] = {}
+        self._callbacks = callbacks
+        self._running = running
+        self._adapter = adapter
+        self._trainer = trainer
         self.bound = _Bound(lambda name: self._with_companions(name, self._bind(name, None)))
-        self._seen: list[Any] = []
+        self._seen: list[Callback] = []
 
     def overridden(self, name: str) -> bool:
         """True if the module overrides `name`."""
@@ -79,11 +112,11 @@ class Hooks:
     def forget(self) -> None:
         """Look again at who overrides what: callbacks were added, or `setup` changed the module."""
         self.bound.clear()
-        self._seen = list(self.trainer.callbacks)
+        self._seen = list(self._callbacks.items)
 
     def refresh(self) -> None:
         """Look again if user code has added, removed or replaced callbacks."""
-        if self.trainer.callbacks != self._seen:
+        if self._callbacks.items != self._seen:
             self.forget()
 
     def call(self, name: str, *args: Any, monitoring: bool | None = None) -> Any:
@@ -104,7 +137,7 @@ class Hooks:
 
     def module_hook(self, name: str) -> Call:
         """A method of the module as the running hook, overridden or not, to be given today's arguments."""
-        function, run = self.adapt(name, getattr(self.module, name), 0), self.run
+        function, run = self._adapter.adapt(name, getattr(self.module, name)), self.run
 
         def call(*args: Any, **kwargs: Any) -> Any:
             return run(name, function, *args, **kwargs)
@@ -121,34 +154,36 @@ class Hooks:
 
     def call_callbacks(self, name: str, *args: Any, **kwargs: Any) -> None:
         """Run a hook of the callbacks alone."""
-        for callback in self.trainer.callbacks:
+        for callback in self._callbacks.items:
             if self.overridden_in_callback(name, callback):
-                self.run(name, getattr(callback, name), self.trainer, self.module, *args, **kwargs)
+                self.run(name, getattr(callback, name), self._trainer(), self.module, *args, **kwargs)
 
     def run(self, name: str, function: Call, *args: Any, **kwargs: Any) -> Any:
         """Run `function` as hook `name`; the name of the outer hook comes back afterwards, also after an error."""
-        outer = self.running
-        self.running = name
+        running = self._running
+        outer = running.name
+        running.name = name
         try:
             return function(*args, **kwargs)
         except Exception as error:
             _name_hook(error, name, function)
             raise
         finally:
-            self.running = outer
-            if self.trainer.callbacks != self._seen:  # refresh(), without a call in each step
+            running.name = outer
+            if self._callbacks.items != self._seen:  # refresh(), without a call in each step
                 self.forget()
 
-    def _callbacks(self, monitoring: bool | None) -> Iterable[Any]:
-        callbacks: list[Any] = self.trainer.callbacks
+    def _watching(self, monitoring: bool | None) -> Iterable[Callback]:
+        callbacks = self._callbacks.items
         if monitoring is None:
             return callbacks
         watchers = (self.host.pl.callbacks.EarlyStopping, self.host.pl.callbacks.Checkpoint)
         return [callback for callback in callbacks if isinstance(callback, watchers) is monitoring]
 
     def _with_companions(self, name: str, bound: Call | None) -> Call | None:
-        before = self._bind(self.before[name], None) if name in self.before else None
-        after = self._bind(self.after[name], None) if name in self.after else None
+        adapter = self._adapter
+        before = self._bind(adapter.called_before[name], None) if name in adapter.called_before else None
+        after = self._bind(adapter.called_after[name], None) if name in adapter.called_after else None
         if before is None and after is None:
             return bound
 
@@ -163,26 +198,28 @@ class Hooks:
         return call
 
     def _bind(self, name: str, monitoring: bool | None) -> Call | None:
+        adapter = self._adapter
         callbacks = [
-            self.adapt(name, getattr(callback, name), 2)
-            for callback in self._callbacks(monitoring)
+            adapter.adapt(name, getattr(callback, name), 2)
+            for callback in self._watching(monitoring)
             if hasattr(callback, name)
             and self.overridden_in_callback(name, callback)
-            and self.is_hook(name, getattr(callback, name), 2)
+            and adapter.is_hook(name, getattr(callback, name), 2)
         ]
         method = getattr(self.module, name) if not monitoring and self.overridden(name) else None
-        own: Any = self.adapt(name, method, 0) if callable(method) and self.is_hook(name, method, 0) else None
+        own = adapter.adapt(name, method) if callable(method) and adapter.is_hook(name, method) else None
         if not callbacks and own is None:
             return None
-        module, trainer = self.module, self.trainer
-        run = self.run
+        module, run = self.module, self.run
 
-        if not callbacks:
+        if own is not None and not callbacks:
 
             def call_module(*args: Any) -> Any:
                 return run(name, own, *args)
 
             return call_module
+
+        trainer = self._trainer()
 
         def call_all(*args: Any) -> Any:
             for callback in callbacks:

@@ -1,21 +1,32 @@
-"""How does every legal return of `configure_optimizers` become one form, and when does a scheduler step?
+"""What did `configure_optimizers` ask for: which optimizers, which schedulers, in which turns?
 
 The forms are Lightning's, of 1.x and of 2.x: an optimizer, a list or tuple of them, two lists, a dictionary, a tuple of
-dictionaries (with `frequency`), None.
+dictionaries (with `frequency`), None. Which form it is, is decided here and not by Lightning's `_configure_optimizers`: that
+of 2.x knows no `frequency`, and a project written for 1.x is to train on 2.x. What the dictionary of a scheduler means is
+the same in all versions, and left to Lightning.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import torch
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.versions import hosts, lightning_private
+from lightning_adapter.versions.types import LRSchedulerConfig
+
+T = TypeVar("T")
+
+#: What a `configure_optimizers` may return; whether it is one of the legal forms is found out here.
+Returned: TypeAlias = Any
+
+#: A scheduler, or the dictionary that describes one.
+Scheduler: TypeAlias = Any
 
 
 class _InvalidSchedulerError(ConfigurationError, TypeError):
@@ -23,7 +34,7 @@ class _InvalidSchedulerError(ConfigurationError, TypeError):
 
 
 @dataclass
-class Optimization:
+class OptimizerConfiguration:
     """What `configure_optimizers` asked for.
 
     Attributes:
@@ -32,8 +43,18 @@ class Optimization:
         frequencies: batches that each optimizer has in turn (Lightning 1.x); empty where all step in each batch.
     """
 
-    optimizers: list[Any]
-    schedulers: list[Any] = field(default_factory=list)
+    optimizers: list[Optimizer]
+    schedulers: list[LRSchedulerConfig] = field(default_factory=list)
+    frequencies: list[int] = field(default_factory=list)
+
+
+@dataclass
+class _Parts:
+    """What one of the legal forms holds; `monitor` goes to schedulers that are given without a dictionary."""
+
+    optimizers: list[Optimizer]
+    schedulers: list[Scheduler] = field(default_factory=list)
+    monitor: str | None = None
     frequencies: list[int] = field(default_factory=list)
 
 
@@ -46,7 +67,7 @@ class NoOptimizer(Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Nothing to optimize: there are no parameter groups."""
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], T] | None = None) -> T | None:  # type: ignore[override]
         """Run the closure."""
         return closure() if closure is not None else None
 
@@ -61,19 +82,10 @@ class NoOptimizer(Optimizer):
         """Nothing to restore."""
 
 
-def _is_optimizer(value: Any) -> bool:
-    """Optimizers need not be torch's own: what counts is `step`, `zero_grad`, `param_groups` and the state's two methods."""
-    return all(
-        hasattr(value, name) for name in ("step", "zero_grad", "param_groups", "state_dict", "load_state_dict")
-    ) and not isinstance(value, type)
-
-
-def _is_scheduler(value: Any) -> bool:
-    return isinstance(value, (LRScheduler, ReduceLROnPlateau))
-
-
-def normalize(returned: Any, host: hosts.Host, module: Any, automatic: bool, custom_step: bool) -> Optimization:
-    """Bring what `configure_optimizers` returned into one form.
+def parse_optimizers(
+    returned: Returned, host: hosts.Host, module: torch.nn.Module, automatic: bool, custom_step: bool
+) -> OptimizerConfiguration:
+    """Bring what `configure_optimizers` returned into one form, as `_init_optimizers_and_lr_schedulers` does.
 
     Args:
         returned: the return value.
@@ -89,58 +101,41 @@ def normalize(returned: Any, host: hosts.Host, module: Any, automatic: bool, cus
     if returned is None:
         host.warn("`LightningModule.configure_optimizers` returned `None`, this fit will run with no optimizer")
         returned = NoOptimizer()
-    optimizers, schedulers, monitor, frequencies = _split(returned, host, module)
-    configs = [_scheduler_config(s, monitor, host, automatic) for s in schedulers]
+    parts = _split(returned, host, module)
+    # copies: Lightning writes into a dictionary, which the user may use again
+    schedulers = [dict(each) if isinstance(each, Mapping) else each for each in parts.schedulers]
+    configs = lightning_private.scheduler_configs(host, schedulers, parts.monitor, automatic)
     for config in configs:
-        scheduler = config.scheduler
-        if getattr(scheduler, "optimizer", None) is not None and not any(scheduler.optimizer is o for o in optimizers):
-            raise host.misconfiguration(
-                "Some schedulers are attached with an optimizer that wasn't returned from `configure_optimizers`."
-            )
-        if not (hasattr(scheduler, "state_dict") and hasattr(scheduler, "load_state_dict")):
-            raise _InvalidSchedulerError(
-                f"The provided lr scheduler `{type(scheduler).__name__}` is invalid."
-                " It should have `state_dict` and `load_state_dict` methods defined."
-            )
-        if not _is_scheduler(scheduler) and not custom_step and automatic:
-            raise host.misconfiguration(
-                f"The provided lr scheduler `{type(scheduler).__name__}` doesn't follow PyTorch's LRScheduler API."
-                " You should override the `LightningModule.lr_scheduler_step` hook with your own logic if you are using"
-                " a custom LR scheduler."
-            )
-    return Optimization(optimizers, configs, frequencies)
+        _check_scheduler(config.scheduler, parts.optimizers, host, any_class=custom_step or not automatic)
+    return OptimizerConfiguration(parts.optimizers, configs, parts.frequencies)
 
 
-def _split(returned: Any, host: hosts.Host, module: Any) -> tuple[list[Any], list[Any], str | None, list[int]]:
-    is_sequence = isinstance(returned, (list, tuple))
+def _is_optimizer(value: object) -> TypeGuard[Optimizer]:
+    """Optimizers need not be torch's own: what counts is `step`, `zero_grad`, `param_groups` and the state's two methods."""
+    return all(
+        hasattr(value, name) for name in ("step", "zero_grad", "param_groups", "state_dict", "load_state_dict")
+    ) and not isinstance(value, type)
+
+
+def _are_optimizers(values: Sequence[object]) -> bool:
+    return all(map(_is_optimizer, values))
+
+
+def _split(returned: Returned, host: hosts.Host, module: torch.nn.Module) -> _Parts:
+    """Which of the legal forms it is."""
     if _is_optimizer(returned):
-        return [returned], [], None, []
-    if is_sequence and len(returned) == 2 and isinstance(returned[0], list) and all(map(_is_optimizer, returned[0])):
-        schedulers = returned[1] if isinstance(returned[1], list) else [returned[1]]
-        return list(returned[0]), schedulers, None, []
+        return _Parts([returned])
     if isinstance(returned, Mapping):
         _check_keys(returned, host)
         schedulers = [returned["lr_scheduler"]] if "lr_scheduler" in returned else []
-        return [returned["optimizer"]], schedulers, returned.get("monitor"), []
-    if is_sequence and returned and all(isinstance(entry, Mapping) for entry in returned):
-        for entry in returned:
-            _check_keys(entry, host, "frequency")
-        schedulers = []
-        for index, entry in enumerate(returned):
-            if "lr_scheduler" in entry:
-                scheduler = entry["lr_scheduler"]
-                scheduler = dict(scheduler) if isinstance(scheduler, Mapping) else {"scheduler": scheduler}
-                if host.legacy:
-                    scheduler.setdefault("opt_idx", index)
-                if isinstance(scheduler["scheduler"], ReduceLROnPlateau) and "monitor" in entry:
-                    scheduler.setdefault("monitor", entry["monitor"])
-                schedulers.append(scheduler)
-        frequencies = [entry["frequency"] for entry in returned if entry.get("frequency") is not None]
-        if frequencies and len(frequencies) != len(returned):
-            raise host.misconfiguration("A frequency must be given to each optimizer.")
-        return [entry["optimizer"] for entry in returned], schedulers, None, frequencies
-    if is_sequence and all(map(_is_optimizer, returned)):
-        return list(returned), [], None, []
+        return _Parts([returned["optimizer"]], schedulers, returned.get("monitor"))
+    if isinstance(returned, (list, tuple)):
+        if len(returned) == 2 and isinstance(returned[0], list) and _are_optimizers(returned[0]):
+            return _Parts(list(returned[0]), returned[1] if isinstance(returned[1], list) else [returned[1]])
+        if returned and all(isinstance(entry, Mapping) for entry in returned):
+            return _of_dictionaries(returned, host)
+        if _are_optimizers(returned):
+            return _Parts(list(returned))
     raise host.misconfiguration(
         f"{type(module).__name__}.configure_optimizers() returned {returned!r}, an unknown configuration for model"
         " optimizers. Output from `model.configure_optimizers()` should be one of:\n"
@@ -151,6 +146,28 @@ def _split(returned: Any, host: hosts.Host, module: Any) -> tuple[list[Any], lis
         ' * a tuple of such dictionaries, (optional) with "frequency"\n'
         " * None, to train with no optimizer"
     )
+
+
+def _of_dictionaries(entries: Sequence[Mapping[str, Any]], host: hosts.Host) -> _Parts:
+    """Several dictionaries, one for each optimizer."""
+    for entry in entries:
+        _check_keys(entry, host, "frequency")
+    schedulers = [_scheduler_of(entry, index, host) for index, entry in enumerate(entries) if "lr_scheduler" in entry]
+    frequencies = [entry["frequency"] for entry in entries if entry.get("frequency") is not None]
+    if frequencies and len(frequencies) != len(entries):
+        raise host.misconfiguration("A frequency must be given to each optimizer.")
+    return _Parts([entry["optimizer"] for entry in entries], schedulers, None, frequencies)
+
+
+def _scheduler_of(entry: Mapping[str, Any], index: int, host: hosts.Host) -> dict[str, Any]:
+    """The scheduler's dictionary in the dictionary of optimizer number `index`."""
+    given = entry["lr_scheduler"]
+    scheduler = dict(given) if isinstance(given, Mapping) else {"scheduler": given}
+    if host.quirks.numbers_schedulers:  # `LRSchedulerConfig` of 1.x has the index of its optimizer
+        scheduler.setdefault("opt_idx", index)
+    if isinstance(scheduler["scheduler"], ReduceLROnPlateau) and "monitor" in entry:
+        scheduler.setdefault("monitor", entry["monitor"])
+    return scheduler
 
 
 def _check_keys(entry: Mapping[str, Any], host: hosts.Host, *more: str) -> None:
@@ -164,75 +181,30 @@ def _check_keys(entry: Mapping[str, Any], host: hosts.Host, *more: str) -> None:
         host.warn(f"Found unsupported keys in the optimizer configuration: {extra}", category=RuntimeWarning)
 
 
-def _scheduler_config(scheduler: Any, monitor: str | None, host: hosts.Host, automatic: bool) -> Any:
-    if not isinstance(scheduler, Mapping):
-        scheduler = {"scheduler": scheduler}
-        if isinstance(scheduler["scheduler"], ReduceLROnPlateau):
-            if monitor is None and automatic:
-                raise host.misconfiguration(
-                    "`configure_optimizers` must include a monitor when a `ReduceLROnPlateau` scheduler is used."
-                    ' For example: {"optimizer": optimizer, "lr_scheduler": scheduler, "monitor": "metric_to_track"}'
-                )
-            scheduler.update(monitor=monitor)
-    options = dict(scheduler)
-    if not automatic:
-        ignored = {"reduce_on_plateau", "monitor", "strict"}
-        named = sorted(ignored & options.keys()) if isinstance(scheduler, Mapping) and len(options) > 1 else []
-        if [key for key in named if options[key] is not None]:
-            host.warn(
-                f"The lr scheduler dict contains the key(s) {named}, but the keys will be ignored."
-                " You need to call `lr_scheduler.step()` manually in manual optimization.",
-                category=RuntimeWarning,
-            )
-        return lightning_private.scheduler_config(
-            host, options.pop("scheduler"), **{k: v for k, v in options.items() if k not in ignored}
-        )
-    extra = options.keys() - lightning_private.scheduler_config_keys(host)
-    if extra:
-        host.warn(
-            f"Found unsupported keys in the lr scheduler dict: {extra}."
-            " HINT: remove them from the output of `configure_optimizers`.",
-            category=RuntimeWarning,
-        )
-        options = {key: value for key, value in options.items() if key not in extra}
-    if "scheduler" not in options:
+def _check_scheduler(scheduler: Scheduler, optimizers: list[Optimizer], host: hosts.Host, any_class: bool) -> None:
+    """Refuse what `_validate_optimizers_attached` and `_validate_scheduler_api` refuse, in their words."""
+    attached = getattr(scheduler, "optimizer", None)  # a scheduler of any class need not have one
+    if attached is not None and not any(attached is optimizer for optimizer in optimizers):
         raise host.misconfiguration(
-            'The lr scheduler dict must have the key "scheduler" with its item being an lr scheduler'
+            "Some schedulers are attached with an optimizer that wasn't returned from `configure_optimizers`."
         )
-    if options.get("interval", "epoch") not in ("step", "epoch"):
+    if not (hasattr(scheduler, "state_dict") and hasattr(scheduler, "load_state_dict")):
+        raise _InvalidSchedulerError(
+            f"The provided lr scheduler `{type(scheduler).__name__}` is invalid."
+            " It should have `state_dict` and `load_state_dict` methods defined."
+        )
+    if not any_class and not isinstance(scheduler, (LRScheduler, ReduceLROnPlateau)):
         raise host.misconfiguration(
-            f'The "interval" key in lr scheduler dict must be "step" or "epoch" but is "{options["interval"]}"'
+            f"The provided lr scheduler `{type(scheduler).__name__}` doesn't follow PyTorch's LRScheduler API."
+            " You should override the `LightningModule.lr_scheduler_step` hook with your own logic if you are using"
+            " a custom LR scheduler."
         )
-    plateau = isinstance(options["scheduler"], ReduceLROnPlateau)
-    options["reduce_on_plateau"] = options.get("reduce_on_plateau", plateau)
-    if options["reduce_on_plateau"] and options.get("monitor") is None:
-        raise host.misconfiguration(
-            "The lr scheduler dict must include a monitor when a `ReduceLROnPlateau` scheduler is used. For example:"
-            ' {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "your_loss"}}'
-        )
-    if isinstance(options["scheduler"], OneCycleLR) and options.get("interval", "epoch") == "epoch":
-        host.warn(
-            "A `OneCycleLR` scheduler is using 'interval': 'epoch'. Are you sure you didn't mean 'interval': 'step'?",
-            category=RuntimeWarning,
-        )
-    return lightning_private.scheduler_config(host, options.pop("scheduler"), **options)
 
 
-def optimizers_to_device(optimizers: list[Any], device: torch.device) -> None:
+def optimizers_to_device(optimizers: Sequence[Optimizer], device: torch.device) -> None:
     """Move the state of optimizers to `device`: the module may have been moved after they were created."""
     for optimizer in optimizers:
         for state in getattr(optimizer, "state", {}).values():
             for name, value in state.items() if isinstance(state, dict) else ():
                 if isinstance(value, torch.Tensor) and name != "step":
                     state[name] = value.to(device)
-
-
-def clip(optimizer: Any, value: float, algorithm: str) -> None:
-    """Clip the gradients of one optimizer's parameters, by norm or by value, as Lightning's precision plugin does."""
-    if value <= 0:
-        return
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    if algorithm == "value":
-        torch.nn.utils.clip_grad_value_(parameters, clip_value=value)
-    else:
-        torch.nn.utils.clip_grad_norm_(parameters, value)

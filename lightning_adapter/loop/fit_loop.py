@@ -1,0 +1,199 @@
+"""How does Lightning train? Its loops over epochs and batches, as one generator.
+
+    on_train_start
+    until max_epochs, max_steps or a request to stop:
+        (loaders) -> on_train_epoch_start -> iter(loader)
+        for each batch:
+            the batch, see training_batch
+            ... a validation may happen here
+            plateau schedulers by step
+            ... Determined may report, save or pause here
+        on_train_epoch_end -> plateau schedulers by epoch -> loggers
+        ... and here
+    on_train_end
+
+The loop knows neither Determined nor periods: who drives it decides at each event what to do before asking for the next.
+"""
+
+from __future__ import annotations
+
+import copy
+import enum
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from lightning_adapter.loop.epoch_outputs import EpochOutputs
+from lightning_adapter.loop.hooks import Hooks
+from lightning_adapter.loop.progress import TrainingProgress
+from lightning_adapter.loop.returned_logs import ReturnedLogs
+from lightning_adapter.loop.schedulers import Schedulers
+from lightning_adapter.loop.training_batch import TrainingBatch
+from lightning_adapter.trainer.data_connector import DataConnector
+from lightning_adapter.trainer.logger_connector import LoggerConnector
+from lightning_adapter.trainer.loggers import LoggerDispatcher
+from lightning_adapter.trainer.progress_bar import ProgressBar
+from lightning_adapter.trainer.settings import Settings
+from lightning_adapter.trainer.stop_request import StopRequest
+
+
+class Event(enum.Enum):
+    """Where the loop waits for whoever drives it."""
+
+    MAY_VALIDATE = enum.auto()
+    """A batch is trained."""
+    MAY_PAUSE = enum.auto()
+    """A batch and its validation are done, or an epoch is: nothing is half done."""
+
+
+class EpochCallback(Protocol):
+    """Called with the trainer and the module when an epoch starts."""
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """An epoch starts."""
+
+
+@dataclass
+class FitLoop:
+    """Trains.
+
+    Attributes:
+        epoch_starts: told the index of an epoch when it begins, before its hooks.
+        accumulation: acts before all hooks of an epoch: Lightning 1.x's GradientAccumulationScheduler.
+        any_rank: for several processes, whether any of them has a flag set; None for a single one.
+        state: what a checkpoint holds of the present position.
+        resume_point: that state before a limit ended an epoch: with a higher limit the run goes on from there.
+    """
+
+    hooks: Hooks
+    progress: TrainingProgress
+    settings: Settings
+    stop: StopRequest
+    data: DataConnector
+    connector: LoggerConnector
+    dispatcher: LoggerDispatcher
+    schedulers: Schedulers
+    batch: TrainingBatch
+    returned_logs: ReturnedLogs
+    epoch_outputs: EpochOutputs | None
+    progress_bar: ProgressBar
+    accumulation: EpochCallback | None
+    any_rank: Callable[..., list[bool]] | None
+    epoch_starts: Callable[[int], None]
+    state: Callable[[], dict[str, Any]]
+    resume_point: dict[str, Any] | None = None
+
+    # --- the loop -----------------------------------------------------------------------------------------------------
+
+    def events(self) -> Iterator[Event]:
+        """Train until the end; returning is the only end of a run, as of `_FitLoop.run`."""
+        progress = self.progress
+        while not progress.is_finished:
+            if not progress.in_epoch:
+                self._start_epoch()
+            goes_on = not self._is_epoch_done()
+            while goes_on and self.batch.advance():
+                yield Event.MAY_VALIDATE
+                # the rest of `_TrainingEpochLoop.on_advance_end`
+                if self.schedulers.configs:
+                    self.schedulers.step("step", plateau=True)
+                progress.advance_settled()
+                if self.stop.agreed:
+                    self.dispatcher.save()
+                goes_on = not self._is_epoch_done()
+                if goes_on:
+                    yield Event.MAY_PAUSE
+                    # what ran there may have asked to stop
+                    goes_on = not (self.stop.agreed and self._is_epoch_done())
+            if not goes_on:
+                self._keep_resume_point()
+            self._end_epoch()
+            if self.is_done():
+                self.hooks.call("on_train_end")
+                progress.finish()
+            else:
+                yield Event.MAY_PAUSE
+
+    def _start_epoch(self) -> None:
+        """`_FitLoop.advance` up to the first batch: `on_advance_start` and the epoch loop's `on_run_start`."""
+        progress, data = self.progress, self.data
+        data.load_training()
+        assert data.training is not None
+        data.set_epoch(data.training.loaders)
+        if self.accumulation is not None:
+            self.accumulation.on_train_epoch_start(self.batch.trainer, self.hooks.module)
+        progress.advance_epoch_ready()
+        self.epoch_starts(progress.current_epoch)
+        self.hooks.call("on_train_epoch_start")
+        # the first pass was begun when the loaders were asked for, as `_FitLoop.setup_data` does
+        begins_pass = (
+            progress.current_epoch > 0 and not progress.restarting
+        ) or self.hooks.host.quirks.iterates_in_epoch
+        progress.advance_epoch_started()
+        if begins_pass:
+            data.training.start()
+        self.progress_bar.epoch_start()
+
+    def _keep_resume_point(self) -> None:
+        """A limit ends the epoch: keep what a checkpoint would hold now, if batches of the epoch are left."""
+        if not self.progress.last_batch_reached:
+            self.resume_point = copy.deepcopy(self.state())
+
+    def _end_epoch(self) -> None:
+        """`_FitLoop.on_advance_end`."""
+        hooks, connector, progress = self.hooks, self.connector, self.progress
+        self.progress_bar.epoch_end()
+        connector.epoch_end_reached()
+        self._call_epoch_end_with_outputs()
+        progress.advance_epoch_processed()
+        if hooks.host.quirks.monitors_in_order:
+            hooks.call("on_train_epoch_end")
+        else:
+            # EarlyStopping and Checkpoint come after the module: they monitor what it logs here
+            hooks.call("on_train_epoch_end", monitoring=False)
+            connector.ranks_meet()
+            hooks.call("on_train_epoch_end", monitoring=True)
+        hooks.call("on_epoch_end")
+        connector.on_epoch_end()
+        if self.any_rank is not None:
+            self.stop.agree(self.any_rank)
+        if progress.last_batch_reached and not progress.restarting:
+            self.schedulers.step("epoch", plateau=True)
+        with progress.at_the_step_before():
+            self.dispatcher.log_training(connector.current_log())
+        connector.reset_results()
+        progress.advance_epoch_completed()
+
+    def _call_epoch_end_with_outputs(self) -> None:
+        outputs = self.epoch_outputs.take() if self.epoch_outputs is not None else None
+        if outputs is None:
+            return
+        if self.returned_logs.call_with_outputs("training_epoch_end", outputs) is not None:
+            raise self.hooks.host.misconfiguration(
+                "`training_epoch_end` expects a return of None."
+                " HINT: remove the return statement in `training_epoch_end`."
+            )
+        self.connector.ranks_meet()
+
+    # --- limits -------------------------------------------------------------------------------------------------------
+
+    def _steps_reached(self) -> bool:
+        return self.settings.max_steps != -1 and self.progress.optimizer_steps >= self.settings.max_steps
+
+    def _is_epoch_done(self) -> bool:
+        """Whether no further batch belongs to this epoch, as `_TrainingEpochLoop.done`."""
+        if self.progress.last_batch_reached:
+            return True
+        # asked after each batch, so what costs a call comes last
+        return (self.settings.max_steps != -1 and self._steps_reached()) or (
+            self.stop.agreed and self.progress.may_stop_early
+        )
+
+    def is_done(self) -> bool:
+        """Whether the whole run is over, as `_FitLoop.done`."""
+        if self._steps_reached():
+            return True
+        if self.settings.max_epochs != -1 and self.progress.epoch.current.processed >= self.settings.max_epochs:
+            self.progress.all_epochs_completed()
+            return True
+        return self.stop.agreed and self.progress.may_stop_early

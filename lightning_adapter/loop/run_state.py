@@ -1,0 +1,134 @@
+"""What does a checkpoint hold of a run besides what Lightning saves, and how is it put back?
+
+The parts say themselves what they hold; this file knows their keys in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning_utilities.core.apply_func import apply_to_collection
+
+from lightning_adapter.data.random_state import RandomState
+from lightning_adapter.loop.components import Components
+from lightning_adapter.loop.epoch_outputs import EpochOutputs
+from lightning_adapter.loop.manual_optimization import ManualOptimization
+from lightning_adapter.versions import lightning_private, torchmetrics_private
+
+_FORMAT = 1
+# what differs between the ranks of a job
+_PER_RANK = ("random", "data", "metrics", "metric_states", "gradients", "outputs")
+
+
+def random_state() -> dict[str, Any]:
+    """State of all generators of this process."""
+    state: dict[str, Any] = dict(RandomState.now().state_dict())
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_state(state: Mapping[str, Any]) -> None:
+    """Continue all generators of this process."""
+    RandomState.of(state).restore()
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def of_this_rank(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What differs between ranks in what `RunState.state_dict` returned, in main memory."""
+    own = {name: state[name] for name in _PER_RANK}
+    return apply_to_collection(own, torch.Tensor, lambda tensor: tensor.cpu())  # type: ignore[no-any-return]
+
+
+def with_rank(state: dict[str, Any], rank: int) -> dict[str, Any]:
+    """A saved state with what it has of a rank; ranks that did not exist then take the chief's."""
+    ranks = state["ranks"]
+    return {**state, **ranks[rank if rank < len(ranks) else 0]}
+
+
+def load_counters(parts: Components, state: Mapping[str, Any]) -> None:
+    """Restore the position, what was logged and the modules' modes; the data follows in `RunState.load_position`."""
+    parts.progress.load_state_dict(state)  # type: ignore[arg-type]
+    torchmetrics_private.load_metric_states(parts.module, state["metric_states"], parts.device)
+    parts.connector.load_state_dict(state["metrics"])
+    parts.stop.decide(state["should_stop"])
+    modules = list(parts.module.modules())
+    if len(modules) == len(state["modes"]):
+        for child, training in zip(modules, state["modes"], strict=True):
+            child.training = training
+
+
+def load_lightning_position(parts: Components) -> None:
+    """Where Lightning's Trainer stands in the data after a resume: in mid epoch it reads the data from the start."""
+    data, progress = parts.data.training, parts.progress
+    trained = progress.batch.current.ready
+    if data is None or not progress.in_epoch or progress.last_batch_reached:
+        return
+    if trained:
+        parts.host.warn(
+            f"The checkpoint was written by Lightning's Trainer after batch {trained} of an epoch, and says nothing of the "
+            "position in the data: as with Trainer.fit(ckpt_path=...), the rest of the epoch reads the data from its "
+            "start. Use a checkpoint of the end of an epoch to go on exactly."
+        )
+    if parts.host.quirks.iterates_in_epoch:
+        data.start()
+    data.fetcher.begin(fetched=trained)
+
+
+class RunState:
+    """State of a run that has started.
+
+    Args:
+        parts: the run.
+        manual: knows whether gradients are still to be used; None in automatic optimization.
+        epoch_outputs: what is kept for `training_epoch_end`; None where nobody has that hook.
+    """
+
+    def __init__(
+        self, parts: Components, manual: ManualOptimization | None, epoch_outputs: EpochOutputs | None
+    ) -> None:
+        self._parts = parts
+        self._manual = manual
+        self._epoch_outputs = epoch_outputs
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of this process."""
+        parts, outputs = self._parts, self._epoch_outputs
+        return {
+            "format": _FORMAT,
+            **parts.progress.state_dict(),
+            "should_stop": bool(parts.stop.wanted),
+            "metrics": parts.connector.state_dict(),
+            "metric_states": torchmetrics_private.metric_states(parts.module),
+            "modes": [child.training for child in parts.module.modules()],
+            "gradients": self._gradients(),
+            "outputs": None if outputs is None else outputs.state_dict(),
+            **parts.data.state_dict(),
+            "random": random_state(),
+        }
+
+    def _gradients(self) -> dict[str, torch.Tensor]:
+        """Gradients that are still to be used: in manual optimization a batch may have accumulated without a step."""
+        if self._manual is None or self._manual.has_stepped:
+            return {}
+        named = self._parts.module.named_parameters()
+        return {name: value.grad for name, value in named if value.grad is not None}
+
+    def load_position(self, state: Mapping[str, Any], random: Mapping[str, Any]) -> None:
+        """Stand in the data after the last trained batch, with the random state of that moment.
+
+        Raises:
+            CheckpointError: an epoch has another number of batches than when the checkpoint was written.
+        """
+        parts = self._parts
+        parts.data.load_state_dict(state)
+        parameters = dict(parts.module.named_parameters())
+        for name, gradient in state["gradients"].items():
+            parameters[name].grad = gradient.to(parameters[name].device)
+        if self._epoch_outputs is not None and state["outputs"] is not None:
+            outputs = lightning_private.move_data_to_device(parts.host, state["outputs"], parts.device)
+            self._epoch_outputs.load_state_dict(outputs)
+        set_random_state(random)

@@ -1,0 +1,93 @@
+"""When does a learning rate scheduler step? As `_TrainingEpochLoop.update_lr_schedulers` and `_update_learning_rates`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lightning_adapter.loop.hooks import Hooks
+from lightning_adapter.loop.progress import TrainingProgress
+from lightning_adapter.trainer.logger_connector import LoggerConnector
+from lightning_adapter.versions.lightning_1x import OptimizerTurns, Signatures
+from lightning_adapter.versions.types import LRSchedulerConfig
+
+
+class Schedulers:
+    """Steps the schedulers of one run under automatic optimization; in manual optimization user code does.
+
+    Args:
+        configs: the schedulers' configurations, in order; user code may change the list.
+        hooks: of the run.
+        progress: where the run stands.
+        connector: has the values that plateau schedulers monitor.
+        signatures: finds the optimizer that a scheduler belongs to.
+        turns: which optimizers have their turn at a batch; None where there is one, which always has.
+    """
+
+    def __init__(
+        self,
+        configs: list[LRSchedulerConfig],
+        hooks: Hooks,
+        progress: TrainingProgress,
+        connector: LoggerConnector,
+        signatures: Signatures,
+        turns: OptimizerTurns | None,
+    ) -> None:
+        self.configs = configs
+        self._automatic = hooks.module.automatic_optimization
+        self._host = hooks.host
+        self._progress = progress
+        self._connector = connector
+        self._signatures = signatures
+        self._turns = turns
+        self._own_step = hooks.overridden("lr_scheduler_step")
+        self._step = hooks.module_hook("lr_scheduler_step")
+
+    def step(self, interval: Literal["step", "epoch"], plateau: bool) -> None:
+        """Step the schedulers of one interval that are due.
+
+        Args:
+            interval: as in the scheduler's configuration.
+            plateau: whether those that monitor a value are meant, which step after the validation, or the others.
+        """
+        progress = self._progress
+        if not self._automatic or (interval == "step" and progress.accumulates):
+            return
+        index = progress.batch_idx if interval == "step" else progress.current_epoch
+        turns = None if self._turns is None else self._turns.at(progress.total_batches - 1)
+        for config in self.configs:
+            if config.reduce_on_plateau is not plateau or config.interval != interval:
+                continue
+            if (index + 1) % config.frequency != 0:
+                continue
+            # schedulers of optimizers that had not their turn wait
+            if (
+                turns is not None
+                and self._signatures.index_of(getattr(config.scheduler, "optimizer", None)) not in turns
+            ):
+                continue
+            if plateau:
+                self._step_on_plateau(config)
+            elif self._own_step or not isinstance(config.scheduler, torch.optim.lr_scheduler.LRScheduler):
+                self._step(config.scheduler, None)
+            else:
+                config.scheduler.step()
+
+    def _step_on_plateau(self, config: LRSchedulerConfig) -> None:
+        monitor = config.monitor
+        value: Tensor | None = None if monitor is None else self._connector.callback_metrics.get(monitor)
+        if value is not None:
+            self._step(config.scheduler, value)
+            return
+        if config.strict:
+            raise self._host.misconfiguration(
+                f"ReduceLROnPlateau conditioned on metric {config.monitor} which is not available. Available metrics are:"
+                f" {list(self._connector.callback_metrics)}. Condition can be set using `monitor` key in lr scheduler dict"
+            )
+        self._host.warn(
+            f"ReduceLROnPlateau conditioned on metric {config.monitor} which is not available but strict is set to"
+            " `False`. Skipping learning rate update.",
+            category=RuntimeWarning,
+        )

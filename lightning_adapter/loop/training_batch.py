@@ -1,0 +1,182 @@
+"""What happens with one training batch, from the loader to `on_train_batch_end`? As `_TrainingEpochLoop.advance`.
+
+fetch -> transfer hooks -> on_train_batch_start
+optimization, see gradient_steps
+schedulers by step; at the last batch schedulers by epoch
+on_train_batch_end -> loggers
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from lightning_adapter.data.fetching import DataLoaderIterator
+from lightning_adapter.data.loaders import INFINITE
+from lightning_adapter.data.training import TrainingData
+from lightning_adapter.loop.batch_transfer import Transfer
+from lightning_adapter.loop.epoch_outputs import EpochOutputs
+from lightning_adapter.loop.hooks import Hooks
+from lightning_adapter.loop.progress import TrainingProgress
+from lightning_adapter.loop.schedulers import Schedulers
+from lightning_adapter.trainer.data_connector import DataConnector
+from lightning_adapter.trainer.logger_connector import LoggerConnector
+from lightning_adapter.trainer.loggers import LoggerDispatcher
+from lightning_adapter.trainer.progress_bar import ProgressBar
+from lightning_adapter.trainer.stop_request import StopRequest
+from lightning_adapter.trainer.view import Trainer
+from lightning_adapter.versions.quirks import Quirks
+from lightning_adapter.versions.types import Batch
+
+
+class Optimization(Protocol):
+    """Automatic or manual optimization."""
+
+    def run(self, arguments: tuple[Any, ...], batch_idx: int) -> Any:
+        """Optimize with one batch and return what `on_train_batch_end` gets as its outputs."""
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """Trains on the next batch.
+
+    Attributes:
+        trainer: what hooks see, which says whether the batch is one to log.
+        fetches_itself: whether `training_step` takes `dataloader_iter`, and pulls its batches from there.
+        takes_batch_idx: whether it takes `batch_idx`.
+        stops_in_batches: whether user code may ask to stop in mid epoch, so that ranks agree after each batch.
+        any_rank: for several processes, whether any of them has a flag set; None for a single one.
+        epoch_outputs: keeps outputs for `training_epoch_end`; None where nobody has that hook.
+    """
+
+    trainer: Trainer
+    hooks: Hooks
+    progress: TrainingProgress
+    data: DataConnector
+    connector: LoggerConnector
+    dispatcher: LoggerDispatcher
+    stop: StopRequest
+    schedulers: Schedulers
+    optimization: Optimization
+    fetches_itself: bool
+    takes_batch_idx: bool
+    transfer: Transfer | None
+    epoch_outputs: EpochOutputs | None
+    progress_bar: ProgressBar
+    quirks: Quirks
+    any_rank: Callable[..., list[bool]] | None
+    stops_in_batches: bool
+
+    def advance(self) -> bool:
+        """Fetch the next batch and train on it.
+
+        Returns:
+            False if the epoch is over without a batch trained to its end: the data has ended, or
+            `on_train_batch_start` returned -1.
+        """
+        data = self.data.training
+        assert data is not None
+        iterator = data.dataloader_iterator() if self.fetches_itself else None
+        try:
+            batch, batch_idx = self._fetch(data) if iterator is None else self._at(data, iterator)
+        except StopIteration:
+            return False
+        hooks, progress = self.hooks, self.progress.batch
+        progress.advance_ready(data.fetcher.done)
+        self.connector.on_batch_start(batch)
+        outputs: Any = None
+        if batch is None and iterator is None:
+            hooks.host.warn("train_dataloader yielded None. If this was on purpose, ignore this warning...")
+        else:
+            hooks.refresh()
+            hook = hooks.bound["on_train_batch_start"]
+            if hook is not None and hook(batch, batch_idx) == -1:
+                self._skip()
+                return False
+            progress.advance_started()
+            try:
+                given = batch if iterator is None else iterator
+                if self.takes_batch_idx:
+                    outputs = self.optimization.run((given, batch_idx), batch_idx)
+                else:
+                    outputs = self.optimization.run((given,), 0 if self.quirks.hides_batch_idx else batch_idx)
+            except StopIteration:  # the step asked for more data than there is: the epoch ends, as in Lightning
+                return False
+            if self.epoch_outputs is not None:
+                self.epoch_outputs.add(outputs)
+            if iterator is not None:  # the step has fetched what it was run on
+                batch, batch_idx, _ = iterator.last
+                progress.last_batch_known(data.fetcher.done)
+        progress.advance_processed()
+        if self.schedulers.configs:
+            self._step_schedulers()
+        hook = hooks.bound["on_train_batch_end"]
+        if hook is not None:
+            if not outputs and self.quirks.empty_list:
+                outputs = []
+            hook(outputs, batch, batch_idx)
+        self.connector.on_batch_end()
+        progress.advance_completed()
+        self._log()
+        return True
+
+    def _at(self, data: TrainingData, iterator: DataLoaderIterator) -> tuple[Batch, int]:
+        """What hooks are told before a step that fetches its batches itself: what it fetched last."""
+        if data.fetcher.done:
+            raise StopIteration
+        batch, batch_idx, _ = iterator.last
+        return batch, batch_idx
+
+    def _fetch(self, data: TrainingData) -> tuple[Batch, int]:
+        """The next batch on the device, and its index in the epoch."""
+        batch_idx = self.progress.batch.current.ready
+        if self.any_rank is not None and data.num_batches == INFINITE:
+            batch = self._fetch_together(data, self.any_rank)
+        else:
+            batch = next(data.fetcher)
+        if self.transfer is not None:
+            if not self.quirks.transfers_while_fetching:
+                self.progress.batch.last_batch_known(data.fetcher.done)
+            batch = self.transfer(batch, 0)
+        return batch, batch_idx
+
+    def _fetch_together(self, data: TrainingData, any_rank: Callable[..., list[bool]]) -> Batch:
+        """Lengths that nobody knows may differ: the first rank at the end of its data ends the epoch of all."""
+        batch, ended = None, False
+        try:
+            batch = next(data.fetcher)
+        except StopIteration:
+            ended = True
+        ended, done = any_rank(ended, data.fetcher.done)
+        data.fetcher.agree_on_end(done)
+        if ended:
+            raise StopIteration
+        return batch
+
+    def _skip(self) -> None:
+        """`on_train_batch_start` returned -1: the epoch ends here, in later Lightnings with a step of its schedulers."""
+        self.progress.batch.advance_processed()
+        if not self.quirks.skips_at_once:
+            self.progress.epoch_cut_short()
+            if self.schedulers.configs:
+                self._step_schedulers()
+
+    def _step_schedulers(self) -> None:
+        """Plateau schedulers come after the validation, the others before `on_train_batch_end`."""
+        self.schedulers.step("step", plateau=False)
+        if self.progress.last_batch_reached:
+            self.schedulers.step("epoch", plateau=False)
+
+    def _log(self) -> None:
+        """As `_LoggerConnector.update_train_step_metrics`; before it, ranks agree whether to stop, which is logged."""
+        trainer, progress = self.trainer, self.progress
+        should_log = trainer.should_log
+        if self.any_rank is not None and (self.stops_in_batches or should_log or progress.batch.is_last_batch):
+            self.stop.agree(self.any_rank)
+            should_log = trainer.should_log
+        wanted = should_log or trainer.settings.fast_dev_run
+        if wanted and not (progress.accumulates and self.hooks.module.automatic_optimization):
+            self.dispatcher.log_training(self.connector.current_log())
+        if self.progress_bar.enabled:
+            self.progress_bar.batch_end()
