@@ -15,6 +15,7 @@ from determined import pytorch
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform import experiment
+from lightning_adapter.platform.experiment import schema
 
 RANGES: dict[str, Any] = {
     "hyperparameters": {
@@ -152,7 +153,7 @@ def test_all_faults_come_in_one_message(tmp_path: Path) -> None:
 
 
 def test_every_section_with_null_values_is_accepted() -> None:
-    for section, fields in experiment._FIELDS.items():
+    for section, fields in schema.FIELDS.items():
         values = dict.fromkeys(fields)
         config = values if section == "" else {section: values}
         assert experiment.read(config) == config

@@ -1,190 +1,192 @@
-"""How do Determined's callbacks become Lightning's moments?
+"""How does Determined's loop drive Lightning's?
 
-Determined's loop                         Lightning's moment
-    build_callbacks                           everything up to configure_optimizers
-    on_training_start                         on_fit_start ... on_train_start, where a checkpoint was loaded before
-    train_batch, evaluate_batch               in `adapter`
-    on_validation_end                         what follows a validation: plateau schedulers, the epoch's end
-    on_trial_shutdown                         on_fit_end, teardown; on_exception where there was one
+Determined's loop              what happens
+build_callbacks                everything up to configure_optimizers
+on_training_start              on_fit_start ... on_train_start
+train_batch(None)              the fit loop goes on to its next event: a batch is trained
+evaluate_batch(None)           a whole validation
+on_validation_end              the fit loop goes on from there: plateau schedulers, the epoch's end
+on_trial_shutdown              on_fit_end, teardown; on_exception where there was one
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
-import itertools
 import logging
+import os
+import pathlib
 import sys
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
-import determined as det
 import torch
 from determined import pytorch
-from torch.utils.data import DataLoader
 
-from lightning_adapter import monkey_patch
-from lightning_adapter.checkpoints import content as checkpoint
-from lightning_adapter.loop.build import Run
-from lightning_adapter.loop.strategies import Processes
-from lightning_adapter.versions import determined_private
+from lightning_adapter.arguments import Arguments
+from lightning_adapter.checkpoints import content, restore
+from lightning_adapter.checkpoints.file import check_host_files, save
+from lightning_adapter.loop import run_state
+from lightning_adapter.loop.build import Surroundings, build
+from lightning_adapter.loop.fit_loop import Event
+from lightning_adapter.loop.progress import Phase
+from lightning_adapter.loop.set_up import let_go, set_up, tear_down
+from lightning_adapter.loop.sources import Source
+from lightning_adapter.loop.start import Training, start
+from lightning_adapter.platform.boundaries import Boundaries
+from lightning_adapter.platform.period import Period
+from lightning_adapter.platform.platform import Platform
+from lightning_adapter.platform.reports import TrainingReports
+from lightning_adapter.trainer.nonfinite import MAX_PENDING
+from lightning_adapter.versions import determined_private, lightning_private
+from lightning_adapter.versions.determined_controller import EpochListener
+from lightning_adapter.versions.types import LightningDataModule, LightningModule
 
 logger = logging.getLogger("lightning_adapter")
 
-if TYPE_CHECKING:
-    from lightning_adapter.adapter import LightningAdapter
 
+class Driver(pytorch.PyTorchCallback):
+    """Drives Lightning's loop for one trial, and carries its state into Determined's checkpoints.
 
-class TicketLoader(DataLoader[None]):
-    """What Determined iterates in place of data: None, `count` times, or for ever.
-
-    Determined wants a torch DataLoader for validation; an iterator of its own draws no random number.
-    """
-
-    def __init__(self, count: int | None) -> None:
-        super().__init__([None])  # type: ignore[arg-type]
-        self.count = count
-
-    def __iter__(self) -> Iterator[None]:  # type: ignore[override]
-        return itertools.repeat(None) if self.count is None else itertools.repeat(None, self.count)
-
-    def __len__(self) -> int:
-        if self.count is None:
-            raise TypeError("tickets for training never end")
-        return self.count
-
-
-class Moments(pytorch.PyTorchCallback):
-    """Carries Lightning's moments for one trial, and its state into Determined's checkpoints.
+    Args:
+        context: Determined's context.
+        module: the LightningModule.
+        datamodule: the LightningDataModule, or None.
+        arguments: the trainer arguments.
+        loaders: the trial's own builders of training and validation loaders, where it overrides them.
+        platform: who owns periods and checkpoints.
 
     Attributes:
-        session: who owns periods and checkpoints: that of `runner.fit`, or None under Determined's own Trainer, whose
-            periods decide then.
-        epoch_starts: told the number of an epoch when it begins.
-        has_company: whether the trial has Determined callbacks of its own, which are told of each workload.
-        run: what is being trained, from `set_up` on.
+        parts: what the run consists of.
+        boundaries: what Determined is asked to do after the batch just trained.
     """
 
-    run: Run
-
-    def __init__(self, adapter: LightningAdapter) -> None:
-        self.adapter = adapter
-        self.session: Any = None
-        self.epoch_starts: Callable[[int], None] = lambda epoch: None
-        self.has_company = False
-        self._unsettled = False
-        self._position: dict[str, Any] | None = None
+    def __init__(
+        self,
+        context: pytorch.PyTorchTrialContext,
+        module: LightningModule,
+        datamodule: LightningDataModule | None,
+        arguments: Arguments,
+        loaders: tuple[Source | None, Source | None],
+        platform: Platform,
+    ) -> None:
+        self.platform = platform
+        self._context = context
+        around = Surroundings(
+            device=context.device,
+            distributed=context.distributed,
+            hyperparameters=determined_private.hyperparameters(context),
+            training_loaders=loaders[0],
+            validation_loaders=loaders[1],
+            report=self._report,
+            save_checkpoint=self._save_checkpoint,
+            root_dir=platform.root_dir,
+            tensorboard=platform.tensorboard,
+        )
+        self.parts = build(module, datamodule, arguments, around)
+        self.boundaries = Boundaries()
+        self._reports = TrainingReports(context, platform, self.parts.progress)
+        self._rank_check = Period.of(arguments.check_ranks_every)
         self._loading = contextlib.ExitStack()
-        self._weights_only = False
-        self._started = False
-        self._ended = False
+        self._epoch_listener: EpochListener | None = None
+        self._reports_progress = platform.reports_progress(has_callbacks=False)
         self._loaded: dict[str, Any] | None = None
-        self._reported: dict[str, tuple[int, set[str]]] = {"training": (-1, set()), "validation": (-1, set())}
+        self._weights_only = False
+        self._training: Training | None = None
+        self._events: Iterator[Event] = iter(())
+        self._event: Event | None = None
+        self._is_set_up = False
+        self._is_shut_down = False
 
     # --- set up ---------------------------------------------------------------------------------------------------
 
     def set_up(self) -> None:
-        """Make the run ready, once."""
-        adapter, session = self.adapter, self.session
-        if adapter._run is not None:
-            return
-        self.run = adapter._run = Run(
-            adapter.context,
-            adapter.lightning_module,
-            adapter.datamodule,
-            adapter.arguments,
-            adapter._own_loaders,
-            self.report,
-            validation_period=None if session is None else session.validation_period,
-            checkpoint_period=None if session is None else session.checkpoint_period,
-            tensorboard=None if session is None else session.tensorboard,
-        )
-        self.run.trainer.save = self._save_file
-        if session is not None:
-            self.run.trainer.default_root_dir = session.root_dir
-        self.run.set_up(self._restore_weights)
+        """Make the user's objects ready, once."""
+        if not self._is_set_up:
+            self._is_set_up = True
+            set_up(self.parts, self._context, self._restore_weights)
 
-    def _saved(self) -> dict[str, Any] | None:
-        """The checkpoint that this run continues from, or takes its weights from."""
-        return None if self.session is None else self.session.saved
-
-    def _resumes(self) -> bool:
-        return self._saved() is not None and not self.session.weights_only
+    def trial_has_callbacks(self, own: bool) -> None:
+        """Whether the trial of any rank has Determined callbacks of its own, which are told of each workload."""
+        self._reports_progress = self.platform.reports_progress(own)
 
     def _restore_weights(self) -> None:
-        saved = self._saved()
-        if saved is not None:
-            checkpoint.restore_weights(self.run, saved, self.session.weights_only)
+        begun = self.platform.start
+        if begun.saved is not None:
+            restore.restore_weights(self.parts, begun.saved, begun.weights_only)
 
     def _restore_state(self) -> None:
-        run, saved = self.run, self._saved()
-        if saved is not None and self._resumes():
-            checkpoint.restore_optimizers(run, saved)
-            if checkpoint.OURS in saved:
-                checkpoint.restore_progress(run, saved[checkpoint.OURS])
+        parts, begun = self.parts, self.platform.start
+        if begun.saved is not None and begun.resumes:
+            lightning_private.resume_weight_averaging(parts.host, parts.trainer, parts.module)
+            restore.restore_optimizers(parts, begun.saved)
+            if content.OURS in begun.saved:
+                run_state.load_counters(parts, begun.saved[content.OURS])
             else:
-                checkpoint.restore_lightning_progress(run, saved)
+                restore.restore_lightning_counters(parts, begun.saved)
         elif self._loaded is not None:
-            checkpoint.restore_progress(run, self._loaded)
-            checkpoint.restore_callbacks(run, self._loaded["callbacks"])
+            run_state.load_counters(parts, self._loaded)
+            restore.restore_callbacks(parts, self._loaded["callbacks"])
 
-    def _save_file(self, path: Any, weights_only: bool = False) -> None:
-        content = checkpoint.lightning_checkpoint(self.run, weights_only)
-        if self.run.context.distributed.rank == 0:
-            checkpoint.save(checkpoint.pathlib.Path(path), content)
-        self.run.strategy.barrier("save_checkpoint")
+    def _save_checkpoint(self, filepath: str | os.PathLike[str], weights_only: bool) -> None:
+        """`trainer.save_checkpoint`, on all ranks together."""
+        saved = content.lightning_checkpoint(self.parts, weights_only)
+        if self._context.distributed.rank == 0:
+            save(pathlib.Path(filepath), saved)
+        self.parts.strategy.barrier("save_checkpoint")
 
     # --- Determined's callbacks -----------------------------------------------------------------------------------
 
     def on_trial_startup(self, first_batch_idx: int, checkpoint_uuid: str | None) -> None:
         """Determined goes on to load a checkpoint, where it was given one."""
         if checkpoint_uuid is not None:
-            with determined_private.core_context(self.adapter.context).checkpoint.restore_path(checkpoint_uuid) as path:
-                checkpoint.check_host_files(checkpoint.pathlib.Path(path))
+            with determined_private.core_context(self._context).checkpoint.restore_path(checkpoint_uuid) as path:
+                check_host_files(pathlib.Path(path))
             self._loading.enter_context(determined_private.loads_own_checkpoints())
-            info = det.get_cluster_info()
-            self._weights_only = info is not None and info.task_type == "TRIAL" and first_batch_idx == 0
+            self._weights_only = self.platform.loads_foreign_weights(first_batch_idx)
 
     def on_checkpoint_load_start(self, checkpoint: dict[str, Any]) -> None:
         """Of a checkpoint of another trial leave the weights alone: all else would stand in the middle of that trial."""
-        if self.session is None and self._weights_only:
-            optimizers = self.adapter.context.optimizers
-            checkpoint["optimizers_state_dict"] = [optimizer.state_dict() for optimizer in optimizers]
+        if self._weights_only:
+            checkpoint["optimizers_state_dict"] = [optimizer.state_dict() for optimizer in self._context.optimizers]
             checkpoint["rng_state"] = determined_private.determined_random_state()
             checkpoint["callbacks"].pop("lightning_adapter", None)
 
     def on_training_start(self) -> None:
         """Determined has loaded what it loads; training begins."""
         self._loading.close()
-        run, adapter = self.run, self.adapter
-        resumed = self._resumes() or self._loaded is not None
-        self._started = True
-        adapter.start_training(run, resumed, self._restore_state)
-        batches = run.trainer.num_training_batches
+        parts, begun = self.parts, self.platform.start
+        resumed = begun.resumes or self._loaded is not None
+        self._training = training = start(parts, resumed, self._restore_state, self._epoch_starts)
+        self._events = training.fit_loop.events()
+        batches = parts.progress.num_training_batches
         if batches != float("inf"):
-            determined_private.set_epoch_length(adapter.context, int(batches))
-        state = self._loaded if self._loaded is not None else (self._saved() or {}).get(checkpoint.OURS)
+            determined_private.set_epoch_length(self._context, int(batches))
+        state = self._loaded if self._loaded is not None else (begun.saved or {}).get(content.OURS)
         if resumed and state is not None:
-            checkpoint.restore_position(run, state, state["random"])
+            training.state.load_position(state, state["random"])
         elif resumed:
-            checkpoint.restore_lightning_position(run)
-        if resumed and run.boundaries.finished:
-            logger.warning(
-                "The run that the checkpoint is of was over: it has %d epochs and %d optimizer steps%s. To train on, raise "
-                "max_epochs or max_steps; to train on from its weights alone, use warm_start_from.",
-                run.trainer.current_epoch,
-                run.trainer.global_step,
-                ", and a callback had asked to stop" if run.trainer.should_stop else "",
-            )
-        if run.boundaries.finished:
-            self._finish()
+            run_state.load_lightning_position(parts)
+        if parts.progress.is_finished:
+            if resumed:
+                self._tell_of_finished_run()
+            self._run_is_over()
+
+    def _tell_of_finished_run(self) -> None:
+        parts = self.parts
+        logger.warning(
+            "The run that the checkpoint is of was over: it has %d epochs and %d optimizer steps%s. To train on, raise "
+            "max_epochs or max_steps; to train on from its weights alone, use warm_start_from.",
+            parts.progress.current_epoch,
+            parts.progress.optimizer_steps,
+            ", and a callback had asked to stop" if parts.stop.wanted else "",
+        )
 
     def on_validation_end(self, metrics: dict[str, Any]) -> None:
         """A validation is over; its values are not reported yet."""
-        if self.session is not None:
-            self.session.validated(self.batches, self.run.trainer.current_epoch, metrics)
-        elif isinstance(self.run.strategy, Processes):  # its checkpoints are written by the chief alone
-            self.run.strategy.check_parameters(self.batches)
+        progress = self.parts.progress
+        self.platform.validated(progress.total_batches, progress.current_epoch, metrics)
+        if not self.platform.owns_loop:  # its checkpoints are written by the chief alone, so this is the moment
+            self.parts.strategy.check_parameters(progress.total_batches)
         with torch.enable_grad():  # Determined validates, and tells of its end, under no_grad
             self.settle()
 
@@ -192,172 +194,198 @@ class Moments(pytorch.PyTorchCallback):
         """Training has ended, was interrupted, or failed."""
         self._loading.close()
         error = sys.exc_info()[1]
-        run = self.adapter._run
-        if run is None or self._ended:
+        if self._is_shut_down:
             return
-        self._ended = True
+        self._is_shut_down = True
         if error is not None:
-            self._failed(run, error)
+            let_go(self.parts, error, started=self._training is not None)
             return
         self.settle()
-        if run.boundaries.finished:
-            run.hooks.call("on_fit_end")
-        run.tear_down("success")
-        monkey_patch.detach(run.module)
+        if self.parts.progress.is_finished:
+            self.parts.hooks.call("on_fit_end")
+        tear_down(self.parts, "success")
 
     def state_dict(self) -> dict[str, Any]:
         """For Determined's own checkpoints, where its Trainer writes them."""
-        if self.session is not None or not self._started:
+        if self._training is None or self.platform.owns_loop:
             return {}
         self.settle()
-        run = self.run
-        callbacks = {c.state_key: state for c in run.trainer.callbacks if (state := c.state_dict())}
-        schedulers = [config.scheduler.state_dict() for config in run.trainer.lr_scheduler_configs]
-        return {**self.saved_state(), "callbacks": {"states": callbacks, "schedulers": schedulers}}
+        return self.platform.state_of(self.parts, self.saved_state())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """What `state_dict` returned; it is put in place when training starts."""
         self._loaded = state_dict or None
 
-    def keep_position(self) -> None:
-        """A limit is about to end the epoch before its last batch: with a higher one the run goes on from here."""
-        self._position = copy.deepcopy(checkpoint.adapter_state(self.run))
-
     def saved_state(self) -> dict[str, Any]:
         """What a checkpoint holds beside what Lightning saves."""
-        if self._position is not None and self.finished:
-            state = dict(self._position)
+        assert self._training is not None
+        before_end = self._training.fit_loop.resume_point
+        if before_end is not None and self.parts.progress.is_finished:
+            state = dict(before_end)
         else:
-            state = checkpoint.adapter_state(self.run)
-        limit = None if self.session is None else self.session.max_batches
-        if limit is not None and self.batches >= limit:
+            state = self._training.state.state_dict()
+        limit = self.platform.max_batches
+        if limit is not None and self.parts.progress.total_batches >= limit:
             state["should_stop"] = False  # the limit is this call's: one that resumes brings its own
         return state
 
-    # --- between batches ------------------------------------------------------------------------------------------
+    # --- the loop -------------------------------------------------------------------------------------------------
 
-    def after_batch(self) -> None:
-        """Decide what Determined is to do after the batch just trained; settle at once if it is not to validate."""
-        run, session = self.run, self.session
-        boundaries, trainer = run.boundaries, run.trainer
-        progress = trainer.fit_loop.epoch_loop.batch_progress
-        self._unsettled = True
-        if session is not None and session.max_batches is not None and progress.total.ready >= session.max_batches:
-            trainer.should_stop = trainer.stops = True  # all processes count alike
-        stepped = not trainer.should_accumulate()
-        reports = stepped and trainer.should_log
-        if reports or progress.is_last_batch or run.watch.is_full:
-            run.watch.check()
-        if run.rank_check_period is not None and run.ends(run.rank_check_period):
-            run.strategy.check_parameters(progress.total.ready)
-        if session is None:
-            return
-        boundaries.validate = self.adapter.validation_due(run)
-        boundaries.report = reports and (session.on_cluster or self.has_company)
-        boundaries.look = stepped and (boundaries.pace.batches >= boundaries.pace.agreed or session.stops_now)
-        ends_unsaved = progress.is_last_batch and not boundaries.validate and session.checkpoint_each_epoch
-        if ends_unsaved or (run.checkpoint_period is not None and run.ends(run.checkpoint_period)):
-            session.checkpoint_owed = True
-        boundaries.checkpoint = stepped and session.checkpoint_owed
-        if not boundaries.validate:
-            self.settle()
+    def train_batch(self, batch: object, epoch_idx: int, batch_idx: int) -> dict[str, Any]:
+        """Train on the next batch, and go on to where Determined has something to do; `batch` is a placeholder.
+
+        What follows a validation is done here too, unless Determined is to validate; under its own Trainer, which does not
+        tell, it is done when the next batch is asked for.
+
+        Returns:
+            Nothing for Determined to average: metrics are reported when they are logged.
+        """
+        trained, progress = False, self.parts.progress
+        for event in self._events:
+            self._event = event
+            if event is Event.MAY_VALIDATE:
+                trained = True
+                if self._decide():
+                    return {}
+            elif trained:
+                if progress.phase is not Phase.IN_EPOCH:
+                    self._tell_of_ended_epoch()
+                return {}
+            # otherwise an epoch has ended without a further batch
+        if not trained:
+            self.boundaries.decide(report=False, look=False, validate=False, checkpoint=False)
+        self._run_is_over()
+        self._tell_of_ended_epoch()
+        return {}
+
+    def evaluate(self) -> dict[str, Any]:
+        """Run a whole validation.
+
+        Returns:
+            Name to number of what was logged for the epoch.
+        """
+        training = self._training
+        assert training is not None
+        if self.parts.progress.total_batches > 0:
+            metrics = training.validation_loop.run()
+        else:
+            # Determined's initial validation is to change no number of the training
+            with lightning_private.isolate_rng(self.parts.host):
+                metrics = training.validation_loop.run()
+        training.schedule.validated()
+        return metrics
 
     def settle(self) -> None:
         """Do what follows the last batch and its validation, if that is still to be done."""
-        if not self._unsettled:
-            return
-        self._unsettled = False
-        self.adapter.settle(self.run)
-        if self.run.boundaries.finished:
-            self._finish()
+        if self._event is Event.MAY_VALIDATE:
+            self._event = next(self._events, None)
+            if self._event is None:
+                self._run_is_over()
 
-    def _finish(self) -> None:
-        if self.session is None:
-            self.adapter.context.set_stop_requested(True)
+    def _run_is_over(self) -> None:
+        self._event = None
+        self.boundaries.run_is_over()
+        self.platform.run_is_over(self._context)
+
+    def _decide(self) -> bool:
+        """Decide what Determined is to do after the batch just trained.
+
+        Returns:
+            Whether the loop waits for a validation.
+        """
+        parts, platform = self.parts, self.platform
+        progress, boundaries, stop = parts.progress, self.boundaries, parts.stop
+        batches = progress.batch.total.ready
+        if platform.max_batches is not None and batches >= platform.max_batches:
+            stop.decide(True)  # all processes count alike
+        stepped = not progress.accumulates
+        reports = stepped and parts.trainer.should_log
+        if reports or progress.batch.is_last_batch or len(parts.non_finite.pending) >= MAX_PENDING:
+            parts.non_finite.check()
+        if self._rank_check is not None and self._rank_check.ends(progress):
+            parts.strategy.check_parameters(batches)
+        if not platform.owns_loop:
+            return True
+        assert self._training is not None
+        period = platform.validation_period
+        validate = self._training.schedule.is_due(None if period is None else period.ends(progress))
+        ends_unsaved = progress.batch.is_last_batch and not validate and platform.checkpoint_each_epoch
+        saves = platform.checkpoint_period
+        if ends_unsaved or (saves is not None and saves.ends(progress)):
+            platform.owe_checkpoint()
+        asks = boundaries.preemption.is_due() or platform.stops_now()
+        boundaries.decide(
+            report=reports and self._reports_progress,
+            look=stepped and asks,
+            validate=validate,
+            checkpoint=stepped and platform.checkpoint_owed,
+        )
+        return validate
+
+    # --- what the controller asks ---------------------------------------------------------------------------------
+
+    def tell_epochs_to(self, listener: EpochListener) -> None:
+        """Tell `listener` of epochs that start, and of those that end without a validation."""
+        self._epoch_listener = listener
+
+    def _epoch_starts(self, epoch: int) -> None:
+        if self._epoch_listener is not None:
+            self._epoch_listener.epoch_starts(epoch)
+
+    def _tell_of_ended_epoch(self) -> None:
+        if self._epoch_listener is not None:
+            self._epoch_listener.epoch_ended()
 
     @property
-    def validation_pending(self) -> bool:
-        """True from the decision to validate until it is done."""
-        return self._unsettled and self.run.boundaries.validate
-
-    @property
-    def progress_due(self) -> bool:
-        """True if the batch just trained is one after which progress is reported."""
-        return self.run.boundaries.report or self.finished
+    def training(self) -> Training | None:
+        """What trains and validates; None until training starts."""
+        return self._training
 
     @property
     def finished(self) -> bool:
         """True if no further batch is to be trained."""
-        return self.run.boundaries.finished
+        return self.parts.progress.is_finished
+
+    @property
+    def validation_pending(self) -> bool:
+        """True from the decision to validate until it is done."""
+        return self._event is Event.MAY_VALIDATE and self.boundaries.validate
+
+    @property
+    def progress_due(self) -> bool:
+        """True if the batch just trained is one after which progress is reported."""
+        return self.boundaries.reports_progress or self.finished
 
     @property
     def mid_accumulation(self) -> bool:
         """True while gradients are being accumulated, which a checkpoint would lose."""
-        run = self.run
-        return run.in_epoch and run.trainer.should_accumulate()
-
-    @property
-    def batches(self) -> int:
-        """Batches trained so far, as Determined counts them."""
-        return self.run.trainer.fit_loop.epoch_loop.batch_progress.total.ready
+        progress = self.parts.progress
+        return progress.in_epoch and progress.accumulates
 
     def position(self) -> tuple[int, int]:
         """Batches and whole epochs trained so far; the epoch that the last batch ends counts."""
-        run = self.run
-        epochs = run.trainer.fit_loop.epoch_progress.current
-        ends = run.in_epoch and epochs.ready > epochs.processed and run.trainer.last_batch_reached()
-        return self.batches, epochs.processed + int(ends)
+        progress = self.parts.progress
+        return progress.total_batches, progress.whole_epochs
 
     def fraction(self) -> float:
         """How much of the run is done, from 0 to 1."""
-        trainer = self.run.trainer
-        if self.finished:
+        progress, settings, limit = self.parts.progress, self.parts.settings, self.platform.max_batches
+        if progress.is_finished:
             return 1.0
         parts = [0.0]
-        if trainer.max_steps > 0:
-            parts.append(trainer.global_step / trainer.max_steps)
-        if self.session.max_batches is not None:
-            parts.append(self.batches / self.session.max_batches)
-        if trainer.max_epochs > 0:
-            done = float(trainer.fit_loop.epoch_progress.current.processed)
-            length = trainer.num_training_batches
-            if self.run.in_epoch and length not in (0, float("inf")):
-                done += trainer.fit_loop.epoch_loop.batch_progress.current.ready / length
-            parts.append(done / trainer.max_epochs)
+        if settings.max_steps > 0:
+            parts.append(progress.optimizer_steps / settings.max_steps)
+        if limit is not None:
+            parts.append(progress.total_batches / limit)
+        if settings.max_epochs > 0:
+            done = float(progress.epoch.current.processed)
+            length = progress.num_training_batches
+            if progress.in_epoch and length not in (0, float("inf")):
+                done += progress.batch.current.ready / length
+            parts.append(done / settings.max_epochs)
         return min(1.0, max(parts))
 
     # --- metrics --------------------------------------------------------------------------------------------------
 
-    def report(self, group: str, metrics: dict[str, float]) -> None:
-        """Tell Determined of training metrics, each name once per batch: what it has must not be sent again."""
-        context = self.adapter.context
-        if context.distributed.rank != 0:
-            return
-        batch = self.batches
-        at, known = self._reported[group]
-        if at != batch:
-            known = set()
-            self._reported[group] = (batch, known)
-        fresh = {name: value for name, value in metrics.items() if name not in known}
-        if not known and self.session is not None:  # Determined's own Trainer reports the two itself
-            fresh = {"batches": batch, "epochs": self.position()[1], **fresh}
-        known.update(fresh)
-        if not metrics:
-            return
-        if self.session is not None:
-            self.session.record("train", batch, self.run.trainer.current_epoch, metrics)
-        determined_private.report_training_metrics(context, batch, fresh)
-
-    # --- failures -------------------------------------------------------------------------------------------------
-
-    def _failed(self, run: Run, error: BaseException) -> None:
-        """Tell callbacks and datamodule, as Lightning does, and let go of everything. The error itself goes on."""
-        if self._started:
-            run.hooks.call_callbacks("on_exception", error)
-            if run.hooks.overridden_in_data("on_exception"):
-                run.hooks.call_data("on_exception", error)
-        if run.trainer.training_data is not None:
-            run.trainer.training_data.stop()
-        for logger in run.trainer.loggers:
-            logger.finalize("failed")
-        monkey_patch.detach(run.module)
+    def _report(self, metrics: dict[str, float]) -> None:
+        self._reports.report(metrics)

@@ -1,0 +1,117 @@
+"""How does `fit()` train as the trial of an experiment, managed by a cluster?"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import determined as det
+from determined import core, pytorch
+
+from lightning_adapter.checkpoints import file
+from lightning_adapter.checkpoints.content import OURS
+from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.platform import experiment
+from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
+from lightning_adapter.platform.fit_platform import FitPlatform
+from lightning_adapter.platform.platform import StartingPoint
+from lightning_adapter.platform.request import FitRequest, seed_everything
+from lightning_adapter.platform.start_from import read_checkpoint
+from lightning_adapter.platform.trial import LightningTrial
+from lightning_adapter.versions import determined_private
+
+Trial = TypeVar("Trial", bound=LightningTrial)
+
+
+class ClusterPlatform(FitPlatform):
+    """A master that is told of everything.
+
+    Args:
+        **options: of `FitPlatform`.
+    """
+
+    is_local = False
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(root_dir=os.getcwd(), **options)
+
+    def tensorboard(self) -> str:
+        """The directory whose files Determined uploads."""
+        return str(self.core.train.get_tensorboard_path())
+
+    def upload_tensorboard(self) -> None:
+        """Upload to the cluster's storage, at most once a second; the chief alone writes any."""
+        if self.core.distributed.rank == 0:
+            self.core.train.upload_tensorboard_files()
+
+    def reports_progress(self, has_callbacks: bool) -> bool:
+        """The master is told at each reporting step."""
+        return True
+
+    def record_training(self, batches: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        """The master keeps them."""
+
+    def metric_is_missing(self, message: str) -> None:
+        """The searcher would wait for ever.
+
+        Raises:
+            ConfigurationError: always.
+        """
+        raise ConfigurationError(message)
+
+
+def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.ClusterInfo) -> Trial:
+    """Train as the cluster asks.
+
+    Args:
+        trial_class: the trial.
+        request: what was asked of `fit`.
+        info: Determined's word on where this is.
+    """
+    cluster = determined_private.cluster_settings(info)
+    settings, steps = cluster["config"], cluster["steps_completed"]
+    values = {**info.trial.hparams, **(request.hparams or {})}
+    experiment.global_batch_size_check(values, max(1, len(info.slot_ids)) * max(1, len(info.container_addrs)))
+    periods = experiment.periods(settings, values.get("global_batch_size"))
+    with pytorch.init(hparams=values, exp_conf=settings, enable_tensorboard_logging=False) as context:
+        seed_everything(info.trial.trial_seed)
+        core_context = determined_private.core_context(context)
+        start = _starting_point(request, info, core_context, steps)
+        trial = trial_class(context)  # type: ignore[call-arg]  # a trial's constructor takes the context alone
+        best = start.saved.get(OURS, {}).get("best") if start.saved is not None and start.resumes else None
+        smaller = experiment.searcher_metric(settings)[1]
+        writer = CheckpointWriter(
+            core_context.distributed, core_context.checkpoint.store_path, smaller, with_code=True, best=best
+        )
+        platform = ClusterPlatform(
+            trial=trial,
+            core_context=core_context,
+            config=settings,
+            periods=periods,
+            request=request,
+            start=start,
+            checkpoints=writer,
+        )
+        try:
+            platform.run(trial, settings, steps, periods.checkpoint_policy, periods.perform_initial_validation)
+        finally:
+            if core_context.distributed.rank == 0:
+                determined_private.upload_last_tensorboard_files(core_context)
+        latest = writer.uuid or info.latest_checkpoint
+        trial.left_on_cluster(latest, writer.best["uuid"] if writer.best is not None else latest)
+    return trial
+
+
+def _starting_point(
+    request: FitRequest, info: det.ClusterInfo, core_context: core.Context, steps: int
+) -> StartingPoint:
+    """The trial's own latest checkpoint, that of another trial, or the weights that `fit` names."""
+    if info.latest_checkpoint is not None:
+        with core_context.checkpoint.restore_path(info.latest_checkpoint) as path:
+            # a trial that has trained nothing was given the checkpoint of another one
+            return StartingPoint(file.read(pathlib.Path(path)), weights_only=steps == 0)
+    if request.warm_start_from is not None:
+        return StartingPoint(read_checkpoint(request.warm_start_from)[0], weights_only=True)
+    return StartingPoint()

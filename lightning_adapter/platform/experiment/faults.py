@@ -1,0 +1,32 @@
+"""How are all faults of one configuration told, in one message, with their places and what was probably meant?"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from lightning_adapter.errors import ConfigurationError
+
+
+def raise_all(source: str, faults: Sequence[str]) -> None:
+    """Raise all faults in one message; nothing where there are none.
+
+    Raises:
+        ConfigurationError: there is at least one.
+    """
+    if len(faults) == 1:
+        raise ConfigurationError(f"{source}: {faults[0]}")
+    if faults:
+        lines = "".join(f"\n  - {fault}" for fault in faults)
+        raise ConfigurationError(f"{source} has {len(faults)} faults:{lines}")
+
+
+def dotted(path: Iterable[object]) -> str:
+    """Return the name of a nested place: ("optimizer", "lr") -> "optimizer.lr"."""
+    return ".".join(str(part) for part in path)
+
+
+def guess(name: object, candidates: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" where a name is near enough, else nothing."""
+    near = difflib.get_close_matches(str(name), list(candidates), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,212 @@
+"""Which value does each hyperparameter have in a local run?
+
+On a cluster the master draws the values. Here they come from the file and from what was typed, which wins.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.platform.experiment.faults import dotted, guess, raise_all
+from lightning_adapter.platform.experiment.ranges import Range, check_ranges, is_range, range_of
+from lightning_adapter.platform.experiment.values import check_json, is_int, plain, plain_mapping
+
+_MISSING = object()
+
+
+def hyperparameters(config: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Give every hyperparameter one value: what `context.get_hparam(name)` returns in a local run.
+
+    Args:
+        config: what `read` returned.
+        overrides: values that win over the file. A name with dots is the path of a nested one: `{"optimizer.lr": 0.1}`.
+
+    Returns:
+        name -> value, nested as in the file.
+
+    Raises:
+        ConfigurationError: a range has no value, an override does not fit the file's nesting, or a value is not JSON.
+
+    A value outside the declared range is used, with a warning: somebody who types it means it.
+    """
+    spec = plain_mapping(config.get("hyperparameters") or {})
+    faults: list[str] = []
+    check_ranges(spec, (), faults)
+    raise_all("the experiment config", faults)
+    given = nest(overrides or {}, known=spec)
+    resolution = _Resolution()
+    values = resolution.values(spec, given, ())
+    resolution.note_new(spec, given, ())
+    faults = resolution.all_faults()
+    check_json(values, (), faults)
+    raise_all("hyperparameters", faults)
+    for warning in (*resolution.unknown, *resolution.outside):
+        warnings.warn(warning, stacklevel=2)
+    return values
+
+
+def nest(flat: Mapping[str, Any], known: Collection[str] = ()) -> dict[str, Any]:
+    """Turn dotted names into nested dicts: `{"optimizer.lr": 1}` -> `{"optimizer": {"lr": 1}}`.
+
+    Args:
+        flat: name -> value; values that are mappings already are merged.
+        known: names that are taken as they are, dots or not.
+
+    Raises:
+        ConfigurationError: a name is empty or no text, or two names contradict: one says value, the other says group.
+    """
+    result: dict[str, Any] = {}
+    faults: list[str] = []
+    for name, value in flat.items():
+        parts = [name] if name in known else name.split(".") if isinstance(name, str) else [""]
+        if not all(parts):
+            faults.append(f"{name!r} is not a name; write name=value or group.name=value")
+            continue
+        innermost = {parts[-1]: plain(value)}
+        for part in reversed(parts[:-1]):
+            innermost = {part: innermost}
+        _merge(result, innermost, (), faults)
+    raise_all("hyperparameters", faults)
+    return result
+
+
+def global_batch_size_check(hparams: Mapping[str, Any], num_processes: int) -> None:
+    """Refuse a `global_batch_size` that the processes cannot share evenly; Determined would round it without a word.
+
+    A missing one is fine: a trial may never ask for `context.get_per_slot_batch_size()`.
+
+    Raises:
+        ConfigurationError: it is not a positive whole number, or not a multiple of `num_processes`.
+    """
+    if "global_batch_size" not in hparams:
+        return
+    size = hparams["global_batch_size"]
+    if not is_int(size) or size < 1:
+        raise ConfigurationError(
+            f"global_batch_size is {size!r}, but it counts the samples of one step over all processes; give a whole "
+            "number of at least 1"
+        )
+    if size % num_processes:
+        below, above = size // num_processes * num_processes, (size // num_processes + 1) * num_processes
+        near = f"{below} or {above}" if below else f"{above}"
+        raise ConfigurationError(
+            f"global_batch_size is {size}, which {num_processes} processes cannot share evenly ({size} / "
+            f"{num_processes} = {size / num_processes:g} samples each). To fix, set it to a multiple of "
+            f"{num_processes}, such as {near}"
+        )
+
+
+def _merge(target: dict[str, Any], addition: Mapping[str, Any], path: tuple[str, ...], faults: list[str]) -> None:
+    """Add a nested dict to another in place; a later value wins over an earlier one of the same name."""
+    for key, value in addition.items():
+        if key in target and isinstance(target[key], dict) != isinstance(value, dict):
+            name = dotted((*path, key))
+            faults.append(f"{name} is given both as a value and as a group ({name}.…); give one of the two")
+        elif key in target and isinstance(value, dict):
+            _merge(target[key], value, (*path, key), faults)
+        else:
+            target[key] = value
+
+
+class _Resolution:
+    """One walk over `hyperparameters:` and the overrides, and what was noticed on the way.
+
+    Attributes:
+        faults: what makes the values unusable.
+        unknown: overrides that look like a misspelt name of the config.
+        outside: overrides outside their range.
+        missing: dotted name -> the range without a value.
+    """
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+        self.unknown: list[str] = []
+        self.outside: list[str] = []
+        self.missing: dict[str, Range] = {}
+
+    def values(self, spec: Mapping[str, Any], given: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, object]:
+        """Return the values of one group."""
+        return {
+            key: self._value(spec.get(key, _MISSING), given.get(key, _MISSING), (*path, key))
+            for key in {**spec, **given}
+        }
+
+    def note_new(self, spec: Mapping[str, Any], given: Mapping[str, Any], path: tuple[str, ...]) -> None:
+        """Note an override that the config does not have and that looks like one that it has."""
+        for key in given:
+            meant = "" if key in spec else guess(key, spec)
+            if meant:
+                self.unknown.append(
+                    f"hyperparameter {dotted((*path, key))} is not in the config and is added to it{meant}"
+                )
+
+    def all_faults(self) -> list[str]:
+        """Return the faults, and where a range lacks its value also the misspelt names: one may have been meant for it."""
+        return [*self.faults, *([_missing_ranges(self.missing), *self.unknown] if self.missing else [])]
+
+    def _value(self, spec: object, given: object, path: tuple[str, ...]) -> object:
+        """Return the value of one hyperparameter; `_MISSING` stands for an absent spec or override."""
+        if spec is _MISSING:
+            if is_range(given):
+                self.faults.append(f"{dotted(path)} is given the range {given}, but an override is one value")
+            return given
+        if not isinstance(spec, dict):
+            return self._single(spec, given, path)
+        if "type" not in spec:
+            return self._group(spec, given, path)
+        if spec["type"] != "const":
+            return self._in_range(spec, given, path)
+        if isinstance(spec["val"], dict):  # a constant is one value, also where that value is a mapping
+            return spec["val"] if given is _MISSING else given
+        return self._single(spec["val"], given, path)
+
+    def _single(self, spec: object, given: object, path: tuple[str, ...]) -> object:
+        """Return the value of a hyperparameter that the config gives one value."""
+        if isinstance(given, dict):
+            self.faults.append(
+                f"{dotted((*path, *list(given)[:1]))} is given, but {dotted(path)} is the value {spec!r} in the config "
+                "and has nothing below it"
+            )
+        return spec if given is _MISSING else given
+
+    def _group(self, spec: dict[str, Any], given: object, path: tuple[str, ...]) -> object:
+        """Return the values of a hyperparameter that has others below it."""
+        if given is _MISSING:
+            given = {}
+        elif not isinstance(given, dict):
+            self.faults.append(
+                f"{dotted(path)} is given the value {given!r}, but it is a group in the config; give "
+                + ", ".join(f"{dotted(path)}.{key}" for key in spec)
+            )
+            return given
+        self.note_new(spec, given, path)
+        return self.values(spec, given, path)
+
+    def _in_range(self, spec: dict[str, Any], given: object, path: tuple[str, ...]) -> object:
+        """Return the value of a hyperparameter that the config gives a range."""
+        name, allowed = dotted(path), range_of(spec)
+        if given is _MISSING:
+            self.missing[name] = allowed
+            return None
+        kind = allowed.fault(given)
+        if kind is not None:
+            self.faults.append(f"{name} is given {given!r}, but must be a {kind} ({allowed})")
+        elif given not in allowed:
+            self.outside.append(
+                f"hyperparameter {name}={given!r} is outside its range in the config, {allowed}; it is used as given"
+            )
+        return given
+
+
+def _missing_ranges(missing: Mapping[str, Range]) -> str:
+    lines = "; ".join(f"{name} ({allowed})" for name, allowed in missing.items())
+    examples = {name: allowed.example() for name, allowed in missing.items()}
+    typed = " ".join(f"--hparam {name}={value}" for name, value in examples.items())
+    return (
+        f"{len(missing)} of them {'is a range' if len(missing) == 1 else 'are ranges'} without a value: {lines}. A run "
+        f"outside the cluster trains one trial and searches nothing. To fix, give values: {typed}, or "
+        f"fit(hparams={examples})"
+    )

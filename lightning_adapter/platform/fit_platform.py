@@ -1,0 +1,196 @@
+"""What do `fit()` here and `fit()` on a cluster share?"""
+
+from __future__ import annotations
+
+import difflib
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from determined import core, pytorch
+
+from lightning_adapter.checkpoints.content import OURS
+from lightning_adapter.loop.components import Components
+from lightning_adapter.loop.run_state import with_rank
+from lightning_adapter.platform import experiment
+from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
+from lightning_adapter.platform.driver import Driver
+from lightning_adapter.platform.period import Period
+from lightning_adapter.platform.platform import Platform, StartingPoint
+from lightning_adapter.platform.request import FitRequest
+from lightning_adapter.platform.signals import Interruption
+from lightning_adapter.platform.trial import LightningTrial
+from lightning_adapter.versions.determined_controller import Controller
+
+
+class FitPlatform(Platform):
+    """One call of `fit`.
+
+    Args:
+        trial: the trial, constructed; limits given to `fit` are put into its arguments.
+        core_context: Determined's core context.
+        config: the experiment's configuration.
+        periods: what the configuration says about time.
+        request: what was asked of `fit`.
+        start: the checkpoint that the run begins with.
+        checkpoints: writes checkpoints.
+        root_dir: where callbacks and loggers write what they are given no other place for.
+
+    Attributes:
+        interruption: a signal to stop.
+    """
+
+    owns_loop = True
+
+    def __init__(
+        self,
+        trial: LightningTrial,
+        core_context: core.Context,
+        config: Mapping[str, Any],
+        periods: experiment.Periods,
+        request: FitRequest,
+        start: StartingPoint,
+        checkpoints: CheckpointWriter,
+        root_dir: str,
+    ) -> None:
+        self.core = core_context
+        self.checkpoints = checkpoints
+        self.root_dir = root_dir
+        self.interruption = Interruption()
+        self.start = _of_rank(start, core_context.distributed.rank)
+        self.validation_period, self.max_batches = request.apply(
+            trial.arguments,
+            request.validation_period or periods.validation,
+            periods.max_length,
+            trial.lightning_module.automatic_optimization,
+        )
+        self.checkpoint_period = Period.of(request.checkpoint_period or periods.checkpoint)
+        self._context = trial.context
+        self._metric = experiment.searcher_metric(config)[0]
+
+    def run(self, trial: LightningTrial, config: Mapping[str, Any], steps: int, policy: str, initial: bool) -> None:
+        """Enter Determined's loop.
+
+        Args:
+            trial: the trial.
+            config: the experiment's configuration.
+            steps: batches trained before.
+            policy: which validations are followed by a checkpoint.
+            initial: whether to validate before the first batch.
+        """
+        metric, smaller_is_better = experiment.searcher_metric(config)
+        driver = trial.drive_on(self)
+        driver.set_up()
+        try:
+            Controller(
+                driver,
+                self,
+                trial_inst=trial,
+                context=trial.context,
+                max_length=pytorch.Epoch(max(1, driver.parts.settings.max_epochs)),
+                smaller_is_better=smaller_is_better,
+                steps_completed=steps,
+                latest_checkpoint=None,
+                local_training=self.is_local,
+                test_mode=False,
+                searcher_metric_name=metric,
+                checkpoint_policy=policy,
+                step_zero_validation=initial,
+                global_batch_size=None,
+                profiling_enabled=False,
+                **driver.boundaries.periods(),
+            ).run()
+        finally:
+            driver.parts.data.stop()
+
+    # --- the place ------------------------------------------------------------------------------------------------
+
+    is_local: bool
+
+    @abstractmethod
+    def metric_is_missing(self, message: str) -> None:
+        """The searcher's metric was not logged."""
+
+    @abstractmethod
+    def upload_tensorboard(self) -> None:
+        """Upload TensorBoard files, where somebody wants them."""
+
+    # --- decisions ------------------------------------------------------------------------------------------------
+
+    def stops_now(self) -> bool:
+        """Whether the only process got a signal or a request to stop; several agree first, when they look together."""
+        asked = self.interruption.signal is not None or self._context.get_stop_requested()
+        return asked and self.core.distributed.size == 1
+
+    def asked_to_stop(self) -> bool:
+        """Whether any process got a signal to stop. All processes ask together."""
+        mine = self.interruption.signal is not None
+        if self.core.distributed.size == 1:
+            return mine
+        return any(self.core.distributed.allgather(mine))
+
+    def run_is_over(self, context: pytorch.PyTorchTrialContext) -> None:
+        """The loop asks the driver whether it is over."""
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the run goes on from a checkpoint."""
+        return self.start.resumes
+
+    # --- validation and checkpoints -------------------------------------------------------------------------------
+
+    def validated(self, batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
+        """A validation is over.
+
+        Raises:
+            ConfigurationError: on a cluster, whose searcher waits for a metric that was not logged.
+        """
+        metric = self._metric
+        if metric is None:
+            return
+        if metric in metrics:
+            self.checkpoints.validated(batches, float(metrics[metric]))
+            return
+        near = difflib.get_close_matches(metric, list(metrics), n=1)
+        self.metric_is_missing(
+            f"searcher.metric is {metric!r}, which the validation did not log; it logged "
+            f"{', '.join(sorted(metrics)) or 'nothing'}"
+            + (f"; did you mean {near[0]!r}?" if near else ". Log it in validation_step with self.log().")
+        )
+
+    def restore_callbacks(self, callbacks: Mapping[str, pytorch.PyTorchCallback]) -> None:
+        """Give the trial's own Determined callbacks the state that a checkpoint has of them."""
+        saved = self.start.saved
+        if saved is None or not self.start.resumes:
+            return
+        states = saved.get(OURS, {}).get("determined_callbacks", {})
+        for name, callback in callbacks.items():
+            callback.on_checkpoint_load_start(saved)
+            if name in states:
+                callback.load_state_dict(states[name])
+
+    def write_checkpoint(self, driver: Driver, callbacks: Mapping[str, pytorch.PyTorchCallback]) -> str:
+        """Write a checkpoint, all ranks together.
+
+        Returns:
+            Its id.
+        """
+        uuid = self.checkpoints.write(driver, callbacks)
+        self.checkpoint_owed = False
+        return uuid
+
+    def loads_foreign_weights(self, first_batch_idx: int) -> bool:
+        """Determined loads no checkpoint here."""
+        return False
+
+    def state_of(self, parts: Components, state: dict[str, Any]) -> dict[str, Any]:
+        """Checkpoints are written here, and hold it already."""
+        return {}
+
+
+def _of_rank(start: StartingPoint, rank: int) -> StartingPoint:
+    """The checkpoint with what it has of this process."""
+    saved = start.saved
+    if saved is None or OURS not in saved:
+        return start
+    return StartingPoint({**saved, OURS: with_rank(saved[OURS], rank)}, start.weights_only)

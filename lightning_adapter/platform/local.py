@@ -1,0 +1,234 @@
+"""How does `fit()` train outside of a cluster?"""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+import signal
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any, TypeVar
+
+import determined as det
+import torch
+from determined import core
+
+from lightning_adapter.checkpoints.restore import batches_trained
+from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.platform import experiment
+from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
+from lightning_adapter.platform.context import LocalContext
+from lightning_adapter.platform.driver import Driver
+from lightning_adapter.platform.fit_platform import FitPlatform
+from lightning_adapter.platform.platform import StartingPoint
+from lightning_adapter.platform.request import FitRequest, seed_everything
+from lightning_adapter.platform.start_from import read_checkpoint
+from lightning_adapter.platform.trial import LightningTrial
+from lightning_adapter.runs.directory import RunDirectory
+from lightning_adapter.versions import determined_private
+
+logger = logging.getLogger("lightning_adapter")
+
+Trial = TypeVar("Trial", bound=LightningTrial)
+
+
+class LocalPlatform(FitPlatform):
+    """A run directory in place of a master.
+
+    Args:
+        directory: of the run.
+        config: the experiment's configuration.
+        checkpoint_each_epoch: whether epochs without a validation end with a checkpoint too.
+        **options: of `FitPlatform`.
+    """
+
+    is_local = True
+
+    def __init__(
+        self, directory: RunDirectory, config: Mapping[str, Any], checkpoint_each_epoch: bool, **options: Any
+    ) -> None:
+        super().__init__(config=config, root_dir=str(directory.path), **options)
+        self.checkpoint_each_epoch = checkpoint_each_epoch
+        self._directory = directory
+        self._config = config
+        self._told = False
+
+    def tensorboard(self) -> str:
+        """Below the run directory."""
+        return str(self._directory.tensorboard)
+
+    def upload_tensorboard(self) -> None:
+        """Files stay where they are."""
+
+    def reports_progress(self, has_callbacks: bool) -> bool:
+        """Nobody is told, unless the trial has Determined callbacks of its own."""
+        return has_callbacks
+
+    def record_training(self, batches: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Keep a row of the table."""
+        self._record("train", batches, epoch, metrics)
+
+    def validated(self, batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
+        """Keep a row of the table."""
+        self._record("validation", batches, epoch, metrics)
+        super().validated(batches, epoch, metrics)
+
+    def _record(self, kind: Any, batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
+        if self.core.distributed.rank == 0 and metrics:
+            self._directory.record(kind, batches, epoch, {name: float(value) for name, value in metrics.items()})
+
+    def metric_is_missing(self, message: str) -> None:
+        """Say so once; the run goes on."""
+        if not self._told:
+            self._told = True
+            logger.warning("%s The best checkpoint is not known, and a cluster would end the trial.", message)
+
+    def write_checkpoint(self, driver: Driver, callbacks: Mapping[str, Any]) -> str:
+        """Write a checkpoint, then delete those that need not be kept."""
+        uuid = super().write_checkpoint(driver, callbacks)
+        if self.core.distributed.rank == 0:
+            experiment_best, trial_best, latest = experiment.checkpoint_retention(self._config)
+            metric, smaller = experiment.searcher_metric(self._config)
+            self._directory.apply_retention(max(experiment_best, trial_best), latest, metric, smaller)
+        return uuid
+
+
+def fit_local(trial_class: type[Trial], request: FitRequest, processes: core.DistributedContext | None) -> Trial:
+    """Train in this process, which may be one of several.
+
+    Args:
+        trial_class: the trial.
+        request: what was asked of `fit`.
+        processes: of the job; None for a single one.
+    """
+    size, chief = (1, True) if processes is None else (processes.size, processes.rank == 0)
+    settings = experiment.read(request.config)
+    values = experiment.hyperparameters(settings, request.hparams)
+    experiment.global_batch_size_check(values, size)
+    periods = experiment.periods(settings, values.get("global_batch_size"))
+    start, source = _starting_point(request)
+    steps = batches_trained(start.saved) if start.saved is not None and start.resumes else 0
+    seed = periods.experiment_seed if request.seed is None else request.seed
+    if seed is not None:
+        seed_everything(seed)
+    directory = _run_directory(trial_class.__name__, request, processes)
+    resolved = {**settings, "hyperparameters": values}
+    if chief:
+        directory.write_config(resolved)
+    with (
+        directory.attach_log() if chief else nullcontext(),
+        core.init(distributed=processes, checkpoint_storage=str(directory.checkpoints)) as core_context,
+    ):
+        context = LocalContext(
+            core_context=core_context,
+            trial_seed=seed,
+            hparams=values,
+            slots_per_trial=size,
+            num_gpus=torch.cuda.device_count(),
+            exp_conf=resolved,
+            aggregation_frequency=1,
+            steps_completed=steps,
+            managed_training=True,
+            debug_enabled=False,
+            enable_tensorboard_logging=False,
+        )
+        if source is not None:
+            logger.info("%s %s", "resuming from" if start.resumes else "taking the weights of", source)
+            if chief and start.resumes and source.parent.resolve() == directory.checkpoints.resolve():
+                directory.truncate_after(steps)
+        try:
+            trial, platform = _train(trial_class, request, context, directory, settings, periods, start, steps)
+        except det.InvalidHP as error:  # Determined would end the process with status 0
+            raise ConfigurationError(f"The trial refuses its hyperparameters {values}: {error}") from error
+        finally:
+            if chief:
+                directory.close()
+                directory.plot_curves()
+        _tell(trial, directory, settings, core_context)
+        _end_if_asked(platform, trial)
+    return trial
+
+
+def _train(
+    trial_class: type[Trial],
+    request: FitRequest,
+    context: LocalContext,
+    directory: RunDirectory,
+    settings: dict[str, Any],
+    periods: experiment.Periods,
+    start: StartingPoint,
+    steps: int,
+) -> tuple[Trial, LocalPlatform]:
+    trial = trial_class(context)  # type: ignore[call-arg]  # a trial's constructor takes the context alone
+    distributed = context.distributed
+    writer = CheckpointWriter(
+        distributed, directory.store_checkpoint, experiment.searcher_metric(settings)[1], with_code=False, best=None
+    )
+    saves_all = request.checkpoint_period is None and settings.get("checkpoint_policy") != "none"
+    platform = LocalPlatform(
+        directory,
+        settings,
+        checkpoint_each_epoch=saves_all and periods.checkpoint is None,
+        trial=trial,
+        core_context=determined_private.core_context(context),
+        periods=periods,
+        request=request,
+        start=start,
+        checkpoints=writer,
+    )
+    with platform.interruption.listening(several=distributed.size > 1):
+        policy = "all" if saves_all else "none"
+        platform.run(trial, settings, steps, policy, periods.perform_initial_validation)
+    return trial, platform
+
+
+def _starting_point(request: FitRequest) -> tuple[StartingPoint, pathlib.Path | None]:
+    given = request.resume_from if request.resume_from is not None else request.warm_start_from
+    if given is None:
+        return StartingPoint(), None
+    saved, source = read_checkpoint(given)
+    return StartingPoint(saved, weights_only=request.warm_start_from is not None), source
+
+
+def _run_directory(trial_name: str, request: FitRequest, processes: core.DistributedContext | None) -> RunDirectory:
+    """The directory of this run, made by the chief."""
+    if processes is None:
+        return RunDirectory.create(trial_name, request.run_dir)
+    path = RunDirectory.create(trial_name, request.run_dir).path if processes.rank == 0 else None
+    return RunDirectory(processes.broadcast(path))
+
+
+def _tell(
+    trial: LightningTrial, directory: RunDirectory, config: Mapping[str, Any], core_context: core.Context
+) -> None:
+    """Tell the trial what it has left on the disk, and print it."""
+    distributed = core_context.distributed
+    latest, best = None, None
+    if distributed.rank == 0:
+        latest = directory.newest()
+        metric, smaller = experiment.searcher_metric(config)
+        best = (directory.best(metric, smaller) if metric is not None else None) or latest
+    latest, best = distributed.broadcast((latest, best))
+    trial.left_locally(directory.path, latest, best)
+    if distributed.rank == 0:
+        metrics = {name: float(value) for name, value in trial.callback_metrics.items()}
+        print(directory.summary(metrics, best, latest))
+
+
+def _end_if_asked(platform: LocalPlatform, trial: LightningTrial) -> None:
+    """A run that a signal has stopped does not go on to what follows `fit`.
+
+    Raises:
+        SystemExit: with the exit status that says which signal it was; KeyboardInterrupt for SIGINT.
+    """
+    asked, driver = platform.interruption.signal, trial.driver
+    if asked is None or driver is None or driver.finished:
+        return
+    if platform.core.distributed.rank == 0:
+        print(
+            f"{asked.name} has stopped the run after batch {driver.parts.progress.total_batches}. To go on, type the same "
+            f"command with\n    --resume-from {trial.latest_checkpoint}"
+        )
+    if asked == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(platform.interruption.exit_status)

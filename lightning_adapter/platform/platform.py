@@ -1,0 +1,96 @@
+"""What differs between the places that a trial runs in: `fit()` here, `fit()` on a cluster, Determined's own Trainer?"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lightning_adapter.loop.components import Components
+from lightning_adapter.platform.period import Period
+
+if TYPE_CHECKING:
+    from determined import pytorch
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """The checkpoint that a run begins with.
+
+    Attributes:
+        saved: its content; None for a run from scratch.
+        weights_only: whether its weights alone are taken.
+    """
+
+    saved: dict[str, Any] | None = None
+    weights_only: bool = False
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the run goes on where the checkpoint was written."""
+        return self.saved is not None and not self.weights_only
+
+
+class Platform(ABC):
+    """Who owns periods, checkpoints and what is recorded.
+
+    Attributes:
+        start: the checkpoint that the run begins with.
+        validation_period: overrides Lightning's arguments on when to validate.
+        checkpoint_period: when to write checkpoints besides those that follow validations.
+        checkpoint_each_epoch: whether epochs without a validation end with a checkpoint too.
+        checkpoint_owed: a checkpoint is due and waits for the next optimizer step.
+        max_batches: batches after which the run ends, with a validation; None for as many as Lightning's limits allow.
+        root_dir: where callbacks and loggers write what they are given no other place for.
+        owns_loop: whether the adapter decides what Determined does after a batch; otherwise its Trainer's periods do.
+    """
+
+    start: StartingPoint
+    validation_period: Period | None = None
+    checkpoint_period: Period | None = None
+    checkpoint_each_epoch = False
+    checkpoint_owed = False
+    max_batches: int | None = None
+    root_dir: str
+    owns_loop: bool
+
+    @abstractmethod
+    def tensorboard(self) -> str:
+        """Where the default logger writes."""
+
+    @abstractmethod
+    def reports_progress(self, has_callbacks: bool) -> bool:
+        """Whether somebody is to be told at each reporting step: a master, or the trial's own Determined callbacks."""
+
+    @abstractmethod
+    def stops_now(self) -> bool:
+        """Whether the only process got a signal or a request to stop; several agree first, when they look together."""
+
+    def owe_checkpoint(self) -> None:
+        """A checkpoint is due."""
+        self.checkpoint_owed = True
+
+    @abstractmethod
+    def record_training(self, batches: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Training metrics were logged."""
+
+    @abstractmethod
+    def validated(self, batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
+        """A validation is over.
+
+        Raises:
+            ConfigurationError: on a cluster, whose searcher waits for a metric that was not logged.
+        """
+
+    @abstractmethod
+    def run_is_over(self, context: pytorch.PyTorchTrialContext) -> None:
+        """Lightning's limits are reached: Determined's loop has to end too."""
+
+    @abstractmethod
+    def loads_foreign_weights(self, first_batch_idx: int) -> bool:
+        """Whether Determined is about to load a checkpoint of another trial, of which the weights alone are wanted."""
+
+    @abstractmethod
+    def state_of(self, parts: Components, state: dict[str, Any]) -> dict[str, Any]:
+        """What Determined's own checkpoint is to hold of the run; empty where checkpoints are written here."""

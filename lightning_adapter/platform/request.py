@@ -1,0 +1,109 @@
+"""What was asked of `fit()`, and how does it reach a trial?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from determined import pytorch
+
+from lightning_adapter.arguments import Arguments
+from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.platform.period import Period
+from lightning_adapter.versions import hosts
+
+Path = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """The arguments of `fit`, which describes them."""
+
+    config: Path | Mapping[str, Any] | None
+    hparams: Mapping[str, Any] | None
+    max_epochs: int | None
+    max_steps: int | None
+    validation_period: pytorch.TrainUnit | None
+    checkpoint_period: pytorch.TrainUnit | None
+    resume_from: Path | None
+    warm_start_from: Path | None
+    seed: int | None
+    run_dir: Path | None
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """The limits that were given; they win over those of the trial's arguments."""
+        given = {"max_epochs": self.max_epochs, "max_steps": self.max_steps}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def apply(
+        self,
+        arguments: Arguments,
+        validation_period: pytorch.TrainUnit | None,
+        max_length: pytorch.TrainUnit | None,
+        automatic: bool,
+    ) -> tuple[Period | None, int | None]:
+        """Bring limits and periods into the trial's arguments.
+
+        Args:
+            arguments: what the trial gave its adapter; limits are put in there.
+            validation_period: as given to `fit`, or in the experiment YAML.
+            max_length: the YAML's, which counts where neither `fit` nor the trial names a limit.
+            automatic: whether optimization is automatic, so that batches are steps.
+
+        Returns:
+            The validation period, and the number of batches after which the run ends; None where arguments decide.
+
+        Raises:
+            ConfigurationError: two periods contradict each other.
+        """
+        length = None if max_length is None else max_length.value
+        max_batches = None
+        if not self.limits and arguments.max_epochs is None and isinstance(length, int):
+            if isinstance(max_length, pytorch.Epoch):
+                arguments.max_epochs = length
+            elif arguments.max_steps == -1:
+                max_batches = length
+                arguments.max_epochs = -1
+                if arguments.accumulate_grad_batches == 1 and automatic:
+                    arguments.max_steps = length  # schedules may ask for the number of steps
+        if arguments.fast_dev_run:
+            return None, max_batches
+        _check_periods(arguments, validation_period, self.validation_period is not None)
+        for name, value in self.limits.items():
+            setattr(arguments, name, value)
+        return Period.of(validation_period), max_batches
+
+
+def _check_periods(arguments: Arguments, period: pytorch.TrainUnit | None, given_to_fit: bool) -> None:
+    """Refuse two answers to the question when to validate.
+
+    Raises:
+        ConfigurationError: the trial gave Lightning's arguments, and `fit` or the config says otherwise.
+    """
+    every, interval = arguments.check_val_every_n_epoch, arguments.val_check_interval
+    if period is None or (every == 1 and interval == 1.0 and arguments.val_check_time_interval is None):
+        return
+    same = (
+        every == period.value and interval == 1.0 and arguments.val_check_time_interval is None
+        if isinstance(period, pytorch.Epoch)
+        else every is None and interval == period.value and arguments.val_check_time_interval is None
+    )
+    if same:
+        return
+    if arguments.val_check_time_interval is not None:
+        theirs = f"val_check_interval of {arguments.val_check_time_interval:g} seconds"
+    else:
+        theirs = f"val_check_interval={interval}, check_val_every_n_epoch={every}"
+    name = "validation_period" if given_to_fit else "min_validation_period in the experiment config"
+    raise ConfigurationError(
+        f"{name} says {type(period).__name__}({period.value}), and the trial gave its adapter {theirs}: two periods "
+        "that contradict each other. Leave one of them out."
+    )
+
+
+def seed_everything(seed: int) -> None:
+    """Lightning's own, of the package that is imported already."""
+    hosts.importable_hosts()[0].pl.seed_everything(seed)

@@ -1,0 +1,56 @@
+"""Which checkpoint does a run begin with?"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pathlib
+from typing import Any
+
+from lightning_adapter.checkpoints import file
+from lightning_adapter.errors import CheckpointError
+from lightning_adapter.runs.store import stored_checkpoints
+
+logger = logging.getLogger("lightning_adapter")
+
+
+def read_checkpoint(given: str | os.PathLike[str]) -> tuple[dict[str, Any], pathlib.Path]:
+    """Read a checkpoint.
+
+    Args:
+        given: its directory, a directory of checkpoints or that of a run (the newest whole one is taken), or a
+            Lightning `.ckpt`.
+
+    Returns:
+        Its content, and where it lies.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be used.
+    """
+    path = pathlib.Path(given)
+    if path.is_dir() and not (path / file.FILE).exists() and not (path / "metadata.json").exists():
+        return _newest(path)
+    return file.read(path), path
+
+
+def _newest(directory: pathlib.Path) -> tuple[dict[str, Any], pathlib.Path]:
+    """The newest whole checkpoint in a directory of them, or in that of a run; damaged ones are named and passed by.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    inner = directory / "checkpoints"
+    stored = stored_checkpoints(inner if inner.is_dir() else directory)
+    faults = []
+    for found in reversed(stored):
+        try:
+            saved = file.read(found.path)
+        except CheckpointError as error:
+            logger.warning("passing by a checkpoint: %s", error)
+            faults.append(f"\n- {error}")
+            continue
+        return saved, found.path
+    raise CheckpointError(
+        f"{directory} is no checkpoint, and there is no whole one in it. Give the directory of a checkpoint, one below "
+        "runs/<trial>/<date-time>/checkpoints/, that directory itself, or a Lightning .ckpt file." + "".join(faults)
+    )

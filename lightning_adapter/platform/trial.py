@@ -1,0 +1,150 @@
+"""What does Determined ask of a trial, and how is it answered whatever the user's trial overrides?"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from determined import pytorch
+from torch import Tensor
+
+from lightning_adapter.arguments import Arguments
+from lightning_adapter.data.collections import Collection
+from lightning_adapter.loop.sources import Source
+from lightning_adapter.platform.determined_trainer import DeterminedTrainerPlatform
+from lightning_adapter.platform.driver import Driver
+from lightning_adapter.platform.placeholder import PlaceholderLoader
+from lightning_adapter.platform.platform import Platform
+from lightning_adapter.versions.types import LightningDataModule, LightningModule
+
+
+class LightningTrial(pytorch.PyTorchTrial):
+    """A PyTorchTrial whose batches are placeholders: the driver trains on the user's own loaders.
+
+    Args:
+        context: Determined's context.
+        lightning_module: the LightningModule.
+        datamodule: the LightningDataModule, or None.
+        arguments: the trainer arguments.
+
+    Attributes:
+        run_dir: directory of a local run, once it has ended.
+        latest_checkpoint: directory of its last checkpoint; None on a cluster, where the id is set.
+        best_checkpoint: directory of the checkpoint whose validation was best.
+        latest_checkpoint_uuid: id of the last checkpoint.
+        best_checkpoint_uuid: id of the best one.
+    """
+
+    def __init__(
+        self,
+        context: pytorch.PyTorchTrialContext,
+        lightning_module: LightningModule,
+        datamodule: LightningDataModule | None,
+        arguments: Arguments,
+    ) -> None:
+        self.context = context
+        self.lightning_module = lightning_module
+        self.datamodule = datamodule
+        self.arguments = arguments
+        self.run_dir: pathlib.Path | None = None
+        self.latest_checkpoint: pathlib.Path | None = None
+        self.best_checkpoint: pathlib.Path | None = None
+        self.latest_checkpoint_uuid: str | None = None
+        self.best_checkpoint_uuid: str | None = None
+        self._driver: Driver | None = None
+        self._own_callbacks: Callable[[], dict[str, pytorch.PyTorchCallback]] = self.build_callbacks
+        self._own_loaders: tuple[Source | None, Source | None] = (
+            self.build_training_data_loader if self._overrides("build_training_data_loader") else None,
+            self.build_validation_data_loader if self._overrides("build_validation_data_loader") else None,
+        )
+        # On this instance: a trial that overrides these methods, and forgets super(), loses nothing.
+        vars(self).update(
+            build_callbacks=self._all_callbacks,
+            build_training_data_loader=self._placeholders,
+            build_validation_data_loader=lambda: PlaceholderLoader(1),
+        )
+
+    def _overrides(self, name: str) -> bool:
+        return getattr(type(self), name) is not getattr(LightningTrial, name)
+
+    @property
+    def driver(self) -> Driver | None:
+        """What drives Lightning's loop; None until Determined, or `fit`, begins."""
+        return self._driver
+
+    def drive_on(self, platform: Platform) -> Driver:
+        """Make the driver; under Determined's own Trainer it is made when Determined asks for callbacks."""
+        self._driver = Driver(
+            self.context, self.lightning_module, self.datamodule, self.arguments, self._own_loaders, platform
+        )
+        if not self._overrides("train_batch"):
+            vars(self)["train_batch"] = self._driver.train_batch  # a call less in each step
+        return self._driver
+
+    # --- what a finished trial knows --------------------------------------------------------------------------------
+
+    @property
+    def callback_metrics(self) -> dict[str, Tensor]:
+        """Name to 0-d tensor, as `Trainer.callback_metrics`."""
+        return {} if self._driver is None else self._driver.parts.connector.callback_metrics
+
+    def left_locally(self, run_dir: pathlib.Path, latest: pathlib.Path | None, best: pathlib.Path | None) -> None:
+        """A local run has ended and left these directories."""
+        self.run_dir, self.latest_checkpoint, self.best_checkpoint = run_dir, latest, best
+        self.latest_checkpoint_uuid = latest.name if latest is not None else None
+        self.best_checkpoint_uuid = best.name if best is not None else None
+
+    def left_on_cluster(self, latest: str | None, best: str | None) -> None:
+        """A managed run has ended and left checkpoints of these ids."""
+        self.latest_checkpoint_uuid, self.best_checkpoint_uuid = latest, best
+
+    # --- what Determined calls --------------------------------------------------------------------------------------
+
+    def build_training_data_loader(self) -> Collection:
+        """Override it to give training loaders that win over those of datamodule and module."""
+        raise NotImplementedError
+
+    def build_validation_data_loader(self) -> Collection:
+        """Override it to give validation loaders that win over those of datamodule and module."""
+        raise NotImplementedError
+
+    def get_batch_length(self, batch: object) -> int:
+        """Placeholders have no length of their own; Determined logs it, nothing else."""
+        return 1
+
+    def _placeholders(self) -> PlaceholderLoader:
+        self.context.experimental.disable_dataset_reproducibility_checks()
+        self.context.experimental.disable_auto_to_device()
+        return PlaceholderLoader(None)
+
+    def _all_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
+        """The trial's own Determined callbacks, and the driver.
+
+        Determined asks for them before anything else, and wants model and optimizer right afterwards: so everything is
+        made ready here.
+        """
+        own = dict(self._own_callbacks())
+        driver = self._driver or self.drive_on(DeterminedTrainerPlatform(self.context))
+        # all processes have to end a workload at the same batch, and callbacks may be those of one process alone
+        driver.trial_has_callbacks(any(self.context.distributed.allgather(bool(own))))
+        driver.set_up()
+        return {**own, "lightning_adapter": driver}
+
+    def train_batch(self, batch: object, epoch_idx: int, batch_idx: int) -> dict[str, Any]:
+        """Train on the next batch of the user's loaders; `batch` is a placeholder.
+
+        Returns:
+            Nothing for Determined to average: metrics are reported when they are logged.
+        """
+        assert self._driver is not None
+        return self._driver.train_batch(batch, epoch_idx, batch_idx)
+
+    def evaluate_batch(self, batch: object, batch_idx: int) -> dict[str, Any]:
+        """Run a whole validation; `batch` is a placeholder.
+
+        Returns:
+            Name to number of what was logged for the epoch.
+        """
+        assert self._driver is not None
+        return self._driver.evaluate()
