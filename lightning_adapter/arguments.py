@@ -10,9 +10,34 @@ from typing import Any
 from determined import pytorch
 
 from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.loop.precision import canonical
+
+_PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "bf16-true", "16-true", "64-true")
+
+#: Lightning's shorter names.
+_PRECISION_ALIASES = {
+    "16": "16-mixed",
+    "bf16": "bf16-mixed",
+    "32": "32-true",
+    "64": "64-true",
+    "mixed": "16-mixed",
+}
 
 _STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "horovod")
+
+
+def canonical_precision(precision: object) -> str:
+    """Lightning's name of a precision.
+
+    Raises:
+        ConfigurationError: no such precision.
+    """
+    name = str(precision)
+    name = _PRECISION_ALIASES.get(name, name)
+    if name not in _PRECISIONS:
+        raise ConfigurationError(
+            f"precision={precision!r} is not one of {', '.join(_PRECISIONS)} (or 16, 32, 64 and 'bf16'). Type one of these."
+        )
+    return name
 
 
 @dataclass
@@ -70,7 +95,7 @@ class Arguments:
             if argument.init and getattr(self, argument.name) is None and argument.name != "check_val_every_n_epoch":
                 setattr(self, argument.name, argument.default)
         try:
-            self.precision = canonical(self.precision)
+            self.precision = canonical_precision(self.precision)
         except ConfigurationError as error:
             faults.append(str(error))
         self._check_strategy(faults)

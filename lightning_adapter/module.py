@@ -20,9 +20,12 @@ def _passes_on(name: str, adapt: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -
     """
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        legacy = hosts.host_of(self).legacy
-        args = args[:5] if legacy and name == "optimizer_step" else args if legacy else adapt(args)
-        for old in _FLAGS if legacy else ("optimizer_idx", *_FLAGS):
+        takes_indices = hosts.host_of(self).quirks.takes_indices
+        if not takes_indices:
+            args = adapt(args)
+        elif name == "optimizer_step":
+            args = args[:5]
+        for old in _FLAGS if takes_indices else ("optimizer_idx", *_FLAGS):
             kwargs.pop(old, None)
         return getattr(super(ModuleMixin, self), name)(*args, **kwargs)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
 
 from packaging.version import Version
 
@@ -15,6 +15,10 @@ from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.versions.quirks import Quirks, quirks_of
 
 PACKAGES = ("pytorch_lightning", "lightning.pytorch")
+
+#: The newest releases (major and minor number) that the tests run with.
+NEWEST_TESTED_LIGHTNING = Version("2.6")
+NEWEST_TESTED_DETERMINED = Version("0.38")
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Host:
     version: Version
     pl: ModuleType
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Callable[[str], Host], tuple[str]]:
         # a copy of a module that is being trained holds this through its trainer, and is of the same package
         return host, (self.package,)
 
@@ -33,20 +37,20 @@ class Host:
         """Import `<package>.<name>`."""
         return importlib.import_module(f"{self.package}.{name}")
 
-    @property
-    def legacy(self) -> bool:
-        """True for Lightning 1.x."""
-        return self.version.major < 2
+    def load_fabric(self, name: str) -> ModuleType:
+        """Import `<name>` of the Fabric that came with the package."""
+        fabric = "lightning_fabric" if self.package == "pytorch_lightning" else "lightning.fabric"
+        return importlib.import_module(f"{fabric}.{name}")
 
-    @property
+    @functools.cached_property
     def quirks(self) -> Quirks:
-        """What this version does at other moments than the newest one."""
+        """What this version does otherwise than the newest one."""
         return quirks_of(self.version)
 
     @property
     def scaler_key(self) -> str:
         """Where a checkpoint has the state of the loss scaler: the name of Lightning's precision plugin."""
-        return "MixedPrecision" if self.version >= Version("2.1") else "MixedPrecisionPlugin"
+        return "MixedPrecisionPlugin" if self.quirks.saves_scaler_of_plugin else "MixedPrecision"
 
     def misconfiguration(self, message: str) -> Exception:
         """Lightning's own exception for an illegal use of its API, which is a ConfigurationError of ours too."""
@@ -126,3 +130,27 @@ def importable_hosts() -> list[Host]:
             " or pip install 'lightning-adapter[lightning]'."
         )
     return found
+
+
+#: Names of the packages that this process was warned of already.
+_told: set[str] = set()
+
+
+def warn_of_untested_versions(host: Host) -> None:
+    """Warn where Lightning or Determined is newer than the newest release that the tests run with.
+
+    Called when a run is set up; a process is told of each package once.
+    """
+    determined = Version(importlib.import_module("determined").__version__)
+    for name, version, newest in (
+        (host.package.partition(".")[0], host.version, NEWEST_TESTED_LIGHTNING),
+        ("determined", determined, NEWEST_TESTED_DETERMINED),
+    ):
+        if version.release[:2] <= newest.release or name in _told:
+            continue
+        _told.add(name)
+        host.warn(
+            f"{name} {version} is newer than {newest}, the newest release that lightning_adapter is tested with. Training"
+            " goes on, but nothing is known of what this release changed: numbers may differ from those of Lightning's own"
+            f" Trainer. Type pip install '{name.replace('_', '-')}<{newest.major}.{newest.minor + 1}' to have a tested one."
+        )

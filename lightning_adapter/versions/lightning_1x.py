@@ -13,14 +13,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Number
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
-from lightning_adapter.loop.hooks import Call, Hooks
-from lightning_adapter.monkey_patch import Replacement
-from lightning_adapter.versions import hosts, lightning_private
+from lightning_adapter.versions import hosts
+from lightning_adapter.versions.lightning_optimizers import unwrap_optimizer
+from lightning_adapter.versions.types import BatchOutput, Call, Callback, LightningModule, LightningOptimizer
 
 #: Hooks that Lightning 1.x called right before, and right after, another one.
 CALLED_BEFORE = {
@@ -80,11 +81,11 @@ _RENAMED_ARGUMENTS = {"replace_sampler_ddp": "use_distributed_sampler"}
 
 def arguments(host: hosts.Host, given: Mapping[str, Any]) -> dict[str, Any]:
     """Trainer arguments by today's names and in today's form, where the installed Lightning has the old ones."""
-    if not host.legacy:
-        return dict(given)
-    found = {_RENAMED_ARGUMENTS.get(name, name): value for name, value in given.items()}
+    found = dict(given)
+    if host.quirks.takes_old_arguments:
+        found = {_RENAMED_ARGUMENTS.get(name, name): value for name, value in found.items()}
     schedule = found.get("accumulate_grad_batches")
-    if isinstance(schedule, dict):
+    if host.quirks.schedules_accumulation and isinstance(schedule, dict):
         callbacks = found.get("callbacks") or []
         callbacks = [callbacks] if isinstance(callbacks, host.pl.Callback) else list(callbacks)
         found.update(accumulate_grad_batches=1)
@@ -92,8 +93,23 @@ def arguments(host: hosts.Host, given: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def attach_accumulation(host: hosts.Host, trainer: Any) -> Any:
+class Schedules(Protocol):
+    """Lightning's GradientAccumulationScheduler as the loop uses it."""
+
+    def get_accumulate_grad_batches(self, epoch: int) -> int:
+        """Number of batches whose gradients are summed up before a step, in this epoch."""
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: LightningModule) -> None:
+        """Set `trainer.accumulate_grad_batches` for the epoch that starts."""
+
+
+def accumulation_schedule(host: hosts.Host, callbacks: Sequence[Callback], batches: int) -> Schedules | None:
     """The callback that sets `accumulate_grad_batches` at the start of each epoch, which Lightning 1.x always has.
+
+    Args:
+        host: the Lightning package of the module.
+        callbacks: of the trainer, among which it may be already.
+        batches: the trainer's `accumulate_grad_batches`.
 
     Returns:
         The callback, which acts before all other ones; None under later Lightnings.
@@ -101,21 +117,18 @@ def attach_accumulation(host: hosts.Host, trainer: Any) -> Any:
     Raises:
         MisconfigurationException: both the callback and the argument `accumulate_grad_batches` are given.
     """
-    if not host.legacy:
+    if not host.quirks.schedules_accumulation:
         return None
     kind = host.pl.callbacks.GradientAccumulationScheduler
-    found = next((callback for callback in trainer.callbacks if isinstance(callback, kind)), None)
+    found: Schedules | None = next((callback for callback in callbacks if isinstance(callback, kind)), None)
     if found is None:
-        found = kind({0: trainer.accumulate_grad_batches})
-        trainer.callbacks.append(found)
-    elif trainer.accumulate_grad_batches != 1:
+        found = kind({0: batches})
+    elif batches != 1:
         raise host.misconfiguration(
             "You have set both `accumulate_grad_batches` and passed an instance of `GradientAccumulationScheduler` inside"
             " callbacks. Either remove `accumulate_grad_batches` from trainer or remove `GradientAccumulationScheduler`"
             " from callbacks list."
         )
-    trainer.accumulate_grad_batches = found.get_accumulate_grad_batches(0)
-    trainer.accumulation_scheduler = found
     return found
 
 
@@ -154,13 +167,27 @@ class Signatures:
         optimizers: returns the user's optimizers, in order.
     """
 
-    def __init__(self, host: hosts.Host, optimizers: Callable[[], Sequence[Any]]) -> None:
+    def __init__(self, host: hosts.Host, optimizers: Callable[[], Sequence[Optimizer]]) -> None:
         self.host = host
         self.optimizers = optimizers
 
-    def index_of(self, optimizer: Any) -> int | None:
+    @property
+    def called_before(self) -> Mapping[str, str]:
+        """Names of hooks that Lightning 1.x called right before another one, which names them here."""
+        return CALLED_BEFORE
+
+    @property
+    def called_after(self) -> Mapping[str, str]:
+        """The same, right after."""
+        return CALLED_AFTER
+
+    def is_hook(self, name: str, function: Call, leading: int = 0) -> bool:
+        """Whether a method is the hook whose name it has; see the function of this name."""
+        return is_hook(name, function, leading)
+
+    def index_of(self, optimizer: Optimizer | LightningOptimizer | None) -> int | None:
         """Place of an optimizer among those of the run; None for None, as in a backward of manual optimization."""
-        own = lightning_private.unwrap_optimizer(optimizer)
+        own = unwrap_optimizer(optimizer)
         return next((index for index, other in enumerate(self.optimizers()) if other is own), None)
 
     def adapt(self, name: str, function: Call, leading: int = 0) -> Call:
@@ -196,12 +223,12 @@ class Signatures:
             return lambda loss, optimizer, *args, **kwargs: function(loss, *args, **kwargs)
         index_of = self.index_of
 
-        def backward(loss: Tensor, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+        def backward(loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any) -> Any:
             return function(loss, optimizer, index_of(optimizer), *args, **kwargs)
 
         return backward
 
-    def _index_of_scheduler(self, scheduler: Any) -> int | None:
+    def _index_of_scheduler(self, scheduler: object) -> int | None:
         return self.index_of(getattr(scheduler, "optimizer", None))
 
     def _step(self, function: Call) -> Call:
@@ -210,11 +237,11 @@ class Signatures:
         # 1.9 gives `using_native_amp` only to those that name it
         flags = {name for name in _STEP_FLAGS if name in parameters or (takes_any and name != "using_native_amp")}
 
-        def step(epoch: int, batch_idx: int, optimizer: Any, closure: Call) -> Any:
+        def step(epoch: int, batch_idx: int, optimizer: Optimizer | LightningOptimizer, closure: Call) -> Any:
             known = {
                 "on_tpu": False,
                 "using_native_amp": False,
-                "using_lbfgs": isinstance(lightning_private.unwrap_optimizer(optimizer), torch.optim.LBFGS),
+                "using_lbfgs": isinstance(unwrap_optimizer(optimizer), torch.optim.LBFGS),
             }
             given = {name: known[name] for name in flags}
             return function(epoch, batch_idx, optimizer, self.index_of(optimizer), closure, **given)
@@ -228,22 +255,28 @@ class Signatures:
             return False
         if _INDEX_NAMES & {parameter.name for parameter in parameters}:
             return True
-        count = leading + form.count
         positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        if sum(p.default is p.empty for p in positional) > count:
+        if sum(p.default is p.empty for p in positional) > leading + form.count:
             return True
-        if not self.host.legacy or (form.optimizer is None and form.today is None):
-            return False
-        place = leading + form.place
-        if place < len(positional) and positional[place].name == form.today:
-            return False
-        return len(positional) > count or any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        return self.host.quirks.gives_indices and _takes_index(form, parameters, positional, leading)
+
+
+def _takes_index(
+    form: _Form, parameters: list[inspect.Parameter], positional: list[inspect.Parameter], leading: int
+) -> bool:
+    """Whether a hook that Lightning 1.x gives the index, as it does to all that can take it, can take it."""
+    if form.optimizer is None and form.today is None:
+        return False
+    place = leading + form.place
+    if place < len(positional) and positional[place].name == form.today:
+        return False
+    return len(positional) > leading + form.count or any(p.kind is p.VAR_POSITIONAL for p in parameters)
 
 
 # --- several optimizers -----------------------------------------------------------------------------------------------
 
 
-class Turns:
+class OptimizerTurns:
     """Which optimizers have their turn at a batch, where automatic optimization has several of them.
 
     Args:
@@ -252,7 +285,7 @@ class Turns:
         frequencies: batches that each optimizer has in turn; empty where all of them step at each batch.
     """
 
-    def __init__(self, module: Any, signatures: Signatures, frequencies: Sequence[int]) -> None:
+    def __init__(self, module: LightningModule, signatures: Signatures, frequencies: Sequence[int]) -> None:
         self.module = module
         self.signatures = signatures
         self.count = len(signatures.optimizers())
@@ -275,14 +308,15 @@ class Turns:
             yield
             return
         optimizer = self.signatures.optimizers()[index]
-        toggle, untoggle = self.module.toggle_optimizer, self.module.untoggle_optimizer
+        toggle: Call = self.module.toggle_optimizer
+        untoggle: Call = self.module.untoggle_optimizer
         toggle(optimizer, index) if _takes(toggle, 2) else toggle(optimizer)
         try:
             yield
         finally:
             untoggle(index) if _names_index(untoggle) else untoggle(optimizer)
 
-    def outputs(self, by_index: Mapping[int, dict[str, Any]]) -> Any:
+    def outputs(self, by_index: Mapping[int, Mapping[str, Any]]) -> BatchOutput:
         """What `on_train_batch_end` gets: the outputs of the optimizers that were not skipped, in order."""
         if self.count == 1:
             return by_index.get(0, {})
@@ -301,115 +335,12 @@ def _names_index(function: Call) -> bool:
     return bool(_INDEX_NAMES & inspect.signature(function).parameters.keys())
 
 
-class _Toggle(Replacement):
-    """`toggle_optimizer` or `untoggle_optimizer` of one module, with the index that Lightning 1.x wanted or without.
-
-    Args:
-        module: the module.
-        name: which of the two.
-    """
-
-    def __init__(self, module: Any, name: str) -> None:
-        self.module = module
-        self.name = name
-
-    def __call__(self, optimizer: Any, optimizer_idx: int | None = None) -> None:
-        if isinstance(optimizer, int):  # `untoggle_optimizer(index)`
-            optimizer = self.module.trainer.optimizers[optimizer]
-        getattr(type(self.module), self.name)(self.module, optimizer)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Toggle:
-        return _Toggle(memo.get(id(self.module), self.module), self.name)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Toggle, (self.module, self.name)
-
-
-def accept_indices(module: Any, hooks: Hooks) -> None:
-    """Let user code call `toggle_optimizer(optimizer, optimizer_idx)` and `untoggle_optimizer(optimizer_idx)`.
-
-    Args:
-        module: the module; under Lightning 1.x, and where it brings its own two methods, it is left alone.
-        hooks: tells which methods the module overrides.
-    """
-    if hooks.host.legacy:
-        return
-    for name in ("toggle_optimizer", "untoggle_optimizer"):
-        if not hooks.overridden(name):
-            vars(module)[name] = _Toggle(module, name)
-
-
-# --- outputs ----------------------------------------------------------------------------------------------------------
-
-
-class EpochOutputs:
-    """What `training_epoch_end` gets. Kept only for a module that has this hook.
-
-    Args:
-        several: whether a batch can have the outputs of several optimizers.
-    """
-
-    def __init__(self, several: bool) -> None:
-        self.several = several
-        self._batches: list[Any] = []
-
-    def add(self, output: Any) -> None:
-        """Keep what one batch gave `on_train_batch_end`."""
-        self._batches.append(output)
-
-    def state_dict(self) -> list[Any]:
-        """What is kept of the epoch so far."""
-        return list(self._batches)
-
-    def load_state_dict(self, batches: list[Any]) -> None:
-        """Go on with what was kept before an interruption."""
-        self._batches = list(batches)
-
-    def take(self) -> list[Any] | None:
-        """The outputs of the epoch, which are forgotten with that; None if there was no batch.
-
-        With several optimizers each batch is a list of its own, but a single batch's list is not wrapped once more.
-        """
-        batches, self._batches = self._batches, []
-        if not batches:
-            return None
-        kept = [batch for batch in batches if batch]
-        if self.several and len(batches) == 1:
-            return list(kept[0]) if kept else []
-        return kept
-
-
-def with_step_end(hooks: Hooks, name: str, step: Call) -> Call:
-    """A step followed by the hook `name`, which is given its output.
-
-    Args:
-        hooks: of the run.
-        name: "training_step_end" or "validation_step_end".
-        step: the module's step as a running hook.
-
-    Returns:
-        `step` itself where the module has no such hook. What the hook returns wins unless it is None.
-    """
-    if not hooks.overridden(name):
-        return step
-    end, run = getattr(hooks.module, name), hooks.run
-    if not hooks.host.legacy and not is_hook(name, end):  # Lightning 1.x calls it whatever it is
-        return step
-
-    def step_and_end(*args: Any) -> Any:
-        output = step(*args)
-        more = run(name, end, output)
-        return output if more is None else more
-
-    return step_and_end
-
-
 # --- returned logs ----------------------------------------------------------------------------------------------------
 
 _RETURNED = ("log", "progress_bar")
 
 
-def has_logs(output: Any) -> bool:
+def has_logs(output: object) -> bool:
     """Whether a hook returned what the first Lightnings took in place of `self.log`: "log" or "progress_bar"."""
     return isinstance(output, Mapping) and any(isinstance(output.get(key), Mapping) for key in _RETURNED)
 

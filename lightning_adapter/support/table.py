@@ -4,69 +4,16 @@ This module is data. `monkey_patch` acts on it, `docs/support.md` is printed fro
 (`python -m lightning_adapter.support > docs/support.md`), and a test compares it with the installed Lightning in both
 directions, so that a name which a new Lightning adds cannot be missed.
 
-Versions are half-open: a row holds for `since <= version < until`. `since=None` means that Lightning 1.5, the oldest
-release looked at, has the name already; `until` is the first release without it; `until=None` means that the newest
-release looked at (2.6.6) still has it. A hook whose row ended is still treated as its row says, on any installed
-version: user code of 2021 overrides it whatever is installed today.
+A hook whose row ended is still treated as its row says, on any installed version: user code of 2021 overrides it
+whatever is installed today.
 """
 
 from __future__ import annotations
 
 import difflib
-import enum
-from collections.abc import Iterable
-from dataclasses import dataclass
-
-from packaging.version import Version
 
 from lightning_adapter.errors import ConfigurationError
-
-
-class Support(enum.Enum):
-    """How an override (of a hook, method or property) or a use (of an argument) is treated."""
-
-    SUPPORTED = "supported"
-    """As in Lightning; a reason, where there is one, says what to know about it."""
-    WARNED = "warned"
-    """Accepted and without effect; said once, when the trial is built."""
-    REJECTED = "rejected"
-    """An error before training starts."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One name of Lightning and its treatment.
-
-    Attributes:
-        owner: whose name it is, one of `OWNERS`.
-        name: the name; for a parameter of a hook that changes what the hook means, `hook(parameter)`.
-        kind: "hook" (Lightning calls it), "method" (user code calls it), "property" (an attribute, computed or plain)
-            or "argument".
-        support: the treatment.
-        reason: why, as a clause without a full stop; never empty where `support` is not SUPPORTED.
-        instead: what to do instead, as an imperative without a full stop; never empty where `support` is not SUPPORTED.
-        since: first release with it; None: Lightning 1.5 or older.
-        until: first release without it; None: still there.
-    """
-
-    owner: str
-    name: str
-    kind: str
-    support: Support
-    reason: str = ""
-    instead: str = ""
-    since: str | None = None
-    until: str | None = None
-
-    def holds_for(self, version: str) -> bool:
-        """Whether the Lightning release `version` has this name; pre-releases count as their release."""
-        release = Version(Version(version).base_version)
-        return (self.since is None or Version(self.since) <= release) and (
-            self.until is None or release < Version(self.until)
-        )
-
-
-OWNERS = ("LightningModule", "LightningDataModule", "Callback", "Trainer argument")
+from lightning_adapter.support.row import OWNERS, Row, Support
 
 _NO_TEST = "a trial trains and validates, it never tests, so this has no effect"
 _NO_PREDICT = "a trial trains and validates, it never predicts, so this has no effect"
@@ -682,54 +629,3 @@ def rows(owner: str, version: str | None = None) -> list[Row]:
         hint = f"did you mean {guess[0]!r}?" if guess else f"choose one of {', '.join(map(repr, OWNERS))}."
         raise ConfigurationError(f"The support table has no owner {owner!r}: {hint}")
     return [row for row in TABLE if row.owner == owner and (version is None or row.holds_for(version))]
-
-
-_INTRODUCTION = """\
-# What is supported
-
-<!-- Generated from lightning_adapter/support.py by: python -m lightning_adapter.support > docs/support.md -->
-
-Every public hook, method and property of `LightningModule`, `LightningDataModule` and `Callback`, and every argument of
-`Trainer`, in Lightning 1.9 to 2.6; beside them the hooks and arguments of Lightning 1.5 to 1.8 that code of that time
-still uses. They are the same in `pytorch_lightning` and `lightning.pytorch`.
-`lightning-adapter check FILE_OR_MODULE:Class` prints the rows that a class of yours meets.
-
-- **supported**: as in Lightning.
-- **warned**: accepted and without effect; said once.
-- **rejected**: an error before training starts, which names all that is rejected.
-
-The column *Lightning* says which versions have the name (`all`: 1.5 to 2.6). Hooks of Lightning 1.x are treated as the
-table says with every installed version, also one that no longer has them. A row `hook(parameter)` is about an override
-of the hook that takes this parameter. Where the value of an argument matters, the row says so.
-"""
-
-
-def render_markdown() -> str:
-    """The table as the text of `docs/support.md`; it does not depend on which Lightning is installed."""
-    lines = [_INTRODUCTION]
-    for owner in OWNERS:
-        counts = [f"{sum(row.support is support for row in rows(owner))} {support.value}" for support in Support]
-        lines += [f"## {owner}", "", ", ".join(counts) + ".", ""]
-        lines += _markdown_table(rows(owner))
-        lines.append("")
-    return "\n".join(lines).rstrip("\n") + "\n"
-
-
-def _markdown_table(some: Iterable[Row]) -> list[str]:
-    # Cells are not padded: with padding one longer reason would rewrite every line of the file.
-    lines = ["| Name | Kind | Lightning | Treatment | Why, and what to do instead |", "| --- | --- | --- | --- | --- |"]
-    for row in some:
-        note = ". ".join(part for part in (row.reason, row.instead and f"Instead, {row.instead}") if part)
-        note = note[:1].upper() + note[1:] + "." if note else ""
-        cells = (f"`{row.name}`", row.kind, _versions(row), row.support.value, note.replace("|", "\\|"))
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
-
-
-def _versions(row: Row) -> str:
-    bounds = [f">={row.since}" if row.since else "", f"<{row.until}" if row.until else ""]
-    return ", ".join(filter(None, bounds)) or "all"
-
-
-if __name__ == "__main__":
-    print(render_markdown(), end="")

@@ -1,0 +1,85 @@
+"""`lightning-adapter fit`: what can be typed, and how does it become a call of `fit()`?"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from lightning_adapter.cli.periods import Period, parse_period
+from lightning_adapter.cli.target import load_target
+
+if TYPE_CHECKING:
+    from determined import pytorch
+
+
+HELP = "train a trial, here or on a cluster"
+DESCRIPTION = "Train a trial in this process: alone, under a launcher, or as the entrypoint of an experiment."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what can be typed after the command's name."""
+    parser.add_argument("target", metavar="FILE_OR_MODULE:TrialClass", help="for example model_def.py:MNISTTrial")
+    parser.add_argument("--config", metavar="FILE", help="an experiment YAML; on a cluster the cluster's own is used")
+    parser.add_argument("--max-epochs", type=int, metavar="N", help="stop after N epochs")
+    parser.add_argument("--max-steps", type=int, metavar="N", help="stop after N optimizer steps")
+    parser.add_argument(
+        "--hparam",
+        action="append",
+        default=[],
+        type=_assignment,
+        metavar="NAME=VALUE",
+        help="set a hyperparameter, read as YAML; dots nest: optimizer.lr=1e-3; may be repeated",
+    )
+    for name, what in (("validation", "validate"), ("checkpoint", "save a checkpoint")):
+        parser.add_argument(
+            f"--{name}-period",
+            type=parse_period,
+            metavar="PERIOD",
+            help=f'{what} every 100, "100 batches" or "2 epochs"',
+        )
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
+        "--resume-from", metavar="PATH", help="continue: a checkpoint, a directory of them, or a Lightning .ckpt"
+    )
+    start.add_argument("--warm-start-from", metavar="PATH", help="take the weights only, and start from the beginning")
+    parser.add_argument("--seed", type=int, metavar="N", help="as seed_everything(N)")
+    parser.add_argument("--run-dir", metavar="DIR", help="where a local run writes; default runs/<trial>/<date-time>")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train; return the exit status.
+
+    Raises:
+        LightningAdapterError: what was typed cannot be used, or the training cannot go on.
+    """
+    from lightning_adapter.platform import experiment
+    from lightning_adapter.platform.fit import fit
+
+    trial_class = load_target(arguments.target)
+    hparams = experiment.nest({name: experiment.parse_value(name, text) for name, text in arguments.hparam})
+    fit(
+        trial_class,
+        config=arguments.config,
+        hparams=hparams or None,
+        max_epochs=arguments.max_epochs,
+        max_steps=arguments.max_steps,
+        validation_period=_resolved(arguments.validation_period),
+        checkpoint_period=_resolved(arguments.checkpoint_period),
+        resume_from=arguments.resume_from,
+        warm_start_from=arguments.warm_start_from,
+        seed=arguments.seed,
+        run_dir=arguments.run_dir,
+    )
+    return 0
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    """Split `name=value`; the value is read later, as YAML."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is no assignment: write name=value, for example learning_rate=0.01")
+    return name, value
+
+
+def _resolved(period: Period | None) -> pytorch.TrainUnit | None:
+    return None if period is None else period.resolve()

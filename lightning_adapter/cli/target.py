@@ -1,0 +1,144 @@
+"""Which class does `FILE_OR_MODULE:Class` name, and what is wrong where it cannot be imported?"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import os
+import pathlib
+import pkgutil
+import sys
+import traceback
+from types import ModuleType
+
+from lightning_adapter.errors import TargetError
+
+
+def load_target(target: str) -> type:
+    """Import the class that `FILE_OR_MODULE:Class` names.
+
+    The current directory comes first on `sys.path`, as under `python -m`; for a file, its own directory goes before it.
+
+    Args:
+        target: `path/to/model_def.py:Class`, `model_def:Class` or `package.module:Class`.
+
+    Raises:
+        TargetError: no such file, module or class, or importing it fails; the message then holds the user's own error.
+    """
+    place, colon, name = target.rpartition(":")
+    if not (colon and place and name):
+        raise TargetError(
+            f"{target!r} names no class: write FILE_OR_MODULE:Class, for example model_def.py:MNISTTrial or "
+            "model_def:MNISTTrial"
+        )
+    _put_first_on_path(os.getcwd())
+    if place.endswith(".py") or os.sep in place:
+        module = _import_file(pathlib.Path(place))
+    else:
+        module = _import_module(place)
+    found: object = vars(module).get(name)
+    if name not in vars(module):
+        raise TargetError(_no_class(place, name, module))
+    if not isinstance(found, type):
+        raise TargetError(
+            f"{target} is {found!r:.80} of type {type(found).__name__}, not a class; name the class itself, it is "
+            "constructed later"
+        )
+    return found
+
+
+def _no_class(place: str, name: str, module: ModuleType) -> str:
+    classes = sorted(key for key, value in vars(module).items() if isinstance(value, type))
+    own = [key for key in classes if vars(module)[key].__module__ == module.__name__]
+    there = f"it defines {', '.join(own)}" if own else "it defines no class"
+    near = difflib.get_close_matches(name, classes, n=1)
+    return f"{place} has no {name}; {there}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _put_first_on_path(directory: str) -> None:
+    if sys.path[:1] != [directory]:
+        sys.path.insert(0, directory)
+
+
+def _import_file(path: pathlib.Path) -> ModuleType:
+    """Import a file under its own name, so that pickled objects and its neighbours find it by that name."""
+    if not path.is_file():
+        raise TargetError(_no_file(path))
+    path = path.resolve()
+    name = path.stem
+    _put_first_on_path(str(path.parent))
+    loaded = sys.modules.get(name)
+    if loaded is not None:
+        place = getattr(loaded, "__file__", None)
+        if place and pathlib.Path(place).resolve() == path:
+            return loaded
+        raise TargetError(
+            f"{path} cannot be imported under its name: a module {name!r} is loaded already, from "
+            f"{place or 'Python itself'}; rename the file"
+        )
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise TargetError(f"{path} is no Python file; its name must end with .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # before its code runs, as `import` does: dataclasses and pickle look there
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        in_package = (path.parent / "__init__.py").exists()
+        hint = f"\n{path.parent.name}/ is a package: name the class as package.module:Class" if in_package else ""
+        raise TargetError(_import_failure(str(path), error) + hint) from error
+    return module
+
+
+def _no_file(path: pathlib.Path) -> str:
+    folder = path.parent
+    near = [p.name for p in folder.glob("*.py")] if folder.is_dir() else []
+    guess = difflib.get_close_matches(path.name, near, n=1)
+    return (
+        f"{path} is {'a directory' if path.is_dir() else 'not there'} (looked in {folder.resolve()}); "
+        "give a Python file" + (f"; did you mean {str(folder / guess[0])!r}?" if guess else "")
+    )
+
+
+def _import_module(name: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise TargetError(
+            f"{name!r} is no module name; for a file, write its path with .py: path/to/model_def.py:Class"
+        )
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # The target itself is missing, as opposed to something that it imports.
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise TargetError(_no_module(name, error.name)) from None
+        raise TargetError(_import_failure(name, error)) from error
+    except (Exception, SystemExit) as error:
+        raise TargetError(_import_failure(name, error)) from error
+
+
+def _no_module(name: str, missing: str) -> str:
+    parent, _, last = missing.rpartition(".")
+    folders = list(getattr(sys.modules.get(parent), "__path__", [])) if parent else [os.getcwd()]
+    guess = difflib.get_close_matches(last, [module.name for module in pkgutil.iter_modules(folders)], n=1)
+    meant = f"{parent}.{guess[0]}" if guess and parent else guess[0] if guess else ""
+    where = f"in the package {parent}" if parent else f"in the current directory {os.getcwd()}, nor installed"
+    return f"{name}: there is no module {missing!r} {where}" + (f"; did you mean {meant!r}?" if meant else "")
+
+
+def _import_failure(what: str, error: BaseException) -> str:
+    """Say what went wrong in the user's code, with the user's frames and without those of the import system."""
+    report = traceback.TracebackException.from_exception(error)
+    frames = [
+        f
+        for f in report.stack
+        if f.filename not in (__file__, importlib.__file__) and not f.filename.startswith("<frozen ")
+    ]
+    report.stack = traceback.StackSummary.from_list(frames)
+    reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        reason = f"it imports {error.name!r}, which is not installed and not on the path"
+    elif isinstance(error, SystemExit):
+        reason = 'it calls sys.exit() while it is imported; put that below `if __name__ == "__main__":`'
+    return f"{what} cannot be imported: {reason}\n\n{''.join(report.format()).rstrip()}"

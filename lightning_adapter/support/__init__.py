@@ -1,0 +1,9 @@
+"""What of Lightning is supported, warned about or rejected here? The one table, and how it is shown."""
+
+from __future__ import annotations
+
+from lightning_adapter.support.markdown import render_markdown
+from lightning_adapter.support.row import OWNERS, Row, Support
+from lightning_adapter.support.table import REJECTED_CALLBACKS, TABLE, rows
+
+__all__ = ["OWNERS", "REJECTED_CALLBACKS", "TABLE", "Row", "Support", "render_markdown", "rows"]

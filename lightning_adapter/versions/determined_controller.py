@@ -1,0 +1,230 @@
+"""How does Determined's loop ask the adapter in the places where its public API has no question?
+
+`_PyTorchTrialController` and the methods overridden here are determined 0.38.1's. What changes: when the run is over,
+how far it is, whether a validation is due, which epoch begins or ends, that metrics were reported already, that a
+checkpoint is made on all ranks together instead of by the chief alone, and that a batch which ends no workload costs
+next to nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from determined import InvalidHP, pytorch
+
+Callbacks = Mapping[str, pytorch.PyTorchCallback]
+
+
+class PreemptionCheck(Protocol):
+    """Says when the loop is to look for a request to stop."""
+
+    def workload_starts(self) -> None:
+        """Count from here."""
+
+    def proposal(self) -> int:
+        """Batches until the next look, as this process would have it."""
+
+    def agree(self, batches: int) -> None:
+        """All ranks look again after this number of batches."""
+
+
+class Boundaries(Protocol):
+    """What is to be done after the batch just trained."""
+
+    @property
+    def preemption(self) -> PreemptionCheck:
+        """Says when to look for a request to stop."""
+
+    @property
+    def ends_workload(self) -> bool:
+        """Whether there is anything to do."""
+
+
+class EpochListener(Protocol):
+    """Is told of epochs as Lightning counts them."""
+
+    def epoch_starts(self, epoch: int) -> None:
+        """An epoch begins; its index counts from 0."""
+
+    def epoch_ended(self) -> None:
+        """An epoch is over, and no validation follows it."""
+
+
+class Driver(Protocol):
+    """Lightning's loop, as this one sees it."""
+
+    @property
+    def boundaries(self) -> Boundaries:
+        """What is to be done after the batch just trained."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether no further batch is to be trained."""
+
+    @property
+    def validation_pending(self) -> bool:
+        """Whether a validation is due and not done."""
+
+    @property
+    def progress_due(self) -> bool:
+        """Whether progress is reported after the batch just trained."""
+
+    @property
+    def mid_accumulation(self) -> bool:
+        """Whether a checkpoint would lose gradients."""
+
+    def position(self) -> tuple[int, int]:
+        """Batches and whole epochs trained so far."""
+
+    def fraction(self) -> float:
+        """How much of the run is done."""
+
+    def tell_epochs_to(self, listener: EpochListener) -> None:
+        """Tell `listener` of epochs."""
+
+
+class Checkpoints(Protocol):
+    """Who writes checkpoints, and knows of requests to stop."""
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the run goes on from a checkpoint."""
+
+    def restore_callbacks(self, callbacks: Callbacks) -> None:
+        """Give the trial's own callbacks the state that a checkpoint has of them."""
+
+    def upload_tensorboard(self) -> None:
+        """Upload TensorBoard files, where somebody wants them."""
+
+    def asked_to_stop(self) -> bool:
+        """Whether any process got a signal to stop; all processes ask together."""
+
+    def owe_checkpoint(self) -> None:
+        """A checkpoint is due and waits for the next optimizer step."""
+
+    def write_checkpoint(self, driver: Any, callbacks: Callbacks) -> str:
+        """Write a checkpoint, all ranks together; returns its id."""
+
+
+class Controller(pytorch._PyTorchTrialController):
+    """Determined's loop for `fit()`.
+
+    Args:
+        driver: Lightning's loop.
+        checkpoints: who writes them.
+        **options: of Determined's own controller.
+    """
+
+    state: Any  # there from the moment at which training starts
+
+    def __init__(self, driver: Driver, checkpoints: Checkpoints, **options: Any) -> None:
+        self._driver = driver
+        self._checkpoints = checkpoints
+        self._epochs_told = 0
+        super().__init__(**options)
+        # Horovod's broadcast of an optimizer's state steps the optimizer to create it; the adapter's own does not
+        self.use_horovod = False
+
+    def _set_data_loaders(self) -> None:
+        super()._set_data_loaders()
+        # Determined does it here, when it loads a checkpoint itself
+        self._checkpoints.restore_callbacks(self.callbacks)
+
+    def _run(self) -> None:
+        self._follow()
+        self._epochs_told = self.state.epochs_trained
+        self._driver.tell_epochs_to(self)
+        if self._checkpoints.resumes:
+            self.state.last_ckpt = self.state.last_val = self.state.batches_trained
+        super()._run()
+
+    def _follow(self) -> None:
+        self.state.batches_trained, self.state.epochs_trained = self._driver.position()
+
+    def _train_with_boundaries(
+        self, training_enumerator: Iterable[tuple[int, None]], train_boundaries: list[Any]
+    ) -> tuple[list[Any], list[Any]]:
+        # The host's own asks four periods after each batch, and keeps a record of each until the workload ends.
+        context = self.context
+        if self.is_chief:
+            self.core_context.train.set_status("training")
+        for model in context.models:
+            model.train()
+        context.reset_reducers()
+        boundaries = self._driver.boundaries
+        boundaries.preemption.workload_starts()
+        bare = context.profiler is None and context._scaler is None and not context.lr_schedulers
+        train: Callable[..., Any] = self.trial.train_batch if bare else self._train_batch
+        epoch_length = context._epoch_len or 1  # Determined hands on what it says of epochs, nothing else
+        batch_idx = -1
+        for batch_idx, placeholder in training_enumerator:
+            context._current_batch_idx = batch_idx
+            train(batch=placeholder, epoch_idx=batch_idx // epoch_length, batch_idx=batch_idx)
+            if boundaries.ends_workload:
+                break
+        self._step_batch()
+        for boundary in train_boundaries:
+            unit = boundary.unit
+            boundary.limit_reached = isinstance(unit, pytorch.Batch) and unit.should_stop(batch_idx + 1)
+        return train_boundaries, []
+
+    def epoch_ended(self) -> None:
+        """Tell the trial's own callbacks."""
+        self._step_batch()
+
+    def _step_batch(self) -> None:
+        self._follow()
+        if self.state.epochs_trained != self._epochs_told:
+            self._tell_ended(self.state.epochs_trained)
+
+    def _on_epoch_start(self, epoch_idx: int) -> None:
+        pass  # by a count of batches; Lightning's epochs may be shorter
+
+    def epoch_starts(self, epoch: int) -> None:
+        """Tell the trial's own callbacks, of the end of the one before it too."""
+        self._tell_ended(epoch)
+        super()._on_epoch_start(epoch)
+
+    def _tell_ended(self, epochs: int) -> None:
+        for epoch in range(self._epochs_told, epochs):
+            self._on_epoch_end(epoch)
+        self._epochs_told = max(epochs, self._epochs_told)
+
+    def _steps_until_complete(self, train_unit: pytorch.TrainUnit) -> int:
+        return 0 if self._driver.finished else 1
+
+    def _validation_is_current(self) -> bool:
+        return not self._driver.validation_pending
+
+    def _aggregate_training_metrics(self, training_metrics: list[Any]) -> dict[str, Any]:
+        preemption = self._driver.boundaries.preemption
+        preemption.agree(self.context.distributed.broadcast(preemption.proposal()))
+        return {"avg_metrics": {}, "batch_metrics": []}
+
+    def _report_training_progress(self) -> None:
+        if self._driver.progress_due:
+            self.core_context.train.report_progress(progress=self._driver.fraction())
+
+    def _stop_requested(self) -> None:
+        self._checkpoints.upload_tensorboard()
+        if self._driver.mid_accumulation:
+            return
+        if self._checkpoints.asked_to_stop():
+            raise pytorch._ShouldExit()
+        super()._stop_requested()
+
+    def _checkpoint(self, already_exiting: bool) -> None:
+        if isinstance(sys.exc_info()[1], InvalidHP):
+            return  # raised inside a step: there is nothing to go on from
+        if self._driver.mid_accumulation:
+            self._checkpoints.owe_checkpoint()
+            return
+        if self.is_chief:
+            self.core_context.train.set_status("checkpointing")
+        self._follow()
+        self.state.last_ckpt = self.state.batches_trained
+        uuid = self._checkpoints.write_checkpoint(self._driver, self.callbacks)
+        for callback in self.callbacks.values():
+            callback.on_checkpoint_upload_end(uuid=uuid)

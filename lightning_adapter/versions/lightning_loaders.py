@@ -1,0 +1,85 @@
+"""Which private names around Lightning's loaders are touched, why, and in which versions were they seen?
+
+Seen in Lightning 1.9.5, 2.0.9 and 2.6.6, unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+
+import torch
+from torch.utils.data import DataLoader
+
+from lightning_adapter.versions.hosts import Host
+from lightning_adapter.versions.types import Batch, Loaders
+
+if TYPE_CHECKING:
+    from lightning_fabric.utilities.distributed import DistributedSamplerWrapper
+    from pytorch_lightning.utilities.combined_loader import CombinedLoader
+
+    _Wrapper: TypeAlias = type[DistributedSamplerWrapper]
+
+
+def is_combined(loaders: Loaders) -> TypeGuard[CombinedLoader]:
+    """Whether the user returned Lightning's CombinedLoader, of either package."""
+    return type(loaders).__name__ == "CombinedLoader"
+
+
+def uncombined(loaders: Loaders, mode: str) -> tuple[str, Loaders]:
+    """The mode and the collection of a CombinedLoader; other loaders are a collection of the given mode.
+
+    `_mode` (2.0.9 to 2.6.6) is what it was made with; 1.9.5 calls both attributes `mode` and `loaders`, publicly.
+    """
+    if not is_combined(loaders):
+        return mode, loaders
+    if hasattr(loaders, "iterables"):
+        return loaders._mode, loaders.iterables
+    older: Any = loaders
+    return older.mode, older.loaders
+
+
+def combined_loader(host: Host, loaders: Loaders, mode: str) -> CombinedLoader:
+    """Lightning's public CombinedLoader over any collection of loaders, or the user's own CombinedLoader."""
+    try:
+        cls = host.load("utilities.combined_loader").CombinedLoader
+    except ModuleNotFoundError:  # Lightning 1.9 keeps it with the trainer's supporters
+        cls = host.load("trainer.supporters").CombinedLoader
+    combined: CombinedLoader = loaders if isinstance(loaders, cls) else cls(loaders, mode)
+    return combined
+
+
+def shown_training_loader(host: Host, loaders: Loaders) -> Loaders:
+    """What `trainer.train_dataloader` reads: what the user returned, in Lightning 1.x always a CombinedLoader of it."""
+    return combined_loader(host, loaders, "max_size_cycle") if host.quirks.shows_combined_loader else loaders
+
+
+def shown_validation_loaders(host: Host, collection: Loaders, loaders: Sequence[Iterable[Any]]) -> Loaders:
+    """What `trainer.val_dataloaders` reads: what the user returned, in Lightning 1.x always a list."""
+    return loaders if host.quirks.shows_loader_list else collection
+
+
+def extract_batch_size(host: Host, batch: Batch) -> int:
+    """Batch size as Lightning infers it for `self.log`."""
+    size: int = host.load("utilities.data").extract_batch_size(batch)
+    return size
+
+
+def move_data_to_device(host: Host, batch: Batch, device: torch.device) -> Batch:
+    """Lightning's own transfer of any collection of tensors."""
+    return host.load_fabric("utilities").move_data_to_device(batch, device)
+
+
+def distributed_sampler_wrapper(host: Host) -> _Wrapper:
+    """Lightning's wrapper that shares out the indices of any sampler (lightning_fabric, 1.9.5 to 2.6.6)."""
+    wrapper: _Wrapper = host.load_fabric("utilities.distributed").DistributedSamplerWrapper
+    return wrapper
+
+
+def seeds_workers(host: Host, loader: DataLoader[Any], rank: int) -> None:
+    """`seed_everything(workers=True)` seeds numpy and python in workers, through a `worker_init_fn`.
+
+    `_auto_add_worker_init_fn` (lightning_fabric 1.9.5 and 2.x) is what `Trainer` calls; it acts only where the
+    environment variable that `seed_everything` sets says so and the loader has no `worker_init_fn`.
+    """
+    host.load_fabric("utilities.data")._auto_add_worker_init_fn(loader, rank)
