@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmarks.tasks import Clock, Task, loader
 from lightning_adapter import DETLM, LightningAdapter, fit
-from lightning_adapter.loop.strategies import joined
+from lightning_adapter.platform.launch import join_job
 
 
 @dataclass
@@ -122,7 +122,7 @@ class HandWritten(pytorch.PyTorchTrial):
 
 def hand_written_trial(what: Measurement, directory: pathlib.Path) -> None:
     """A PyTorchTrial under Determined's own Trainer."""
-    with joined(managed=False) as distributed, pytorch.init(distributed=distributed) as context:
+    with join_job(managed=False) as distributed, pytorch.init(distributed=distributed) as context:
         trainer = pytorch.Trainer(HandWritten(context, what), context)
         every = what.checkpoint_every
         trainer.fit(

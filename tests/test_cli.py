@@ -16,6 +16,8 @@ import pytorch_lightning  # noqa: F401  # sets a variable when first imported, w
 
 import lightning_adapter
 from lightning_adapter import cli
+from lightning_adapter.cli.periods import parse_period
+from lightning_adapter.cli.target import load_target
 from lightning_adapter.errors import CheckpointError, ConfigurationError, TargetError
 
 TRIAL = "class MyTrial:\n    pass\n"
@@ -84,9 +86,9 @@ def failing_runner(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
 @pytest.mark.parametrize("target", ["proj_model.py:MyTrial", "./proj_model.py:MyTrial", "proj_model:MyTrial"])
 def test_target_is_loaded_from_a_file_or_a_module(project: Path, target: str) -> None:
     (project / "proj_model.py").write_text(TRIAL)
-    found = cli.load_target(target)
+    found = load_target(target)
     assert (found.__name__, found.__module__) == ("MyTrial", "proj_model")
-    assert cli.load_target(target) is found
+    assert load_target(target) is found
 
 
 def test_target_is_loaded_from_a_package(project: Path) -> None:
@@ -94,7 +96,7 @@ def test_target_is_loaded_from_a_package(project: Path) -> None:
     (project / "proj_pkg" / "__init__.py").write_text("")
     (project / "proj_pkg" / "models.py").write_text("from .base import MyTrial\n")
     (project / "proj_pkg" / "base.py").write_text(TRIAL)
-    assert cli.load_target("proj_pkg.models:MyTrial").__module__ == "proj_pkg.base"
+    assert load_target("proj_pkg.models:MyTrial").__module__ == "proj_pkg.base"
 
 
 def test_file_finds_its_neighbours_before_those_of_the_current_directory(project: Path) -> None:
@@ -102,7 +104,7 @@ def test_file_finds_its_neighbours_before_those_of_the_current_directory(project
     (project / "sub" / "proj_file.py").write_text("from proj_neighbour import MyTrial\n")
     (project / "sub" / "proj_neighbour.py").write_text(TRIAL)
     (project / "proj_neighbour.py").write_text("raise RuntimeError('the wrong one')\n")
-    cli.load_target(f"{project}/sub/proj_file.py:MyTrial")
+    load_target(f"{project}/sub/proj_file.py:MyTrial")
     assert sys.path[:2] == [str(project / "sub"), str(project)]
 
 
@@ -111,30 +113,30 @@ def test_current_directory_comes_first(project: Path, tmp_path_factory: pytest.T
     (other / "proj_both.py").write_text("raise RuntimeError('the wrong one')\n")
     (project / "proj_both.py").write_text(TRIAL)
     sys.path.insert(0, str(other))
-    assert cli.load_target("proj_both:MyTrial").__name__ == "MyTrial"
+    assert load_target("proj_both:MyTrial").__name__ == "MyTrial"
 
 
 def test_file_runs_under_its_own_name_and_not_as_main(project: Path) -> None:
     (project / "proj_main.py").write_text(TRIAL + "if __name__ == '__main__':\n    raise RuntimeError('ran')\n")
-    cli.load_target("proj_main.py:MyTrial")
+    load_target("proj_main.py:MyTrial")
 
 
 @pytest.mark.parametrize("target", ["proj_model.py", "MyTrial", ":MyTrial", "proj_model:", ""])
 def test_target_without_a_class_is_refused(target: str) -> None:
     with pytest.raises(TargetError, match=r"names no class: write FILE_OR_MODULE:Class"):
-        cli.load_target(target)
+        load_target(target)
 
 
 def test_missing_file_is_refused_with_a_guess(project: Path) -> None:
     (project / "proj_model.py").write_text(TRIAL)
     with pytest.raises(TargetError, match=r"proj_modle\.py is not there .* did you mean 'proj_model\.py'\?"):
-        cli.load_target("proj_modle.py:MyTrial")
+        load_target("proj_modle.py:MyTrial")
 
 
 def test_missing_module_is_refused_with_a_guess(project: Path) -> None:
     (project / "proj_model.py").write_text(TRIAL)
     with pytest.raises(TargetError, match=r"no module 'proj_modle' in the current .* did you mean 'proj_model'\?"):
-        cli.load_target("proj_modle:MyTrial")
+        load_target("proj_modle:MyTrial")
 
 
 def test_missing_submodule_is_refused_with_a_guess(project: Path) -> None:
@@ -142,22 +144,22 @@ def test_missing_submodule_is_refused_with_a_guess(project: Path) -> None:
     (project / "proj_pkg" / "__init__.py").write_text("")
     (project / "proj_pkg" / "models.py").write_text(TRIAL)
     with pytest.raises(TargetError, match=r"in the package proj_pkg; did you mean 'proj_pkg\.models'\?"):
-        cli.load_target("proj_pkg.modles:MyTrial")
+        load_target("proj_pkg.modles:MyTrial")
 
 
 def test_word_that_is_no_module_name_is_refused() -> None:
     with pytest.raises(TargetError, match=r"'my-model' is no module name; for a file, write its path with \.py"):
-        cli.load_target("my-model:MyTrial")
+        load_target("my-model:MyTrial")
 
 
 @pytest.mark.parametrize("target", ["proj_broken.py:MyTrial", "proj_broken:MyTrial"])
 def test_import_that_fails_in_user_code_is_named_with_the_users_frames_only(project: Path, target: str) -> None:
     (project / "proj_broken.py").write_text("import os\nimport absent_package.sub\n")
     with pytest.raises(TargetError, match=r"it imports 'absent_package', which is not installed") as caught:
-        cli.load_target(target)
+        load_target(target)
     message = str(caught.value)
     assert f'File "{project}/proj_broken.py", line 2' in message
-    assert "importlib" not in message and "cli.py" not in message
+    assert "importlib" not in message and "target.py" not in message
     assert "proj_broken" not in sys.modules
 
 
@@ -173,7 +175,7 @@ def test_import_that_fails_in_user_code_is_named_with_the_users_frames_only(proj
 def test_file_that_fails_while_imported_shows_its_own_error(project: Path, code: str, problem: str) -> None:
     (project / "proj_broken.py").write_text(code)
     with pytest.raises(TargetError, match=rf"proj_broken\.py cannot be imported: {problem}"):
-        cli.load_target("proj_broken.py:MyTrial")
+        load_target("proj_broken.py:MyTrial")
 
 
 def test_relative_import_in_a_file_of_a_package_says_how_to_name_it(project: Path) -> None:
@@ -181,25 +183,25 @@ def test_relative_import_in_a_file_of_a_package_says_how_to_name_it(project: Pat
     (project / "proj_pkg" / "__init__.py").write_text("")
     (project / "proj_pkg" / "proj_rel.py").write_text("from .base import MyTrial\n")
     with pytest.raises(TargetError, match=r"(?s)no known parent.*proj_pkg/ is a package: name the class as package\."):
-        cli.load_target("proj_pkg/proj_rel.py:MyTrial")
+        load_target("proj_pkg/proj_rel.py:MyTrial")
 
 
 def test_file_named_like_a_loaded_module_is_refused(project: Path) -> None:
     (project / "logging.py").write_text(TRIAL)
     with pytest.raises(TargetError, match=r"a module 'logging' is loaded already, from .*; rename the file"):
-        cli.load_target("logging.py:MyTrial")
+        load_target("logging.py:MyTrial")
 
 
 def test_missing_class_is_refused_with_a_guess_and_a_list(project: Path) -> None:
     (project / "proj_model.py").write_text(TRIAL + "from pathlib import Path\n")
     with pytest.raises(TargetError, match=r"has no MyTrail; it defines MyTrial; did you mean 'MyTrial'\?"):
-        cli.load_target("proj_model.py:MyTrail")
+        load_target("proj_model.py:MyTrail")
 
 
 def test_instance_instead_of_a_class_is_refused(project: Path) -> None:
     (project / "proj_model.py").write_text("MyTrial = 3\n")
     with pytest.raises(TargetError, match=r"proj_model\.py:MyTrial is 3 of type int, not a class"):
-        cli.load_target("proj_model.py:MyTrial")
+        load_target("proj_model.py:MyTrial")
 
 
 # fit
@@ -252,7 +254,7 @@ def test_fit_calls_the_runner_by_names_that_it_has(project: Path, request: pytes
     [("100", ("Batch", 100)), ("1 batch", ("Batch", 1)), ("2epochs", ("Epoch", 2)), (" 3  Epoch ", ("Epoch", 3))],
 )
 def test_period_is_read_in_every_form(text: str, unit: tuple[str, int]) -> None:
-    resolved = cli._period(text).resolve()
+    resolved = parse_period(text).resolve()
     assert (type(resolved).__name__, resolved.value) == unit
 
 
@@ -392,3 +394,16 @@ def test_help_names_the_commands_that_exist(capsys: pytest.CaptureFixture[str]) 
         cli.main(["--help"])
     printed = capsys.readouterr().out
     assert "fit " in printed and "check " in printed and "submit" not in printed
+
+
+def test_help_imports_neither_torch_nor_its_companions(project: Path) -> None:
+    script = (
+        "import sys; from lightning_adapter.cli import main\n"
+        "try: main(['fit', '--help'])\n"
+        "except SystemExit: print(sorted({'torch', 'determined', 'matplotlib', 'lightning'} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(lightning_adapter.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True, cwd=project
+    )
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -354,7 +354,7 @@ class SlowPreempts(Preempts):
 
 
 def test_preemption_is_seen_soon_though_nothing_is_reported(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boundaries, "LOOK_AFTER_S", 0.1)
+    monkeypatch.setattr(boundaries, "PREEMPTION_CHECK_S", 0.1)
     with cluster() as master:
         module = SlowPreempts()
         module.at, module.master = 7, master

@@ -112,6 +112,34 @@ def test_length_of_the_trial_ends_training_before_determineds() -> None:
     assert trial.lightning_module.trainer.global_step == 6
 
 
+@pytest.mark.parametrize("cut_short", [False, True])
+def test_run_that_is_over_for_lightning_is_over_for_determined(cut_short: bool) -> None:
+    """With 200 batches asked for, and a last epoch that may end at its first batch by `on_train_batch_start`."""
+    calls: list[str] = []
+
+    class Net(models.Net):
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+            return -1 if cut_short and self.current_epoch == 1 else None
+
+        def on_validation_start(self) -> None:
+            calls.append("validation")
+
+        def on_train_end(self) -> None:
+            calls.append("train_end")
+
+    class Trial(trial_of(Net, max_epochs=2)):  # type: ignore[misc]
+        def train_batch(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+            calls.append("train_batch")
+            return super().train_batch(*args, **kwargs)
+
+    trial = train(Trial, max_length=pytorch.Batch(200))
+    after = calls[calls.index("train_end") :]
+    assert trial.lightning_module.trainer.global_step == (6 if cut_short else 12)
+    # Determined hears of it at its next boundary, which is that of the validation, every six batches
+    assert after.count("train_batch") <= 6 and after.count("validation") <= 1
+    assert calls.count("train_batch") == 12
+
+
 def test_hooks_of_lightning_are_called() -> None:
     calls: list[str] = []
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_adapter import DETLM, LightningAdapter, fit
 from lightning_adapter.errors import NonFiniteError
-from lightning_adapter.loop.nonfinite import Watch
+from lightning_adapter.trainer.nonfinite import NonFiniteCheck
 
 
 class Breaks(DETLM):
@@ -51,7 +51,7 @@ def run(tmp_path: Path, at: int, value: float, manual: bool = False, log: Any = 
 
 
 def test_losses_of_any_type_and_size_are_looked_at(caplog: pytest.LogCaptureFixture) -> None:
-    watch = Watch("raise")
+    watch = NonFiniteCheck("raise")
     largest = torch.tensor(torch.finfo(torch.float16).max, dtype=torch.float16)  # whose sum is infinite
     for losses in ([largest, largest], [torch.tensor(1j)], [torch.tensor([[2.0]])], [torch.tensor(3)]):
         for index, loss in enumerate(losses):

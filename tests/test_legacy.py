@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_adapter import DETLM, LightningAdapter, fit
+from lightning_adapter.loop.epoch_outputs import EpochOutputs
 from lightning_adapter.monkey_patch import NoEffectWarning
 from lightning_adapter.versions import hosts
 from lightning_adapter.versions import lightning_1x as legacy
@@ -204,7 +205,7 @@ def test_backward_gets_optimizer_and_index_only_where_it_names_them() -> None:
     [([], [[0, 1]] * 4), ([1, 2], [[0], [1], [1], [0]]), ([3, 1], [[0], [0], [0], [1]])],
 )
 def test_turns_follow_the_frequencies(frequencies: list[int], expected: list[list[int]]) -> None:
-    turns = legacy.Turns(nn.Module(), legacy.Signatures(HOST, lambda: [FIRST, SECOND]), frequencies)
+    turns = legacy.OptimizerTurns(nn.Module(), legacy.Signatures(HOST, lambda: [FIRST, SECOND]), frequencies)
     assert [list(turns.at(batch)) for batch in range(4)] == expected
 
 
@@ -277,7 +278,7 @@ class TogglesByIndex(TwoOptimizers):
         self.copied = copy.deepcopy(self)
 
 
-@pytest.mark.skipif(HOST.legacy, reason="Lightning 1.x copies the trainer with a module")
+@pytest.mark.skipif(HOST.quirks.takes_indices, reason="Lightning 1.x copies the trainer with a module")
 def test_module_that_toggles_by_index_can_be_copied_and_pickled_in_training(train: Callable) -> None:
     module = train(TogglesByIndex).lightning_module
     assert module.seen[0] == (True, True, False, False)
@@ -304,7 +305,7 @@ ONE, TWO = {"loss": 1}, {"loss": 2}
     ],
 )
 def test_outputs_of_an_epoch_have_the_form_of_lightning_1(several: bool, batches: list, expected: Any) -> None:
-    outputs = legacy.EpochOutputs(several)
+    outputs = EpochOutputs(several)
     for batch in batches:
         outputs.add(batch)
     assert outputs.take() == expected
@@ -317,8 +318,8 @@ def test_no_output_is_kept_for_a_module_that_does_not_ask_for_it(
     def refuse(*args: Any) -> None:
         raise AssertionError("kept")
 
-    monkeypatch.setattr(legacy.EpochOutputs, "__init__", refuse)
-    assert train(Small)._run.outputs is None
+    monkeypatch.setattr(EpochOutputs, "__init__", refuse)
+    assert train(Small).driver.training.fit_loop.epoch_outputs is None
 
 
 def test_a_value_returned_at_the_end_of_an_epoch_is_refused_as_in_lightning_1(train: Callable) -> None:

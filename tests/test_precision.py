@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.runs import directory as rundir
+from lightning_adapter.runs import store
 from parity.harness import assert_parity, quiet, since
 from parity.models import Data, Net, pl, samples
 
@@ -145,7 +145,7 @@ def test_scaler_is_saved_and_restored(tmp_path: Path) -> None:
     with quiet():
         face().fit(trial_of(whole), max_epochs=2, seed=3, run_dir=tmp_path / "a", config=keep,
                    checkpoint_period=pytorch.Batch(4))  # fmt: skip
-        stored = rundir.stored_checkpoints(tmp_path / "a" / "checkpoints")
+        stored = store.stored_checkpoints(tmp_path / "a" / "checkpoints")
         middle = next(each.path for each in stored if each.steps_completed == 4)
         face().fit(trial_of(resumed), max_epochs=2, seed=3, run_dir=tmp_path / "b", resume_from=middle)
     assert resumed.scales == whole.scales[4:]

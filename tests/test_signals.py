@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_adapter.checkpoints.content import read
+from lightning_adapter.checkpoints.file import read
 from lightning_adapter.platform import signals
 
 PROGRAM = """

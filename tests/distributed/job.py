@@ -19,7 +19,7 @@ from determined import pytorch
 
 import lightning_adapter
 from lightning_adapter.errors import LightningAdapterError
-from lightning_adapter.runs import directory as rundir
+from lightning_adapter.runs import store
 
 
 class Seen(pl.Callback):
@@ -84,7 +84,7 @@ def with_adapter(case: cases.Case, folder: pathlib.Path) -> dict[str, Any]:
         return {"refused": refusal(case, folder, {**options, "checkpoint_period": pytorch.Batch(3)})}
     result = fit(case, folder, **options)
     if case.resume is not None:
-        stored = rundir.stored_checkpoints(folder / "checkpoints")
+        stored = store.stored_checkpoints(folder / "checkpoints")
         (middle,) = [each.path for each in stored if each.steps_completed == case.resume]
         result["resumed"] = fit(case, folder / "again", resume_from=middle)
     return result

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from lightning_adapter.runs import directory as rundir
+from lightning_adapter.runs import store
 
 from .launching import ended, need_horovod, started
 
@@ -37,7 +37,7 @@ def _fail(folder: pathlib.Path, backend: str, *how: object) -> tuple[str, float]
 def whole_checkpoints(folder: pathlib.Path) -> list[int]:
     """Batches of the checkpoints in a run; a directory that is no whole checkpoint fails the test."""
     directory = folder / "run" / "checkpoints"
-    stored = rundir.stored_checkpoints(directory)
+    stored = store.stored_checkpoints(directory)
     assert {each.path for each in stored} == set(directory.iterdir())
     return [each.steps_completed for each in stored]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_adapter.runs import directory as rundir
+from lightning_adapter.runs import store
 
 from .cases import CASES
 from .launching import PROCESSES, ended, need_horovod, started
@@ -224,5 +224,5 @@ def test_all_ranks_refuse_in_the_same_words(jobs: Any, backend: str, name: str) 
 @pytest.mark.parametrize("backend", ["torch", pytest.param("horovod", marks=pytest.mark.horovod)])
 def test_checkpoint_before_the_drift_is_the_last_one(jobs: Any, backend: str) -> None:
     jobs(backend)
-    stored = rundir.stored_checkpoints(jobs.folder / backend / "drifted" / "checkpoints")
+    stored = store.stored_checkpoints(jobs.folder / backend / "drifted" / "checkpoints")
     assert [each.steps_completed for each in stored] == [3]

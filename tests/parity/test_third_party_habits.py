@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_adapter.checkpoints.content import read
+from lightning_adapter.checkpoints.file import read
 from lightning_adapter.errors import CheckpointError
 
 from .harness import PACKAGE, assert_parity, since

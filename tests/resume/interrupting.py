@@ -69,7 +69,7 @@ class Trained:
 
 
 def _stored(folder: Path) -> Any:
-    return importlib.import_module("lightning_adapter.runs.directory").stored_checkpoints(folder / "checkpoints")
+    return importlib.import_module("lightning_adapter.runs.store").stored_checkpoints(folder / "checkpoints")
 
 
 def case_of(
@@ -113,7 +113,7 @@ def train(case: Case, folder: Path, seed: int | None = SEED, **options: Any) -> 
             Entry("optimizers", {str(index): state for index, state in enumerate(optimizers)}),
             Entry("schedulers", {str(index): state for index, state in enumerate(schedulers)}),
             Entry("callbacks", callbacks),
-            Entry("scaler", describe(trial._run.precision.state_dict())),
+            Entry("scaler", describe(trial.driver.parts.precision.state_dict())),
         ]
     return Trained(run, trial, marks, folder)
 

@@ -18,7 +18,7 @@ import torch
 from determined import pytorch
 from torch import nn
 
-from lightning_adapter.checkpoints import content as checkpoint
+from lightning_adapter.checkpoints import file as checkpoint
 from lightning_adapter.errors import CheckpointError
 from parity.models import Data, Net, pl
 

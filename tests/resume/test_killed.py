@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_adapter.runs import directory as rundir
+from lightning_adapter.runs import store
 
 from .killed import DiesWhileWriting, Killer, measured, result_of
 
@@ -40,7 +40,7 @@ def test_killed_while_writing_the_checkpoint_before_is_taken(tmp_path: Path) -> 
     folder = tmp_path / "killed"
     assert killer.run(folder, trial=DiesWhileWriting) == -signal.SIGKILL
     assert killer.half_written == 1
-    assert [item.steps_completed for item in rundir.stored_checkpoints(folder / "checkpoints")] == [6, 8, 10]
+    assert [item.steps_completed for item in store.stored_checkpoints(folder / "checkpoints")] == [6, 8, 10]
     assert killer.run(folder) == 0
     assert result_of(folder) == result_of(tmp_path / "undisturbed")
     assert not list((folder / "checkpoints").glob(".writing-*"))
