@@ -10,7 +10,7 @@ BENCH_ARGS ?=
 MNIST_ARGS ?= --max-epochs 5
 # The overlays that parity-old runs in, and the tests that it runs there.
 OLD ?= pl195 pl209
-OLD_TESTS ?= tests/parity
+OLD_TESTS ?= tests/parity tests/versions
 
 BIN := $(abspath $(VENV))/bin
 PY := $(BIN)/python

@@ -1,4 +1,4 @@
-"""Train a PyTorch Lightning module on a Determined cluster by changing its base classes."""
+"""How is a PyTorch Lightning module trained on a Determined cluster? By changing its base classes."""
 
 from __future__ import annotations
 

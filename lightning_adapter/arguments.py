@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 from determined import pytorch
 
+from lightning_adapter import support
 from lightning_adapter.errors import ConfigurationError
 
+_STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "horovod")
+_SHARDED = ("fsdp", "deepspeed", "shard", "tpu", "xla", "parallel", "colossal")
 _PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "bf16-true", "16-true", "64-true")
-
-#: Lightning's shorter names.
+#: Other names that Lightning takes, those of 1.x among them; numbers are taken as their text.
 _PRECISION_ALIASES = {
     "16": "16-mixed",
     "bf16": "bf16-mixed",
@@ -21,40 +24,47 @@ _PRECISION_ALIASES = {
     "64": "64-true",
     "mixed": "16-mixed",
 }
+#: What `barebones` says about other arguments, as in Lightning's `Trainer.__init__`.
+_BAREBONES = {
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+    "log_every_n_steps": 0,
+    "logger": False,
+}
+#: What `fast_dev_run` says about other arguments besides their limits, as in Lightning's `_init_debugging_flags`.
+_FAST_DEV_RUN = {
+    "max_epochs": 1,
+    "num_sanity_val_steps": 0,
+    "val_check_interval": 1.0,
+    "val_check_time_interval": None,
+    "check_val_every_n_epoch": 1,
+}
 
-_STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "horovod")
-
-
-def canonical_precision(precision: object) -> str:
-    """Lightning's name of a precision.
-
-    Raises:
-        ConfigurationError: no such precision.
-    """
-    name = str(precision)
-    name = _PRECISION_ALIASES.get(name, name)
-    if name not in _PRECISIONS:
-        raise ConfigurationError(
-            f"precision={precision!r} is not one of {', '.join(_PRECISIONS)} (or 16, 32, 64 and 'bf16'). Type one of these."
-        )
-    return name
+#: Callbacks and loggers are of either Lightning package, or look like theirs: one, several, or none.
+Callbacks: TypeAlias = Any
+Loggers: TypeAlias = Any
+#: Given as a number of batches, a fraction of an epoch, or a time; a number once the arguments are made.
+Interval: TypeAlias = Any
 
 
 @dataclass
 class Arguments:
     """Arguments of `LightningAdapter`, with Lightning's names, values and defaults, and a few of our own.
 
+    Once made, they hold what Lightning's Trainer makes of them: canonical names, and the defaults that depend on others.
+
     Raises:
         ConfigurationError: values that cannot be used; all faults in one message.
     """
 
-    precision: Any = "32-true"
-    strategy: Any = "auto"
+    precision: str = "32-true"
+    strategy: str = "auto"
     gradient_clip_val: float | None = None
     gradient_clip_algorithm: str | None = None
     accumulate_grad_batches: int = 1
-    callbacks: Any = None
-    logger: Any = None
+    callbacks: Callbacks = None
+    logger: Loggers = None
     log_every_n_steps: int = 50
     max_epochs: int | None = None
     min_epochs: int | None = None
@@ -65,7 +75,7 @@ class Arguments:
     limit_val_batches: float | None = None
     overfit_batches: float = 0.0
     fast_dev_run: int | bool = False
-    val_check_interval: Any = None
+    val_check_interval: Interval = None
     check_val_every_n_epoch: int | None = 1
     num_sanity_val_steps: float = 0
     reload_dataloaders_every_n_epochs: int = 0
@@ -99,14 +109,22 @@ class Arguments:
         except ConfigurationError as error:
             faults.append(str(error))
         self._check_strategy(faults)
-        self._check_numbers(faults)
+        self._check_integers(faults)
+        self._check_fractions(faults)
+        self._check_debugging(faults)
+        self._check_validation_interval(faults)
+        self._check_clipping(faults)
         self._check_choices(faults)
         if faults:
             raise ConfigurationError("\n".join(faults))
-        self._derive()
+        # Lightning's order: a later one wins over an earlier one.
+        self._apply_defaults()
+        self._apply_barebones()
+        self._apply_fast_dev_run()
+        self._apply_overfitting()
 
     @classmethod
-    def of(cls, given: dict[str, Any]) -> Arguments:
+    def of(cls, given: Mapping[str, Any]) -> Arguments:
         """Arguments from keyword arguments.
 
         Raises:
@@ -123,6 +141,18 @@ class Arguments:
             faults.append(str(error))
         raise ConfigurationError("\n".join(faults))
 
+    def train_until(self, max_epochs: int | None = None, max_steps: int | None = None) -> None:
+        """Take limits that win over those of the constructor; None leaves one as it is.
+
+        Args:
+            max_epochs: as Lightning's, -1 for no limit.
+            max_steps: optimizer steps.
+        """
+        if max_epochs is not None:
+            self.max_epochs = max_epochs
+        if max_steps is not None:
+            self.max_steps = max_steps
+
     def _check_strategy(self, faults: list[str]) -> None:
         name = self.strategy
         if not isinstance(name, str):
@@ -136,7 +166,7 @@ class Arguments:
                 "Use strategy='ddp' with resources.slots_per_trial in the experiment YAML."
             )
         elif name not in _STRATEGIES:
-            sharded = any(word in name for word in ("fsdp", "deepspeed", "shard", "tpu", "xla", "parallel", "colossal"))
+            sharded = any(word in name for word in _SHARDED)
             reason = "shards the model, which a PyTorchTrial cannot save or restore" if sharded else "is not known here"
             guess = difflib.get_close_matches(name, _STRATEGIES, 1)
             faults.append(
@@ -144,7 +174,7 @@ class Arguments:
                 + (f" (did you mean {guess[0]!r}?)." if guess else ".")
             )
 
-    def _check_numbers(self, faults: list[str]) -> None:
+    def _check_integers(self, faults: list[str]) -> None:
         def integer(name: str, least: int, optional: bool = True) -> None:
             value = getattr(self, name)
             if value is None and optional:
@@ -162,9 +192,12 @@ class Arguments:
         integer("max_steps", -1, optional=False)
         integer("min_steps", 0)
         integer("check_val_every_n_epoch", 1)
+
+    def _check_fractions(self, faults: list[str]) -> None:
+        """Note what is neither a fraction of the batches nor a number of them, as `_determine_batch_limits` does."""
         for name in ("limit_train_batches", "limit_val_batches", "overfit_batches", "val_check_interval"):
             value = getattr(self, name)
-            if value is None or (isinstance(value, (str, dict, timedelta)) and name == "val_check_interval"):
+            if value is None or (name == "val_check_interval" and isinstance(value, (str, dict, timedelta))):
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 faults.append(f"{name}={value!r} has to be a fraction from 0.0 to 1.0 or a number of batches.")
@@ -172,21 +205,27 @@ class Arguments:
                 faults.append(
                     f"You have passed invalid value {value} for {name}, it has to be in [0.0, 1.0] or an int."
                 )
+
+    def _check_debugging(self, faults: list[str]) -> None:
         if isinstance(self.num_sanity_val_steps, bool) or self.num_sanity_val_steps < -1:
             faults.append(f"num_sanity_val_steps={self.num_sanity_val_steps!r} has to be an integer, -1 (all) or more.")
         if isinstance(self.fast_dev_run, int) and self.fast_dev_run < 0:
             faults.append(f"fast_dev_run={self.fast_dev_run!r} is not a valid configuration. It should be >= 0.")
+
+    def _check_validation_interval(self, faults: list[str]) -> None:
         if self.check_val_every_n_epoch is None and isinstance(self.val_check_interval, float):
             faults.append(
                 "`val_check_interval` should be an integer or a time-based duration (str 'DD:HH:MM:SS', "
                 "datetime.timedelta, or dict kwargs for timedelta) when `check_val_every_n_epoch=None`."
             )
+
+    def _check_clipping(self, faults: list[str]) -> None:
         clip = self.gradient_clip_val
         if clip is not None and (isinstance(clip, bool) or not isinstance(clip, (int, float))):
             faults.append(f"gradient_clip_val={clip!r} has to be a number or None.")
 
     def _check_choices(self, faults: list[str]) -> None:
-        def choice(name: str, *values: Any) -> None:
+        def choice(name: str, *values: str | None) -> None:
             value = getattr(self, name)
             if value not in values:
                 faults.append(f"{name}={value!r} has to be one of {', '.join(map(repr, values))}.")
@@ -204,8 +243,8 @@ class Arguments:
         if self.amp_level is not None and self.amp_backend != "apex":
             faults.append(f"amp_level={self.amp_level!r} belongs to apex; add amp_backend='apex' or leave it out.")
 
-    def _derive(self) -> None:
-        """Defaults that depend on other arguments, as Lightning's Trainer sets them."""
+    def _apply_defaults(self) -> None:
+        """Put numbers in the place of what asks for a default, for everything, or for a time."""
         for name in ("limit_train_batches", "limit_val_batches"):
             value = getattr(self, name)
             setattr(self, name, 1.0 if value is None else int(value) if value > 1 else value)
@@ -219,30 +258,44 @@ class Arguments:
             self.val_check_interval = int(interval)
         if self.num_sanity_val_steps == -1:
             self.num_sanity_val_steps = float("inf")
+
+    def _apply_barebones(self) -> None:
         if self.barebones:
-            self.enable_progress_bar = False
-            self.enable_model_summary = False
-            self.num_sanity_val_steps = 0
-            self.log_every_n_steps = 0
-            self.logger = False
-        if self.fast_dev_run:
-            batches = int(self.fast_dev_run)
-            self.limit_train_batches = self.limit_val_batches = batches
-            self.max_steps = batches
-            self.max_epochs = 1
-            self.num_sanity_val_steps = 0
-            self.val_check_interval = 1.0
-            self.val_check_time_interval = None
-            self.check_val_every_n_epoch = 1
-            if batches == 1:
-                self.fast_dev_run = True
+            for name, value in _BAREBONES.items():
+                setattr(self, name, value)
+
+    def _apply_fast_dev_run(self) -> None:
+        if not self.fast_dev_run:
+            return
+        batches = int(self.fast_dev_run)
+        self.limit_train_batches = self.limit_val_batches = self.max_steps = batches
+        for name, value in _FAST_DEV_RUN.items():
+            setattr(self, name, value)
+        self.fast_dev_run = True if batches == 1 else self.fast_dev_run
+
+    def _apply_overfitting(self) -> None:
         if self.overfit_batches > 0:
             overfit = int(self.overfit_batches) if self.overfit_batches > 1 else self.overfit_batches
             self.overfit_batches = self.limit_train_batches = self.limit_val_batches = overfit
 
 
+def canonical_precision(precision: object) -> str:
+    """Return Lightning's name of a precision, as `_convert_precision_to_unified_args` does.
+
+    Raises:
+        ConfigurationError: no such precision.
+    """
+    name = str(precision)
+    name = _PRECISION_ALIASES.get(name, name)
+    if name not in _PRECISIONS:
+        raise ConfigurationError(
+            f"precision={precision!r} is not one of {', '.join(_PRECISIONS)} (or 16, 32, 64 and 'bf16'). Type one of these."
+        )
+    return name
+
+
 def seconds(interval: str | timedelta | dict[str, int]) -> float:
-    """A duration: 'DD:HH:MM:SS', a timedelta, or its keyword arguments.
+    """Return the seconds of a duration: 'DD:HH:MM:SS', a timedelta, or its keyword arguments.
 
     Raises:
         ConfigurationError: the text has another form.
@@ -259,8 +312,6 @@ def seconds(interval: str | timedelta | dict[str, int]) -> float:
 
 
 def _unknown(name: str, known: set[str]) -> str:
-    from lightning_adapter import support  # the table is read only to explain a mistake
-
     for row in support.rows("Trainer argument"):
         if row.name == name and row.support is not support.Support.SUPPORTED:
             return f"LightningAdapter does not take {name}: {row.reason}" + (f" {row.instead}" if row.instead else "")

@@ -1,4 +1,4 @@
-"""The same face over the package `lightning`: DETLM and DETDM derive from `lightning.pytorch`."""
+"""What do projects import that use the package `lightning`? DETLM and DETDM derive from `lightning.pytorch` here."""
 
 from __future__ import annotations
 

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from types import MethodType
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import torch
+from torch import Tensor
 
+from lightning_adapter.arguments import Arguments
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.versions import hosts
 
+#: What a loader gives: with the supplied steps a pair of inputs and targets.
+Batch: TypeAlias = Any
+#: Lightning's `AttributeDict`; what is assigned may be any mapping or namespace that `save_hyperparameters` takes.
+Hyperparameters: TypeAlias = MutableMapping[str, Any]
 
-def _passes_on(name: str, adapt: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> Any:
+
+class _Trainer(Protocol):
+    """What the flags of Lightning 1.x are read from, where a trainer is attached."""
+
+    @property
+    def arguments(self) -> Arguments: ...
+
+    @property
+    def strategy(self) -> object: ...
+
+
+def _passes_on(name: str, adapt: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> Callable[..., Any]:
     """A method that calls the base class's, without what Lightning 1.x gave it and 2.x does not take.
 
     An override written for 1.x hands all of that to `super()`, and so comes here.
@@ -67,12 +84,13 @@ class ModuleMixin:
     """
 
     @property
-    def hparams(self) -> Any:
+    def hparams(self) -> Hyperparameters:
         """The hyperparameters. Assigned as a whole, as with the first Lightnings, they are saved."""
-        return super().hparams  # type: ignore[misc]
+        hparams: Hyperparameters = super().hparams  # type: ignore[misc]
+        return hparams
 
     @hparams.setter
-    def hparams(self, hparams: Any) -> None:
+    def hparams(self, hparams: Hyperparameters) -> None:
         frame = sys._getframe(1)
         while frame.f_code.co_name == "__setattr__" and frame.f_back is not None:  # torch's, below the assignment
             frame = frame.f_back
@@ -82,7 +100,7 @@ class ModuleMixin:
     def use_amp(self) -> bool:
         """Lightning 1.x's flag: whether the run has mixed precision."""
         trainer = self._trainer_or_none()
-        return trainer is not None and str(trainer.arguments.precision).endswith("-mixed")
+        return trainer is not None and trainer.arguments.precision.endswith("-mixed")
 
     @property
     def use_ddp(self) -> bool:
@@ -112,14 +130,15 @@ class ModuleMixin:
     lr_scheduler_step = _passes_on("lr_scheduler_step", _without_index(1, 3))
     backward = _passes_on("backward", _backward_arguments)
 
-    def _trainer_or_none(self) -> Any:
+    def _trainer_or_none(self) -> _Trainer | None:
         try:
-            return self.trainer  # type: ignore[attr-defined]
-        except RuntimeError:  # Lightning raises it while no trainer is attached
+            trainer: _Trainer | None = self.trainer  # type: ignore[attr-defined]
+        except RuntimeError:  # `LightningModule.trainer` raises it while no trainer is attached
             return None
+        return trainer
 
 
-def supply_steps(module: Any, overridden: Callable[[str], bool]) -> None:
+def supply_steps(module: torch.nn.Module, overridden: Callable[[str], bool]) -> None:
     """Give a DETLM with a `loss_fn` the steps that it lacks, on this instance.
 
     Args:
@@ -129,30 +148,18 @@ def supply_steps(module: Any, overridden: Callable[[str], bool]) -> None:
     Raises:
         ConfigurationError: `loss_fn` is neither callable nor the name of a function in `torch.nn.functional`.
     """
-    loss_fn = getattr(module, "loss_fn", None) if isinstance(module, ModuleMixin) else None
-    if loss_fn is None or not overridden("forward"):
+    named = getattr(module, "loss_fn", None) if isinstance(module, ModuleMixin) else None
+    if named is None or not overridden("forward"):
         return
-    if isinstance(loss_fn, str):
-        named = getattr(torch.nn.functional, loss_fn, None)
-        if not callable(named):
-            raise ConfigurationError(
-                f"{type(module).__name__}.loss_fn is {loss_fn!r}, which is no function in torch.nn.functional. "
-                "Give a callable, or a name such as 'cross_entropy'."
-            )
-        loss_fn = named
-    elif not callable(loss_fn):
-        raise ConfigurationError(
-            f"{type(module).__name__}.loss_fn is {loss_fn!r}. Give a callable loss_fn(prediction, target), or the name of "
-            "one in torch.nn.functional."
-        )
+    loss_fn = _loss_function(type(module).__name__, named)
 
-    def training_step(self: Any, batch: Any, batch_idx: int) -> Any:
+    def training_step(self: Any, batch: Batch, batch_idx: int) -> Tensor:
         x, y = batch
         loss = loss_fn(self(x), y)
         self.log("train_loss", loss)
         return loss
 
-    def validation_step(self: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+    def validation_step(self: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         x, y = batch
         loss = loss_fn(self(x), y)
         self.log("val_loss", loss)
@@ -161,3 +168,24 @@ def supply_steps(module: Any, overridden: Callable[[str], bool]) -> None:
     for step in (training_step, validation_step):
         if not overridden(step.__name__):
             vars(module)[step.__name__] = MethodType(step, module)
+
+
+def _loss_function(owner: str, named: object) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the function that a module's `loss_fn` is or names.
+
+    Raises:
+        ConfigurationError: it is neither callable nor the name of a function in `torch.nn.functional`.
+    """
+    found = getattr(torch.nn.functional, named, None) if isinstance(named, str) else named
+    if callable(found):
+        loss_fn: Callable[[Tensor, Tensor], Tensor] = found
+        return loss_fn
+    if isinstance(named, str):
+        raise ConfigurationError(
+            f"{owner}.loss_fn is {named!r}, which is no function in torch.nn.functional. "
+            "Give a callable, or a name such as 'cross_entropy'."
+        )
+    raise ConfigurationError(
+        f"{owner}.loss_fn is {named!r}. Give a callable loss_fn(prediction, target), or the name of "
+        "one in torch.nn.functional."
+    )

@@ -1,4 +1,4 @@
-"""DETLM and DETDM over the package `pytorch_lightning`."""
+"""What do projects import that use the package `pytorch_lightning`? DETLM and DETDM derive from it here."""
 
 from __future__ import annotations
 

@@ -79,6 +79,7 @@ class AutomaticOptimization:
         strategy, progress = self.strategy, self.progress
         optimizer = strategy.optimizers[index]
         closure = Closure(self, arguments, batch_idx, optimizer)
+        # no step, so no hook around one, and ranks need not hear of these gradients yet
         if progress.accumulates:
             with strategy.block_backward_sync():
                 closure()
@@ -161,6 +162,7 @@ class Closure:
                 return self()
         optimization = self._optimization
         settings, hooks = optimization.settings, optimization.hooks
+        # an optimizer may call this several times in one step (LBFGS); each call is a step of the module
         self._executed = True
         output = optimization.training_step(*self._arguments)
         self._extra = None
@@ -171,11 +173,14 @@ class Closure:
         else:
             if settings.accumulate_grad_batches != 1:
                 loss = loss / settings.accumulate_grad_batches
+            # hooks get the loss without its graph, so that keeping it keeps no activations
             self._loss = loss.detach()
             optimization.non_finite.add(self._loss, optimization.progress.batch.total.ready)
             if hooks.bound["on_before_backward"] is not None:
                 self._loss = self._loss.clone()  # a hook may change the loss in place
+        # StochasticWeightAveraging passes over the data once more to update batch norms, without gradients
         if not settings.skip_backward:
+            # zeroed at the first batch of a group, after the step has run, as `_make_zero_grad_fn` has it
             if self._batch_idx % settings.accumulate_grad_batches == 0:
                 optimization.steps.zero_grad(self._optimizer, self._batch_idx)
             if loss is not None:

@@ -83,11 +83,14 @@ def build(
         ConfigurationError: precision or strategy cannot be used here.
     """
     host = hosts.host_of(module)
+    # before anybody asks what the module overrides
     supply_steps(module, lambda name: is_overridden(name, module, host.pl.LightningModule))
+    # limits depend on whether a Timer ends the run, so callbacks come before settings
     callbacks = CallbackList(arguments, host, shows_summary=around.distributed.rank == 0)
     settings = Settings(arguments, host, callbacks.has_timer)
     progress = TrainingProgress(settings)
     running = RunningHook()
+    # from here to the strategy the circles: functions stand for what is made further down
     signatures = Signatures(host, lambda: strategy.optimizers)
     hooks = Hooks(module, datamodule, host, callbacks, running, signatures, lambda: trainer)
     apex = None

@@ -89,6 +89,7 @@ class FitLoop:
         """Train until the end; returning is the only end of a run, as of `_FitLoop.run`."""
         progress = self.progress
         while not progress.is_finished:
+            # a resumed run may stand in the middle of an epoch, whose first hooks have run
             if not progress.in_epoch:
                 self._start_epoch()
             goes_on = not self._is_epoch_done()
@@ -109,6 +110,7 @@ class FitLoop:
                 self._keep_resume_point()
             self._end_epoch()
             if self.is_done():
+                # within the generator: what comes after it, a last checkpoint, is to hold what this hook did
                 self.hooks.call("on_train_end")
                 progress.finish()
             else:
@@ -119,6 +121,7 @@ class FitLoop:
         progress, data = self.progress, self.data
         data.load_training()
         assert data.training is not None
+        # before the first hook, as `_FitLoop.advance` tells samplers in `on_advance_start`
         data.set_epoch(data.training.loaders)
         if self.accumulation is not None:
             self.accumulation.on_train_epoch_start(self.batch.trainer, self.hooks.module)
@@ -145,6 +148,7 @@ class FitLoop:
         self.progress_bar.epoch_end()
         connector.epoch_end_reached()
         self._call_epoch_end_with_outputs()
+        # `min_epochs` and the callbacks below count the epoch already
         progress.advance_epoch_processed()
         if hooks.host.quirks.monitors_in_order:
             hooks.call("on_train_epoch_end")
@@ -155,12 +159,15 @@ class FitLoop:
             hooks.call("on_train_epoch_end", monitoring=True)
         hooks.call("on_epoch_end")
         connector.on_epoch_end()
+        # EarlyStopping has asked on each rank by now
         if self.any_rank is not None:
             self.stop.agree(self.any_rank)
+        # after the hooks, which may log what a plateau scheduler monitors
         if progress.last_batch_reached and not progress.restarting:
             self.schedulers.step("epoch", plateau=True)
         with progress.at_the_step_before():
             self.dispatcher.log_training(connector.current_log())
+        # `current_epoch` grows last: loggers were told of the epoch under its own number
         connector.reset_results()
         progress.advance_epoch_completed()
 
@@ -193,6 +200,7 @@ class FitLoop:
         """Whether the whole run is over, as `_FitLoop.done`."""
         if self._steps_reached():
             return True
+        # a run of 0 epochs is over before its first, and `current_epoch` says how many there were
         if self.settings.max_epochs != -1 and self.progress.epoch.current.processed >= self.settings.max_epochs:
             self.progress.all_epochs_completed()
             return True

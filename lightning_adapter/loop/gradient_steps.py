@@ -105,6 +105,7 @@ class GradientSteps:
         """As `Strategy.backward`: the hooks see the scaled loss, and gradients of all ranks."""
         if self._precision.scaler is not None:
             loss = self._precision.scale(loss)
+        # the hook gets the scaled loss: Lightning scales in `pre_backward`, before it calls the hook
         hook = self._hooks.bound["on_before_backward"]
         if hook is not None:
             hook(loss)
@@ -112,6 +113,7 @@ class GradientSteps:
             loss.backward(*args, **kwargs)
         else:
             self._differentiate(loss, optimizer, args, kwargs)
+        # after the exchange: a hook that clips or reads gradients sees those of all ranks
         hook = self._hooks.bound["on_after_backward"]
         if hook is not None:
             hook()
@@ -149,6 +151,7 @@ class GradientSteps:
         hook = self._hooks.bound["on_before_optimizer_step"]
         if hook is not None:
             hook(optimizer)
+        # manual optimization clips by `self.clip_gradients`, if at all
         settings = self._settings
         if (settings.gradient_clip_val or self._own_clipping) and self._module.automatic_optimization:
             self._clip(

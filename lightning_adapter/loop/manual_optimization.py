@@ -70,6 +70,7 @@ class ManualOptimization:
             output = self._training_step(*arguments)
         finally:
             self._in_step = False
+        # what is looked at for NaN is what hooks get, without its graph
         outputs = self._outputs(output)
         loss = outputs.get("loss")
         if isinstance(loss, Tensor) and loss.numel() == 1:

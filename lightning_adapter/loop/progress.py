@@ -199,6 +199,7 @@ class TrainingProgress:
     @property
     def accumulates(self) -> bool:
         """Whether gradients are only accumulated with the batch in work, as `_should_accumulate` has it."""
+        # the epoch's last batch steps, however many its group has
         every = self._settings.accumulate_grad_batches
         return every != 1 and self.batch.current.ready % every != 0 and not self.last_batch_reached
 
@@ -229,6 +230,7 @@ class TrainingProgress:
     def advance_epoch_started(self) -> None:
         """The first hooks of the epoch have run; no batch of it was trained yet."""
         self.epoch.current.started += 1
+        # `batch_idx` restarts with each epoch, `total` counts on
         self.batch.begin()
         self.validation.total.reset()
         self.restarting = False
@@ -263,6 +265,7 @@ class TrainingProgress:
 
     def advance_settled(self) -> None:
         """A batch and its validation are done; if an optimizer stepped after it, loggers get the next step number."""
+        # asked after each batch; without accumulation nothing else need be asked
         if self._settings.accumulate_grad_batches == 1 or not self.accumulates:
             self.batches_that_stepped += 1
 

@@ -54,6 +54,7 @@ def load_counters(parts: Components, state: Mapping[str, Any]) -> None:
     parts.progress.load_state_dict(state)  # type: ignore[arg-type]
     torchmetrics_private.load_metric_states(parts.module, state["metric_states"], parts.device)
     parts.connector.load_state_dict(state["metrics"])
+    # saved after all ranks had agreed
     parts.stop.decide(state["should_stop"])
     modules = list(parts.module.modules())
     if len(modules) == len(state["modes"]):
@@ -131,4 +132,5 @@ class RunState:
         if self._epoch_outputs is not None and state["outputs"] is not None:
             outputs = lightning_private.move_data_to_device(parts.host, state["outputs"], parts.device)
             self._epoch_outputs.load_state_dict(outputs)
+        # last: iterating and fetching above have drawn
         set_random_state(random)

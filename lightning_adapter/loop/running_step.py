@@ -32,5 +32,6 @@ def running_step(
             output: StepOutput = run_hook(name, function, *precision.convert_arguments(args))
             return output
 
+    # without a precision of its own the step is run with no layer around it
     step = partial(run_hook, name, function) if precision.is_default else step_with_precision
     return with_step_end(hooks, f"{name}_end", step)

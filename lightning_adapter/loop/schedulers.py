@@ -55,6 +55,7 @@ class Schedulers:
         progress = self._progress
         if not self._automatic or (interval == "step" and progress.accumulates):
             return
+        # `frequency` counts batches within the epoch, or epochs
         index = progress.batch_idx if interval == "step" else progress.current_epoch
         turns = None if self._turns is None else self._turns.at(progress.total_batches - 1)
         for config in self.configs:
@@ -70,6 +71,7 @@ class Schedulers:
                 continue
             if plateau:
                 self._step_on_plateau(config)
+            # torch's own schedulers are stepped directly where nobody overrides the hook, which would do just that
             elif self._own_step or not isinstance(config.scheduler, torch.optim.lr_scheduler.LRScheduler):
                 self._step(config.scheduler, None)
             else:

@@ -43,6 +43,7 @@ def set_up(parts: Components, context: pytorch.PyTorchTrialContext, restore_weig
     """
     module, hooks, quirks, precision = parts.module, parts.hooks, parts.host.quirks, parts.precision
     _set_flags(parts.arguments)
+    # all faults are told before the first hook runs
     _verify(parts)
     _attach(parts)
     _configure_callbacks(parts)
@@ -50,6 +51,7 @@ def set_up(parts: Components, context: pytorch.PyTorchTrialContext, restore_weig
         parts.host.load("utilities.parsing").clean_namespace(module.hparams)
     if quirks.joins_after_data:
         _prepare_data(parts, context)
+    # ranks start from one random state, whatever each has drawn while it was started, as `DDPStrategy.setup_environment`
     if parts.is_distributed:
         lightning_private.reset_seed(parts.host)
     if not quirks.joins_after_data:
@@ -60,13 +62,14 @@ def set_up(parts: Components, context: pytorch.PyTorchTrialContext, restore_weig
             hooks.call_module("configure_model")
     if not precision.late:
         precision.convert_module(module)  # before weights of this precision are restored
+    # after `configure_model`, which makes parameters, and before optimizers, which hold them
     restore_weights()
     if parts.arguments.sync_batchnorm and parts.is_distributed:
         torch.nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    # optimizers are made over the parameters where they train
     module.to(parts.device)
     _configure_optimizers(parts, context)
-    if precision.late:
-        precision.convert_module(module)
+    # `setup` and `configure_optimizers` may have given the module other hooks
     hooks.forget()
 
 
@@ -136,6 +139,7 @@ def _configure_callbacks(parts: Components) -> None:
     if schedule is not None:
         callbacks.add_schedule(schedule)
         parts.settings.accumulate_grad_batches = schedule.get_accumulate_grad_batches(0)
+    # twice, since `configure_callbacks` sees the order, and may add to it
     callbacks.put_checkpoints_last()
     callbacks.extend_from_module(parts.hooks.call_module("configure_callbacks"))
     monkey_patch.reject_callbacks(callbacks.items, parts.host)
@@ -185,6 +189,7 @@ def _configure_optimizers(parts: Components, context: pytorch.PyTorchTrialContex
             " parameter `optimizer_idx`, or set `self.automatic_optimization = False` and step them there with"
             " `opt1, opt2, ... = self.optimizers()`."
         )
+    # torch made the optimizers' state where the parameters were then
     optimizers = configured.optimizers
     optimizers_to_device(optimizers, parts.device)
     if parts.precision.apex is not None:
@@ -194,6 +199,9 @@ def _configure_optimizers(parts: Components, context: pytorch.PyTorchTrialContex
     parts.frequencies.extend(configured.frequencies)
     _register(parts, context, ModuleHolder(module), optimizers or [NoOptimizer()])
     unused = parts.arguments.strategy == "ddp_find_unused_parameters_true" or parts.host.quirks.finds_unused_parameters
+    if parts.precision.late:  # the strategy wraps the converted module, as `DDPStrategy.setup` of 1.9 and 2.0 does
+        parts.precision.convert_module(module)
+    # last: a wrapper of the module registers its hooks on the parameters as they are now
     strategy.connect(automatic and len(optimizers) < 2, unused)
 
 
@@ -266,6 +274,7 @@ def tear_down(parts: Components, status: str) -> None:
         status: what the loggers are told: "success" or "failed".
     """
     hooks, stage = parts.hooks, parts.trainer.state.fn
+    # worker processes first: `teardown` may delete what they read
     parts.data.stop()
     if parts.datamodule is not None:
         hooks.call_data("teardown", stage=stage)

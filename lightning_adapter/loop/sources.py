@@ -37,6 +37,7 @@ class LoaderSources:
         hooks, name = self.hooks, f"{prefix}_dataloader"
         if hooks.datamodule is None:
             return (lambda: hooks.call_module(name)) if hooks.overridden(name) else None
+        # a loader made for Determined wins where there are both
         determined_name = f"{prefix}_det_dataloader"
         if hasattr(hooks.datamodule, determined_name):
             return lambda: hooks.call_data(determined_name)

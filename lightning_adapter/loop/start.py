@@ -63,15 +63,19 @@ def start(
         What trains. Where a limit is reached already its position is finished.
     """
     connector, hooks = parts.connector, parts.hooks
+    # what `setup` and `configure_optimizers` logged, which Lightning forbids in most cases, is of no epoch
     connector.reset_results()
     if not resumed:
         connector.reset_metrics()
     hooks.forget()
     hooks.call("on_fit_start")
     parts.dispatcher.log_hyperparams(parts.module, parts.datamodule)
+    # optimizers and counters come after `on_fit_start`, weights came before the optimizers were made
     restore()
+    # user code in the hooks so far may have given the module or its callbacks other hooks
     hooks.forget()
     training = _training(parts, epoch_starts)
+    # gradients that were left by user code would be added to those of the first batch
     parts.module.zero_grad()
     torch.autograd.set_detect_anomaly(parts.arguments.detect_anomaly)
     if parts.settings.num_sanity_val_steps and parts.data.enable_validation and not resumed:
@@ -96,7 +100,9 @@ def _run_start(parts: Components, training: Training) -> None:
     if training.fit_loop.is_done() or parts.settings.limit_train_batches == 0:
         parts.progress.finish()
         return
+    # `Trainer._run_stage` does it here, in case user code has left it off
     torch.set_grad_enabled(True)
+    # `_TrainingEpochLoop.on_run_start` asks for validation loaders early, so that their draws come before training's
     if data.validates_in_epoch and data.validation is None:
         if not quirks.iterates_in_validation:
             trainer.validating = True
@@ -127,6 +133,7 @@ def _training(parts: Components, epoch_starts: Callable[[int], None]) -> Trainin
     else:
         optimization = manual = ManualOptimization(step, host, strategy, progress, parts.non_finite, returned_logs)
     any_rank = strategy.any_rank if strategy.is_distributed else None
+    # module and callbacks have their metrics by now; each of them gathers its states when an epoch is computed
     strategy.attach_metrics()
     bar = ProgressBar(
         progress,

@@ -19,6 +19,7 @@ def may_stop_in_batch(host: Host, module: LightningModule, callbacks: Iterable[C
     """
     if any(isinstance(callback, host.pl.callbacks.Timer) for callback in callbacks):
         return True
+    # Lightning's own callbacks ask for a stop at an epoch's end or after a validation, Timer excepted
     for owner in (module, *callbacks):
         functions = [value for value in vars(owner).values() if inspect.isfunction(value)]
         for cls in type(owner).__mro__:

@@ -83,12 +83,14 @@ class TrainingBatch:
         except StopIteration:
             return False
         hooks, progress = self.hooks, self.progress.batch
+        # before any hook: `trainer.is_last_batch` and `batch_idx` are right from `on_train_batch_start` on
         progress.advance_ready(data.fetcher.done)
         self.connector.on_batch_start(batch)
         outputs: Any = None
         if batch is None and iterator is None:
             hooks.host.warn("train_dataloader yielded None. If this was on purpose, ignore this warning...")
         else:
+            # a dataset or a callback of Determined may have changed the callbacks meanwhile
             hooks.refresh()
             hook = hooks.bound["on_train_batch_start"]
             if hook is not None and hook(batch, batch_idx) == -1:
@@ -109,6 +111,7 @@ class TrainingBatch:
                 batch, batch_idx, _ = iterator.last
                 progress.last_batch_known(data.fetcher.done)
         progress.advance_processed()
+        # before `on_train_batch_end`, so that this hook sees the learning rates of the next batch, as in Lightning
         if self.schedulers.configs:
             self._step_schedulers()
         hook = hooks.bound["on_train_batch_end"]
@@ -116,6 +119,7 @@ class TrainingBatch:
             if not outputs and self.quirks.empty_list:
                 outputs = []
             hook(outputs, batch, batch_idx)
+        # the batch is let go of before loggers are told: they may take long, and it may be large
         self.connector.on_batch_end()
         progress.advance_completed()
         self._log()
@@ -135,6 +139,7 @@ class TrainingBatch:
             batch = self._fetch_together(data, self.any_rank)
         else:
             batch = next(data.fetcher)
+        # transfer hooks run before `on_train_batch_start`, since Lightning moves a batch where it fetches it
         if self.transfer is not None:
             if not self.quirks.transfers_while_fetching:
                 self.progress.batch.last_batch_known(data.fetcher.done)
@@ -172,6 +177,7 @@ class TrainingBatch:
         """As `_LoggerConnector.update_train_step_metrics`; before it, ranks agree whether to stop, which is logged."""
         trainer, progress = self.trainer, self.progress
         should_log = trainer.should_log
+        # ranks agree where they meet anyway; each batch only where user code may ask for a stop in mid epoch
         if self.any_rank is not None and (self.stops_in_batches or should_log or progress.batch.is_last_batch):
             self.stop.agree(self.any_rank)
             should_log = trainer.should_log

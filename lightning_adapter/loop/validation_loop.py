@@ -86,6 +86,7 @@ class ValidationLoop:
         trainer.validating = True
         self.connector.validation_starts()
         # Lightning validates under no_grad; what it does before that may want gradients, and Determined allows none here
+        # gradients that are being accumulated are not to be lost
         if not self.progress.accumulates and not quirks.zeroes_in_validation:
             with torch.enable_grad():
                 self.hooks.call_module("on_validation_model_zero_grad")
@@ -113,6 +114,7 @@ class ValidationLoop:
         data = self.data.validation
         if data is None or sum(data.longest) == 0 or (sanity and not self.trainer.num_sanity_val_steps):
             return {}
+        # running means are those of each rank's own batches until here
         self.strategy.broadcast_buffers()
         self.runs.begin()
         self.progress.validation.begin()
@@ -149,6 +151,7 @@ class ValidationLoop:
         if not quirks.iterates_in_validation:
             self.data.set_epoch(data.loaders)
             fetcher.start()
+        # before the module goes to eval mode: what the user froze stays frozen afterwards
         modes = lightning_private.ModuleModes(hooks.host, hooks.module)
         hooks.call_module("on_validation_model_eval")
         if quirks.zeroes_in_validation:
@@ -220,6 +223,7 @@ class ValidationLoop:
             self.returned_logs.call_with_outputs("validation_epoch_end", kept)
             del kept
         hooks.call("on_validation_epoch_end")
+        # only now: `on_validation_epoch_end` logs too
         connector.on_epoch_end()
         logged = results.logged()
         if not self.trainer.sanity_checking:
@@ -227,6 +231,7 @@ class ValidationLoop:
             results.values.update(callback)
             logged.update(log)
             self.dispatcher.log_metrics(logged)
+        # ModelCheckpoint and EarlyStopping read the values here, after the loggers have them
         hooks.call("on_validation_end")
         connector.reset_results()
         return {**logged, **results.values}

@@ -59,6 +59,7 @@ class ValidationSchedule:
         else:
             counter = batch.total if settings.check_val_every_n_epoch is None else batch.current
             due = counter.ready % every == 0
+        # a run that is about to stop validates once more, as `_should_check_val_fx` has it
         if not due and not (self._stop.agreed and self._progress.may_stop_early):
             return False
         return self._data.validates_in_epoch if period_ends is None else self._data.enable_validation

@@ -12,7 +12,6 @@ on_trial_shutdown              on_fit_end, teardown; on_exception where there wa
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import pathlib
 import sys
@@ -23,9 +22,8 @@ import torch
 from determined import pytorch
 
 from lightning_adapter.arguments import Arguments
-from lightning_adapter.checkpoints import content, restore
+from lightning_adapter.checkpoints.content import lightning_checkpoint
 from lightning_adapter.checkpoints.file import check_host_files, save
-from lightning_adapter.loop import run_state
 from lightning_adapter.loop.build import Surroundings, build
 from lightning_adapter.loop.fit_loop import Event
 from lightning_adapter.loop.progress import Phase
@@ -33,15 +31,20 @@ from lightning_adapter.loop.set_up import let_go, set_up, tear_down
 from lightning_adapter.loop.sources import Source
 from lightning_adapter.loop.start import Training, start
 from lightning_adapter.platform.boundaries import Boundaries
+from lightning_adapter.platform.fraction import fraction_done
 from lightning_adapter.platform.period import Period
 from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.reports import TrainingReports
+from lightning_adapter.platform.resume import (
+    restore_after_fit_start,
+    restore_before_optimizers,
+    restore_position,
+    warn_of_finished_run,
+)
 from lightning_adapter.trainer.nonfinite import MAX_PENDING
 from lightning_adapter.versions import determined_private, lightning_private
 from lightning_adapter.versions.determined_controller import EpochListener
 from lightning_adapter.versions.types import LightningDataModule, LightningModule
-
-logger = logging.getLogger("lightning_adapter")
 
 
 class Driver(pytorch.PyTorchCallback):
@@ -77,7 +80,7 @@ class Driver(pytorch.PyTorchCallback):
             hyperparameters=determined_private.hyperparameters(context),
             training_loaders=loaders[0],
             validation_loaders=loaders[1],
-            report=self._report,
+            report=lambda metrics: self._reports.report(metrics),
             save_checkpoint=self._save_checkpoint,
             root_dir=platform.root_dir,
             tensorboard=platform.tensorboard,
@@ -103,33 +106,15 @@ class Driver(pytorch.PyTorchCallback):
         """Make the user's objects ready, once."""
         if not self._is_set_up:
             self._is_set_up = True
-            set_up(self.parts, self._context, self._restore_weights)
+            set_up(self.parts, self._context, lambda: restore_before_optimizers(self.parts, self.platform.start))
 
     def trial_has_callbacks(self, own: bool) -> None:
         """Whether the trial of any rank has Determined callbacks of its own, which are told of each workload."""
         self._reports_progress = self.platform.reports_progress(own)
 
-    def _restore_weights(self) -> None:
-        begun = self.platform.start
-        if begun.saved is not None:
-            restore.restore_weights(self.parts, begun.saved, begun.weights_only)
-
-    def _restore_state(self) -> None:
-        parts, begun = self.parts, self.platform.start
-        if begun.saved is not None and begun.resumes:
-            lightning_private.resume_weight_averaging(parts.host, parts.trainer, parts.module)
-            restore.restore_optimizers(parts, begun.saved)
-            if content.OURS in begun.saved:
-                run_state.load_counters(parts, begun.saved[content.OURS])
-            else:
-                restore.restore_lightning_counters(parts, begun.saved)
-        elif self._loaded is not None:
-            run_state.load_counters(parts, self._loaded)
-            restore.restore_callbacks(parts, self._loaded["callbacks"])
-
     def _save_checkpoint(self, filepath: str | os.PathLike[str], weights_only: bool) -> None:
         """`trainer.save_checkpoint`, on all ranks together."""
-        saved = content.lightning_checkpoint(self.parts, weights_only)
+        saved = lightning_checkpoint(self.parts, weights_only)
         if self._context.distributed.rank == 0:
             save(pathlib.Path(filepath), saved)
         self.parts.strategy.barrier("save_checkpoint")
@@ -156,30 +141,19 @@ class Driver(pytorch.PyTorchCallback):
         self._loading.close()
         parts, begun = self.parts, self.platform.start
         resumed = begun.resumes or self._loaded is not None
-        self._training = training = start(parts, resumed, self._restore_state, self._epoch_starts)
+        self._training = training = start(
+            parts, resumed, lambda: restore_after_fit_start(parts, begun, self._loaded), self._epoch_starts
+        )
         self._events = training.fit_loop.events()
         batches = parts.progress.num_training_batches
         if batches != float("inf"):
             determined_private.set_epoch_length(self._context, int(batches))
-        state = self._loaded if self._loaded is not None else (begun.saved or {}).get(content.OURS)
-        if resumed and state is not None:
-            training.state.load_position(state, state["random"])
-        elif resumed:
-            run_state.load_lightning_position(parts)
+        if resumed:
+            restore_position(parts, training.state, begun, self._loaded)
         if parts.progress.is_finished:
             if resumed:
-                self._tell_of_finished_run()
+                warn_of_finished_run(parts)
             self._run_is_over()
-
-    def _tell_of_finished_run(self) -> None:
-        parts = self.parts
-        logger.warning(
-            "The run that the checkpoint is of was over: it has %d epochs and %d optimizer steps%s. To train on, raise "
-            "max_epochs or max_steps; to train on from its weights alone, use warm_start_from.",
-            parts.progress.current_epoch,
-            parts.progress.optimizer_steps,
-            ", and a callback had asked to stop" if parts.stop.wanted else "",
-        )
 
     def on_validation_end(self, metrics: dict[str, Any]) -> None:
         """A validation is over; its values are not reported yet."""
@@ -369,23 +343,4 @@ class Driver(pytorch.PyTorchCallback):
 
     def fraction(self) -> float:
         """How much of the run is done, from 0 to 1."""
-        progress, settings, limit = self.parts.progress, self.parts.settings, self.platform.max_batches
-        if progress.is_finished:
-            return 1.0
-        parts = [0.0]
-        if settings.max_steps > 0:
-            parts.append(progress.optimizer_steps / settings.max_steps)
-        if limit is not None:
-            parts.append(progress.total_batches / limit)
-        if settings.max_epochs > 0:
-            done = float(progress.epoch.current.processed)
-            length = progress.num_training_batches
-            if progress.in_epoch and length not in (0, float("inf")):
-                done += progress.batch.current.ready / length
-            parts.append(done / settings.max_epochs)
-        return min(1.0, max(parts))
-
-    # --- metrics --------------------------------------------------------------------------------------------------
-
-    def _report(self, metrics: dict[str, float]) -> None:
-        self._reports.report(metrics)
+        return fraction_done(self.parts.progress, self.parts.settings, self.platform.max_batches)

@@ -68,17 +68,20 @@ def join_job(managed: bool) -> Iterator[DistributedContext | None]:
     variable = determined_private.HOROVOD_VARIABLE if backend == "horovod" else determined_private.TORCH_VARIABLE
     before = os.environ.get(variable)
     os.environ[variable] = before or "1"
+    rank = os.environ.get("HOROVOD_RANK" if backend == "horovod" else "RANK", "?")  # until Horovod tells it
     try:
         if backend == "horovod":
             horovod_module()
             determined_private.require_horovod().init()
         # Lightning's `_get_rank` reads torchrun's variables alone, and at its import
-        rank_zero_only.rank = rank = _rank(backend)  # type: ignore[attr-defined]
-        with _chief_alone_tells(rank):
+        number = _rank(backend)
+        rank = str(number)
+        rank_zero_only.rank = number  # type: ignore[attr-defined]
+        with _chief_alone_tells(number):
             yield None if managed else _context(backend)
     except Exception as error:
         size = os.environ.get("HOROVOD_SIZE" if backend == "horovod" else "WORLD_SIZE", "?")
-        logger.error("rank %d of %s failed: %s: %s", _rank(backend), size, type(error).__name__, error)
+        logger.error("rank %s of %s failed: %s: %s", rank, size, type(error).__name__, error)
         raise
     finally:
         if before is None:

@@ -63,17 +63,16 @@ class FitRequest:
         max_batches = None
         if not self.limits and arguments.max_epochs is None and isinstance(length, int):
             if isinstance(max_length, pytorch.Epoch):
-                arguments.max_epochs = length
+                arguments.train_until(max_epochs=length)
             elif arguments.max_steps == -1:
                 max_batches = length
-                arguments.max_epochs = -1
-                if arguments.accumulate_grad_batches == 1 and automatic:
-                    arguments.max_steps = length  # schedules may ask for the number of steps
+                # schedules may ask for the number of steps, which is known where each batch is one
+                steps = length if arguments.accumulate_grad_batches == 1 and automatic else None
+                arguments.train_until(max_epochs=-1, max_steps=steps)
         if arguments.fast_dev_run:
             return None, max_batches
         _check_periods(arguments, validation_period, self.validation_period is not None)
-        for name, value in self.limits.items():
-            setattr(arguments, name, value)
+        arguments.train_until(**self.limits)
         return Period.of(validation_period), max_batches
 
 

@@ -1,1 +1,1 @@
-"""What belongs to a local run's directory: its checkpoints, which of them are kept, its table, curves and log."""
+"""What does a local run leave on the disk, and which of it is kept?"""

@@ -63,7 +63,9 @@ class LoggerConnector:
         self, running: RunningHook, module: torch.nn.Module, host: Host, device: torch.device, sync: RankSync | None
     ) -> None:
         parser = MetadataParser(host, module)
-        training_sync, validation_sync = (None, None) if sync is None else (sync.training_step, sync.validation_step)
+        training_sync, validation_sync = (
+            (None, None) if sync is None else (sync.of_training_step, sync.of_validation_step)
+        )
         self.training = ResultCollection(True, module, device, parser, training_sync)
         self.validation = ResultCollection(False, module, device, parser, validation_sync)
         self._running = running
@@ -74,10 +76,10 @@ class LoggerConnector:
         # None: at the borders of an epoch, True: in the first iteration of a loop, False: in later ones.
         # Values that become visible are the epoch's where it is None, else the step's.
         self._first_loop_iter: bool | None = None
-        self._batch: Any = None
+        self._batch: object = None
         self._batch_size: int | None = None
-        self._training_position: tuple[bool | None, Any, int | None] = (None, None, None)
-        self._shows_validation = False
+        self._training_position: tuple[bool | None, object, int | None] = (None, None, None)
+        self._shows_epoch_values = False  # as older Lightnings do between a validation and the next batch
         self._current_fx: str | None = None  # the hook of the last call of `self.log`
         self._shown = Metrics({}, {}, {})
         self._stale = False  # something was logged that the dictionaries do not show yet
@@ -170,12 +172,12 @@ class LoggerConnector:
 
     # --- what the loops call --------------------------------------------------------------------------------------
 
-    def on_batch_start(self, batch: Any, dataloader_idx: int | None = None) -> None:
+    def on_batch_start(self, batch: object, dataloader_idx: int | None = None) -> None:
         """A batch is about to be processed."""
         self._first_loop_iter = self._first_loop_iter is None
-        self._shows_validation = False
+        self._shows_epoch_values = False
         if self._results.dataloader_idx != dataloader_idx:
-            self._flush()
+            self._flush()  # values of the loader before, which are out of sight from here on
             self._results.loader_starts(dataloader_idx)
         self._batch = batch
         self._batch_size = None
@@ -187,7 +189,7 @@ class LoggerConnector:
 
     def epoch_end_reached(self) -> None:
         """From here on values are the epoch's."""
-        self._flush()
+        self._flush()  # the last batch's step values are seen before those of the epoch are
         self._first_loop_iter = None
         self.ranks_meet()
 
@@ -226,7 +228,11 @@ class LoggerConnector:
     # --- a validation ---------------------------------------------------------------------------------------------
 
     def validation_starts(self) -> None:
-        """The validation loop runs from here on; the training loop's position is kept, as `on_advance_end` keeps it."""
+        """The validation loop runs from here on; the training loop's position is kept.
+
+        `_TrainingEpochLoop.on_advance_end` keeps `_first_loop_iter` around a validation, so that the next batch is not
+        taken for an epoch's first, at which what was logged so far would be forgotten.
+        """
         self._flush()
         self._training_position = (self._first_loop_iter, self._batch, self._batch_size)
         self._first_loop_iter = self._batch = self._batch_size = None
@@ -242,7 +248,7 @@ class LoggerConnector:
         self._results = self.training
         self._first_loop_iter, self._batch, self._batch_size = self._training_position
         self._training_position = (None, None, None)
-        self._shows_validation = shows_epoch_values
+        self._shows_epoch_values = shows_epoch_values
 
     def sanity_check_starts(self) -> None:
         """The validation loop runs before training: nothing logged so far is to be seen in it."""
@@ -321,7 +327,7 @@ class LoggerConnector:
         return numbers
 
     def _show(self, kind: Literal["callback", "log", "pbar"]) -> None:
-        if self._shows_validation:  # the others stay as they were before the validation
+        if self._shows_epoch_values:  # the others stay as they were before the validation
             getattr(self._shown, kind).update(getattr(self._results.collect(on_step=False), kind))
         else:
             self._refresh()
@@ -329,7 +335,7 @@ class LoggerConnector:
     def _refresh(self) -> None:
         """Make the present values of the running loop visible."""
         self._stale = False
-        on_step = self._first_loop_iter is not None and not self._shows_validation
+        on_step = self._first_loop_iter is not None and not self._shows_epoch_values
         self._shown.update(self._results.collect(on_step))
 
     def _flush(self) -> None:

@@ -51,16 +51,16 @@ class RankSync:
         """The validation data are there; `in_step` says whether all ranks have the same known number of batches."""
         self._validates_together = in_step
 
-    def training_step(self, meta: Metadata) -> StepSync | None:
+    def of_training_step(self, meta: Metadata) -> StepSync | None:
         """How a value of a training step is reduced at once; None where `self.log` did not ask for it."""
         if not meta.sync_dist or meta.rank_zero_only:
             return None
         reduce, group, operation = self._reduce, meta.sync_dist_group, meta.reduction
         return lambda value: reduce(value, group, operation)
 
-    def validation_step(self, meta: Metadata) -> StepSync | None:
+    def of_validation_step(self, meta: Metadata) -> StepSync | None:
         """The same for a validation step, which need not have a counterpart on every rank: no sample is repeated."""
-        sync = self.training_step(meta)
+        sync = self.of_training_step(meta)
         if sync is None:
             return None
         return lambda value: sync(value) if self._validates_together else value

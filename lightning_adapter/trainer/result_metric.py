@@ -103,7 +103,7 @@ class ResultMetric(ABC):
         """Take the value of one batch; `batch_size` is its weight in a mean."""
 
     @abstractmethod
-    def compute(self) -> Tensor:
+    def compute(self) -> Tensor | None:
         """The value of the epoch so far, computed once until the next update."""
 
     @abstractmethod
@@ -208,10 +208,9 @@ class TensorResult(ResultMetric):
         else:
             self.value = torch.min(total, value)
 
-    def compute(self) -> Tensor:
-        """The value of the epoch so far, computed once until the next update."""
-        if self.computed is None:
-            assert self.value is not None
+    def compute(self) -> Tensor | None:
+        """The value of the epoch so far; None where the only values so far were refused with an error."""
+        if self.computed is None and self.value is not None:
             self.computed = self.value / self.batch_size if self.reduction == "mean" else self.value
         return self.computed
 

@@ -50,7 +50,7 @@ class Quirks:
         "2.1",
         "`prepare_data` runs before the processes of a job find each other and are seeded anew",
         follows="trainer.trainer.Trainer._run",
-        test="tests/versions/test_quirks.py::test_order_of_preparing_data_and_seeding_is_that_of_the_version",
+        test="tests/distributed/test_processes.py::test_parameters_are_those_of_lightnings_ddp_trainer",
     )
     checks_limits_first: bool = _until(
         "2.0",
@@ -129,7 +129,7 @@ class Quirks:
         "the validation loaders are iterated after the first hooks of a validation, and asked for before training starts"
         " without the trainer saying that it validates",
         follows="loops.dataloader.evaluation_loop.EvaluationLoop.advance",
-        test="tests/parity/test_third_party_habits.py::test_data_made_with_the_weights_of_the_moment",
+        test="tests/parity/test_hooks.py::test_loaders_of_the_module_that_ask_the_trainer",
     )
     zeroes_in_validation: bool = _until(
         "2.1",
@@ -147,13 +147,13 @@ class Quirks:
         "2.0",
         "the hooks around a validation batch get `dataloader_idx` with a single loader too",
         follows="loops.epoch.evaluation_epoch_loop.EvaluationEpochLoop._on_evaluation_batch_start",
-        test="tests/parity/test_rules.py::test_number_of_arguments_of_the_hooks_around_a_validation_batch",
+        test="tests/parity/test_versions.py::test_number_of_arguments_of_the_hooks_around_a_validation_batch",
     )
     leaves_loader_idx_unchecked: bool = _until(
         "2.0",
         "a `validation_step` without `dataloader_idx` beside several loaders is called, and Python complains",
         follows="loops.epoch.evaluation_epoch_loop.EvaluationEpochLoop._evaluation_step",
-        test="tests/parity/test_rules.py::test_batch_hooks_without_dataloader_idx_beside_two_loaders",
+        test="tests/parity/test_versions.py::test_validation_step_without_dataloader_idx_beside_two_loaders_fails_as_in_lightning",
     )
 
     # --- what is logged and shown
@@ -162,7 +162,7 @@ class Quirks:
         "2.1",
         "after a validation `callback_metrics` shows the epoch's values until the next batch",
         follows="trainer.connectors.logger_connector.logger_connector._LoggerConnector.metrics",
-        test="tests/parity/test_logging.py::test_metrics_read_by_the_module",
+        test="tests/parity/test_versions.py::test_metrics_read_between_a_validation_and_the_next_batch",
     )
     keeps_fractional_steps: bool = _until(
         "2.1",
@@ -180,19 +180,19 @@ class Quirks:
         "2.0",
         "`trainer.train_dataloader` is a CombinedLoader of what the user returned",
         follows="trainer.trainer.Trainer.reset_train_dataloader",
-        test="tests/parity/test_rules.py::test_form_in_which_the_trainer_shows_loaders",
+        test="tests/parity/test_training.py::test_facts_read_from_the_trainer",
     )
     shows_loader_list: bool = _until(
         "2.0",
         "`trainer.val_dataloaders` is a list, whatever the user returned",
         follows="trainer.trainer.Trainer.reset_val_dataloader",
-        test="tests/parity/test_rules.py::test_form_in_which_the_trainer_shows_loaders",
+        test="tests/parity/test_training.py::test_facts_read_from_the_trainer",
     )
     names_precision_by_bits: bool = _until(
         "2.0",
         "`trainer.precision` reads '16', '32', '64' or 'bf16', without '-mixed' or '-true'",
         follows="trainer.trainer.Trainer.precision",
-        test="tests/parity/test_training.py::test_precision_in_the_names_of_lightning_1",
+        test="tests/parity/test_training.py::test_facts_read_from_the_trainer",
     )
 
     # --- precision and processes
@@ -240,25 +240,25 @@ class Quirks:
         "2.0",
         "a GradientAccumulationScheduler is always among the callbacks, also where a dictionary by epoch is given",
         follows="trainer.connectors.callback_connector.CallbackConnector._configure_accumulated_gradients",
-        test="tests/parity/test_rules.py::test_accumulation_by_epoch_given_as_a_dictionary",
+        test="tests/parity/test_versions.py::test_accumulation_by_epoch_given_as_a_dictionary",
     )
     calls_any_step_end: bool = _until(
         "2.0",
         "`training_step_end` and `validation_step_end` are hooks, so that any method of these names is called",
         follows="loops.optimization.optimizer_loop.OptimizerLoop._training_step",
-        test="tests/parity/test_rules.py::test_step_end_that_the_step_calls_too",
+        test="tests/parity/test_versions.py::test_step_end_that_the_step_calls_too",
     )
     gives_indices: bool = _until(
         "2.0",
         "hooks of the module are given the optimizer's index, those that take any arguments too",
         follows="loops.optimization.optimizer_loop.OptimizerLoop._optimizer_step",
-        test="tests/parity/test_rules.py::test_hooks_that_take_any_arguments",
+        test="tests/parity/test_versions.py::test_hooks_that_take_any_arguments",
     )
     takes_indices: bool = _until(
         "2.0",
         "LightningModule's own methods take the optimizer's index and `optimizer_step` three flags",
         follows="core.module.LightningModule.optimizer_step",
-        test="tests/parity/test_rules.py::test_hooks_that_take_any_arguments",
+        test="tests/parity/test_versions.py::test_hooks_that_take_any_arguments",
     )
     numbers_optimizers: bool = _until(
         "2.0",
@@ -270,13 +270,13 @@ class Quirks:
         "2.0",
         "a scheduler in a list of dictionaries has the index of its optimizer as `opt_idx`",
         follows="core.optimizer._configure_optimizers",
-        test="tests/parity/test_legacy.py::test_two_optimizers_with_schedulers",
+        test="tests/parity/test_versions.py::test_scheduler_in_a_list_of_dictionaries",
     )
     nests_optimizer_loops: bool = _until(
         "2.0",
         "a checkpoint has the optimizers' counts below `epoch_loop.batch_loop`",
         follows="loops.epoch.training_epoch_loop.TrainingEpochLoop.connect",
-        test="tests/resume/test_lightning.py::test_loops_are_those_that_lightning_writes",
+        test="tests/versions/test_quirks.py::test_loops_of_a_checkpoint_have_the_keys_of_the_installed_lightning",
     )
 
 

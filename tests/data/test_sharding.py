@@ -60,7 +60,7 @@ def samples(loader: Any) -> list[int]:
     return [index for batch in loader for index in batch.tolist()]
 
 
-@pytest.mark.skipif(HOST.legacy, reason="Lightning 1.x wraps every sampler")
+@pytest.mark.skipif(HOST.quirks.wraps_every_sampler, reason="Lightning 1.x wraps every sampler")
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("count", [7, 8])
 def test_training_shards_are_those_of_torchs_distributed_sampler(

@@ -16,6 +16,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, TensorDataset, WeightedRandomSampler
 
 SEED = 11
+IS_LIGHTNING_1 = pl.__version__.startswith("1.")
 
 
 def samples(count: int, seed: int = 0) -> TensorDataset:
@@ -89,14 +90,14 @@ class GAN(pl.LightningModule):
             (first, lambda: self.adversarial(self.generator(x), True)),
             (second, lambda: self.adversarial(x, True) + self.adversarial(self.generator(x).detach(), False)),
         ]
-        for optimizer, loss_of in steps:
+        for index, (optimizer, loss_of) in enumerate(steps):
             if self.toggle:
-                self.toggle_optimizer(optimizer)
+                self.toggle_optimizer(optimizer, *([index] if IS_LIGHTNING_1 else []))
             optimizer.zero_grad()
             self.manual_backward(loss_of())
             optimizer.step()
             if self.toggle:
-                self.untoggle_optimizer(optimizer)
+                self.untoggle_optimizer(index if IS_LIGHTNING_1 else optimizer)
 
     def configure_optimizers(self) -> Any:
         return [
@@ -222,6 +223,14 @@ class Data(pl.LightningDataModule):
         return loaders[0] if len(loaders) == 1 else loaders
 
 
+class DrawnData(Data):
+    """`prepare_data` draws a random number, on the one rank that it runs on."""
+
+    def prepare_data(self) -> None:
+        super().prepare_data()
+        torch.rand(1)
+
+
 class Stopper(pl.Callback):
     """Sets `should_stop` on one rank alone, in a batch of the second epoch."""
 
@@ -259,7 +268,8 @@ def _global(**options: Any) -> Callable[[], Data]:
     return lambda: Data(kind="global", **options)
 
 
-UNUSED = {"strategy": "ddp_find_unused_parameters_true"}
+# Lightning 1.x looks for unused parameters always, and has no name for it.
+UNUSED = {"strategy": "ddp" if IS_LIGHTNING_1 else "ddp_find_unused_parameters_true"}
 CASES: dict[str, Case] = {
     "net": Case(Net, arguments={"max_epochs": 3}, lightning=True),
     "chief_callbacks": Case(Net, chief_callbacks=True, lightning=True, backends=("torch",)),
@@ -280,8 +290,8 @@ CASES: dict[str, Case] = {
     "limited": Case(
         Net, lambda: Data(40), {"limit_train_batches": 3, "val_check_interval": 2}, lightning=True, backends=("torch",)
     ),
-    "double": Case(Net, arguments={"precision": "64-true"}, lightning=True, backends=("torch",)),
-    "bf16": Case(Net, arguments={"precision": "bf16-mixed"}, lightning=True, backends=("torch",)),
+    "double": Case(Net, arguments={"precision": 64}, lightning=True, backends=("torch",)),
+    "bf16": Case(Net, arguments={"precision": "bf16"}, lightning=True, backends=("torch",)),
     "same": Case(lambda: Net(plain=True), _global(count=24, val=(10,)), {"max_epochs": 3}, single=True),
     "same_accumulated": Case(
         lambda: Net(plain=True),
@@ -306,6 +316,7 @@ CASES: dict[str, Case] = {
     "stream": Case(Net, lambda: Data(kind="stream"), backends=("torch",)),
     "dealt_out": Case(Net, lambda: Data(kind="stream"), {"shard_iterable": True}, backends=("torch",)),
     "prepared": Case(Net, see=lambda module: module.trainer.datamodule.prepared),
+    "prepared_at_random": Case(Net, DrawnData, lightning=True, backends=("torch",)),
     "resumed": Case(Net, lambda: Data(40), {"max_epochs": 3}, resume=7),
     "compressed": Case(
         lambda: Net(plain=True), _global(count=24), {"fp16_compression": True, "max_epochs": 3}, backends=("horovod",)
@@ -317,7 +328,9 @@ CASES: dict[str, Case] = {
     ),
     "not_horovod": Case(Net, arguments={"strategy": "horovod"}, refused=True, backends=("torch",)),
     "not_ddp": Case(Net, arguments={"strategy": "ddp"}, refused=True, backends=("horovod",)),
-    "not_all_used": Case(lambda: Net(unused=True), refused=True, backends=("torch",)),
+    "not_all_used": Case(
+        lambda: Net(unused=True), lightning=IS_LIGHTNING_1, refused=not IS_LIGHTNING_1, backends=("torch",)
+    ),
     "synchronised": Case(Net, arguments={"sync_batchnorm": True}, refused=True, backends=("torch",)),
     "wrong_batch": Case(Net, lambda: Data(batch=3), refused=True, backends=("torch",)),
 }

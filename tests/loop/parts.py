@@ -14,12 +14,13 @@ from lightning_adapter.trainer.callback_list import CallbackList
 from lightning_adapter.trainer.running_hook import RunningHook
 from lightning_adapter.trainer.settings import Settings
 from lightning_adapter.versions import hosts
+from lightning_adapter.versions.lightning_1x import Signatures
 
 HOST = hosts.host("pytorch_lightning")
 
 
 class Today:
-    """Hooks are those of today's Lightning; a test may name companions."""
+    """Hooks are those of the installed Lightning, called with today's arguments; a test may name companions."""
 
     def __init__(self, before: Mapping[str, str] | None = None, after: Mapping[str, str] | None = None) -> None:
         self.called_before = dict(before or {})
@@ -27,7 +28,8 @@ class Today:
         self.optimizers: Sequence[Any] = ()
 
     def adapt(self, name: str, function: Callable[..., Any], leading: int = 0) -> Callable[..., Any]:
-        return function
+        # Lightning 1.x's own hooks want an index besides
+        return Signatures(HOST, lambda: self.optimizers).adapt(name, function, leading)
 
     def is_hook(self, name: str, function: Callable[..., Any], leading: int = 0) -> bool:
         return True

@@ -224,14 +224,15 @@ class OwnBackward(Bare):
 parts_of: dict[Any, HookParts] = {}
 
 
-def test_own_backward_of_the_module_runs_as_its_hook_before_the_exchange() -> None:
-    run = Run(OwnBackward, added=10.0)
+@pytest.mark.parametrize(("added", "gradient"), [(None, 12.0), (10.0, 22.0)])
+def test_own_backward_of_the_module_runs_as_its_hook_before_an_exchange(added: float | None, gradient: float) -> None:
+    run = Run(OwnBackward, added=added)
     parts_of[run.module] = run.parts
 
     run.steps.backward(run.module.weight**2, run.optimizer)
 
     assert run.told == ["backward in backward"]
-    assert run.module.weight.grad.item() == 22.0
+    assert run.module.weight.grad.item() == gradient
     del parts_of[run.module]
 
 

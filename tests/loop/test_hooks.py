@@ -38,6 +38,13 @@ class Tells(pl.Callback):
         self.told.append(f"{self.name} {trainer} {type(pl_module).__name__}")
 
 
+class TellsOfBatches(Tells):
+    """Tells of batches besides."""
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self.told.append(f"{self.name} {batch} {batch_idx}")
+
+
 class Watches(pl.callbacks.EarlyStopping):
     """Monitors a value."""
 
@@ -82,11 +89,11 @@ def test_callbacks_that_monitor_are_called_apart_and_without_the_module() -> Non
 def test_hook_returns_what_the_module_returned() -> None:
     told: list[str] = []
     alone = hooks_of(Module(told))
-    among_others = hooks_of(Module(told), [Tells("a", told)])
+    among_others = hooks_of(Module(told), [TellsOfBatches("a", told)])
 
     assert alone.call("on_train_batch_start", "x", 3) == -1
     assert among_others.call("on_train_batch_start", "x", 4) == -1
-    assert told == ["module x 3", "module x 4"]
+    assert told == ["module x 3", "a x 4", "module x 4"]
 
 
 def test_hook_that_nobody_overrides_is_bound_to_nothing() -> None:
@@ -318,7 +325,8 @@ def test_callbacks_changed_in_a_hook_are_seen_by_the_next_one(change: str, expec
 def test_callbacks_changed_outside_of_hooks_are_seen_after_refresh() -> None:
     told: list[str] = []
     parts = hook_parts(Module(told), [Tells("first", told)])
-    parts.hooks.call("on_train_epoch_end")
+    parts.hooks.refresh()
+    assert parts.hooks.bound["on_train_epoch_end"] is not None  # looked at
     parts.callbacks.items.append(Tells("added", told))
     told.clear()
 

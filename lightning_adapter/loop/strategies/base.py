@@ -55,6 +55,7 @@ class SingleDeviceStrategy(lightning_private.StrategyPrivates):
         steps: what `manual_backward` and `LightningOptimizer.step` come to.
     """
 
+    strategy_name = "single_device"
     handles_gradient_accumulation = False
     is_distributed = False
     restore_checkpoint_after_setup = False

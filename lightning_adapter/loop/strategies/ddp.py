@@ -24,6 +24,8 @@ class DDPStrategy(DistributedStrategy):
     optimizers) a reducer would be armed at the wrong moments; there `exchange_gradients` follows each backward.
     """
 
+    strategy_name = "ddp"
+
     def connect(self, automatic: bool, find_unused: bool) -> None:
         """Wrap the module where a wrapper can do the exchange.
 

@@ -42,6 +42,8 @@ class HorovodStrategy(DistributedStrategy):
     gradients; `exchange_gradients` follows each backward instead.
     """
 
+    strategy_name = "horovod"
+
     def __init__(
         self,
         module: torch.nn.Module,

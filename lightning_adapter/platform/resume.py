@@ -1,0 +1,80 @@
+"""At which moments of a run is what a checkpoint holds put back?
+
+The moments are those of `_CheckpointConnector`: weights and callbacks before the optimizers are made, optimizers and
+counters after `on_fit_start`; and one that Lightning has not, the position in the data, after `on_train_start`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from lightning_adapter.checkpoints import restore
+from lightning_adapter.checkpoints.content import OURS
+from lightning_adapter.loop import run_state
+from lightning_adapter.loop.components import Components
+from lightning_adapter.loop.run_state import RunState
+from lightning_adapter.platform.platform import StartingPoint
+from lightning_adapter.versions import lightning_private
+
+logger = logging.getLogger("lightning_adapter")
+
+
+def restore_before_optimizers(parts: Components, begun: StartingPoint) -> None:
+    """Weights, and in a resumed run datamodule and callbacks.
+
+    Raises:
+        CheckpointError: the weights are of another model.
+    """
+    if begun.saved is not None:
+        restore.restore_weights(parts, begun.saved, begun.weights_only)
+
+
+def restore_after_fit_start(parts: Components, begun: StartingPoint, loaded: Mapping[str, Any] | None) -> None:
+    """Optimizers, schedulers, counters and what was logged.
+
+    Args:
+        parts: the run.
+        begun: the checkpoint of `fit`.
+        loaded: what Determined's own Trainer has loaded in its place: it restores models and optimizers itself.
+
+    Raises:
+        CheckpointError: the checkpoint was written with other optimizers.
+    """
+    if begun.saved is not None and begun.resumes:
+        lightning_private.resume_weight_averaging(parts.host, parts.trainer, parts.module)
+        restore.restore_optimizers(parts, begun.saved)
+        if OURS in begun.saved:
+            run_state.load_counters(parts, begun.saved[OURS])
+        else:
+            restore.restore_lightning_counters(parts, begun.saved)
+    elif loaded is not None:
+        run_state.load_counters(parts, loaded)
+        restore.restore_callbacks(parts, loaded["callbacks"])
+
+
+def restore_position(
+    parts: Components, state: RunState, begun: StartingPoint, loaded: Mapping[str, Any] | None
+) -> None:
+    """Stand in the data where the checkpoint was written, with the random state of that moment.
+
+    Raises:
+        CheckpointError: an epoch has another number of batches than when the checkpoint was written.
+    """
+    saved = loaded if loaded is not None else (begun.saved or {}).get(OURS)
+    if saved is not None:
+        state.load_position(saved, saved["random"])
+    else:
+        run_state.load_lightning_position(parts)
+
+
+def warn_of_finished_run(parts: Components) -> None:
+    """Nothing is left to train in a run that is resumed."""
+    logger.warning(
+        "The run that the checkpoint is of was over: it has %d epochs and %d optimizer steps%s. To train on, raise "
+        "max_epochs or max_steps; to train on from its weights alone, use warm_start_from.",
+        parts.progress.current_epoch,
+        parts.progress.optimizer_steps,
+        ", and a callback had asked to stop" if parts.stop.wanted else "",
+    )

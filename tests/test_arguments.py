@@ -1,0 +1,119 @@
+"""Arguments of a trainer: each fault is said, all of them together, and what is left is what Lightning's Trainer holds."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+from determined import pytorch
+
+from lightning_adapter.arguments import Arguments, canonical_precision
+from lightning_adapter.errors import ConfigurationError
+
+FAULTS: dict[str, tuple[dict[str, Any], str]] = {
+    "strategy object": ({"strategy": object()}, r"is a strategy object; .* give its name"),
+    "strategy of several devices": ({"strategy": "dp"}, r"strategy='dp' runs several devices in one process"),
+    "sharded strategy": ({"strategy": "fsdp"}, r"strategy='fsdp' shards the model"),
+    "misspelt strategy": ({"strategy": "dpp"}, r"did you mean 'ddp'\?"),
+    "precision": ({"precision": 8}, r"precision=8 is not one of"),
+    "integer": ({"accumulate_grad_batches": 0}, r"accumulate_grad_batches=0 has to be an integer, 1 or more\."),
+    "boolean for an integer": ({"max_epochs": True}, r"max_epochs=True has to be an integer, -1 or more, or None\."),
+    "fraction above one": ({"limit_train_batches": 1.5}, r"invalid value 1\.5 for limit_train_batches"),
+    "text for a fraction": ({"overfit_batches": "x"}, r"overfit_batches='x' has to be a fraction"),
+    "sanity steps": ({"num_sanity_val_steps": -2}, r"num_sanity_val_steps=-2 has to be an integer, -1 \(all\) or more"),
+    "fast_dev_run": ({"fast_dev_run": -1}, r"fast_dev_run=-1 is not a valid configuration"),
+    "fraction across epochs": (
+        {"check_val_every_n_epoch": None, "val_check_interval": 0.5},
+        r"should be an integer or",
+    ),
+    "duration": ({"val_check_interval": "1:2"}, r"val_check_interval='1:2' is no duration"),
+    "clipping": ({"gradient_clip_val": True}, r"gradient_clip_val=True has to be a number or None"),
+    "choice": ({"on_nan": "stop"}, r"on_nan='stop' has to be one of 'warn', 'raise'\."),
+    "period": ({"check_ranks_every": 10}, r"check_ranks_every=10 is no period"),
+    "level without apex": ({"amp_level": "O1"}, r"amp_level='O1' belongs to apex"),
+    "unknown name": ({"max_epoch": 3}, r"no argument 'max_epoch'; did you mean 'max_epochs'\?"),
+    "rejected name": ({"devices": 2}, r"LightningAdapter does not take devices: "),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_value_that_cannot_be_used_is_said(fault: str) -> None:
+    given, message = FAULTS[fault]
+    with pytest.raises(ConfigurationError, match=message):
+        Arguments.of(given)
+
+
+def test_faults_of_names_and_of_values_come_in_one_message() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Arguments.of({"max_epoch": 3, "precision": 8, "max_steps": 1.5})
+    assert [line.split()[0] for line in str(caught.value).splitlines()] == [
+        "LightningAdapter",
+        "precision=8",
+        "max_steps=1.5",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [(16, "16-mixed"), ("bf16", "bf16-mixed"), (32, "32-true"), ("64", "64-true"), ("16-true", "16-true")],
+)
+def test_precision_has_lightnings_name(given: Any, name: str) -> None:
+    assert canonical_precision(given) == name
+
+
+def test_none_asks_for_the_default_except_where_it_has_a_meaning() -> None:
+    arguments = Arguments(max_steps=None, num_sanity_val_steps=None, check_val_every_n_epoch=None)  # type: ignore[arg-type]
+    assert (arguments.max_steps, arguments.num_sanity_val_steps) == (-1, 0)
+    assert arguments.check_val_every_n_epoch is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"limit_train_batches": 3.0, "limit_val_batches": 1},
+        {"overfit_batches": 2},
+        {"overfit_batches": 0.5},
+        {"fast_dev_run": 1},
+        {"fast_dev_run": 3, "max_epochs": 9, "val_check_interval": 2},
+        {"fast_dev_run": 3, "overfit_batches": 2},
+        {"val_check_interval": 4.0},
+        {"num_sanity_val_steps": -1},
+    ],
+)
+def test_arguments_that_decide_others_decide_them_as_in_lightning(given: dict[str, Any]) -> None:
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    trainer = pl.Trainer(**{"num_sanity_val_steps": 0, **given}, **quiet)
+    arguments = Arguments.of(given)
+    for name in (
+        *("limit_train_batches", "limit_val_batches", "overfit_batches", "fast_dev_run", "val_check_interval"),
+        *("num_sanity_val_steps", "check_val_every_n_epoch", "max_steps"),
+    ):
+        ours, theirs = getattr(arguments, name), getattr(trainer, name)
+        assert (ours, type(ours)) == (theirs, type(theirs)), name
+
+
+@pytest.mark.parametrize("given", ["00:01:00:30", timedelta(hours=1, seconds=30), {"minutes": 60, "seconds": 30}])
+def test_time_between_validations_is_kept_in_seconds(given: Any) -> None:
+    arguments = Arguments(val_check_interval=given)
+    assert (arguments.val_check_time_interval, arguments.val_check_interval) == (3630.0, 1.0)
+
+
+def test_barebones_switches_off_what_costs_time() -> None:
+    arguments = Arguments(barebones=True, num_sanity_val_steps=2, log_every_n_steps=10)
+    assert not (arguments.enable_progress_bar or arguments.enable_model_summary or arguments.logger)
+    assert (arguments.num_sanity_val_steps, arguments.log_every_n_steps) == (0, 0)
+
+
+def test_later_limits_win_and_none_leaves_one_as_it_is() -> None:
+    arguments = Arguments(max_epochs=3, max_steps=7, check_ranks_every=pytorch.Batch(2))
+    arguments.train_until(max_epochs=None, max_steps=5)
+    assert (arguments.max_epochs, arguments.max_steps) == (3, 5)
+    arguments.train_until(max_epochs=-1)
+    assert (arguments.max_epochs, arguments.max_steps) == (-1, 5)
+
+
+def test_all_sanity_batches_are_asked_for_by_minus_one() -> None:
+    assert Arguments(num_sanity_val_steps=-1).num_sanity_val_steps == math.inf
