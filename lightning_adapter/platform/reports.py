@@ -38,4 +38,5 @@ class TrainingReports:
             fresh = {"batches": batch, "epochs": progress.whole_epochs, **fresh}
         self._known.update(fresh)
         self._platform.record_training(batch, progress.current_epoch, metrics)
-        determined_private.report_training_metrics(self._context, batch, fresh)
+        if fresh:
+            determined_private.report_training_metrics(self._context, batch, fresh)

@@ -204,14 +204,15 @@ class LoggerDispatcher:
         if len(owners) < 2:
             return owners[0].hparams_initial if owners else None
         of_module, of_data = owners[0].hparams_initial, owners[1].hparams_initial
-        for name in of_module.keys() & of_data.keys():
-            if name not in _HIDDEN and _differ(of_module[name], of_data[name]):
-                clash = self._host.quirks.hparams_clash_is_misconfiguration
-                error = self._host.misconfiguration if clash else RuntimeError
-                raise error(
-                    f"Error while merging hparams: the keys {[name]} are present in both the LightningModule's and"
-                    " LightningDataModule's hparams but have different values."
-                )
+        shared = [name for name in of_module if name in of_data and name not in _HIDDEN]
+        clashing = [name for name in shared if _differ(of_module[name], of_data[name])]
+        if clashing:
+            misconfigured = self._host.quirks.hparams_clash_is_misconfiguration
+            error = self._host.misconfiguration if misconfigured else RuntimeError
+            raise error(
+                f"Error while merging hparams: the keys {clashing} are present in both the LightningModule's and"
+                " LightningDataModule's hparams but have different values."
+            )
         return {**of_module, **of_data}
 
     def save(self) -> None:
@@ -226,6 +227,9 @@ class LoggerDispatcher:
 
 
 def _differ(a: object, b: object) -> bool:
-    if isinstance(a, Tensor) or isinstance(b, Tensor):
-        return type(a) is not type(b) or a.shape != b.shape or bool((a != b).any())  # type: ignore[attr-defined]
+    """As `_log_hyperparams` compares: 1 and True are different, though equal; tensors are compared by their content."""
+    if type(a) is not type(b):
+        return True
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.shape != b.shape or bool((a != b).any())
     return bool(a != b)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -159,13 +160,20 @@ def test_hook_that_clips_is_not_called_without_a_value_and_an_override() -> None
     assert run.module.weight.item() == -2.0  # 2 minus a gradient of 4
 
 
-def test_value_alone_is_enough_to_clip() -> None:
+def test_value_alone_is_enough_to_clip_as_lightning_does() -> None:
     clipped: list[Any] = []
-    run = Run(Bare, gradient_clip_val=0.5)
-    run.module.configure_gradient_clipping = lambda *args, **kwargs: clipped.append((args, kwargs))
+    run = Run(Bare, gradient_clip_val=0.5, gradient_clip_algorithm="value")
+    plugin = SimpleNamespace(clip_gradients=lambda *given: clipped.append(given))
+    run.module._trainer = SimpleNamespace(
+        gradient_clip_val=0.5,
+        gradient_clip_algorithm=run.settings.gradient_clip_algorithm,
+        precision_plugin=plugin,
+        strategy=SimpleNamespace(precision_plugin=plugin),
+    )
+
     run.step()
 
-    assert clipped == [((run.optimizer,), {"gradient_clip_val": 0.5, "gradient_clip_algorithm": None})]
+    assert clipped == [(run.optimizer, 0.5, run.settings.gradient_clip_algorithm)]
 
 
 class OwnClip(Bare):
@@ -260,7 +268,8 @@ def test_override_that_setup_brings_is_seen() -> None:
     assert run.told == ["zero"]
 
 
-def test_apex_scales_around_backward_and_exchange() -> None:
+@pytest.mark.parametrize(("added", "scaled"), [(None, 16), (8.0, 24)])
+def test_apex_scales_around_backward_and_an_exchange(added: float | None, scaled: int) -> None:
     class Apex:
         @contextmanager
         def scale_loss(self, loss: torch.Tensor, optimizers: Any) -> Any:
@@ -269,13 +278,13 @@ def test_apex_scales_around_backward_and_exchange() -> None:
             run.told.append(f"unscales {run.module.weight.grad.item():g}")
             run.module.weight.grad /= 4
 
-    run = Run(Bare, added=8.0)
+    run = Run(Bare, added=added)
     run.precision.apex = Apex()
 
     run.steps.backward(run.module.weight**2, run.optimizer)
 
-    assert run.told == ["unscales 24"]  # 4 * 4, and 8 from the exchange
-    assert run.module.weight.grad.item() == 6.0
+    assert run.told == [f"unscales {scaled}"]
+    assert run.module.weight.grad.item() == scaled / 4
 
 
 class Tells(pl.Callback):

@@ -32,6 +32,10 @@ HOROVOD, TORCH = determined_private.HOROVOD_VARIABLE, determined_private.TORCH_V
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*TORCHRUN, "GROUP_WORLD_SIZE", "HOROVOD_SIZE", "DET_CHIEF_IP", HOROVOD, TORCH):
         monkeypatch.delenv(name, raising=False)
+    # nobody is there to answer: fail at once instead of waiting
+    monkeypatch.setattr(
+        launch.dist, "init_process_group", lambda *args, **options: pytest.fail("joins other processes")
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -94,8 +94,7 @@ def test_none_trains_without_optimizer_and_says_so() -> None:
 
 
 def test_optimizer_of_another_library_is_one() -> None:
-    names = ("step", "zero_grad", "state_dict", "load_state_dict")
-    theirs: Any = types.SimpleNamespace(param_groups=[], **dict.fromkeys(names, lambda: None))
+    theirs: Any = TheirOptimizer()
     assert parsed([theirs]).optimizers == [theirs]
 
 
@@ -165,6 +164,15 @@ def test_index_of_lightning_1_is_warned_about() -> None:
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
+class TheirOptimizer:
+    param_groups: list[Any] = []
+
+    def step(self) -> None:
+        pass
+
+    zero_grad = state_dict = load_state_dict = step
+
+
 class Stateless:
     optimizer = A
 
@@ -180,6 +188,7 @@ class Custom(Stateless):
 REFUSALS: dict[str, tuple[Any, str]] = {
     "a number": (3, r"Identity\.configure_optimizers\(\) returned 3, an unknown configuration"),
     "a class": (torch.optim.SGD, "an unknown configuration"),
+    "a class of another library": (TheirOptimizer, "an unknown configuration"),
     "a list with a stranger": ([A, 3], "an unknown configuration"),
     "dictionary and optimizer": ([{"optimizer": A}, B], "an unknown configuration"),
     "dictionary without optimizer": ({"lr_scheduler": STEP}, r"needs the key \"optimizer\""),

@@ -332,6 +332,7 @@ def test_ddp_says_what_to_do_about_parameters_that_the_loss_does_not_need() -> N
     step(torch.ones(1)).backward()
     with pytest.raises(ConfigurationError, match=r"did not depend on all parameters.*find_unused_parameters_true"):
         step(torch.ones(1))
+    assert "forward" not in vars(module)  # put back although the wrapper never came to the step
 
 
 @pytest.mark.usefixtures("process_group")

@@ -220,6 +220,11 @@ def test_hyperparameters_that_contradict_each_other_are_refused_by_name() -> Non
         logged(Module(both=1, lr=0.1), Data(both=2))
 
 
+def test_equal_hyperparameters_of_different_types_contradict_each_other() -> None:
+    with pytest.raises(Misconfiguration if LEGACY else RuntimeError, match=r"the keys \['both', 'flag'\] are present"):
+        logged(Module(both=1, same=2, flag=True), Data(flag=1, same=2, both=1.0))
+
+
 @pytest.mark.parametrize(
     ("other", "same"),
     [(torch.ones(2), True), (torch.zeros(2), False), (torch.ones(3), False), ([1.0, 1.0], False)],
@@ -287,6 +292,7 @@ def test_fast_dev_run_has_a_dummy_in_place_of_loggers(given: Any) -> None:
 
 def test_fast_dev_run_without_loggers_has_none() -> None:
     assert chosen(pathlib.Path(), fast_dev_run=True, logger=False) == []
+    assert chosen(pathlib.Path(), fast_dev_run=True, logger=[]) == []
 
 
 class Asked:

@@ -124,13 +124,15 @@ def test_number_of_batches_written_on_the_trainer_limits_the_epoch() -> None:
     run = Run()
     run.data.connector.load_training()
 
+    data = run.data.connector.training
+    assert data is not None
+
     run.trainer.num_training_batches = 3
-    first = run.progress.num_training_batches
+    first = (run.progress.num_training_batches, data.num_batches)
     run.trainer.fit_loop.max_batches = 2
 
-    assert (first, run.trainer.num_training_batches) == (3, 2)
-    assert run.data.connector.training is not None
-    assert run.data.connector.training.num_batches == 2
+    assert first == (3, 3)
+    assert (run.trainer.num_training_batches, run.trainer.fit_loop.max_batches, data.num_batches) == (2, 2, 2)
 
 
 # --- names that are not there -----------------------------------------------------------------------------------------
@@ -227,10 +229,11 @@ def test_estimate_of_steps_is_lightnings(length: float) -> None:
 
 
 def test_estimate_of_steps_loads_the_data_once_and_only_if_need_be() -> None:
-    endless, limited = Run(max_epochs=-1), Run(max_epochs=2)
+    endless, limited = Run(max_epochs=-1), Run(max_epochs=2, reload_dataloaders_every_n_epochs=1)
 
     _ = endless.trainer.estimated_stepping_batches
     _ = limited.trainer.estimated_stepping_batches
+    limited.data.epoch_passes()
     _ = limited.trainer.estimated_stepping_batches
 
     assert (endless.data.asked["train"], limited.data.asked["train"]) == (0, 1)
