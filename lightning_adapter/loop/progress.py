@@ -20,7 +20,6 @@ class Phase(enum.Enum):
 
     BETWEEN_EPOCHS = enum.auto()
     IN_EPOCH = enum.auto()
-    FINISHED = enum.auto()
 
 
 class CounterState(TypedDict):
@@ -162,6 +161,7 @@ class TrainingProgress:
         self.num_training_batches = float("inf")
         self.restarting = False
         self.phase = Phase.BETWEEN_EPOCHS
+        self._finished = False
 
     # --- derived ------------------------------------------------------------------------------------------------------
 
@@ -173,7 +173,7 @@ class TrainingProgress:
     @property
     def is_finished(self) -> bool:
         """True once no further batch is to be trained."""
-        return self.phase is Phase.FINISHED
+        return self._finished
 
     @property
     def current_epoch(self) -> int:
@@ -279,8 +279,8 @@ class TrainingProgress:
             self.batches_that_stepped += 1
 
     def finish(self) -> None:
-        """The run is over."""
-        self.phase = Phase.FINISHED
+        """The run is over; it may stand in the middle of an epoch, where one with a higher limit goes on."""
+        self._finished = True
 
     # --- checkpoints --------------------------------------------------------------------------------------------------
 

@@ -84,13 +84,11 @@ class RunState:
 
     Args:
         parts: the run.
-        manual: knows whether gradients are still to be used; None in automatic optimization.
+        manual: knows whether gradients are still to be used.
         epoch_outputs: what is kept for `training_epoch_end`; None where nobody has that hook.
     """
 
-    def __init__(
-        self, parts: Components, manual: ManualOptimization | None, epoch_outputs: EpochOutputs | None
-    ) -> None:
+    def __init__(self, parts: Components, manual: ManualOptimization, epoch_outputs: EpochOutputs | None) -> None:
         self._parts = parts
         self._manual = manual
         self._epoch_outputs = epoch_outputs
@@ -113,7 +111,7 @@ class RunState:
 
     def _gradients(self) -> dict[str, torch.Tensor]:
         """Gradients that are still to be used: in manual optimization a batch may have accumulated without a step."""
-        if self._manual is None or self._manual.has_stepped:
+        if self._parts.module.automatic_optimization or self._manual.has_stepped:
             return {}
         named = self._parts.module.named_parameters()
         return {name: value.grad for name, value in named if value.grad is not None}

@@ -36,7 +36,7 @@ class Schedulers:
         turns: OptimizerTurns | None,
     ) -> None:
         self.configs = configs
-        self._automatic = hooks.module.automatic_optimization
+        self._module = hooks.module
         self._host = hooks.host
         self._progress = progress
         self._connector = connector
@@ -53,7 +53,7 @@ class Schedulers:
             plateau: whether those that monitor a value are meant, which step after the validation, or the others.
         """
         progress = self._progress
-        if not self._automatic or (interval == "step" and progress.accumulates):
+        if not self._module.automatic_optimization or (interval == "step" and progress.accumulates):
             return
         # `frequency` counts batches within the epoch, or epochs
         index = progress.batch_idx if interval == "step" else progress.current_epoch

@@ -23,7 +23,7 @@ from lightning_adapter.loop.run_state import RunState
 from lightning_adapter.loop.running_step import running_step
 from lightning_adapter.loop.schedulers import Schedulers
 from lightning_adapter.loop.stops_in_batch import may_stop_in_batch
-from lightning_adapter.loop.training_batch import Optimization, TrainingBatch
+from lightning_adapter.loop.training_batch import TrainingBatch
 from lightning_adapter.loop.validation_loop import ValidationLoop
 from lightning_adapter.loop.validation_schedule import ValidationSchedule
 from lightning_adapter.trainer.progress_bar import ProgressBar
@@ -123,15 +123,10 @@ def _training(parts: Components, epoch_starts: Callable[[int], None]) -> Trainin
     several = len(strategy.optimizers) > 1
     outputs = EpochOutputs(several) if hooks.overridden("training_epoch_end") else None
     step = running_step("training_step", hooks, strategy, parts.precision)
-    optimization: Optimization
-    manual = None
-    if module.automatic_optimization:
-        single = AutomaticOptimization(
-            step, parts.steps, parts.precision, hooks, strategy, settings, progress, parts.non_finite, returned_logs
-        )
-        optimization = single if turns is None else OptimizersInTurn(single, turns)
-    else:
-        optimization = manual = ManualOptimization(step, host, strategy, progress, parts.non_finite, returned_logs)
+    single = AutomaticOptimization(
+        step, parts.steps, parts.precision, hooks, strategy, settings, progress, parts.non_finite, returned_logs
+    )
+    manual = ManualOptimization(step, host, strategy, progress, parts.non_finite, returned_logs)
     any_rank = strategy.any_rank if strategy.is_distributed else None
     # module and callbacks have their metrics by now; each of them gathers its states when an epoch is computed
     strategy.attach_metrics()
@@ -150,7 +145,8 @@ def _training(parts: Components, epoch_starts: Callable[[int], None]) -> Trainin
         dispatcher=parts.dispatcher,
         stop=parts.stop,
         schedulers=schedulers,
-        optimization=optimization,
+        automatic=single if turns is None else OptimizersInTurn(single, turns),
+        manual=manual,
         fetches_itself=lightning_private.has_parameter(module.training_step, "dataloader_iter"),
         takes_batch_idx=lightning_private.takes_batch_idx(host, module.training_step),
         transfer=transfer,
@@ -188,7 +184,7 @@ def _training(parts: Components, epoch_starts: Callable[[int], None]) -> Trainin
         connector=connector,
         dispatcher=parts.dispatcher,
         strategy=strategy,
-        step=running_step("validation_step", hooks, strategy, parts.precision),
+        make_step=lambda: running_step("validation_step", hooks, strategy, parts.precision),
         transfer=transfer,
         returned_logs=returned_logs,
         runs=parts.validation_runs,

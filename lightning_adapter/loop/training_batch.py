@@ -58,7 +58,8 @@ class TrainingBatch:
     dispatcher: LoggerDispatcher
     stop: StopRequest
     schedulers: Schedulers
-    optimization: Optimization
+    automatic: Optimization
+    manual: Optimization
     fetches_itself: bool
     takes_batch_idx: bool
     transfer: Transfer | None
@@ -82,6 +83,8 @@ class TrainingBatch:
             batch, batch_idx = self._fetch(data) if iterator is None else self._at(data, iterator)
         except StopIteration:
             return False
+        if self.transfer is not None and iterator is None:
+            batch = self._on_device(data, batch, self.transfer)
         hooks, progress = self.hooks, self.progress.batch
         # before any hook: `trainer.is_last_batch` and `batch_idx` are right from `on_train_batch_start` on
         progress.advance_ready(data.fetcher.done)
@@ -98,11 +101,13 @@ class TrainingBatch:
                 return False
             progress.advance_started()
             try:
+                # asked at each batch, as `_TrainingEpochLoop.advance` does: a module may change it in a hook
+                optimization = self.automatic if hooks.module.automatic_optimization else self.manual
                 given = batch if iterator is None else iterator
                 if self.takes_batch_idx:
-                    outputs = self.optimization.run((given, batch_idx), batch_idx)
+                    outputs = optimization.run((given, batch_idx), batch_idx)
                 else:
-                    outputs = self.optimization.run((given,), 0 if self.quirks.hides_batch_idx else batch_idx)
+                    outputs = optimization.run((given,), 0 if self.quirks.hides_batch_idx else batch_idx)
             except StopIteration:  # the step asked for more data than there is: the epoch ends, as in Lightning
                 return False
             if self.epoch_outputs is not None:
@@ -133,18 +138,19 @@ class TrainingBatch:
         return batch, batch_idx
 
     def _fetch(self, data: TrainingData) -> tuple[Batch, int]:
-        """The next batch on the device, and its index in the epoch."""
+        """The next batch, and its index in the epoch."""
         batch_idx = self.progress.batch.current.ready
         if self.any_rank is not None and data.num_batches == INFINITE:
             batch = self._fetch_together(data, self.any_rank)
         else:
             batch = next(data.fetcher)
-        # transfer hooks run before `on_train_batch_start`, since Lightning moves a batch where it fetches it
-        if self.transfer is not None:
-            if not self.quirks.transfers_while_fetching:
-                self.progress.batch.last_batch_known(data.fetcher.done)
-            batch = self.transfer(batch, 0)
         return batch, batch_idx
+
+    def _on_device(self, data: TrainingData, batch: Batch, transfer: Transfer) -> Batch:
+        """Transfer hooks run before `on_train_batch_start`, since Lightning moves a batch where it fetches it."""
+        if not self.quirks.transfers_while_fetching:
+            self.progress.batch.last_batch_known(data.fetcher.done)
+        return transfer(batch, 0)
 
     def _fetch_together(self, data: TrainingData, any_rank: Callable[..., list[bool]]) -> Batch:
         """Lengths that nobody knows may differ: the first rank at the end of its data ends the epoch of all."""

@@ -38,7 +38,7 @@ class ValidationLoop:
     """Runs whole validations.
 
     Attributes:
-        step: the module's `validation_step` as a running hook.
+        make_step: makes a running hook of the module's `validation_step`, which user code may have replaced.
         transfer: what brings a batch to the device; None if there is nothing to do.
         runs: told whether the validation has processed a batch.
         any_rank: for several processes, whether any of them has a flag set; None for a single one.
@@ -51,7 +51,7 @@ class ValidationLoop:
     connector: LoggerConnector
     dispatcher: LoggerDispatcher
     strategy: SingleDeviceStrategy
-    step: Callable[..., StepOutput]
+    make_step: Callable[[], Callable[..., StepOutput]]
     transfer: Transfer | None
     returned_logs: ReturnedLogs
     runs: ValidationRuns
@@ -125,19 +125,22 @@ class ValidationLoop:
         modes = self._start(data, fetcher)
         results = _EpochResults(self, data)
         step = self._batch_step(data, fetcher, iterator)
-        try:
-            while iterator is None or not fetcher.done:
+        while iterator is None or not fetcher.done:
+            try:
                 batch, batch_idx, dataloader_idx = next(fetcher) if iterator is None else iterator.last
-                if dataloader_idx != results.reached:
-                    results.loader_reached(dataloader_idx)
-                self.progress.validation.last_batch_known(fetcher.done)
+            except StopIteration:
+                break
+            if dataloader_idx != results.reached:
+                results.loader_reached(dataloader_idx)
+            self.progress.validation.last_batch_known(fetcher.done)
+            try:
                 output = step(batch, batch_idx, dataloader_idx)
-                if results.kept is not None and output is not None:
-                    results.kept[dataloader_idx].append(output)
-                if not sanity:
-                    self._log_step(data, dataloader_idx)
-        except StopIteration:  # the loaders' end, or a step that fetches itself has asked for more than there is
-            pass
+            except StopIteration:  # a step that fetches itself has asked for more than there is
+                break
+            if results.kept is not None and output is not None:
+                results.kept[dataloader_idx].append(output)
+            if not sanity:
+                self._log_step(data, dataloader_idx)
         logged = self._end(results)
         if self.hooks.overridden("on_validation_model_train") or modes.restored_by_hook:
             self.hooks.call_module("on_validation_model_train")
@@ -173,7 +176,7 @@ class ValidationLoop:
             fetcher: this pass over them.
             iterator: what a step with `dataloader_iter` pulls its batches from; None for all other steps.
         """
-        hooks, connector, run_step = self.hooks, self.connector, self.step
+        hooks, connector, run_step = self.hooks, self.connector, self.make_step()
         module, progress = hooks.module, self.progress.validation
         several = data.several
         told = several or hooks.host.quirks.always_tells_loader

@@ -12,6 +12,7 @@ on_trial_shutdown              on_fit_end, teardown; on_exception where there wa
 from __future__ import annotations
 
 import contextlib
+import enum
 import os
 import pathlib
 import sys
@@ -31,8 +32,8 @@ from lightning_adapter.loop.set_up import let_go, set_up, tear_down
 from lightning_adapter.loop.sources import Source
 from lightning_adapter.loop.start import Training, start
 from lightning_adapter.platform.boundaries import Boundaries
+from lightning_adapter.platform.decisions import Decisions
 from lightning_adapter.platform.fraction import fraction_done
-from lightning_adapter.platform.period import Period
 from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.reports import TrainingReports
 from lightning_adapter.platform.resume import (
@@ -41,10 +42,18 @@ from lightning_adapter.platform.resume import (
     restore_position,
     warn_of_finished_run,
 )
-from lightning_adapter.trainer.nonfinite import MAX_PENDING
 from lightning_adapter.versions import determined_private, lightning_private
 from lightning_adapter.versions.determined_controller import EpochListener
 from lightning_adapter.versions.types import LightningDataModule, LightningModule
+
+
+class _Stage(enum.Enum):
+    """How far a run has come."""
+
+    BUILT = enum.auto()
+    SET_UP = enum.auto()
+    STARTED = enum.auto()
+    SHUT_DOWN = enum.auto()
 
 
 class Driver(pytorch.PyTorchCallback):
@@ -88,29 +97,28 @@ class Driver(pytorch.PyTorchCallback):
         self.parts = build(module, datamodule, arguments, around)
         self.boundaries = Boundaries()
         self._reports = TrainingReports(context, platform, self.parts.progress)
-        self._rank_check = Period.of(arguments.check_ranks_every)
         self._loading = contextlib.ExitStack()
         self._epoch_listener: EpochListener | None = None
-        self._reports_progress = platform.reports_progress(has_callbacks=False)
+        self._has_callbacks = False
         self._loaded: dict[str, Any] | None = None
         self._weights_only = False
         self._training: Training | None = None
+        self._decisions: Decisions | None = None
         self._events: Iterator[Event] = iter(())
         self._event: Event | None = None
-        self._is_set_up = False
-        self._is_shut_down = False
+        self._stage = _Stage.BUILT
 
     # --- set up ---------------------------------------------------------------------------------------------------
 
     def set_up(self) -> None:
         """Make the user's objects ready, once."""
-        if not self._is_set_up:
-            self._is_set_up = True
+        if self._stage is _Stage.BUILT:
+            self._stage = _Stage.SET_UP
             set_up(self.parts, self._context, lambda: restore_before_optimizers(self.parts, self.platform.start))
 
     def trial_has_callbacks(self, own: bool) -> None:
         """Whether the trial of any rank has Determined callbacks of its own, which are told of each workload."""
-        self._reports_progress = self.platform.reports_progress(own)
+        self._has_callbacks = own
 
     def _save_checkpoint(self, filepath: str | os.PathLike[str], weights_only: bool) -> None:
         """`trainer.save_checkpoint`, on all ranks together."""
@@ -141,10 +149,12 @@ class Driver(pytorch.PyTorchCallback):
         self._loading.close()
         parts, begun = self.parts, self.platform.start
         resumed = begun.resumes or self._loaded is not None
+        self._stage = _Stage.STARTED
         self._training = training = start(
             parts, resumed, lambda: restore_after_fit_start(parts, begun, self._loaded), self._epoch_starts
         )
         self._events = training.fit_loop.events()
+        self._decisions = Decisions(parts, self.platform, training.schedule, self.boundaries, self._has_callbacks)
         batches = parts.progress.num_training_batches
         if batches != float("inf"):
             determined_private.set_epoch_length(self._context, int(batches))
@@ -167,12 +177,12 @@ class Driver(pytorch.PyTorchCallback):
     def on_trial_shutdown(self) -> None:
         """Training has ended, was interrupted, or failed."""
         self._loading.close()
-        error = sys.exc_info()[1]
-        if self._is_shut_down:
+        error, stage = sys.exc_info()[1], self._stage
+        if stage is _Stage.SHUT_DOWN:
             return
-        self._is_shut_down = True
+        self._stage = _Stage.SHUT_DOWN
         if error is not None:
-            let_go(self.parts, error, started=self._training is not None)
+            let_go(self.parts, error, started=stage is _Stage.STARTED)
             return
         self.settle()
         if self.parts.progress.is_finished:
@@ -214,18 +224,22 @@ class Driver(pytorch.PyTorchCallback):
         Returns:
             Nothing for Determined to average: metrics are reported when they are logged.
         """
-        trained, progress = False, self.parts.progress
-        for event in self._events:
-            self._event = event
-            if event is Event.MAY_VALIDATE:
-                trained = True
-                if self._decide():
+        trained, progress, decisions = False, self.parts.progress, self._decisions
+        assert decisions is not None
+        try:
+            for event in self._events:
+                self._event = event
+                if event is Event.MAY_VALIDATE:
+                    trained = True
+                    if decisions.after_batch():
+                        return {}
+                elif trained:
+                    if progress.phase is not Phase.IN_EPOCH:
+                        self._tell_of_ended_epoch()
                     return {}
-            elif trained:
-                if progress.phase is not Phase.IN_EPOCH:
-                    self._tell_of_ended_epoch()
-                return {}
-            # otherwise an epoch has ended without a further batch
+                # otherwise an epoch has ended without a further batch
+        except BaseException as error:
+            raise self._begin_again(error) from None
         if not trained:
             self.boundaries.decide(report=False, look=False, validate=False, checkpoint=False)
         self._run_is_over()
@@ -252,49 +266,28 @@ class Driver(pytorch.PyTorchCallback):
     def settle(self) -> None:
         """Do what follows the last batch and its validation, if that is still to be done."""
         if self._event is Event.MAY_VALIDATE:
-            self._event = next(self._events, None)
+            try:
+                self._event = next(self._events, None)
+            except BaseException as error:
+                raise self._begin_again(error) from None
             if self._event is None:
                 self._run_is_over()
+
+    def _begin_again(self, error: BaseException) -> BaseException:
+        """An error has ended the generator: a trial that survives it goes on with the next batch.
+
+        Returns:
+            The error as user code raised it: a StopIteration reaches us as the cause of a RuntimeError.
+        """
+        assert self._training is not None
+        self._events, self._event = self._training.fit_loop.events(), None
+        self.boundaries.decide(report=False, look=False, validate=False, checkpoint=False)
+        return error.__cause__ if isinstance(error.__cause__, StopIteration) else error
 
     def _run_is_over(self) -> None:
         self._event = None
         self.boundaries.run_is_over()
         self.platform.run_is_over(self._context)
-
-    def _decide(self) -> bool:
-        """Decide what Determined is to do after the batch just trained.
-
-        Returns:
-            Whether the loop waits for a validation.
-        """
-        parts, platform = self.parts, self.platform
-        progress, boundaries, stop = parts.progress, self.boundaries, parts.stop
-        batches = progress.batch.total.ready
-        if platform.max_batches is not None and batches >= platform.max_batches:
-            stop.decide(True)  # all processes count alike
-        stepped = not progress.accumulates
-        reports = stepped and parts.trainer.should_log
-        if reports or progress.batch.is_last_batch or len(parts.non_finite.pending) >= MAX_PENDING:
-            parts.non_finite.check()
-        if self._rank_check is not None and self._rank_check.ends(progress):
-            parts.strategy.check_parameters(batches)
-        if not platform.owns_loop:
-            return True
-        assert self._training is not None
-        period = platform.validation_period
-        validate = self._training.schedule.is_due(None if period is None else period.ends(progress))
-        ends_unsaved = progress.batch.is_last_batch and not validate and platform.checkpoint_each_epoch
-        saves = platform.checkpoint_period
-        if ends_unsaved or (saves is not None and saves.ends(progress)):
-            platform.owe_checkpoint()
-        asks = boundaries.preemption.is_due() or platform.stops_now()
-        boundaries.decide(
-            report=reports and self._reports_progress,
-            look=stepped and asks,
-            validate=validate,
-            checkpoint=stepped and platform.checkpoint_owed,
-        )
-        return validate
 
     # --- what the controller asks ---------------------------------------------------------------------------------
 

@@ -78,7 +78,7 @@ class LightningTrial(pytorch.PyTorchTrial):
         self._driver = Driver(
             self.context, self.lightning_module, self.datamodule, self.arguments, self._own_loaders, platform
         )
-        if not self._overrides("train_batch"):
+        if not self._overrides("train_batch") and "train_batch" not in vars(self):
             vars(self)["train_batch"] = self._driver.train_batch  # a call less in each step
         return self._driver
 

@@ -23,6 +23,7 @@ class CallbackList:
 
     Attributes:
         items: the callbacks in the order in which they are called.
+        schedule: the GradientAccumulationScheduler of Lightning 1.x; None since.
     """
 
     def __init__(self, arguments: Arguments, host: Host, shows_summary: bool) -> None:
@@ -30,6 +31,7 @@ class CallbackList:
         given = arguments.callbacks
         kinds = host.pl.callbacks
         self.items: list[Callback] = [given] if isinstance(given, host.pl.Callback) else list(given) if given else []
+        self.schedule: Any = None
         self.has_timer = bool(self.of_kind(kinds.Timer))
         # the order of `_CallbackConnector.on_trainer_init`
         if arguments.max_time is not None and not self.has_timer:
@@ -51,6 +53,7 @@ class CallbackList:
 
     def add_schedule(self, schedule: Any) -> None:
         """The GradientAccumulationScheduler that Lightning 1.x always has is among the callbacks."""
+        self.schedule = schedule
         if schedule not in self.items:
             self.items.append(schedule)
 

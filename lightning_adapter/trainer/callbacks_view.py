@@ -33,9 +33,7 @@ class CallbacksView:
     @property
     def accumulation_scheduler(self) -> Any:
         """The GradientAccumulationScheduler of Lightning 1.x, which always has one; None since."""
-        if not self.host.quirks.schedules_accumulation:
-            return None
-        return next(iter(self._callbacks.of_kind(self.host.pl.callbacks.GradientAccumulationScheduler)), None)
+        return self._callbacks.schedule
 
     @property
     def early_stopping_callbacks(self) -> list[Callback]:

@@ -219,6 +219,10 @@ class DataConnector:
         """The loaders that `estimated_stepping_batches` made are not those that are trained on."""
         self.training = None
 
+    def check_validation_every(self, batches: float) -> None:
+        """User code has set `trainer.val_check_batch`."""
+        self.val_check_batch = batches
+
     def limit_epoch(self, batches: float) -> None:
         """User code has set `trainer.num_training_batches`."""
         if self.training is not None:

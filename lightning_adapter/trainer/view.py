@@ -195,6 +195,10 @@ class Trainer(StrategyView, CallbacksView, TrainerPrivates):
         """Batches between two validations; infinite for the end of each epoch, None where time decides."""
         return self._parts.data.val_check_batch
 
+    @val_check_batch.setter
+    def val_check_batch(self, batches: float) -> None:
+        self._parts.data.check_validation_every(batches)
+
     @property
     def estimated_stepping_batches(self) -> float:
         """Batches that will step an optimizer over the whole run; loads the training data if need be."""
@@ -223,6 +227,10 @@ class Trainer(StrategyView, CallbacksView, TrainerPrivates):
     def lr_scheduler_configs(self) -> list[LRSchedulerConfig]:
         """The schedulers' configurations."""
         return self._parts.schedulers
+
+    @lr_scheduler_configs.setter
+    def lr_scheduler_configs(self, configs: list[LRSchedulerConfig]) -> None:
+        self._parts.schedulers[:] = configs
 
     @property
     def optimizer_frequencies(self) -> list[int]:

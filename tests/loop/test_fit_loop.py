@@ -222,7 +222,7 @@ def test_run_is_finished_when_its_generator_ends_and_not_before() -> None:
 
     assert set(phases) == {Phase.IN_EPOCH}
     assert run.told[-1] == "on_train_end"
-    assert run.progress.phase is Phase.FINISHED
+    assert run.progress.is_finished and run.progress.phase is Phase.BETWEEN_EPOCHS
     assert run.progress.current_epoch == 1
     assert list(run.loop.events()) == []
 

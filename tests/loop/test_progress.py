@@ -229,14 +229,15 @@ def test_sanity_check_leaves_no_validation_batches() -> None:
     assert counts(progress.validation.current) == counts(progress.validation.total) == (0, 0, 0, 0)
 
 
-def test_finished_run_is_in_no_epoch() -> None:
+def test_run_that_is_finished_in_mid_epoch_still_stands_there() -> None:
     progress = position()
     start_epoch(progress)
     assert progress.in_epoch and not progress.is_finished
 
     progress.finish()
 
-    assert progress.is_finished and not progress.in_epoch
+    assert progress.is_finished and progress.in_epoch  # a resume with a higher limit goes on from here
+    assert progress.state_dict()["in_epoch"]
 
 
 def test_step_before_is_left_again_after_an_exception() -> None:

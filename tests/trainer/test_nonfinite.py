@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_adapter import DETLM, LightningAdapter, fit
 from lightning_adapter.errors import NonFiniteError
-from lightning_adapter.platform import driver
+from lightning_adapter.platform import decisions
 from lightning_adapter.trainer.nonfinite import NonFiniteCheck
 
 NAN, INF = float("nan"), float("inf")
@@ -106,7 +106,7 @@ class Breaks(DETLM):
 def test_run_looks_between_reports_once_enough_losses_wait(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, most: int, trained: int
 ) -> None:
-    monkeypatch.setattr(driver, "MAX_PENDING", most)
+    monkeypatch.setattr(decisions, "MAX_PENDING", most)
     module = Breaks()
 
     class Trial(LightningAdapter):

@@ -1,0 +1,150 @@
+"""Does a run behave as under Lightning where user code raises, or changes its mind, in an unusual place?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from lightning_adapter import LightningAdapter, fit
+from parity.models import flavour
+
+ours, theirs = flavour("pytorch_lightning", ours=True), flavour("pytorch_lightning", ours=False)
+EPOCH = 6  # batches of Data
+
+
+def trial_of(module: Callable[[], Any], **arguments: Any) -> type[LightningAdapter]:
+    class Trial(LightningAdapter):
+        def __init__(self, context: Any) -> None:
+            super().__init__(context, module(), ours.Data(), enable_model_summary=False, **arguments)
+
+    return Trial
+
+
+def weights(module: Any) -> torch.Tensor:
+    return torch.cat([value.flatten().double() for value in module.state_dict().values()])
+
+
+def under_lightning(make: Callable[[], Any], tmp_path: Path, **arguments: Any) -> Any:
+    """Seeded as `fit(seed=3)` is: before the module is made, and not again."""
+    pl.seed_everything(3)
+    module = make()
+    trainer = pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=tmp_path, num_sanity_val_steps=0, **arguments,
+    )  # fmt: skip
+    trainer.fit(module, theirs.Data())
+    return module
+
+
+class Sometimes(ours.Net):
+    """Raises at the third batch of the first epoch."""
+
+    trained: int
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        if batch_idx == 2 and self.current_epoch == 0:
+            raise RuntimeError("out of memory")
+        self.trained = getattr(self, "trained", 0) + 1
+        return super().training_step(batch, batch_idx)
+
+
+def test_trial_that_survives_an_error_of_a_step_goes_on_with_the_next_batch(tmp_path: Path) -> None:
+    class Trial(trial_of(Sometimes)):  # type: ignore[misc]
+        def train_batch(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+            try:
+                return super().train_batch(*args, **kwargs)  # type: ignore[no-any-return]
+            except RuntimeError as error:
+                assert "out of memory" in str(error)
+                return {}
+
+    trial = fit(Trial, max_epochs=2, run_dir=tmp_path / "run")
+    assert trial.lightning_module.trained == 2 * EPOCH - 1
+
+
+@pytest.mark.parametrize("hook", ["on_fit_start", "on_train_start", "on_train_batch_start"])
+def test_error_in_a_hook_reaches_on_exception(hook: str, tmp_path: Path) -> None:
+    told: list[str] = []
+
+    class Raises(ours.Net):
+        pass
+
+    def raises(self: Any, *args: Any) -> None:
+        raise KeyError(hook)
+
+    setattr(Raises, hook, raises)
+
+    class Listens(pl.Callback):
+        def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+            told.append(str(exception))
+
+    with pytest.raises(KeyError, match=hook):
+        fit(trial_of(Raises, callbacks=[Listens()]), max_epochs=1, run_dir=tmp_path / "run")
+    assert told == [f"'{hook}'"]
+
+
+@pytest.mark.parametrize("hook", ["on_after_batch_transfer", "on_train_epoch_start", "on_train_batch_end"])
+def test_stop_iteration_of_a_hook_is_an_error_as_it_was_raised(hook: str, tmp_path: Path) -> None:
+    class Raises(ours.Net):
+        pass
+
+    def raises(self: Any, *args: Any) -> None:
+        raise StopIteration("of user code")
+
+    setattr(Raises, hook, raises)
+    with pytest.raises(StopIteration, match="of user code"):
+        fit(trial_of(Raises), max_epochs=1, run_dir=tmp_path / "run")
+
+
+def test_train_batch_that_a_trial_wraps_on_itself_is_called(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    class Trial(trial_of(ours.Net)):  # type: ignore[misc]
+        def __init__(self, context: Any) -> None:
+            super().__init__(context)
+            inner = self.train_batch
+
+            def timed(*args: Any, **kwargs: Any) -> dict[str, Any]:
+                calls.append(1)
+                return inner(*args, **kwargs)  # type: ignore[no-any-return]
+
+            self.train_batch = timed
+
+    fit(Trial, max_epochs=1, run_dir=tmp_path / "run")
+    assert len(calls) == EPOCH
+
+
+def manual_from_the_start(base: type) -> type:
+    class Turns(base):  # type: ignore[misc]
+        def on_train_start(self) -> None:
+            self.automatic_optimization = False
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            optimizer = self.optimizers()
+            optimizer.zero_grad()
+            loss = super().training_step(batch, batch_idx)
+            self.manual_backward(loss)
+            optimizer.step()
+            return loss
+
+    return Turns
+
+
+def test_module_that_turns_to_manual_optimization_when_training_starts(tmp_path: Path) -> None:
+    trial = fit(trial_of(manual_from_the_start(ours.Net)), max_epochs=1, seed=3, run_dir=tmp_path / "run")
+    module = under_lightning(manual_from_the_start(theirs.Net), tmp_path, max_epochs=1)
+    assert torch.equal(weights(trial.lightning_module), weights(module))
+    assert trial.lightning_module.trainer.global_step == module.trainer.global_step == EPOCH
+
+
+def test_validation_step_that_is_replaced_while_training_is_run(tmp_path: Path) -> None:
+    class Replaces(ours.Net):
+        def on_train_epoch_end(self) -> None:
+            self.validation_step = lambda batch, batch_idx: self.log("other", torch.ones(()))
+
+    trial = fit(trial_of(Replaces), max_epochs=2, run_dir=tmp_path / "run")
+    assert trial.callback_metrics["other"] == 1.0
