@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+import torchmetrics
 
 from lightning_adapter import LightningAdapter, fit
 from parity.models import flavour
@@ -148,3 +149,28 @@ def test_validation_step_that_is_replaced_while_training_is_run(tmp_path: Path) 
 
     trial = fit(trial_of(Replaces), max_epochs=2, run_dir=tmp_path / "run")
     assert trial.callback_metrics["other"] == 1.0
+
+
+class KeepsPredictions(ours.Net):
+    """Its metric is a list of predictions, each with its graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = torchmetrics.CatMetric()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx)
+        self.seen.update(loss)
+        return loss
+
+
+def test_limit_in_mid_epoch_with_a_metric_that_holds_graphs_leaves_a_resume_point(tmp_path: Path) -> None:
+    short = fit(trial_of(KeepsPredictions), max_epochs=-1, max_steps=EPOCH + 2, seed=3, run_dir=tmp_path / "short")
+    assert short.lightning_module.seen.compute().shape == (EPOCH + 2,)
+
+    trial = trial_of(KeepsPredictions)
+    whole = fit(trial, max_epochs=2, seed=3, run_dir=tmp_path / "whole")
+    resumed = fit(trial, max_epochs=2, seed=3, run_dir=tmp_path / "resumed", resume_from=tmp_path / "short")
+    torch.testing.assert_close(
+        resumed.lightning_module.seen.compute(), whole.lightning_module.seen.compute(), rtol=0, atol=0
+    )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, TypedDict
 
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
@@ -40,12 +41,13 @@ def metric_states(module: torch.nn.Module) -> dict[str, MetricState]:
     """What the torchmetrics objects of a module have accumulated, by their place in the module.
 
     `_defaults` names a metric's states and `_update_count` says whether it was updated (torchmetrics 0.11 to 1.9);
-    `state_dict()` leaves out states that are not persistent, and by default none is.
+    `state_dict()` leaves out states that are not persistent, and by default none is. A list state that was updated with
+    predictions holds their graph, which neither a copy nor a file can: what is returned is detached.
     """
     states: dict[str, MetricState] = {}
     for name, child in module.named_modules():
         if isinstance(child, Metric) and child._update_count:
-            values = {key: getattr(child, key) for key in child._defaults}
+            values = apply_to_collection({key: getattr(child, key) for key in child._defaults}, Tensor, Tensor.detach)
             states[name] = {"updates": child._update_count, "values": values}
     return states
 
