@@ -101,6 +101,38 @@ def test_stop_iteration_of_a_hook_is_an_error_as_it_was_raised(hook: str, tmp_pa
         fit(trial_of(Raises), max_epochs=1, run_dir=tmp_path / "run")
 
 
+@pytest.mark.parametrize("hook", ["on_train_batch_start", "on_validation_end", "on_train_epoch_end"])
+@pytest.mark.parametrize("error", [ValueError, RuntimeError])
+def test_cause_of_an_error_is_kept(hook: str, error: type[Exception], tmp_path: Path) -> None:
+    class Raises(ours.Net):
+        pass
+
+    def raises(self: Any, *args: Any) -> None:
+        try:
+            next(iter(()))
+        except StopIteration as empty:
+            raise error("no more") from empty
+
+    setattr(Raises, hook, raises)
+    with pytest.raises(error, match="no more") as caught:
+        fit(trial_of(Raises), max_epochs=1, run_dir=tmp_path / "run")
+    assert isinstance(caught.value.__cause__, StopIteration)
+
+
+def test_error_while_another_is_handled_shows_both(tmp_path: Path) -> None:
+    class Raises(ours.Net):
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+            try:
+                raise KeyError("first")
+            except KeyError:
+                raise ValueError("second")  # noqa: B904
+
+    with pytest.raises(ValueError, match="second") as caught:
+        fit(trial_of(Raises), max_epochs=1, run_dir=tmp_path / "run")
+    assert isinstance(caught.value.__context__, KeyError)
+    assert not caught.value.__suppress_context__
+
+
 def test_train_batch_that_a_trial_wraps_on_itself_is_called(tmp_path: Path) -> None:
     calls: list[int] = []
 

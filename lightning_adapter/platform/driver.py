@@ -17,7 +17,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from determined import pytorch
@@ -239,7 +239,7 @@ class Driver(pytorch.PyTorchCallback):
                     return {}
                 # otherwise an epoch has ended without a further batch
         except BaseException as error:
-            raise self._begin_again(error) from None
+            self._fail(error)
         if not trained:
             self.boundaries.decide(report=False, look=False, validate=False, checkpoint=False)
         self._run_is_over()
@@ -269,20 +269,23 @@ class Driver(pytorch.PyTorchCallback):
             try:
                 self._event = next(self._events, None)
             except BaseException as error:
-                raise self._begin_again(error) from None
+                self._fail(error)
             if self._event is None:
                 self._run_is_over()
 
-    def _begin_again(self, error: BaseException) -> BaseException:
+    def _fail(self, error: BaseException) -> NoReturn:
         """An error has ended the generator: a trial that survives it goes on with the next batch.
 
-        Returns:
-            The error as user code raised it: a StopIteration reaches us as the cause of a RuntimeError.
+        Raises:
+            BaseException: the error as user code raised it: a StopIteration reaches us as the cause of a RuntimeError.
         """
         assert self._training is not None
         self._events, self._event = self._training.fit_loop.events(), None
         self.boundaries.decide(report=False, look=False, validate=False, checkpoint=False)
-        return error.__cause__ if isinstance(error.__cause__, StopIteration) else error
+        stopped = error.__cause__
+        if isinstance(stopped, StopIteration) and error.args == ("generator raised StopIteration",):
+            raise stopped from stopped.__cause__
+        raise error
 
     def _run_is_over(self) -> None:
         self._event = None
