@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
+from data.parts import Numbers, Stream
 from lightning_adapter.data.loaders import (
     INFINITE,
     check_batch_size,
@@ -21,22 +22,6 @@ from lightning_adapter.data.loaders import (
     with_sampler,
 )
 from lightning_adapter.errors import ConfigurationError
-
-
-class Numbers(Dataset):
-    def __init__(self, count: int = 10) -> None:
-        self.count = count
-
-    def __getitem__(self, index: int) -> int:
-        return index
-
-    def __len__(self) -> int:
-        return self.count
-
-
-class Stream(IterableDataset):
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(10))
 
 
 class Unsized:
@@ -76,7 +61,12 @@ def batches(loader: Any) -> list[list[int]]:
 
 @pytest.mark.parametrize(
     ("loader", "length"),
-    [(DataLoader(Numbers(), 4), 3), (DataLoader(Stream(), 4), INFINITE), (Unsized(), INFINITE), (iter([1]), INFINITE)],
+    [
+        (DataLoader(Numbers(10), 4), 3),
+        (DataLoader(Stream(), 4), INFINITE),
+        (Unsized(), INFINITE),
+        (iter([1]), INFINITE),
+    ],
     ids=["sized", "stream", "not_implemented", "iterator"],
 )
 def test_length_is_infinite_where_the_loader_does_not_know_it(loader: Any, length: float) -> None:
@@ -84,7 +74,7 @@ def test_length_is_infinite_where_the_loader_does_not_know_it(loader: Any, lengt
 
 
 def test_other_sampler_keeps_every_argument_of_the_loader() -> None:
-    loader = DataLoader(Numbers(), 4, shuffle=True, drop_last=True, collate_fn=tuple, timeout=0)
+    loader = DataLoader(Numbers(10), 4, shuffle=True, drop_last=True, collate_fn=tuple, timeout=0)
     changed = with_sampler(loader, SequentialSampler(range(6)))
     assert list(changed) == [(0, 1, 2, 3)]
     before, after = dict(vars(loader)), dict(vars(changed))
@@ -95,7 +85,7 @@ def test_other_sampler_keeps_every_argument_of_the_loader() -> None:
 
 
 def test_copy_of_a_loader_whose_workers_are_under_way_has_none_of_them() -> None:
-    loader = DataLoader(Numbers(), 4, num_workers=1, persistent_workers=True)
+    loader = DataLoader(Numbers(10), 4, num_workers=1, persistent_workers=True)
     next(iter(loader))
     changed = with_sampler(loader, SequentialSampler(range(2)))
     assert batches(changed) == [[0, 1]]
@@ -103,41 +93,41 @@ def test_copy_of_a_loader_whose_workers_are_under_way_has_none_of_them() -> None
 
 
 def test_other_sampler_goes_into_a_batch_sampler_of_the_users_class() -> None:
-    loader = DataLoader(Numbers(), batch_sampler=OwnBatches(SequentialSampler(range(10)), 2, True))
+    loader = DataLoader(Numbers(10), batch_sampler=OwnBatches(SequentialSampler(range(10)), 2, True))
     changed = with_sampler(loader, [5, 6, 7])
     assert type(changed.batch_sampler) is OwnBatches
     assert batches(changed) == [[6, 5]]
 
 
 def test_batch_sampler_that_takes_no_sampler_is_refused() -> None:
-    loader = DataLoader(Numbers(), batch_sampler=Stubborn(4))
+    loader = DataLoader(Numbers(10), batch_sampler=Stubborn(4))
     with pytest.raises(ConfigurationError, match="batch sampler Stubborn cannot be given another sampler"):
         with_sampler(loader, [1])
 
 
 @pytest.mark.parametrize(("options", "expected"), [({"batch_size": 2}, [[3], [1, 2]]), ({"batch_size": None}, [3, 1])])
 def test_index_sampler_replaces_the_one_that_is_iterated(options: dict[str, Any], expected: list[Any]) -> None:
-    changed = with_index_sampler(DataLoader(Numbers(), **options), [[3], [1, 2]] if options["batch_size"] else [3, 1])
+    changed = with_index_sampler(DataLoader(Numbers(10), **options), [[3], [1, 2]] if options["batch_size"] else [3, 1])
     assert [batch.tolist() if isinstance(batch, torch.Tensor) else batch for batch in changed] == expected
 
 
 def test_shuffled_loader_is_made_sequential_and_others_stay_the_same_object() -> None:
     assert batches(sequential(DataLoader(Numbers(5), 4, shuffle=True))) == [[0, 1, 2, 3], [4]]
-    for loader in (DataLoader(Numbers()), DataLoader(Stream()), [1, 2]):
+    for loader in (DataLoader(Numbers(10)), DataLoader(Stream()), [1, 2]):
         assert sequential(loader) is loader
 
 
 def test_only_torchs_own_batch_sampler_is_the_default_one() -> None:
-    assert default_batch_sampler(DataLoader(Numbers(), 2))
-    assert not default_batch_sampler(DataLoader(Numbers(), batch_sampler=OwnBatches(range(10), 2, False)))
-    assert not default_batch_sampler(DataLoader(Numbers(), batch_size=None))
+    assert default_batch_sampler(DataLoader(Numbers(10), 2))
+    assert not default_batch_sampler(DataLoader(Numbers(10), batch_sampler=OwnBatches(range(10), 2, False)))
+    assert not default_batch_sampler(DataLoader(Numbers(10), batch_size=None))
 
 
 def test_epoch_is_told_once_to_sampler_and_sampler_of_the_batch_sampler() -> None:
     plain, inner = CountsEpochs(range(4)), CountsEpochs(range(4))
     loaders = [
-        DataLoader(Numbers(), 2, sampler=plain),
-        DataLoader(Numbers(), batch_sampler=BatchSampler(inner, 2, False)),
+        DataLoader(Numbers(10), 2, sampler=plain),
+        DataLoader(Numbers(10), batch_sampler=BatchSampler(inner, 2, False)),
     ]
     set_epoch([*loaders, loaders[0], [1]], 3)
     assert (plain.epochs, inner.epochs) == ([3], [3])
@@ -145,7 +135,7 @@ def test_epoch_is_told_once_to_sampler_and_sampler_of_the_batch_sampler() -> Non
 
 @pytest.mark.parametrize(
     "returned",
-    [None, [DataLoader(Numbers()), None], "data", 3, [[]]],
+    [None, [DataLoader(Numbers(10)), None], "data", 3, [[]]],
     ids=["none", "none in a list", "text", "number", "empty"],
 )
 def test_what_is_no_loader_is_a_fault(returned: Any) -> None:
@@ -154,14 +144,14 @@ def test_what_is_no_loader_is_a_fault(returned: Any) -> None:
 
 def test_nothing_is_allowed_where_loaders_are_optional() -> None:
     assert check_loaders([], "val_dataloader", optional=True) == []
-    assert check_loaders({"a": DataLoader(Numbers()), "b": [Unsized()]}, "train_dataloader", optional=False) == []
+    assert check_loaders({"a": DataLoader(Numbers(10)), "b": [Unsized()]}, "train_dataloader", optional=False) == []
 
 
 @pytest.mark.parametrize(("wanted", "fits"), [(8, True), (24, True), (4, False), (12, False)])
 def test_batch_size_times_processes_has_to_be_the_global_one_with_or_without_accumulation(
     wanted: int, fits: bool
 ) -> None:
-    loader = DataLoader(Numbers(), 4)
+    loader = DataLoader(Numbers(10), 4)
     if fits:
         check_batch_size(loader, wanted, processes=2, accumulate=3)
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
@@ -12,13 +11,12 @@ import torch
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
-    Dataset,
     DistributedSampler,
-    IterableDataset,
     SequentialSampler,
     WeightedRandomSampler,
 )
 
+from data.parts import Numbers, Stream
 from lightning_adapter.data.loaders import set_epoch
 from lightning_adapter.data.sharding import EvenBatchSampler, Sharder, ShardSampler, is_sharded
 from lightning_adapter.versions import hosts, lightning_private
@@ -26,24 +24,7 @@ from lightning_adapter.versions import hosts, lightning_private
 HOST = hosts.host("pytorch_lightning")
 
 
-class Numbers(Dataset):
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __getitem__(self, index: int) -> int:
-        return index
-
-    def __len__(self) -> int:
-        return self.count
-
-
-class Stream(IterableDataset):
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.count))
-
+class CountedStream(Stream):
     def __len__(self) -> int:
         return self.count
 
@@ -131,14 +112,14 @@ def test_validation_keeps_the_users_batch_sampler_and_its_class() -> None:
     ("training", "expected"), [(True, [[0, 3], [1, 4], [2, 5]]), (False, [[0, 3, 6], [1, 4, 7], [2, 5]])]
 )
 def test_iterable_dataset_is_dealt_out_in_turn(training: bool, expected: list[list[int]]) -> None:
-    found = shards(DataLoader(Stream(8), 4), 3, training, iterable=True)
+    found = shards(DataLoader(CountedStream(8), 4), 3, training, iterable=True)
     assert [samples(shard) for shard in found] == expected
     assert [len(shard.dataset) for shard in found] == list(map(len, expected))
 
 
 def test_iterable_dataset_is_left_alone_with_a_warning_unless_asked_for() -> None:
-    loader = DataLoader(Stream(8), 4)
-    with pytest.warns(UserWarning, match="Stream is iterated as it is by each of 2 processes"):
+    loader = DataLoader(CountedStream(8), 4)
+    with pytest.warns(UserWarning, match="CountedStream is iterated as it is by each of 2 processes"):
         assert Sharder(HOST, 2, 0, training=True, shuffle=True, iterable=False)(loader) is loader
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 
+from data.parts import Numbers, whole
 from lightning_adapter.data.collections import flatten
 from lightning_adapter.data.loaders import INFINITE
 from lightning_adapter.data.training import TrainingData
@@ -19,27 +20,12 @@ from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.versions import hosts, lightning_private
 
 
-class Numbers(Dataset):
-    def __init__(self, count: int = 12) -> None:
-        self.count = count
-
-    def __getitem__(self, index: int) -> int:
-        return index
-
-    def __len__(self) -> int:
-        return self.count
-
-
-class Stream(IterableDataset):
+class RandomStream(IterableDataset):
     """Draws what it yields, when it is asked for."""
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         for _ in range(12):
             yield torch.rand(()) + random.random() + float(np.random.rand())
-
-
-def whole(length: float) -> float:
-    return length
 
 
 def at_most(limit: int) -> Callable[[float], float]:
@@ -55,19 +41,19 @@ def two(first: int = 10, second: int = 4) -> dict[str, Any]:
 
 
 MAKES = {
-    "one": lambda: DataLoader(Numbers(), 2, shuffle=True),
-    "stream": lambda: DataLoader(Stream(), 2),
+    "one": lambda: DataLoader(Numbers(12), 2, shuffle=True),
+    "stream": lambda: DataLoader(RandomStream(), 2),
     "collection": two,
-    "collection_with_stream": lambda: [DataLoader(Stream(), 2), DataLoader(Numbers(4), 2, shuffle=True)],
-    "list_of_one": lambda: [DataLoader(Numbers(), 2, shuffle=True)],
+    "collection_with_stream": lambda: [DataLoader(RandomStream(), 2), DataLoader(Numbers(4), 2, shuffle=True)],
+    "list_of_one": lambda: [DataLoader(Numbers(12), 2, shuffle=True)],
 }
 
 
 def test_epoch_has_the_batches_of_the_longest_loader_within_their_limits() -> None:
-    assert TrainingData(DataLoader(Numbers(), 2), whole).num_batches == 6
+    assert TrainingData(DataLoader(Numbers(12), 2), whole).num_batches == 6
     assert TrainingData(two(), whole).num_batches == 5
     assert TrainingData(two(), at_most(3)).num_batches == 3
-    assert TrainingData(DataLoader(Stream(), 2), whole).num_batches == INFINITE
+    assert TrainingData(DataLoader(RandomStream(), 2), whole).num_batches == INFINITE
     assert TrainingData(MAKES["collection_with_stream"](), whole).num_batches == INFINITE
 
 
@@ -94,7 +80,7 @@ def test_batch_has_the_form_of_the_collection_and_of_no_other() -> None:
 
 def test_limited_stream_fetches_ahead_unless_the_limit_makes_its_length_known() -> None:
     def fetched_at_start(**options: bool) -> int:
-        data = TrainingData(DataLoader(Stream(), 2), at_most(3), **options)
+        data = TrainingData(DataLoader(RandomStream(), 2), at_most(3), **options)
         data.start()
         return data.fetcher.fetched
 
@@ -106,14 +92,14 @@ def test_limited_stream_fetches_ahead_unless_the_limit_makes_its_length_known() 
 
 def test_batch_at_the_limit_is_the_last_one_unless_limits_stand_outside() -> None:
     for limits_outside in (False, True):
-        data = TrainingData(DataLoader(Numbers(), 2), at_most(2), limits_outside=limits_outside)
+        data = TrainingData(DataLoader(Numbers(12), 2), at_most(2), limits_outside=limits_outside)
         data.start()
         next(data.fetcher), next(data.fetcher)
         assert data.fetcher.done is not limits_outside
 
 
 def test_limit_set_later_changes_the_epoch_and_not_the_end_of_the_data() -> None:
-    data = TrainingData(DataLoader(Numbers(), 2), whole)
+    data = TrainingData(DataLoader(Numbers(12), 2), whole)
     data.start()
     data.limit_to(2)
     next(data.fetcher), next(data.fetcher)
@@ -199,7 +185,7 @@ def test_resumed_collection_remembers_which_loaders_have_ended() -> None:
 
 def test_between_two_epochs_only_the_loaders_own_generators_are_restored() -> None:
     def make() -> Any:
-        return DataLoader(Numbers(), 2, shuffle=True, generator=torch.Generator().manual_seed(5))
+        return DataLoader(Numbers(12), 2, shuffle=True, generator=torch.Generator().manual_seed(5))
 
     data = TrainingData(make(), whole)
     data.start()
@@ -216,11 +202,11 @@ def test_between_two_epochs_only_the_loaders_own_generators_are_restored() -> No
 
 
 def test_saved_state_has_the_keys_that_old_checkpoints_have() -> None:
-    data = TrainingData(DataLoader(Numbers(), 2), whole)
+    data = TrainingData(DataLoader(Numbers(12), 2), whole)
     data.start()
     trained(data, 2)
     state = data.state_dict(2)
     assert list(state) == ["batches", "num_batches", "sources", "consumed", "generators"]
     assert (state["batches"], state["num_batches"], state["consumed"], state["generators"]) == (2, 6, [], [])
     assert [type(entry) for entry in state["sources"][0]] == [int, int, dict, dict, dict]
-    assert TrainingData(DataLoader(Stream(), 2), whole).state_dict(0)["num_batches"] is None
+    assert TrainingData(DataLoader(RandomStream(), 2), whole).state_dict(0)["num_batches"] is None

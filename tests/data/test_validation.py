@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from packaging.version import Version
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader
 
+from data.parts import Numbers, Stream, whole
 from lightning_adapter.data.loaders import INFINITE
 from lightning_adapter.data.validation import ValidationData
 from lightning_adapter.versions import hosts, lightning_private
 
 HOST = hosts.host("pytorch_lightning")
-
-
-class Numbers(Dataset):
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __getitem__(self, index: int) -> int:
-        return index
-
-    def __len__(self) -> int:
-        return self.count
-
-
-class Stream(IterableDataset):
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(4))
-
-
-def whole(length: float) -> float:
-    return length
 
 
 def loaders(*counts: int) -> list[Any]:

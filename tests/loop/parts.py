@@ -71,6 +71,16 @@ def hooks_of(module: Any, callbacks: Sequence[Any] = (), datamodule: Any = None)
     return hook_parts(module, callbacks, datamodule).hooks
 
 
+class TakenLogs:
+    """Takes what steps returned in place of logging it."""
+
+    def __init__(self) -> None:
+        self.returned: list[tuple[str, Any]] = []
+
+    def log(self, hook: str, output: Any) -> None:
+        self.returned.append((hook, dict(output)))
+
+
 class OneProcess:
     """A strategy that steps optimizers and exchanges nothing, or adds a number to gradients in place of an exchange."""
 

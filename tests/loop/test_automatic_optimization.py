@@ -15,7 +15,7 @@ from lightning_adapter.loop.gradient_steps import GradientSteps
 from lightning_adapter.loop.precision import Precision
 from lightning_adapter.loop.progress import TrainingProgress
 from lightning_adapter.trainer.nonfinite import NonFiniteCheck
-from loop.parts import HOST, HookParts, OneProcess, Today, hook_parts, settings
+from loop.parts import HOST, HookParts, OneProcess, TakenLogs, Today, hook_parts, settings
 
 pl = HOST.pl
 Misconfiguration = HOST.load("utilities.exceptions").MisconfigurationException
@@ -29,16 +29,6 @@ class Module(pl.LightningModule):
         self.weight = torch.nn.Parameter(torch.tensor(2.0))
 
 
-class Logs:
-    """Takes what steps returned in place of logging it."""
-
-    def __init__(self) -> None:
-        self.returned: list[tuple[str, Any]] = []
-
-    def log(self, hook: str, output: Any) -> None:
-        self.returned.append((hook, dict(output)))
-
-
 class Run:
     """Automatic optimization of a module with SGD at a rate of 1."""
 
@@ -50,7 +40,7 @@ class Run:
         given = [torch.optim.SGD(self.module.parameters(), lr=1.0)]
         self.strategy: Any = OneProcess(given if optimizers is None else optimizers)
         self.non_finite = NonFiniteCheck("raise")
-        self.logs = Logs()
+        self.logs = TakenLogs()
         precision = Precision("32-true")
         hooks, adapter, strategy = self.parts.hooks, Today(), self.strategy
         self.steps = GradientSteps(

@@ -15,6 +15,17 @@ from lightning_adapter.versions.quirks import quirks_of
 from loop.parts import HOST, settings
 
 PER_EPOCH = 3
+EPOCH_END = [
+    "epoch end reached",
+    "on_train_epoch_end others",
+    "ranks meet",
+    "on_train_epoch_end monitors",
+    "on_epoch_end",
+    "epoch values",
+    "plateau by epoch",
+    "loggers",
+    "reset",
+]
 
 
 class Recorder:
@@ -160,15 +171,7 @@ def test_one_epoch_goes_in_lightnings_order() -> None:
         "MAY_PAUSE",
         "batch 3",
         "MAY_VALIDATE",
-        "epoch end reached",
-        "on_train_epoch_end others",
-        "ranks meet",
-        "on_train_epoch_end monitors",
-        "on_epoch_end",
-        "epoch values",
-        "plateau by epoch",
-        "loggers",
-        "reset",
+        *EPOCH_END,
         "on_train_end",
     ]
 
@@ -180,15 +183,7 @@ def test_last_batch_may_pause_after_the_epochs_end_and_the_next_epoch_iterates_a
     assert told[last : told.index("batch 1", last) + 1] == [
         "batch 3",
         "MAY_VALIDATE",
-        "epoch end reached",
-        "on_train_epoch_end others",
-        "ranks meet",
-        "on_train_epoch_end monitors",
-        "on_epoch_end",
-        "epoch values",
-        "plateau by epoch",
-        "loggers",
-        "reset",
+        *EPOCH_END,
         "MAY_PAUSE",
         "loaders",
         "epoch 1",

@@ -11,19 +11,9 @@ from lightning_adapter.errors import NonFiniteError
 from lightning_adapter.loop.manual_optimization import ManualOptimization
 from lightning_adapter.loop.progress import TrainingProgress
 from lightning_adapter.trainer.nonfinite import NonFiniteCheck
-from loop.parts import HOST, OneProcess, settings
+from loop.parts import HOST, OneProcess, TakenLogs, settings
 
 Misconfiguration = HOST.load("utilities.exceptions").MisconfigurationException
-
-
-class Logs:
-    """Takes what steps returned in place of logging it."""
-
-    def __init__(self) -> None:
-        self.returned: list[tuple[str, Any]] = []
-
-    def log(self, hook: str, output: Any) -> None:
-        self.returned.append((hook, dict(output)))
 
 
 class Run:
@@ -34,7 +24,7 @@ class Run:
         self.strategy: Any = OneProcess([torch.optim.SGD([weight], lr=1.0) for weight in self.weights])
         self.progress = TrainingProgress(settings())
         self.non_finite = NonFiniteCheck("raise")
-        self.logs = Logs()
+        self.logs = TakenLogs()
         self.manual = ManualOptimization(
             step,
             HOST,

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader
 
+from data.parts import Numbers, Stream
 from lightning_adapter.arguments import Arguments
 from lightning_adapter.loop.progress import TrainingProgress
 from lightning_adapter.trainer.data_connector import DataConnector, LoaderOptions
@@ -26,26 +27,6 @@ def arguments(**given: Any) -> Arguments:
 
 def settings(**given: Any) -> Settings:
     return Settings(arguments(**given), HOST, has_timer=False)
-
-
-class Numbers(Dataset):
-    """The numbers from zero."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __getitem__(self, index: int) -> int:
-        return index
-
-    def __len__(self) -> int:
-        return self.count
-
-
-class Stream(IterableDataset):
-    """Four numbers, whose count nobody knows before."""
-
-    def __iter__(self) -> Any:
-        return iter(range(4))
 
 
 def loader_of(batches: float, **options: Any) -> DataLoader:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from torch.utils.data import DataLoader
 
+from data.parts import Numbers, Stream
 from lightning_adapter.errors import CheckpointError, ConfigurationError
-from trainer.parts import Data, Misconfiguration, Numbers, Stream, loader_of
+from trainer.parts import Data, Misconfiguration, loader_of
 
 UNKNOWN = float("inf")
 
