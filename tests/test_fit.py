@@ -241,6 +241,22 @@ def test_a_length_in_batches_ends_with_a_validation_at_that_very_batch(accumulat
     assert validated_at(trial) == [6, 8]
 
 
+class TwoOptimizers(models.Net):
+    """Written for Lightning 1.x: two optimizer steps at each batch."""
+
+    def training_step(self, batch: Any, batch_idx: int, optimizer_idx: int) -> Any:
+        return super().training_step(batch, batch_idx)
+
+    def configure_optimizers(self) -> Any:
+        return [torch.optim.SGD(self.parameters(), 0.01), torch.optim.SGD(self.parameters(), 0.01)]
+
+
+def test_a_length_in_batches_counts_a_batch_of_two_optimizer_steps_once() -> None:
+    config = {"searcher": {"name": "single", "max_length": {"batches": 8}}}
+    trial = fit(trial_of(TwoOptimizers, max_epochs=None), config=config)
+    assert validated_at(trial) == [6, 8]
+
+
 class ReadsHparams(LightningAdapter):
     def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
         self.hparams = context.get_hparams()

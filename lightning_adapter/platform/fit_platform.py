@@ -20,6 +20,7 @@ from lightning_adapter.platform.platform import Platform, StartingPoint
 from lightning_adapter.platform.request import FitRequest
 from lightning_adapter.platform.signals import Interruption
 from lightning_adapter.platform.trial import LightningTrial
+from lightning_adapter.versions import lightning_private
 from lightning_adapter.versions.determined_controller import Controller
 
 
@@ -58,11 +59,14 @@ class FitPlatform(Platform):
         self.root_dir = root_dir
         self.interruption = Interruption()
         self.start = _of_rank(start, core_context.distributed.rank)
+        module = trial.lightning_module
+        # Lightning 1.x steps several optimizers at one batch, and a step of each counts
+        several = lightning_private.has_parameter(module.training_step, "optimizer_idx")
         self.validation_period, self.max_batches = request.apply(
             trial.arguments,
             request.validation_period or periods.validation,
             periods.max_length,
-            trial.lightning_module.automatic_optimization,
+            one_step_per_batch=module.automatic_optimization and not several,
         )
         self.checkpoint_period = Period.of(request.checkpoint_period or periods.checkpoint)
         self._context = trial.context

@@ -43,7 +43,7 @@ class FitRequest:
         arguments: Arguments,
         validation_period: pytorch.TrainUnit | None,
         max_length: pytorch.TrainUnit | None,
-        automatic: bool,
+        one_step_per_batch: bool,
     ) -> tuple[Period | None, int | None]:
         """Bring limits and periods into the trial's arguments.
 
@@ -51,7 +51,7 @@ class FitRequest:
             arguments: what the trial gave its adapter; limits are put in there.
             validation_period: as given to `fit`, or in the experiment YAML.
             max_length: the YAML's, which counts where neither `fit` nor the trial names a limit.
-            automatic: whether optimization is automatic, so that batches are steps.
+            one_step_per_batch: whether each batch is one optimizer step where gradients are not accumulated.
 
         Returns:
             The validation period, and the number of batches after which the run ends; None where arguments decide.
@@ -67,7 +67,7 @@ class FitRequest:
             elif arguments.max_steps == -1:
                 max_batches = length
                 # schedules may ask for the number of steps, which is known where each batch is one
-                steps = length if arguments.accumulate_grad_batches == 1 and automatic else None
+                steps = length if arguments.accumulate_grad_batches == 1 and one_step_per_batch else None
                 arguments.train_until(max_epochs=-1, max_steps=steps)
         if arguments.fast_dev_run:
             return None, max_batches

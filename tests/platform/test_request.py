@@ -23,12 +23,12 @@ def request(**given: Any) -> FitRequest:
 def applied(
     arguments: Arguments,
     length: pytorch.TrainUnit | None = None,
-    automatic: bool = True,
+    one_step_per_batch: bool = True,
     yaml_period: pytorch.TrainUnit | None = None,
     **given: Any,
 ) -> tuple[Any, int | None]:
     asked = request(**given)
-    return asked.apply(arguments, asked.validation_period or yaml_period, length, automatic)
+    return asked.apply(arguments, asked.validation_period or yaml_period, length, one_step_per_batch)
 
 
 def limits(arguments: Arguments) -> tuple[int | None, int]:
@@ -70,11 +70,11 @@ def test_length_of_the_yaml_in_batches_ends_the_run_after_them() -> None:
     assert limits(arguments) == (-1, 40)
 
 
-@pytest.mark.parametrize(("given", "automatic"), [({"accumulate_grad_batches": 2}, True), ({}, False)])
-def test_batches_that_are_no_steps_do_not_limit_the_steps(given: dict[str, int], automatic: bool) -> None:
+@pytest.mark.parametrize(("given", "one_step"), [({"accumulate_grad_batches": 2}, True), ({}, False)])
+def test_batches_that_are_no_steps_do_not_limit_the_steps(given: dict[str, int], one_step: bool) -> None:
     arguments = Arguments(**given)
 
-    assert applied(arguments, pytorch.Batch(40), automatic) == (None, 40)
+    assert applied(arguments, pytorch.Batch(40), one_step) == (None, 40)
     assert limits(arguments) == (-1, -1)
 
 
