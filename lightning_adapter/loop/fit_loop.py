@@ -29,6 +29,7 @@ from lightning_adapter.loop.progress import TrainingProgress
 from lightning_adapter.loop.returned_logs import ReturnedLogs
 from lightning_adapter.loop.schedulers import Schedulers
 from lightning_adapter.loop.training_batch import TrainingBatch
+from lightning_adapter.loop.unlogged import UnloggedReturns
 from lightning_adapter.trainer.data_connector import DataConnector
 from lightning_adapter.trainer.logger_connector import LoggerConnector
 from lightning_adapter.trainer.loggers import LoggerDispatcher
@@ -59,6 +60,7 @@ class FitLoop:
 
     Attributes:
         epoch_starts: told the index of an epoch when it begins, before its hooks.
+        unlogged: looks for what the step returns and nobody logs.
         accumulation: acts before all hooks of an epoch: Lightning 1.x's GradientAccumulationScheduler.
         any_rank: for several processes, whether any of them has a flag set; None for a single one.
         state: what a checkpoint holds of the present position.
@@ -76,6 +78,7 @@ class FitLoop:
     batch: TrainingBatch
     returned_logs: ReturnedLogs
     epoch_outputs: EpochOutputs | None
+    unlogged: UnloggedReturns
     progress_bar: ProgressBar
     accumulation: EpochCallback | None
     any_rank: Callable[..., list[bool]] | None
@@ -167,6 +170,7 @@ class FitLoop:
             self.schedulers.step("epoch", plateau=True)
         with progress.at_the_step_before():
             self.dispatcher.log_training(connector.current_log())
+        self.unlogged.reported(epoch_over=True)
         # `current_epoch` grows last: loggers were told of the epoch under its own number
         connector.reset_results()
         progress.advance_epoch_completed()

@@ -24,6 +24,7 @@ from lightning_adapter.loop.running_step import running_step
 from lightning_adapter.loop.schedulers import Schedulers
 from lightning_adapter.loop.stops_in_batch import may_stop_in_batch
 from lightning_adapter.loop.training_batch import TrainingBatch
+from lightning_adapter.loop.unlogged import UnloggedReturns
 from lightning_adapter.loop.validation_loop import ValidationLoop
 from lightning_adapter.loop.validation_schedule import ValidationSchedule
 from lightning_adapter.trainer.progress_bar import ProgressBar
@@ -122,6 +123,9 @@ def _training(parts: Components, epoch_starts: Callable[[int], None]) -> Trainin
     schedulers = Schedulers(parts.lr_schedulers, hooks, progress, connector, parts.signatures, turns)
     several = len(strategy.optimizers) > 1
     outputs = EpochOutputs(several) if hooks.overridden("training_epoch_end") else None
+    unlogged = UnloggedReturns(
+        "training_step", hooks, connector.training, ("training_epoch_end", "on_train_epoch_end", "on_epoch_end")
+    )
     step = running_step("training_step", hooks, strategy, parts.precision)
     single = AutomaticOptimization(
         step, parts.steps, parts.precision, hooks, strategy, settings, progress, parts.non_finite, returned_logs
@@ -151,6 +155,7 @@ def _training(parts: Components, epoch_starts: Callable[[int], None]) -> Trainin
         takes_batch_idx=lightning_private.takes_batch_idx(host, module.training_step),
         transfer=transfer,
         epoch_outputs=outputs,
+        unlogged=unlogged,
         progress_bar=bar,
         quirks=host.quirks,
         any_rank=any_rank,
@@ -170,6 +175,7 @@ def _training(parts: Components, epoch_starts: Callable[[int], None]) -> Trainin
         batch=batch,
         returned_logs=returned_logs,
         epoch_outputs=outputs,
+        unlogged=unlogged,
         progress_bar=bar,
         accumulation=accumulation,
         any_rank=any_rank,
@@ -187,6 +193,7 @@ def _training(parts: Components, epoch_starts: Callable[[int], None]) -> Trainin
         make_step=lambda: running_step("validation_step", hooks, strategy, parts.precision),
         transfer=transfer,
         returned_logs=returned_logs,
+        unlogged=UnloggedReturns("validation_step", hooks, connector.validation),
         runs=parts.validation_runs,
         stop=parts.stop,
         any_rank=any_rank,

@@ -20,6 +20,7 @@ from lightning_adapter.loop.epoch_outputs import EpochOutputs
 from lightning_adapter.loop.hooks import Hooks
 from lightning_adapter.loop.progress import TrainingProgress
 from lightning_adapter.loop.schedulers import Schedulers
+from lightning_adapter.loop.unlogged import UnloggedReturns
 from lightning_adapter.trainer.data_connector import DataConnector
 from lightning_adapter.trainer.logger_connector import LoggerConnector
 from lightning_adapter.trainer.loggers import LoggerDispatcher
@@ -48,6 +49,7 @@ class TrainingBatch:
         stops_in_batches: whether user code may ask to stop in mid epoch, so that ranks agree after each batch.
         any_rank: for several processes, whether any of them has a flag set; None for a single one.
         epoch_outputs: keeps outputs for `training_epoch_end`; None where nobody has that hook.
+        unlogged: looks for what the step returns and nobody logs.
     """
 
     trainer: Trainer
@@ -64,6 +66,7 @@ class TrainingBatch:
     takes_batch_idx: bool
     transfer: Transfer | None
     epoch_outputs: EpochOutputs | None
+    unlogged: UnloggedReturns
     progress_bar: ProgressBar
     quirks: Quirks
     any_rank: Callable[..., list[bool]] | None
@@ -124,6 +127,8 @@ class TrainingBatch:
             if not outputs and self.quirks.empty_list:
                 outputs = []
             hook(outputs, batch, batch_idx)
+        if batch_idx == 0:
+            self.unlogged.look(outputs)
         # the batch is let go of before loggers are told: they may take long, and it may be large
         self.connector.on_batch_end()
         progress.advance_completed()
@@ -190,5 +195,6 @@ class TrainingBatch:
         wanted = should_log or trainer.settings.fast_dev_run
         if wanted and not (progress.accumulates and self.hooks.module.automatic_optimization):
             self.dispatcher.log_training(self.connector.current_log())
+            self.unlogged.reported(epoch_over=False)
         if self.progress_bar.enabled:
             self.progress_bar.batch_end()

@@ -22,6 +22,7 @@ from lightning_adapter.loop.hooks import Hooks
 from lightning_adapter.loop.progress import TrainingProgress
 from lightning_adapter.loop.returned_logs import ReturnedLogs
 from lightning_adapter.loop.strategies.base import SingleDeviceStrategy
+from lightning_adapter.loop.unlogged import UnloggedReturns
 from lightning_adapter.trainer.data_connector import DataConnector
 from lightning_adapter.trainer.logged_values import to_scalars
 from lightning_adapter.trainer.logger_connector import LoggerConnector
@@ -40,6 +41,7 @@ class ValidationLoop:
     Attributes:
         make_step: makes a running hook of the module's `validation_step`, which user code may have replaced.
         transfer: what brings a batch to the device; None if there is nothing to do.
+        unlogged: looks for what the step returns and nobody logs.
         runs: told whether the validation has processed a batch.
         any_rank: for several processes, whether any of them has a flag set; None for a single one.
     """
@@ -54,6 +56,7 @@ class ValidationLoop:
     make_step: Callable[[], Callable[..., StepOutput]]
     transfer: Transfer | None
     returned_logs: ReturnedLogs
+    unlogged: UnloggedReturns
     runs: ValidationRuns
     stop: StopRequest
     any_rank: Callable[..., list[bool]] | None
@@ -140,6 +143,8 @@ class ValidationLoop:
             if results.kept is not None and output is not None:
                 results.kept[dataloader_idx].append(output)
             if not sanity:
+                if batch_idx == 0:
+                    self.unlogged.look(output)
                 self._log_step(data, dataloader_idx)
         logged = self._end(results)
         if self.hooks.overridden("on_validation_model_train") or modes.restored_by_hook:
@@ -234,6 +239,7 @@ class ValidationLoop:
             results.values.update(callback)
             logged.update(log)
             self.dispatcher.log_metrics(logged)
+            self.unlogged.reported(epoch_over=True)
         # ModelCheckpoint and EarlyStopping read the values here, after the loggers have them
         hooks.call("on_validation_end")
         connector.reset_results()

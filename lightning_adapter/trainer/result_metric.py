@@ -134,6 +134,10 @@ class ResultMetric(ABC):
             )
         return value.detach()
 
+    def latest(self) -> Tensor | None:
+        """What this rank logged last, where that can be told: for an epoch's mean in its first batch alone."""
+        return self.step if isinstance(self.step, Tensor) and self.step.numel() == 1 else None
+
     def awaits_ranks(self) -> bool:
         """Whether there is something for the epoch that the ranks have not reduced yet."""
         return self.shared and self.on_epoch and self.computed is None
@@ -207,6 +211,12 @@ class TensorResult(ResultMetric):
             self.value = torch.max(total, value)
         else:
             self.value = torch.min(total, value)
+
+    def latest(self) -> Tensor | None:
+        """What this rank logged last, where that can be told: for an epoch's mean in its first batch alone."""
+        if self.step is not None or self.value is None:
+            return self.step
+        return self.value / self.batch_size if self.batch_size else self.value
 
     def compute(self) -> Tensor | None:
         """The value of the epoch so far; None where the only values so far were refused with an error."""

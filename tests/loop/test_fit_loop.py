@@ -111,6 +111,9 @@ class Recorder:
     def take(self) -> list[Any] | None:
         return self.outputs
 
+    def reported(self, epoch_over: bool) -> None:
+        assert epoch_over
+
     def call_with_outputs(self, hook: str, outputs: list[Any]) -> object:
         self.told.append(f"{hook} {outputs}")
         return self.returned
@@ -139,7 +142,7 @@ class Run:
         self.loop = FitLoop(
             hooks=parts, progress=self.progress, settings=self.settings, stop=self.stop, data=parts, connector=parts,
             dispatcher=parts, schedulers=parts, batch=parts, returned_logs=parts,
-            epoch_outputs=parts if with_outputs else None, progress_bar=Bar(),  # type: ignore[arg-type]
+            epoch_outputs=parts if with_outputs else None, unlogged=parts, progress_bar=Bar(),  # type: ignore[arg-type]
             accumulation=None, any_rank=None, epoch_starts=lambda epoch: self.told.append(f"epoch {epoch}"),
             state=lambda: dict(self.progress.state_dict()),
         )  # fmt: skip
