@@ -16,7 +16,7 @@ import enum
 import os
 import pathlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -297,6 +297,13 @@ class Driver(pytorch.PyTorchCallback):
     def tell_epochs_to(self, listener: EpochListener) -> None:
         """Tell `listener` of epochs that start, and of those that end without a validation."""
         self._epoch_listener = listener
+
+    def returned_unreported(self, names: Sequence[str]) -> None:
+        """Warn that metrics which the trial's own `train_batch` returned are not reported."""
+        self.parts.host.warn(
+            f"train_batch returns {', '.join(names)}, which is not reported: training metrics are those that are logged. "
+            f'To report a value, write self.log("{names[0]}", ...) in the module, or in on_train_batch_end of a Callback.'
+        )
 
     def _epoch_starts(self, epoch: int) -> None:
         if self._epoch_listener is not None:

@@ -9,7 +9,7 @@ next to nothing.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from determined import InvalidHP, pytorch
@@ -84,6 +84,9 @@ class Driver(Protocol):
     def tell_epochs_to(self, listener: EpochListener) -> None:
         """Tell `listener` of epochs."""
 
+    def returned_unreported(self, names: Sequence[str]) -> None:
+        """The trial's own `train_batch` returns metrics of these names, which nobody reports."""
+
 
 class Checkpoints(Protocol):
     """Who writes checkpoints, and knows of requests to stop."""
@@ -123,6 +126,7 @@ class Controller(pytorch._PyTorchTrialController):
         self._driver = driver
         self._checkpoints = checkpoints
         self._epochs_told = 0
+        self._unreported: list[str] = []
         super().__init__(**options)
         # Horovod's broadcast of an optimizer's state steps the optimizer to create it; the adapter's own does not
         self.use_horovod = False
@@ -158,13 +162,18 @@ class Controller(pytorch._PyTorchTrialController):
         bare = context.profiler is None and context._scaler is None and not context.lr_schedulers
         train: Callable[..., Any] = self.trial.train_batch if bare else self._train_batch
         epoch_length = context._epoch_len or 1  # Determined hands on what it says of epochs, nothing else
-        batch_idx = -1
+        batch_idx, returned = -1, None
         for batch_idx, placeholder in training_enumerator:
             context._current_batch_idx = batch_idx
-            train(batch=placeholder, epoch_idx=batch_idx // epoch_length, batch_idx=batch_idx)
+            returned = train(batch=placeholder, epoch_idx=batch_idx // epoch_length, batch_idx=batch_idx)
             if boundaries.ends_workload:
                 break
         self._step_batch()
+        if returned is not None and not self._unreported:
+            # a bare value is a loss, as in `_train_batch`
+            self._unreported = [str(name) for name in returned] if isinstance(returned, Mapping) else ["loss"]
+            if self._unreported:
+                self._driver.returned_unreported(self._unreported)
         for boundary in train_boundaries:
             unit = boundary.unit
             boundary.limit_reached = isinstance(unit, pytorch.Batch) and unit.should_stop(batch_idx + 1)
