@@ -55,6 +55,7 @@ class Surroundings:
         save_checkpoint: writes a Lightning checkpoint file of the present state.
         root_dir: where callbacks and loggers write what they are given no other place for.
         tensorboard: where the default logger writes; asked for on the chief when it first does.
+        received_sigterm: whether this process was told to end.
     """
 
     device: torch.device
@@ -66,6 +67,7 @@ class Surroundings:
     save_checkpoint: SaveCheckpoint
     root_dir: str
     tensorboard: Callable[[], str]
+    received_sigterm: Callable[[], bool]
 
 
 def build(
@@ -141,6 +143,7 @@ def build(
             frequencies,
             around.root_dir,
             around.save_checkpoint,
+            around.received_sigterm,
         )
     )
     return Components(

@@ -43,9 +43,11 @@ def set_up(parts: Components, context: pytorch.PyTorchTrialContext, restore_weig
     """
     module, hooks, quirks, precision = parts.module, parts.hooks, parts.host.quirks, parts.precision
     _set_flags(parts.arguments)
+    _attach_trainer(parts)
     # all faults are told before the first hook runs
     _verify(parts)
-    _attach(parts)
+    monkey_patch.attach(module, parts.connector, parts.arguments.barebones)
+    accept_indices(module, hooks)
     _configure_callbacks(parts)
     if hasattr(module, "hparams"):
         parts.host.load("utilities.parsing").clean_namespace(module.hparams)
@@ -122,14 +124,12 @@ def _faults_of_manual_optimization(arguments: Arguments) -> list[str]:
     return faults
 
 
-def _attach(parts: Components) -> None:
-    """Let module and datamodule know the trainer, and `self.log` of this one module reach the run."""
+def _attach_trainer(parts: Components) -> None:
+    """Let module and datamodule know the trainer: `on_exception` may ask for it, whatever is wrong with them."""
     trainer: Any = parts.trainer  # stands in for Lightning's own
     parts.module.trainer = trainer
     if parts.datamodule is not None:
         parts.datamodule.trainer = trainer
-    monkey_patch.attach(parts.module, parts.connector, parts.arguments.barebones)
-    accept_indices(parts.module, parts.hooks)
 
 
 def _configure_callbacks(parts: Components) -> None:
@@ -264,41 +264,3 @@ def _register(
     context.wrap_model(holder)
     for optimizer in optimizers:
         context.wrap_optimizer(optimizer)
-
-
-def tear_down(parts: Components, status: str) -> None:
-    """Run the `teardown` hooks and let go of worker processes and loggers, as `Trainer._teardown`.
-
-    Args:
-        parts: the run.
-        status: what the loggers are told: "success" or "failed".
-    """
-    hooks, stage = parts.hooks, parts.trainer.state.fn
-    # worker processes first: `teardown` may delete what they read
-    parts.data.stop()
-    if parts.datamodule is not None:
-        hooks.call_data("teardown", stage=stage)
-    hooks.call_callbacks("teardown", stage=stage)
-    hooks.call_module("teardown", stage=stage)
-    lightning_private.forget_metric_attributes(parts.module)
-    parts.strategy.disconnect()
-    parts.dispatcher.finalize(status)
-    monkey_patch.detach(parts.module)
-
-
-def let_go(parts: Components, error: BaseException, started: bool) -> None:
-    """After an exception: tell callbacks and datamodule as `_interrupt` does, and let go of everything.
-
-    Args:
-        parts: the run.
-        error: what goes on after this.
-        started: whether training had started: Lightning's hook is called from then on.
-    """
-    hooks = parts.hooks
-    if started:
-        hooks.call_callbacks("on_exception", error)
-        if hooks.overridden_in_data("on_exception"):
-            hooks.call_data("on_exception", error)
-    parts.data.stop()
-    parts.dispatcher.finalize("failed")
-    monkey_patch.detach(parts.module)

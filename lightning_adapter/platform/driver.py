@@ -6,16 +6,14 @@ on_training_start              on_fit_start ... on_train_start
 train_batch(None)              the fit loop goes on to its next event: a batch is trained
 evaluate_batch(None)           a whole validation
 on_validation_end              the fit loop goes on from there: plateau schedulers, the epoch's end
-on_trial_shutdown              on_fit_end, teardown; on_exception where there was one
+the end                        on_fit_end, teardown; on_exception where there was an exception
 """
 
 from __future__ import annotations
 
 import contextlib
-import enum
 import os
 import pathlib
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -28,12 +26,13 @@ from lightning_adapter.checkpoints.file import check_host_files, save
 from lightning_adapter.loop.build import Surroundings, build
 from lightning_adapter.loop.fit_loop import Event
 from lightning_adapter.loop.progress import Phase
-from lightning_adapter.loop.set_up import let_go, set_up, tear_down
+from lightning_adapter.loop.set_up import set_up
 from lightning_adapter.loop.sources import Source
 from lightning_adapter.loop.start import Training, start
 from lightning_adapter.platform.boundaries import Boundaries
 from lightning_adapter.platform.decisions import Decisions
 from lightning_adapter.platform.fraction import fraction_done
+from lightning_adapter.platform.lifetime import Lifetime
 from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.reports import TrainingReports
 from lightning_adapter.platform.resume import (
@@ -45,15 +44,6 @@ from lightning_adapter.platform.resume import (
 from lightning_adapter.versions import determined_private, lightning_private
 from lightning_adapter.versions.determined_controller import EpochListener
 from lightning_adapter.versions.types import LightningDataModule, LightningModule
-
-
-class _Stage(enum.Enum):
-    """How far a run has come."""
-
-    BUILT = enum.auto()
-    SET_UP = enum.auto()
-    STARTED = enum.auto()
-    SHUT_DOWN = enum.auto()
 
 
 class Driver(pytorch.PyTorchCallback):
@@ -69,6 +59,7 @@ class Driver(pytorch.PyTorchCallback):
 
     Attributes:
         parts: what the run consists of.
+        lifetime: its beginning and its end.
         boundaries: what Determined is asked to do after the batch just trained.
     """
 
@@ -93,8 +84,10 @@ class Driver(pytorch.PyTorchCallback):
             save_checkpoint=self._save_checkpoint,
             root_dir=platform.root_dir,
             tensorboard=platform.tensorboard,
+            received_sigterm=lambda: platform.received_sigterm,
         )
         self.parts = build(module, datamodule, arguments, around)
+        self.lifetime = Lifetime(self.parts, self.settle)
         self.boundaries = Boundaries()
         self._reports = TrainingReports(context, platform, self.parts.progress)
         self._loading = contextlib.ExitStack()
@@ -106,15 +99,13 @@ class Driver(pytorch.PyTorchCallback):
         self._decisions: Decisions | None = None
         self._events: Iterator[Event] = iter(())
         self._event: Event | None = None
-        self._stage = _Stage.BUILT
 
     # --- set up ---------------------------------------------------------------------------------------------------
 
     def set_up(self) -> None:
         """Make the user's objects ready, once."""
-        if self._stage is _Stage.BUILT:
-            self._stage = _Stage.SET_UP
-            set_up(self.parts, self._context, lambda: restore_before_optimizers(self.parts, self.platform.start))
+        parts, start = self.parts, self.platform.start
+        self.lifetime.begin(lambda: set_up(parts, self._context, lambda: restore_before_optimizers(parts, start)))
 
     def trial_has_callbacks(self, own: bool) -> None:
         """Whether the trial of any rank has Determined callbacks of its own, which are told of each workload."""
@@ -149,7 +140,6 @@ class Driver(pytorch.PyTorchCallback):
         self._loading.close()
         parts, begun = self.parts, self.platform.start
         resumed = begun.resumes or self._loaded is not None
-        self._stage = _Stage.STARTED
         self._training = training = start(
             parts, resumed, lambda: restore_after_fit_start(parts, begun, self._loaded), self._epoch_starts
         )
@@ -175,19 +165,10 @@ class Driver(pytorch.PyTorchCallback):
             self.settle()
 
     def on_trial_shutdown(self) -> None:
-        """Training has ended, was interrupted, or failed."""
+        """Determined's loop has ended; `fit`, which has called it, sees better how."""
         self._loading.close()
-        error, stage = sys.exc_info()[1], self._stage
-        if stage is _Stage.SHUT_DOWN:
-            return
-        self._stage = _Stage.SHUT_DOWN
-        if error is not None:
-            let_go(self.parts, error, started=stage is _Stage.STARTED)
-            return
-        self.settle()
-        if self.parts.progress.is_finished:
-            self.parts.hooks.call("on_fit_end")
-        tear_down(self.parts, "success")
+        if not self.platform.owns_loop:
+            self.lifetime.host_has_ended()
 
     def state_dict(self) -> dict[str, Any]:
         """For Determined's own checkpoints, where its Trainer writes them."""

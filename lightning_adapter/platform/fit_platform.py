@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import signal
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +19,7 @@ from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.period import Period
 from lightning_adapter.platform.platform import Platform, StartingPoint
 from lightning_adapter.platform.request import FitRequest
-from lightning_adapter.platform.signals import Interruption
+from lightning_adapter.platform.signals import Interruption, exit_status
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.versions import lightning_private
 from lightning_adapter.versions.determined_controller import Controller
@@ -39,6 +40,7 @@ class FitPlatform(Platform):
 
     Attributes:
         interruption: a signal to stop.
+        stopped_by: the signal that has ended the run, on all ranks the same; None as long as none has.
     """
 
     owns_loop = True
@@ -58,6 +60,7 @@ class FitPlatform(Platform):
         self.checkpoints = checkpoints
         self.root_dir = root_dir
         self.interruption = Interruption()
+        self.stopped_by: signal.Signals | None = None
         self.start = _of_rank(start, core_context.distributed.rank)
         module = trial.lightning_module
         # Lightning 1.x steps several optimizers at one batch, and a step of each counts
@@ -84,8 +87,8 @@ class FitPlatform(Platform):
         """
         metric, smaller_is_better = experiment.searcher_metric(config)
         driver = trial.drive_on(self)
-        driver.set_up()
         try:
+            driver.set_up()
             Controller(
                 driver,
                 self,
@@ -104,6 +107,17 @@ class FitPlatform(Platform):
                 profiling_enabled=False,
                 **driver.boundaries.periods(),
             ).run()
+            if self.stopped_by is None or driver.finished:
+                driver.lifetime.end()
+            else:
+                driver.lifetime.interrupt(lightning_private.stopped_by_signal(driver.parts.host, self.stopped_by))
+        except KeyboardInterrupt as error:
+            driver.lifetime.interrupt(error)
+            # as `_call_and_handle_interrupt` does, though with the status that a shell knows
+            raise SystemExit(exit_status(signal.SIGINT)) from error
+        except BaseException as error:
+            driver.lifetime.interrupt(error)
+            raise
         finally:
             driver.parts.data.stop()
 
@@ -128,10 +142,15 @@ class FitPlatform(Platform):
 
     def asked_to_stop(self) -> bool:
         """Whether any process got a signal to stop. All processes ask together."""
-        mine = self.interruption.signal is not None
-        if self.core.distributed.size == 1:
-            return mine
-        return any(self.core.distributed.allgather(mine))
+        mine = self.interruption.signal
+        signals = [mine] if self.core.distributed.size == 1 else self.core.distributed.allgather(mine)
+        self.stopped_by = next((one for one in signals if one is not None), None)
+        return self.stopped_by is not None
+
+    @property
+    def received_sigterm(self) -> bool:
+        """Whether this process was told to end."""
+        return self.interruption.signal is signal.SIGTERM
 
     def run_is_over(self, context: pytorch.PyTorchTrialContext) -> None:
         """The loop asks the driver whether it is over."""

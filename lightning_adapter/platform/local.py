@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import pathlib
-import signal
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, TypeVar
@@ -22,6 +21,7 @@ from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.fit_platform import FitPlatform
 from lightning_adapter.platform.platform import StartingPoint
 from lightning_adapter.platform.request import FitRequest, seed_everything
+from lightning_adapter.platform.signals import exit_status
 from lightning_adapter.platform.start_from import read_checkpoint
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.runs.directory import RunDirectory
@@ -219,9 +219,9 @@ def _end_if_asked(platform: LocalPlatform, trial: LightningTrial) -> None:
     """A run that a signal has stopped does not go on to what follows `fit`.
 
     Raises:
-        SystemExit: with the exit status that says which signal it was; KeyboardInterrupt for SIGINT.
+        SystemExit: with the exit status that says which signal it was.
     """
-    asked, driver = platform.interruption.signal, trial.driver
+    asked, driver = platform.stopped_by, trial.driver
     if asked is None or driver is None or driver.finished:
         return
     if platform.core.distributed.rank == 0:
@@ -229,6 +229,4 @@ def _end_if_asked(platform: LocalPlatform, trial: LightningTrial) -> None:
             f"{asked.name} has stopped the run after batch {driver.parts.progress.total_batches}. To go on, type the same "
             f"command with\n    --resume-from {trial.latest_checkpoint}"
         )
-    if asked == signal.SIGINT:
-        raise KeyboardInterrupt
-    raise SystemExit(platform.interruption.exit_status)
+    raise SystemExit(exit_status(asked))

@@ -67,6 +67,11 @@ class Platform(ABC):
     def stops_now(self) -> bool:
         """Whether the only process got a signal or a request to stop; several agree first, when they look together."""
 
+    @property
+    def received_sigterm(self) -> bool:
+        """Whether this process was told to end, and goes on to a moment at which it can."""
+        return False
+
     def owe_checkpoint(self) -> None:
         """A checkpoint is due."""
         self.checkpoint_owed = True

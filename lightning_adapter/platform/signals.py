@@ -24,6 +24,11 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 GRACE_S = 12.0
 
 
+def exit_status(number: signal.Signals) -> int:
+    """The exit status that says which signal ended the process."""
+    return 128 + number.value
+
+
 class Interruption:
     """A request to stop.
 
@@ -33,11 +38,6 @@ class Interruption:
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-
-    @property
-    def exit_status(self) -> int:
-        """The exit status that says which signal ended the process."""
-        return 0 if self.signal is None else 128 + self.signal.value
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:

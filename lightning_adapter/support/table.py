@@ -357,7 +357,7 @@ _CALLBACK: tuple[Row, ...] = (
         reason=_OLD_CALL,
         until="1.8",
     ),
-    _callback("on_exception", "hook", reason="KeyboardInterrupt included"),
+    _callback("on_exception", "hook", reason="KeyboardInterrupt and signals that stop a local run included"),
     *_same("Callback", "hook", _YES, "on_save_checkpoint on_load_checkpoint"),
     *_same("Callback", "hook", _YES, "state_dict load_state_dict", since="1.6"),
     _callback("state_key", "property"),

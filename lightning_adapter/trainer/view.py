@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, overload
@@ -17,6 +18,7 @@ from lightning_adapter.loop.progress import TrainingProgress
 from lightning_adapter.trainer.callback_list import CallbackList
 from lightning_adapter.trainer.callbacks_view import CallbacksView
 from lightning_adapter.trainer.data_connector import DataConnector
+from lightning_adapter.trainer.end_view import EndView
 from lightning_adapter.trainer.logger_connector import LoggerConnector
 from lightning_adapter.trainer.loggers import LoggerDispatcher
 from lightning_adapter.trainer.loop_views import FitLoopView, ValidationRuns
@@ -52,6 +54,7 @@ class TrainerParts:
         frequencies: batches that each optimizer has in turn (Lightning 1.x), filled in likewise.
         default_root_dir: where callbacks and loggers write what they are given no other place for.
         save_checkpoint: writes a Lightning checkpoint of the present state.
+        received_sigterm: whether this process was told to end.
     """
 
     host: Host
@@ -71,6 +74,7 @@ class TrainerParts:
     frequencies: list[int]
     default_root_dir: str
     save_checkpoint: SaveCheckpoint
+    received_sigterm: Callable[[], bool]
 
 
 class _Setting(Generic[T]):
@@ -93,7 +97,7 @@ class _Setting(Generic[T]):
         setattr(trainer.settings, self._name, value)
 
 
-class Trainer(StrategyView, CallbacksView, TrainerPrivates):
+class Trainer(StrategyView, CallbacksView, EndView, TrainerPrivates):
     """The facts of a run under the names of Lightning's Trainer, for modules, datamodules, callbacks and loggers.
 
     What real code writes is honoured: `should_stop`, `accumulate_grad_batches` and the other settings,
@@ -126,6 +130,7 @@ class Trainer(StrategyView, CallbacksView, TrainerPrivates):
     def __init__(self, parts: TrainerParts) -> None:
         StrategyView.__init__(self, parts.host, parts.strategy)
         CallbacksView.__init__(self, parts.host, parts.callbacks)
+        EndView.__init__(self, parts.stop, parts.received_sigterm)
         self._parts = parts
         self.arguments = parts.arguments
         self.lightning_module = parts.module
@@ -137,21 +142,9 @@ class Trainer(StrategyView, CallbacksView, TrainerPrivates):
             status=states.TrainerStatus.RUNNING, fn=states.TrainerFn.FITTING, stage=states.RunningStage.TRAINING
         )
         self._stages = states.RunningStage
-        self.received_sigterm = False
         self.ckpt_path: str | None = None
         self.default_root_dir = parts.default_root_dir
         TrainerPrivates.__init__(self, parts.host, parts.module, parts.datamodule, self.fit_loop.epoch_loop.val_loop)
-
-    # --- the end --------------------------------------------------------------------------------------------------
-
-    @property
-    def should_stop(self) -> bool:
-        """Whether training is to end after the batch in work, as far as this process knows."""
-        return self._parts.stop.wanted
-
-    @should_stop.setter
-    def should_stop(self, value: bool) -> None:
-        self._parts.stop.ask(value)
 
     # --- progress -------------------------------------------------------------------------------------------------
 
@@ -273,11 +266,6 @@ class Trainer(StrategyView, CallbacksView, TrainerPrivates):
 
     testing = predicting = evaluating
     tuning = evaluating
-
-    @property
-    def interrupted(self) -> bool:
-        """True after an exception."""
-        return bool(self.state.status == type(self.state.status).INTERRUPTED)
 
     # --- metrics --------------------------------------------------------------------------------------------------
 

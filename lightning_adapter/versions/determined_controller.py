@@ -8,7 +8,6 @@ next to nothing.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -127,6 +126,7 @@ class Controller(pytorch._PyTorchTrialController):
         self._checkpoints = checkpoints
         self._epochs_told = 0
         self._unreported: list[str] = []
+        self._refused = False
         super().__init__(**options)
         # Horovod's broadcast of an optimizer's state steps the optimizer to create it; the adapter's own does not
         self.use_horovod = False
@@ -146,6 +146,13 @@ class Controller(pytorch._PyTorchTrialController):
 
     def _follow(self) -> None:
         self.state.batches_trained, self.state.epochs_trained = self._driver.position()
+
+    def _train(self, length: pytorch.TrainUnit, train_boundaries: list[Any]) -> None:
+        try:
+            super()._train(length, train_boundaries)
+        except InvalidHP:
+            self._refused = True
+            raise
 
     def _train_with_boundaries(
         self, training_enumerator: Iterable[tuple[int, None]], train_boundaries: list[Any]
@@ -225,7 +232,7 @@ class Controller(pytorch._PyTorchTrialController):
         super()._stop_requested()
 
     def _checkpoint(self, already_exiting: bool) -> None:
-        if isinstance(sys.exc_info()[1], InvalidHP):
+        if self._refused:
             return  # raised inside a step: there is nothing to go on from
         if self._driver.mid_accumulation:
             self._checkpoints.owe_checkpoint()

@@ -8,6 +8,7 @@ read on the trainer, stands here, and all of them can be had from here.
 from __future__ import annotations
 
 import inspect
+import signal
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, TypedDict
@@ -68,6 +69,14 @@ def set_device(module: torch.nn.Module, device: torch.device) -> None:
     for child in module.modules():
         if hasattr(type(child), "device") and hasattr(child, "_device"):
             child._device = device  # type: ignore[assignment]
+
+
+def stopped_by_signal(host: Host, number: signal.Signals) -> BaseException:
+    """What `on_exception` is given where a signal has ended the run; `SIGTERMException` is there since 2.0."""
+    if number is signal.SIGINT:
+        return KeyboardInterrupt()
+    kind: type[SystemExit] = getattr(host.load("utilities.exceptions"), "SIGTERMException", SystemExit)
+    return kind(128 + number)
 
 
 def forget_metric_attributes(module: LightningModule) -> None:

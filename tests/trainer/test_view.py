@@ -46,6 +46,7 @@ class Run:
         self.strategy = Strategy(self.module)
         self.runs = ValidationRuns()
         self.saved: list[Any] = []
+        self.told_to_end = False
         self.shown = SimpleNamespace(
             callback_metrics={"a": 1}, logged_metrics={"b": 2}, progress_bar_metrics={"c": 3.0}
         )
@@ -67,6 +68,7 @@ class Run:
             "frequencies": [2, 1],
             "default_root_dir": "root",
             "save_checkpoint": lambda filepath, weights_only: self.saved.append((filepath, weights_only)),
+            "received_sigterm": lambda: self.told_to_end,
         }
         self.trainer: Trainer = trainer_class(HOST)(TrainerParts(**parts))
 
