@@ -27,6 +27,7 @@ setup(
         "torch>=2.1",
         "torchmetrics>=0.7",
         "numpy",
+        "filelock",
         "appdirs",
         "packaging",
         "tensorboard",

@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader, RandomSampler
 import lightning_adapter.lightning
 from lightning_adapter import DETDM, DETLM, LightningAdapter, fit
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.runs.directory import RunDirectory
 from parity.models import flavour, samples
 
 models = flavour("pytorch_lightning", ours=True)
@@ -81,7 +82,7 @@ def test_run_directory_holds_what_a_person_looks_for(working_directory: Path) ->
     assert run.parent.resolve() == working_directory / "runs" / "Trial"
     assert (working_directory / "runs" / "Trial" / "latest").resolve() == run.resolve()
     assert {path.name for path in run.iterdir()} == {
-        "checkpoints", "metrics.csv", "train.log", "curves.png", "experiment.yaml", "tensorboard",
+        "checkpoints", "metrics.csv", "train.log", "curves.png", "experiment.yaml", "tensorboard", ".lock", ".run.json",
     }  # fmt: skip
     assert YAML(typ="safe").load(run / "experiment.yaml")["hyperparameters"] == {"width": 3}
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -113,6 +114,45 @@ def test_run_dir_is_used_as_given(tmp_path: Path) -> None:
     trial = fit(trial_of(max_epochs=1), run_dir=tmp_path / "mine")
     assert trial.run_dir == tmp_path / "mine"
     assert trial.latest_checkpoint.parent == tmp_path / "mine" / "checkpoints"
+
+
+@pytest.mark.parametrize("start", [{}, {"warm_start_from": "mine"}, {"resume_from": "other"}])
+def test_run_into_the_directory_of_another_run_is_refused_and_changes_nothing(start: dict[str, str]) -> None:
+    keep = {"checkpoint_storage": {"save_trial_latest": 2}}
+    fit(trial_of(), run_dir="mine", config=keep)
+    fit(trial_of(max_epochs=1), run_dir="other")
+    before = {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()}
+    with pytest.raises(
+        ConfigurationError, match=r"mine holds a run already, with 2 checkpoints.*batch 12.*--resume-from"
+    ):
+        fit(trial_of(), run_dir="mine", **start)
+    assert before == {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()}
+
+
+def test_run_goes_on_in_its_own_directory_as_the_run_that_nobody_stopped() -> None:
+    keep = {"checkpoint_storage": {"save_trial_latest": 9}, "searcher": {"metric": "val_loss"}}
+    whole = fit(trial_of(), seed=3, config=keep, run_dir="whole")
+    fit(trial_of(), seed=3, config=keep, max_steps=8, run_dir="mine")
+    resumed = fit(trial_of(), config=keep, run_dir="mine", resume_from="mine")
+    rows, uninterrupted = (list(csv.reader((trial.run_dir / "metrics.csv").open())) for trial in (resumed, whole))
+    assert uninterrupted == [row for row in rows if row in uninterrupted]
+    assert {row[1] for row in rows if row not in uninterrupted} <= {"8"}  # the end of the run that was cut short
+    assert checkpoints_at(resumed) == [6, 8, 12]
+
+
+def test_directory_that_another_process_uses_is_refused_with_its_name() -> None:
+    run = RunDirectory.create("Trial", run_dir="mine")
+    with pytest.raises(ConfigurationError, match=rf"in use by process {os.getpid()} on .+, since \d{{4}}-"):
+        fit(trial_of(max_epochs=1), run_dir="mine")
+    run.close()
+    fit(trial_of(max_epochs=1), run_dir="mine")
+
+
+def test_run_that_its_constructor_ended_begins_anew_in_its_directory() -> None:
+    with pytest.raises(ZeroDivisionError):
+        fit(trial_of(lambda: 1 / 0), run_dir="mine")
+    assert fit(trial_of(max_epochs=1), run_dir="mine").latest_checkpoint is not None
+    assert not Path("mine/superseded").exists()
 
 
 def test_checkpoints_taken_in_a_working_directory_with_runs_hold_no_copy_of_it(working_directory: Path) -> None:

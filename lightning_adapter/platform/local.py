@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import pathlib
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import determined as det
@@ -111,42 +111,46 @@ def fit_local(trial_class: type[Trial], request: FitRequest, processes: core.Dis
     seed = periods.experiment_seed if request.seed is None else request.seed
     if seed is not None:
         seed_everything(seed)
-    directory = _run_directory(trial_class.__name__, request, processes)
     resolved = {**settings, "hyperparameters": values}
-    if chief:
-        directory.write_config(resolved)
-    with (
-        directory.attach_log() if chief else nullcontext(),
-        core.init(distributed=processes, checkpoint_storage=str(directory.checkpoints)) as core_context,
-    ):
-        context = LocalContext(
-            core_context=core_context,
-            trial_seed=seed,
-            hparams=values,
-            slots_per_trial=size,
-            num_gpus=torch.cuda.device_count(),
-            exp_conf=resolved,
-            aggregation_frequency=1,
-            steps_completed=steps,
-            managed_training=True,
-            debug_enabled=False,
-            enable_tensorboard_logging=False,
-        )
-        if source is not None:
-            logger.info("%s %s", "resuming from" if start.resumes else "taking the weights of", source)
-            if chief and start.resumes and source.parent.resolve() == directory.checkpoints.resolve():
-                directory.truncate_after(steps)
-        try:
-            trial, platform = _train(trial_class, request, context, directory, settings, periods, start, steps)
-        except det.InvalidHP as error:  # Determined would end the process with status 0
-            raise ConfigurationError(f"The trial refuses its hyperparameters {values}: {error}") from error
-        finally:
-            if chief:
-                directory.close()
-                directory.plot_curves()
-        _tell(trial, directory, settings, core_context)
-        _end_if_asked(platform, trial)
+    with _run_directory(trial_class.__name__, request, source if start.resumes else None, processes) as directory:
+        if chief:
+            directory.write_config(resolved)
+        with (
+            directory.attach_log() if chief else nullcontext(),
+            core.init(distributed=processes, checkpoint_storage=_storage(directory)) as core_context,
+        ):
+            context = LocalContext(
+                core_context=core_context,
+                trial_seed=seed,
+                hparams=values,
+                slots_per_trial=size,
+                num_gpus=torch.cuda.device_count(),
+                exp_conf=resolved,
+                aggregation_frequency=1,
+                steps_completed=steps,
+                managed_training=True,
+                debug_enabled=False,
+                enable_tensorboard_logging=False,
+            )
+            if source is not None:
+                logger.info("%s %s", "resuming from" if start.resumes else "taking the weights of", source)
+                if chief and start.resumes and directory.holds(source):
+                    directory.truncate_after(steps)
+            try:
+                trial, platform = _train(trial_class, request, context, directory, settings, periods, start, steps)
+            except det.InvalidHP as error:  # Determined would end the process with status 0
+                raise ConfigurationError(f"The trial refuses its hyperparameters {values}: {error}") from error
+            finally:
+                if chief:
+                    directory.finish()
+            _tell(trial, directory, settings, core_context)
+            _end_if_asked(platform, trial)
     return trial
+
+
+def _storage(directory: RunDirectory) -> dict[str, str]:
+    """Where Determined's own context would keep checkpoints; as a URL, some names of directories would mean others."""
+    return {"type": "directory", "container_path": str(directory.checkpoints)}
 
 
 def _train(
@@ -190,12 +194,33 @@ def _starting_point(request: FitRequest) -> tuple[StartingPoint, pathlib.Path | 
     return StartingPoint(saved, weights_only=request.warm_start_from is not None), source
 
 
-def _run_directory(trial_name: str, request: FitRequest, processes: core.DistributedContext | None) -> RunDirectory:
-    """The directory of this run, made by the chief."""
-    if processes is None:
-        return RunDirectory.create(trial_name, request.run_dir)
-    path = RunDirectory.create(trial_name, request.run_dir).path if processes.rank == 0 else None
-    return RunDirectory(processes.broadcast(path))
+@contextmanager
+def _run_directory(
+    trial_name: str, request: FitRequest, source: pathlib.Path | None, processes: core.DistributedContext | None
+) -> Iterator[RunDirectory]:
+    """The directory of this run, made by the chief, and no other run's until the block ends.
+
+    Raises:
+        ConfigurationError: it cannot be used, said by all processes, so that none waits for the chief.
+    """
+    made: RunDirectory | None = None
+    refused: ConfigurationError | None = None
+    if processes is None or processes.rank == 0:
+        try:
+            made = RunDirectory.create(trial_name, request.run_dir, source=source)
+        except ConfigurationError as error:
+            refused = error
+    path = None if made is None else made.path
+    if processes is not None:
+        path, refused = processes.broadcast((path, refused))
+    if refused is not None:
+        raise refused
+    assert path is not None
+    try:
+        yield made or RunDirectory(path)
+    finally:
+        if made is not None:
+            made.close()
 
 
 def _tell(

@@ -9,13 +9,16 @@
         checkpoints/<name>/          appears whole, in one move; what is being written has a name with a dot
         superseded/<name>/           checkpoints of a future that a resume has discarded
         tensorboard/
+        .lock, .run.json             who uses the directory
 
 Only the chief process writes; other processes may make a `RunDirectory` of the same path to know the names.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import logging
 import os
 import pathlib
 from collections.abc import Mapping
@@ -29,14 +32,22 @@ from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.runs import curves, retention, run_log
 from lightning_adapter.runs.atomic import make_unique, point_to, replacing
 from lightning_adapter.runs.metrics_table import MetricsTable, Row
+from lightning_adapter.runs.occupancy import Occupancy, check_room, set_aside
 from lightning_adapter.runs.store import CheckpointStore
+
+logger = logging.getLogger("lightning_adapter")
 
 
 class RunDirectory:
-    """The files of one local run. Making one touches nothing on the disk; `create` does."""
+    """The files of one local run. Making one touches nothing on the disk; `create` does.
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = pathlib.Path(path)
+    Args:
+        path: its directory; user code may change the working directory later, so it is made absolute.
+        occupancy: what keeps other processes out.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], occupancy: Occupancy | None = None) -> None:
+        self.path = pathlib.Path(path).expanduser().absolute()
         self.checkpoints = self.path / "checkpoints"
         self.superseded = self.path / "superseded"
         self.tensorboard = self.path / "tensorboard"
@@ -44,40 +55,76 @@ class RunDirectory:
         self.log_file = self.path / "train.log"
         self.curves_file = self.path / "curves.png"
         self.config_file = self.path / "experiment.yaml"
+        self._occupancy = occupancy
         self._metrics = MetricsTable(self.metrics_file)
         self._store = CheckpointStore(self.checkpoints, self.superseded)
 
     @classmethod
     def create(
-        cls, trial_name: str, run_dir: str | os.PathLike[str] | None = None, root: str | os.PathLike[str] = "runs"
+        cls,
+        trial_name: str,
+        run_dir: str | os.PathLike[str] | None = None,
+        root: str | os.PathLike[str] = "runs",
+        source: pathlib.Path | None = None,
     ) -> RunDirectory:
-        """Make the directory of a run, or open the given one.
+        """Make the directory of a run, or open the given one; until `close` no other process may.
 
         Args:
             trial_name: the trial's class name.
             run_dir: used as it is, and made where it is absent; what lies there stays.
             root: where runs without a `run_dir` are collected.
+            source: the checkpoint that the run goes on from, None for a new run.
 
         Raises:
-            ConfigurationError: the directory cannot be made or is not one.
+            ConfigurationError: the directory cannot be made or is not one, holds another run, or is in use.
         """
         try:
             if run_dir is not None:
                 run = cls(run_dir)
                 run.path.mkdir(parents=True, exist_ok=True)
+                run._check_room(source)  # before anything is written to it
             else:
                 family = pathlib.Path(root) / trial_name
                 family.mkdir(parents=True, exist_ok=True)
                 run = cls(make_unique(family, f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}"))
-                point_to(family / "latest", run.path.name)
-            run.checkpoints.mkdir(exist_ok=True)
-            run.tensorboard.mkdir(exist_ok=True)
+            run = cls(run.path, Occupancy(run.path))
+            with contextlib.ExitStack() as undo:
+                undo.callback(run.close)
+                if run_dir is not None:
+                    run._make_room(source)
+                else:
+                    point_to(family / "latest", run.path.name)
+                run.checkpoints.mkdir(exist_ok=True)
+                run.tensorboard.mkdir(exist_ok=True)
+                undo.pop_all()
         except OSError as error:
             raise ConfigurationError(
-                f"the run directory {run_dir or root} cannot be used: {error}. Give run_dir= a directory you may "
-                "write to"
+                f"The run directory {run_dir or root} cannot be used: {error}. Give run_dir= (--run-dir) a directory you "
+                "may write to."
             ) from error
         return run
+
+    def holds(self, source: pathlib.Path) -> bool:
+        """Whether a checkpoint is of this directory, so that a run that goes on from it is the run that is here."""
+        place = source.resolve()
+        if place.is_file():
+            return place.is_relative_to(self.path.resolve())
+        return place.parent in (self.checkpoints.resolve(), self.superseded.resolve())
+
+    def _check_room(self, source: pathlib.Path | None) -> None:
+        """Refuse to mix two runs."""
+        if source is None or not self.holds(source):
+            check_room(self.path, self.checkpoints, self._written)
+
+    def _make_room(self, source: pathlib.Path | None) -> None:
+        """Move what a run without a checkpoint has left out of the way; asked once more, now that nobody else writes."""
+        self._check_room(source)
+        if source is None or not self.holds(source):
+            set_aside(self._written, self.superseded)
+
+    @property
+    def _written(self) -> list[pathlib.Path]:
+        return [self.metrics_file, self.config_file, self.curves_file]
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write experiment.yaml.
@@ -102,8 +149,18 @@ class RunDirectory:
         return self._metrics.rows()
 
     def close(self) -> None:
-        """Let go of metrics.csv; a later row opens it again."""
+        """Let go of metrics.csv, which a later row opens again, and let other processes use the directory."""
         self._metrics.close()
+        if self._occupancy is not None:
+            self._occupancy.end()
+
+    def finish(self) -> None:
+        """Do what follows a run, however it ended; what cannot be done is said in a line, and hides no error of the run."""
+        for name, step in ((self.metrics_file.name, self._metrics.close), (self.curves_file.name, self.plot_curves)):
+            try:
+                step()
+            except Exception as error:  # a plotting library and a disk fail in any way
+                logger.warning("%s could not be written: %s: %s", name, type(error).__name__, error)
 
     def truncate_after(self, batch: int) -> None:
         """Forget what lies after a batch: a run that resumes there in this directory will write it anew.

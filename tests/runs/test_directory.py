@@ -22,6 +22,7 @@ from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform import experiment
 from lightning_adapter.runs.curves import group_series
 from lightning_adapter.runs.directory import RunDirectory
+from lightning_adapter.runs.occupancy import LOCK, RECORD
 from lightning_adapter.runs.store import stored_checkpoints
 
 
@@ -40,7 +41,8 @@ def store(run: RunDirectory, name: str, steps: int, folder: Path | None = None) 
 
 
 def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
+    """What lies in a folder, without what says who uses it."""
+    return {path.name for path in folder.iterdir()} - {LOCK, RECORD}
 
 
 # Creation
@@ -183,6 +185,7 @@ def test_row_that_the_disk_has_no_room_for_is_an_error_and_the_next_run_drops_it
     script = f"""
 import resource, signal
 from lightning_adapter.runs.directory import RunDirectory
+from lightning_adapter.runs.occupancy import LOCK, RECORD
 run = RunDirectory({str(run.path)!r})
 run.record("train", 3, 0, {{"loss": 0.125}})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

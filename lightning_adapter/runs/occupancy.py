@@ -1,0 +1,154 @@
+"""May a run write to a directory: what lies there already, and who is using it?
+
+A directory that is in use is locked by the operating system, so that the lock goes with its process, however that ends.
+`.run.json` says who uses it or did so last, and that the files beside it are of this package.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import json
+import logging
+import os
+import pathlib
+import socket
+from typing import NamedTuple
+
+import filelock
+
+from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.runs.atomic import make_unique, replacing
+from lightning_adapter.runs.store import stored_checkpoints
+
+logger = logging.getLogger("lightning_adapter")
+
+LOCK = ".lock"
+RECORD = ".run.json"
+#: Seconds that the lock of a process that was killed may outlive it, in those that it has forked.
+_GRACE_S = 10.0
+_WITHOUT_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
+
+
+class Holder(NamedTuple):
+    """The process that uses a directory, or used it last.
+
+    Attributes:
+        pid: its number.
+        host: its machine.
+        since: when it began.
+    """
+
+    pid: int
+    host: str
+    since: str
+
+    def is_gone(self) -> bool:
+        """Whether it was a process of this machine, and has ended."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:  # somebody else's
+            return False
+        return False
+
+
+class Occupancy:
+    """A directory that this process alone writes to, from the constructor's return to `end`.
+
+    Args:
+        directory: of the run; it is there.
+
+    Raises:
+        ConfigurationError: another process uses it.
+        OSError: it cannot be written to.
+    """
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self._lock = filelock.FileLock(directory / LOCK)
+        holder = last_holder(directory)
+        try:
+            self._lock.acquire(timeout=_GRACE_S if holder is not None and holder.is_gone() else 0)
+        except filelock.Timeout as error:
+            raise ConfigurationError(_in_use(directory, last_holder(directory))) from error
+        except (OSError, NotImplementedError) as error:
+            if isinstance(error, OSError) and error.errno not in _WITHOUT_LOCKS:
+                raise
+            logger.warning(
+                "%s is on a file system without locks: see to it yourself that no second run writes there", directory
+            )
+        record = Holder(os.getpid(), socket.gethostname(), f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S}")
+        with replacing(directory / RECORD) as aside:
+            aside.write_text(json.dumps(record._asdict()), encoding="utf-8")
+
+    def end(self) -> None:
+        """Let others use the directory."""
+        self._lock.release()
+
+
+def last_holder(directory: pathlib.Path) -> Holder | None:
+    """Who uses a directory, or used it last; None where nobody has said so."""
+    try:
+        return Holder(**json.loads((directory / RECORD).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
+
+
+def _in_use(directory: pathlib.Path, holder: Holder | None) -> str:
+    who = "another process"
+    if holder is not None:
+        who = f"process {holder.pid} on {holder.host}, since {holder.since}"
+    return (
+        f"The run directory {directory} is in use by {who}: two runs in one directory would ruin each other. Wait for that "
+        "run to end, or stop it, or give another run_dir (--run-dir)."
+    )
+
+
+def check_room(directory: pathlib.Path, checkpoints: pathlib.Path, written: list[pathlib.Path]) -> None:
+    """Refuse a directory in which a new run would mix its files with those of another, or write over them.
+
+    Args:
+        directory: of the run.
+        checkpoints: where its checkpoints go.
+        written: files that a run writes from their beginning.
+
+    Raises:
+        ConfigurationError: says what is there.
+    """
+    stored = stored_checkpoints(checkpoints)
+    if stored:
+        several = f"{len(stored)} checkpoints, the newest" if len(stored) > 1 else "a checkpoint"
+        raise ConfigurationError(
+            f"The run directory {directory} holds a run already, with {several} of batch {stored[-1].steps_completed}. "
+            "Another run in it would mix its metrics with theirs, and delete checkpoints. To go on with that run, give "
+            f"resume_from={str(directory)!r} (--resume-from {directory}); to start another, give another run_dir "
+            "(--run-dir), or none."
+        )
+    there = [path.name for path in written if os.path.lexists(path)]
+    if there and not (directory / RECORD).exists():
+        raise ConfigurationError(
+            f"The run directory {directory} holds {', '.join(there)}, which a run writes itself, and which would be lost. "
+            "Give another run_dir (--run-dir), or none, or move what is there away."
+        )
+
+
+def set_aside(written: list[pathlib.Path], superseded: pathlib.Path) -> None:
+    """Move the files of a run that left no checkpoint to go on from out of the way of the one that begins anew.
+
+    Args:
+        written: files that a run writes from their beginning, the table of metrics first; without it there is nothing to
+            keep.
+        superseded: where they go.
+    """
+    if not written[0].exists():
+        return
+    superseded.mkdir(exist_ok=True)
+    folder = make_unique(superseded, f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}")
+    for path in written:
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(folder / path.name)
+    logger.warning("a run that wrote no checkpoint was here before; what it left is moved to %s", folder)
