@@ -30,7 +30,11 @@ class _Trainer(Protocol):
     def strategy(self) -> object: ...
 
 
-def _passes_on(name: str, adapt: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> Callable[..., Any]:
+#: From the positional arguments of a method, and the number of those by name, to what 2.x takes of the former.
+_Adapt: TypeAlias = Callable[[tuple[Any, ...], int], tuple[Any, ...]]
+
+
+def _passes_on(name: str, adapt: _Adapt) -> Callable[..., Any]:
     """A method that calls the base class's, without what Lightning 1.x gave it and 2.x does not take.
 
     An override written for 1.x hands all of that to `super()`, and so comes here.
@@ -38,12 +42,12 @@ def _passes_on(name: str, adapt: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         takes_indices = hosts.host_of(self).quirks.takes_indices
-        if not takes_indices:
-            args = adapt(args)
-        elif name == "optimizer_step":
-            args = args[:5]
         for old in _FLAGS if takes_indices else ("optimizer_idx", *_FLAGS):
             kwargs.pop(old, None)
+        if not takes_indices:
+            args = adapt(args, len(kwargs))
+        elif name == "optimizer_step":
+            args = args[:5]
         return getattr(super(ModuleMixin, self), name)(*args, **kwargs)
 
     method.__name__ = method.__qualname__ = name
@@ -55,21 +59,22 @@ def _passes_on(name: str, adapt: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -
 _FLAGS = ("on_tpu", "using_native_amp", "using_lbfgs")
 
 
-def _without_index(at: int, at_least: int) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """Leave out the optimizer's index, number `at` of `at_least` or more arguments."""
+def _without_index(at: int, today: int) -> _Adapt:
+    """Leave out the optimizer's index, argument number `at`, where there are more arguments than the `today` of 2.x."""
 
-    def adapt(args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return args[:at] + args[at + 1 :] if len(args) >= at_least and isinstance(args[at], int) else args
+    def adapt(args: tuple[Any, ...], by_name: int) -> tuple[Any, ...]:
+        old = len(args) + by_name > today and len(args) > at and isinstance(args[at], int)
+        return args[:at] + args[at + 1 :] if old else args
 
     return adapt
 
 
-def _step_arguments(args: tuple[Any, ...]) -> tuple[Any, ...]:
+def _step_arguments(args: tuple[Any, ...], by_name: int) -> tuple[Any, ...]:
     """Epoch, batch_idx, optimizer and closure; 1.x has the index before the closure and three flags behind it."""
-    return _without_index(3, 4)(args)[:4]
+    return _without_index(3, 3)(args, by_name)[:4]
 
 
-def _backward_arguments(args: tuple[Any, ...]) -> tuple[Any, ...]:
+def _backward_arguments(args: tuple[Any, ...], by_name: int) -> tuple[Any, ...]:
     """The loss and what goes to `Tensor.backward`; 1.x has the optimizer, or None, and its index between them."""
     old = len(args) >= 3 and isinstance(args[2], int) and (args[1] is None or hasattr(args[1], "param_groups"))
     return (args[0], *args[3:]) if old else args
@@ -124,10 +129,10 @@ class ModuleMixin:
         return False
 
     optimizer_step = _passes_on("optimizer_step", _step_arguments)
-    optimizer_zero_grad = _passes_on("optimizer_zero_grad", _without_index(3, 4))
-    on_before_optimizer_step = _passes_on("on_before_optimizer_step", _without_index(1, 2))
+    optimizer_zero_grad = _passes_on("optimizer_zero_grad", _without_index(3, 3))
+    on_before_optimizer_step = _passes_on("on_before_optimizer_step", _without_index(1, 1))
     configure_gradient_clipping = _passes_on("configure_gradient_clipping", _without_index(1, 3))
-    lr_scheduler_step = _passes_on("lr_scheduler_step", _without_index(1, 3))
+    lr_scheduler_step = _passes_on("lr_scheduler_step", _without_index(1, 2))
     backward = _passes_on("backward", _backward_arguments)
 
     def _trainer_or_none(self) -> _Trainer | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import functools
 import importlib
 import inspect
 import io
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from packaging.version import Version
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -180,6 +183,68 @@ def test_clipping_hook_of_lightning_1_gets_the_index_and_todays_keywords() -> No
     adapted = legacy.Signatures(HOST, lambda: [FIRST, SECOND]).adapt("configure_gradient_clipping", clip)
     adapted(SECOND, gradient_clip_val=0.5, gradient_clip_algorithm="norm")
     assert seen == [(1, 0.5, "norm")]
+
+
+@pytest.mark.parametrize(
+    ("name", "written_for_today"),
+    [
+        ("configure_gradient_clipping", lambda optimizer, gradient_clip_val, gradient_clip_algorithm: 0),
+        ("configure_gradient_clipping", lambda optimizer, *, gradient_clip_val, gradient_clip_algorithm: 0),
+        ("configure_gradient_clipping", lambda optimizer, **clipping: 0),
+        ("optimizer_step", lambda epoch, batch_idx, optimizer, optimizer_closure, own=None: 0),
+        ("on_train_batch_end", lambda outputs, batch, batch_idx, own=None: 0),
+        ("on_before_optimizer_step", lambda: 0),  # which Python refuses to call, as it does under Lightning
+    ],
+)
+def test_hook_written_for_today_is_called_as_it_is(name: str, written_for_today: Callable) -> None:
+    signatures = legacy.Signatures(dataclasses.replace(HOST, version=Version("2.6")), lambda: [FIRST])
+
+    assert signatures.adapt(name, written_for_today) is written_for_today
+
+
+def test_clipping_hook_of_lightning_1_without_defaults_gets_the_index() -> None:
+    seen: list[tuple] = []
+
+    def clip(optimizer: Any, number: int, gradient_clip_val: Any, gradient_clip_algorithm: Any) -> None:
+        seen.append((number, gradient_clip_val, gradient_clip_algorithm))
+
+    adapted = legacy.Signatures(HOST, lambda: [FIRST, SECOND]).adapt("configure_gradient_clipping", clip)
+    adapted(SECOND, gradient_clip_val=0.5, gradient_clip_algorithm="norm")
+    assert seen == [(1, 0.5, "norm")]
+
+
+def test_backward_that_takes_arguments_of_its_own_is_one_of_today() -> None:
+    seen: list[tuple] = []
+    loss = torch.zeros(())
+
+    backward = legacy.Signatures(HOST, lambda: [FIRST]).backward(lambda loss, create_graph: seen.append(create_graph))
+    backward(loss, None, create_graph=True)
+    assert seen == [True]
+
+
+def test_arguments_of_today_reach_the_base_class_by_place_and_by_name() -> None:
+    class Clips(DETLM):
+        def clip_gradients(self, optimizer: Any, gradient_clip_val: Any, gradient_clip_algorithm: Any) -> None:
+            seen.append((gradient_clip_val, gradient_clip_algorithm))
+
+    seen: list[tuple] = []
+    module = Clips()
+    module.configure_gradient_clipping(FIRST, 1, "norm")
+    module.configure_gradient_clipping(FIRST, gradient_clip_val=1, gradient_clip_algorithm="norm")
+    module.configure_gradient_clipping(FIRST, 0, 1, "norm")
+    module.configure_gradient_clipping(FIRST, 0, gradient_clip_val=1, gradient_clip_algorithm="norm")
+    assert seen == [(1, "norm")] * 4
+
+
+def test_decorated_method_below_which_is_no_function_is_looked_at() -> None:
+    class Decorated(pl.LightningModule):
+        on_epoch_end = functools.wraps(functools.partial(print))(lambda self: None)
+
+        @functools.wraps(functools.partial(print))
+        def other(self) -> None:
+            pass
+
+    assert legacy.is_hook("on_epoch_end", Decorated().on_epoch_end)
 
 
 def test_backward_gets_optimizer_and_index_only_where_it_names_them() -> None:

@@ -53,19 +53,28 @@ class _Form:
         optimizer: place of today's argument that tells the optimizer, and so its index; None: the additional argument
             is the last one, and 0 where today's hook is not given it.
         today: name of the argument that stands at `place` today.
+        keywords: further arguments that the hook is given by name, then and today.
     """
 
     count: int
     place: int
     optimizer: int | None
     today: str | None = None
+    keywords: tuple[str, ...] = ()
+
+    @property
+    def added(self) -> int:
+        """Number of arguments that the hook was given besides: `backward` had the optimizer and its index."""
+        return 2 if self.today == "args" else 1
 
 
 _FORMS = {
     "on_before_optimizer_step": _Form(1, 1, 0),
     "optimizer_step": _Form(4, 3, 2, "optimizer_closure"),
     "optimizer_zero_grad": _Form(3, 3, 2),
-    "configure_gradient_clipping": _Form(1, 1, 0, "gradient_clip_val"),
+    "configure_gradient_clipping": _Form(
+        1, 1, 0, "gradient_clip_val", ("gradient_clip_val", "gradient_clip_algorithm")
+    ),
     "lr_scheduler_step": _Form(2, 1, 0, "metric"),
     "backward": _Form(1, 1, None, "args"),
     "on_train_batch_start": _Form(2, 2, None),
@@ -156,7 +165,8 @@ def _is_called_by_its_class(name: str, function: Call) -> bool:
         for other, value in vars(cls).items()
         if other != name and inspect.isfunction(value)
     )
-    return any(name in method.__code__.co_names for method in methods)
+    # what a decorator names as the function below it need not be one
+    return any(inspect.isfunction(method) and name in method.__code__.co_names for method in methods)
 
 
 class Signatures:
@@ -255,9 +265,12 @@ class Signatures:
             return False
         if _INDEX_NAMES & {parameter.name for parameter in parameters}:
             return True
+        today = leading + form.count
+        if not _takes(function, today, form.keywords):
+            flags = [p.name for p in parameters if p.name in _STEP_FLAGS]
+            # one that cannot be called either way is called as today: Python says what is wrong, as under Lightning
+            return _takes(function, today + form.added, (*form.keywords, *flags))
         positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        if sum(p.default is p.empty for p in positional) > leading + form.count:
-            return True
         return self.host.quirks.gives_indices and _takes_index(form, parameters, positional, leading)
 
 
@@ -323,9 +336,10 @@ class OptimizerTurns:
         return [by_index[index] for index in sorted(by_index)]
 
 
-def _takes(function: Call, count: int) -> bool:
+def _takes(function: Call, count: int, keywords: Sequence[str] = ()) -> bool:
+    """Whether a function can be called with so many arguments, and these by name."""
     try:
-        inspect.signature(function).bind(*range(count))
+        inspect.signature(function).bind(*range(count), **dict.fromkeys(keywords))
     except TypeError:
         return False
     return True
