@@ -28,6 +28,7 @@ setup(
         "torchmetrics>=0.7",
         "numpy",
         "filelock",
+        "fsspec",
         "appdirs",
         "packaging",
         "tensorboard",

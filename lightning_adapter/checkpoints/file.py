@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from lightning_adapter.checkpoints import location
 from lightning_adapter.errors import CheckpointError
 from lightning_adapter.versions import determined_private
 
@@ -52,8 +53,8 @@ class _Refused(NamedTuple):
 # --- saving -----------------------------------------------------------------------------------------------------------
 
 
-def save(path: pathlib.Path, checkpoint: Mapping[str, Any]) -> None:
-    """Write a checkpoint file that the restricted loader takes.
+def save(path: location.Location, checkpoint: Mapping[str, Any]) -> None:
+    """Write a checkpoint file that the restricted loader takes, here or at a URL.
 
     What it would refuse of the hyperparameters, and of the keys that `LEFT_OUT` lists (what the module's
     `on_save_checkpoint` added), is left out with a warning: modules of libraries keep losses, metrics and transforms
@@ -81,12 +82,8 @@ def save(path: pathlib.Path, checkpoint: Mapping[str, Any]) -> None:
             "torch.serialization.add_safe_globals([...]).",
             stacklevel=2,
         )
-    aside = path.with_name(f".{path.name}.new")
-    with aside.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    with location.writing(path) as stream:
+        torch.save(content, stream)
 
 
 def _leave_out_hyperparameters(content: dict[str, Any]) -> list[_Refused]:
@@ -141,19 +138,21 @@ def _listed(faults: Iterable[_Refused]) -> str:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def read(path: pathlib.Path) -> dict[str, Any]:
-    """Read a checkpoint directory, or a file of Lightning's.
+def read(path: location.Location) -> dict[str, Any]:
+    """Read a checkpoint directory, or a file of Lightning's, from here or from a URL.
 
     Raises:
         CheckpointError: it is absent, cut short, damaged, or holds objects that are not plain data.
     """
-    file = path / FILE if path.is_dir() else path
-    if path.is_dir() and not (path / "metadata.json").exists():
+    file = path
+    if location.is_directory(path):
+        file = location.below(path, FILE)
+    if file is not path and not location.exists(location.below(path, "metadata.json")):
         raise CheckpointError(
             f"{path} is no whole checkpoint: it has no metadata.json, which is written last. Give the directory of a "
             f"checkpoint, one below runs/<trial>/<date-time>/checkpoints/."
         )
-    if not file.exists():
+    if not location.exists(file):
         raise CheckpointError(
             f"{file} does not exist. Give the directory of a checkpoint of this package, or a Lightning .ckpt file."
         )
@@ -190,23 +189,28 @@ def check_host_files(path: pathlib.Path) -> None:
             ) from error
 
 
-def _load(file: pathlib.Path) -> object:
+def _load(file: location.Location) -> object:
     """What a file of `torch.save` holds, if it is whole and holds nothing that could run code of its own.
 
     Raises:
         CheckpointError: says what is wrong with it.
     """
-    if not file.stat().st_size:
-        raise CheckpointError(f"{file} is empty: its process ended before it was written. Use another one.")
     try:
-        # torch.load compares no checksums, and would take a flipped bit of a weight for a weight.
-        with zipfile.ZipFile(file) as archive:
-            damaged = archive.testzip()
-        if damaged is None:
-            # Lightning's ModelCheckpoint keeps its directory as it was given; making a path runs no code of the file's
-            with torch.serialization.safe_globals([pathlib.PosixPath, pathlib.WindowsPath]):
-                content: object = torch.load(file, map_location="cpu", weights_only=True)
-            return content
+        with location.reading(file) as stream:
+            if not stream.seek(0, os.SEEK_END):
+                raise CheckpointError(f"{file} is empty: its process ended before it was written. Use another one.")
+            stream.seek(0)
+            # torch.load compares no checksums, and would take a flipped bit of a weight for a weight.
+            with zipfile.ZipFile(stream) as archive:
+                damaged = archive.testzip()
+            if damaged is None:
+                stream.seek(0)
+                # ModelCheckpoint keeps its directory as it was given; making a path runs no code of the file's
+                with torch.serialization.safe_globals([pathlib.PosixPath, pathlib.WindowsPath]):
+                    content: object = torch.load(stream, map_location="cpu", weights_only=True)
+                return content
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
         raise CheckpointError(

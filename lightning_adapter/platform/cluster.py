@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import determined as det
 from determined import core, pytorch
 
-from lightning_adapter.checkpoints import file
 from lightning_adapter.checkpoints.content import OURS
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
 from lightning_adapter.platform.fit_platform import FitPlatform
-from lightning_adapter.platform.platform import StartingPoint
 from lightning_adapter.platform.request import FitRequest, seed_everything
-from lightning_adapter.platform.start_from import read_checkpoint
+from lightning_adapter.platform.start_from import starting_point
+from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.versions import determined_private
 
@@ -111,7 +109,7 @@ def _starting_point(
     if info.latest_checkpoint is not None:
         with core_context.checkpoint.restore_path(info.latest_checkpoint) as path:
             # a trial that has trained nothing was given the checkpoint of another one
-            return StartingPoint(file.read(pathlib.Path(path)), weights_only=steps == 0)
+            return starting_point(path, weights_only=steps == 0)[0]
     if request.warm_start_from is not None:
-        return StartingPoint(read_checkpoint(request.warm_start_from)[0], weights_only=True)
+        return starting_point(request.warm_start_from, weights_only=True)[0]
     return StartingPoint()

@@ -12,7 +12,8 @@ from determined import pytorch
 
 from lightning_adapter.checkpoints.content import callback_states
 from lightning_adapter.loop.components import Components
-from lightning_adapter.platform.platform import Platform, StartingPoint
+from lightning_adapter.platform.platform import Platform
+from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.versions import determined_private
 
 

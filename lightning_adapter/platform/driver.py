@@ -39,6 +39,7 @@ from lightning_adapter.platform.resume import (
     restore_after_fit_start,
     restore_before_optimizers,
     restore_position,
+    show_path,
     warn_of_finished_run,
 )
 from lightning_adapter.versions import determined_private, lightning_private
@@ -105,6 +106,8 @@ class Driver(pytorch.PyTorchCallback):
     def set_up(self) -> None:
         """Make the user's objects ready, once."""
         parts, start = self.parts, self.platform.start
+        if parts.host.quirks.knows_checkpoint_early:
+            show_path(parts, start)
         self.lifetime.begin(lambda: set_up(parts, self._context, lambda: restore_before_optimizers(parts, start)))
 
     def trial_has_callbacks(self, own: bool) -> None:
@@ -115,7 +118,7 @@ class Driver(pytorch.PyTorchCallback):
         """`trainer.save_checkpoint`, on all ranks together."""
         saved = lightning_checkpoint(self.parts, weights_only)
         if self._context.distributed.rank == 0:
-            save(pathlib.Path(filepath), saved)
+            save(filepath, saved)
         self.parts.strategy.barrier("save_checkpoint")
 
     # --- Determined's callbacks -----------------------------------------------------------------------------------
@@ -150,6 +153,7 @@ class Driver(pytorch.PyTorchCallback):
             determined_private.set_epoch_length(self._context, int(batches))
         if resumed:
             restore_position(parts, training.state, begun, self._loaded)
+        self._loaded = None
         if parts.progress.is_finished:
             if resumed:
                 warn_of_finished_run(parts)

@@ -12,14 +12,14 @@ from determined import core, pytorch
 
 from lightning_adapter.checkpoints.content import OURS
 from lightning_adapter.loop.components import Components
-from lightning_adapter.loop.run_state import with_rank
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.period import Period
-from lightning_adapter.platform.platform import Platform, StartingPoint
+from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.request import FitRequest
 from lightning_adapter.platform.signals import Interruption, exit_status
+from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.versions import lightning_private
 from lightning_adapter.versions.determined_controller import Controller
@@ -61,7 +61,8 @@ class FitPlatform(Platform):
         self.root_dir = root_dir
         self.interruption = Interruption()
         self.stopped_by: signal.Signals | None = None
-        self.start = _of_rank(start, core_context.distributed.rank)
+        self.start = start
+        start.belongs_to_rank(core_context.distributed.rank)
         module = trial.lightning_module
         # Lightning 1.x steps several optimizers at one batch, and a step of each counts
         several = lightning_private.has_parameter(module.training_step, "optimizer_idx")
@@ -209,11 +210,3 @@ class FitPlatform(Platform):
     def state_of(self, parts: Components, state: dict[str, Any]) -> dict[str, Any]:
         """Checkpoints are written here, and hold it already."""
         return {}
-
-
-def _of_rank(start: StartingPoint, rank: int) -> StartingPoint:
-    """The checkpoint with what it has of this process."""
-    saved = start.saved
-    if saved is None or OURS not in saved:
-        return start
-    return StartingPoint({**saved, OURS: with_rank(saved[OURS], rank)}, start.weights_only)

@@ -12,6 +12,7 @@ import determined as det
 import torch
 from determined import core
 
+from lightning_adapter.checkpoints.location import Location
 from lightning_adapter.checkpoints.restore import batches_trained
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform import experiment
@@ -19,10 +20,10 @@ from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
 from lightning_adapter.platform.context import LocalContext
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.fit_platform import FitPlatform
-from lightning_adapter.platform.platform import StartingPoint
 from lightning_adapter.platform.request import FitRequest, seed_everything
 from lightning_adapter.platform.signals import exit_status
-from lightning_adapter.platform.start_from import read_checkpoint
+from lightning_adapter.platform.start_from import starting_point
+from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.runs.directory import RunDirectory
 from lightning_adapter.versions import determined_private
@@ -112,7 +113,8 @@ def fit_local(trial_class: type[Trial], request: FitRequest, processes: core.Dis
     if seed is not None:
         seed_everything(seed)
     resolved = {**settings, "hyperparameters": values}
-    with _run_directory(trial_class.__name__, request, source if start.resumes else None, processes) as directory:
+    resumed = source if start.resumes and isinstance(source, pathlib.Path) else None
+    with _run_directory(trial_class.__name__, request, resumed, processes) as directory:
         if chief:
             directory.write_config(resolved)
         with (
@@ -134,7 +136,7 @@ def fit_local(trial_class: type[Trial], request: FitRequest, processes: core.Dis
             )
             if source is not None:
                 logger.info("%s %s", "resuming from" if start.resumes else "taking the weights of", source)
-                if chief and start.resumes and directory.holds(source):
+                if chief and resumed is not None and directory.holds(resumed):
                     directory.truncate_after(steps)
             try:
                 trial, platform = _train(trial_class, request, context, directory, settings, periods, start, steps)
@@ -186,12 +188,12 @@ def _train(
     return trial, platform
 
 
-def _starting_point(request: FitRequest) -> tuple[StartingPoint, pathlib.Path | None]:
-    given = request.resume_from if request.resume_from is not None else request.warm_start_from
-    if given is None:
-        return StartingPoint(), None
-    saved, source = read_checkpoint(given)
-    return StartingPoint(saved, weights_only=request.warm_start_from is not None), source
+def _starting_point(request: FitRequest) -> tuple[StartingPoint, Location | None]:
+    if request.resume_from is not None:
+        return starting_point(request.resume_from)
+    if request.warm_start_from is not None:
+        return starting_point(request.warm_start_from, weights_only=True)
+    return StartingPoint(), None
 
 
 @contextmanager

@@ -4,32 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lightning_adapter.loop.components import Components
 from lightning_adapter.platform.period import Period
+from lightning_adapter.platform.starting_point import StartingPoint
 
 if TYPE_CHECKING:
     from determined import pytorch
-
-
-@dataclass(frozen=True)
-class StartingPoint:
-    """The checkpoint that a run begins with.
-
-    Attributes:
-        saved: its content; None for a run from scratch.
-        weights_only: whether its weights alone are taken.
-    """
-
-    saved: dict[str, Any] | None = None
-    weights_only: bool = False
-
-    @property
-    def resumes(self) -> bool:
-        """Whether the run goes on where the checkpoint was written."""
-        return self.saved is not None and not self.weights_only
 
 
 class Platform(ABC):

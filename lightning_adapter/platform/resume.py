@@ -15,7 +15,7 @@ from lightning_adapter.checkpoints.content import OURS
 from lightning_adapter.loop import run_state
 from lightning_adapter.loop.components import Components
 from lightning_adapter.loop.run_state import RunState
-from lightning_adapter.platform.platform import StartingPoint
+from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.versions import lightning_private
 
 logger = logging.getLogger("lightning_adapter")
@@ -27,8 +27,20 @@ def restore_before_optimizers(parts: Components, begun: StartingPoint) -> None:
     Raises:
         CheckpointError: the weights are of another model.
     """
+    show_path(parts, begun)
     if begun.saved is not None:
         restore.restore_weights(parts, begun.saved, begun.weights_only)
+    if begun.weights_only:
+        begun.restored()
+
+
+def show_path(parts: Components, begun: StartingPoint) -> None:
+    """Let user code find the checkpoint at `trainer.ckpt_path`, as `resume_start`; it stays there.
+
+    ModelCheckpoint reads it, which deletes each file but the one that the run goes on from.
+    """
+    if begun.resumes:
+        parts.trainer.ckpt_path = begun.path
 
 
 def restore_after_fit_start(parts: Components, begun: StartingPoint, loaded: Mapping[str, Any] | None) -> None:
@@ -49,6 +61,7 @@ def restore_after_fit_start(parts: Components, begun: StartingPoint, loaded: Map
             run_state.load_counters(parts, begun.saved[OURS])
         else:
             restore.restore_lightning_counters(parts, begun.saved)
+        begun.optimizers_restored()
     elif loaded is not None:
         run_state.load_counters(parts, loaded)
         restore.restore_callbacks(parts, loaded["callbacks"])
@@ -67,6 +80,7 @@ def restore_position(
         state.load_position(saved, saved["random"])
     else:
         run_state.load_lightning_position(parts)
+    begun.restored()
 
 
 def warn_of_finished_run(parts: Components) -> None:

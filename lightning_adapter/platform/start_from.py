@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import logging
-import os
 import pathlib
 from typing import Any
 
-from lightning_adapter.checkpoints import file
+from lightning_adapter.checkpoints import file, location
 from lightning_adapter.errors import CheckpointError
+from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.runs.store import stored_checkpoints
 
 logger = logging.getLogger("lightning_adapter")
 
 
-def read_checkpoint(given: str | os.PathLike[str]) -> tuple[dict[str, Any], pathlib.Path]:
+def starting_point(given: location.Location, weights_only: bool = False) -> tuple[StartingPoint, location.Location]:
+    """Read the checkpoint that a run begins with.
+
+    Args:
+        given: its directory, a directory of checkpoints or that of a run (the newest whole one is taken), a Lightning
+            `.ckpt`, or the URL of a checkpoint or file.
+        weights_only: take its weights alone.
+
+    Returns:
+        The checkpoint, and where it lies.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be used.
+    """
+    saved, source = read_checkpoint(given)
+    # as it was given, as in `resume_start`; of a directory of ours the file, which is what can be loaded
+    path = location.below(source, file.FILE) if location.is_directory(source) else given
+    return StartingPoint(saved, weights_only, path), source
+
+
+def read_checkpoint(given: location.Location) -> tuple[dict[str, Any], location.Location]:
     """Read a checkpoint.
 
     Args:
-        given: its directory, a directory of checkpoints or that of a run (the newest whole one is taken), or a
-            Lightning `.ckpt`.
+        given: as of `starting_point`.
 
     Returns:
         Its content, and where it lies.
@@ -27,7 +46,9 @@ def read_checkpoint(given: str | os.PathLike[str]) -> tuple[dict[str, Any], path
     Raises:
         CheckpointError: there is none, or it cannot be used.
     """
-    path = pathlib.Path(given)
+    if location.is_remote(given):
+        return file.read(given), given
+    path = location.local_path(given)
     if path.is_dir() and not (path / file.FILE).exists() and not (path / "metadata.json").exists():
         return _newest(path)
     return file.read(path), path

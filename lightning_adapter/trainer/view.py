@@ -142,7 +142,7 @@ class Trainer(StrategyView, CallbacksView, EndView, TrainerPrivates):
             status=states.TrainerStatus.RUNNING, fn=states.TrainerFn.FITTING, stage=states.RunningStage.TRAINING
         )
         self._stages = states.RunningStage
-        self.ckpt_path: str | None = None
+        self.ckpt_path: str | os.PathLike[str] | None = None
         self.default_root_dir = parts.default_root_dir
         TrainerPrivates.__init__(self, parts.host, parts.module, parts.datamodule, self.fit_loop.epoch_loop.val_loop)
 

@@ -52,6 +52,12 @@ class Quirks:
         follows="trainer.trainer.Trainer._run",
         test="tests/distributed/test_processes.py::test_parameters_are_those_of_lightnings_ddp_trainer",
     )
+    knows_checkpoint_early: bool = _until(
+        "2.0",
+        "`trainer.ckpt_path` is set before `prepare_data` and `setup`",
+        follows="trainer.trainer.Trainer._fit_impl",
+        test="tests/resume/test_starting_point.py::test_path_of_the_checkpoint_is_known_when_lightning_knows_it",
+    )
     checks_limits_first: bool = _until(
         "2.0",
         "whether the run is over already is asked before the training loaders are",

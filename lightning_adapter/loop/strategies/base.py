@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pathlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch import distributed as dist
 from torch.optim import Optimizer
 
+from lightning_adapter.checkpoints import location
 from lightning_adapter.loop.precision import Precision, StepResult
 from lightning_adapter.versions import hosts, lightning_private
 
@@ -149,9 +149,9 @@ class SingleDeviceStrategy(lightning_private.StrategyPrivates):
         return self.lightning_module.state_dict()
 
     def remove_checkpoint(self, filepath: str | os.PathLike[str]) -> None:
-        """Delete a file that a ModelCheckpoint wrote."""
+        """Delete a file that a ModelCheckpoint wrote, here or at a URL."""
         if self.is_global_zero:
-            pathlib.Path(filepath).unlink(missing_ok=True)
+            location.remove(filepath)
 
     def block_backward_sync(self) -> AbstractContextManager[None]:
         """Differentiate without exchanging gradients, as Lightning does for a batch that only accumulates."""
