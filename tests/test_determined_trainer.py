@@ -319,3 +319,26 @@ def test_old_entrypoint_that_names_the_class(cluster: Any, tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     assert [step for step, _ in master.validation] == [6, 12]
     assert master.checkpoints[-1].steps_completed == 12
+
+
+# --- Determined's own way to load a trial -----------------------------------------------------------------------------
+
+
+class LateLayers(models.Net):
+    """Has a layer only once `configure_model` has run."""
+
+    def configure_model(self) -> None:
+        if not hasattr(self, "late"):
+            self.late = torch.nn.Linear(1, 1)
+
+
+@pytest.mark.parametrize("module", [models.Net, LateLayers], ids=["plain", "configure_model"])
+def test_trial_that_determined_loads_from_a_checkpoint_has_its_weights(module: Callable[[], Any]) -> None:
+    trial_class = trial_of(module, max_epochs=1)
+    trained = train(trial_class, max_length=pytorch.Epoch(1))
+    directory = Path(os.environ["XDG_DATA_HOME"], "determined", trained.uploads.ids[-1])
+    loaded = pytorch.load_trial_from_checkpoint_path(
+        str(directory), trial_class=trial_class, torch_load_kwargs={"weights_only": False}
+    )
+    assert torch.equal(weights(loaded), weights(trained))
+    assert len(loaded.context.models) == 1

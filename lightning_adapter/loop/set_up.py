@@ -197,7 +197,7 @@ def _configure_optimizers(parts: Components, context: pytorch.PyTorchTrialContex
     strategy.optimizers = optimizers
     parts.lr_schedulers.extend(configured.schedulers)
     parts.frequencies.extend(configured.frequencies)
-    _register(parts, context, ModuleHolder(module), optimizers or [NoOptimizer()])
+    _register(parts, context, optimizers or [NoOptimizer()])
     unused = parts.arguments.strategy == "ddp_find_unused_parameters_true" or parts.host.quirks.finds_unused_parameters
     if parts.precision.late:  # the strategy wraps the converted module, as `DDPStrategy.setup` of 1.9 and 2.0 does
         parts.precision.convert_module(module)
@@ -236,9 +236,10 @@ class ModuleHolder(torch.nn.Module):
     `eval()`. The module is not registered as a child, so those calls end here.
     """
 
-    def __init__(self, module: torch.nn.Module) -> None:
+    def __init__(self, module: torch.nn.Module, make_layers: Callable[[], None]) -> None:
         super().__init__()
         self._module = (module,)
+        self._make_layers = make_layers
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """The module's state."""
@@ -246,21 +247,33 @@ class ModuleHolder(torch.nn.Module):
 
     def load_state_dict(self, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
         """Restore the module's state."""
+        self._make_layers()
         return self._module[0].load_state_dict(state_dict, *args, **kwargs)
 
 
-def _register(
-    parts: Components, context: pytorch.PyTorchTrialContext, holder: ModuleHolder, optimizers: list[Optimizer]
-) -> None:
+def show_module(context: pytorch.PyTorchTrialContext, module: torch.nn.Module, make_layers: Callable[[], None]) -> None:
+    """Show Determined's context the module, which it saves and restores.
+
+    Its own `wrap_model` would wrap it with several processes, to exchange gradients in a loop that is not run here.
+
+    Args:
+        context: the trial's context.
+        module: the LightningModule.
+        make_layers: called before weights are restored.
+    """
+    if not any(isinstance(model, ModuleHolder) for model in context.models):
+        context.models.append(ModuleHolder(module, make_layers))
+
+
+def _register(parts: Components, context: pytorch.PyTorchTrialContext, optimizers: list[Optimizer]) -> None:
     """Show Determined's context what it saves.
 
-    With several processes it would wrap both, to exchange gradients in the loops that call its own `backward` and
-    `step_optimizer`; the strategy does that here.
+    With several processes it would wrap the optimizers, to exchange gradients in the loops that call its own `backward`
+    and `step_optimizer`; the strategy does that here.
     """
+    show_module(context, parts.module, lambda: None)  # the layers are there; apex has taken back what the trial showed
     if parts.is_distributed or parts.precision.apex is not None:
-        context.models.append(holder)
         context.optimizers.extend(optimizers)
         return
-    context.wrap_model(holder)
     for optimizer in optimizers:
         context.wrap_optimizer(optimizer)

@@ -11,11 +11,14 @@ from torch import Tensor
 
 from lightning_adapter.arguments import Arguments
 from lightning_adapter.data.collections import Collection
+from lightning_adapter.loop.hooks import is_overridden
+from lightning_adapter.loop.set_up import show_module
 from lightning_adapter.loop.sources import Source
 from lightning_adapter.platform.determined_trainer import DeterminedTrainerPlatform
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.placeholder import PlaceholderLoader
 from lightning_adapter.platform.platform import Platform
+from lightning_adapter.versions import hosts
 from lightning_adapter.versions.types import LightningDataModule, LightningModule
 
 
@@ -53,6 +56,9 @@ class LightningTrial(pytorch.PyTorchTrial):
         self.latest_checkpoint_uuid: str | None = None
         self.best_checkpoint_uuid: str | None = None
         self._driver: Driver | None = None
+        # from the start, and not only when training is set up: `determined.pytorch.load_trial_from_checkpoint_path` makes a
+        # trial, and puts weights into the models that its context has by then
+        show_module(context, lightning_module, self._make_layers)
         self._own_callbacks: Callable[[], dict[str, pytorch.PyTorchCallback]] = self.build_callbacks
         self._own_loaders: tuple[Source | None, Source | None] = (
             self.build_training_data_loader if self._overrides("build_training_data_loader") else None,
@@ -64,6 +70,12 @@ class LightningTrial(pytorch.PyTorchTrial):
             build_training_data_loader=self._placeholders,
             build_validation_data_loader=lambda: PlaceholderLoader(1),
         )
+
+    def _make_layers(self) -> None:
+        """Weights are restored without training, so nobody has called the hook that makes layers."""
+        module = self.lightning_module
+        if self._driver is None and is_overridden("configure_model", module, hosts.host_of(module).pl.LightningModule):
+            module.configure_model()
 
     def _overrides(self, name: str) -> bool:
         return getattr(type(self), name) is not getattr(LightningTrial, name)
