@@ -8,10 +8,18 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, TypeAlias
 
-from determined import pytorch
-
 from lightning_adapter import support
-from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.argument_values import (
+    LARGEST,
+    fault_of_flag,
+    fault_of_object,
+    is_bool,
+    is_number,
+    seconds,
+    train_unit,
+    whole,
+)
+from lightning_adapter.errors import ConfigurationError, shown
 
 _STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "horovod")
 _SHARDED = ("fsdp", "deepspeed", "shard", "tpu", "xla", "parallel", "colossal")
@@ -40,6 +48,12 @@ _FAST_DEV_RUN = {
     "val_check_time_interval": None,
     "check_val_every_n_epoch": 1,
 }
+
+#: Arguments that switch something on or off.
+_FLAGS = (
+    *("use_distributed_sampler", "sync_batchnorm", "inference_mode", "detect_anomaly", "benchmark"),
+    *("enable_progress_bar", "enable_model_summary", "barebones", "fp16_compression", "shard_iterable", "worker_seeds"),
+)
 
 #: Callbacks and loggers are of either Lightning package, or look like theirs: one, several, or none.
 Callbacks: TypeAlias = Any
@@ -112,6 +126,9 @@ class Arguments:
         self._check_integers(faults)
         self._check_fractions(faults)
         self._check_debugging(faults)
+        self._check_flags(faults)
+        self._check_durations(faults)
+        self._check_objects(faults)
         self._check_validation_interval(faults)
         self._check_clipping(faults)
         self._check_choices(faults)
@@ -157,12 +174,12 @@ class Arguments:
         name = self.strategy
         if not isinstance(name, str):
             faults.append(
-                f"strategy={name!r} is a strategy object; the adapter exchanges gradients itself, so give its name: "
+                f"strategy={shown(name)} is a strategy object; the adapter exchanges gradients itself, so give its name: "
                 f"one of {', '.join(_STRATEGIES)}."
             )
         elif name in ("dp", "ddp2"):
             faults.append(
-                f"strategy={name!r} runs several devices in one process; Determined starts one process per slot. "
+                f"strategy={shown(name)} runs several devices in one process; Determined starts one process per slot. "
                 "Use strategy='ddp' with resources.slots_per_trial in the experiment YAML."
             )
         elif name not in _STRATEGIES:
@@ -170,7 +187,7 @@ class Arguments:
             reason = "shards the model, which a PyTorchTrial cannot save or restore" if sharded else "is not known here"
             guess = difflib.get_close_matches(name, _STRATEGIES, 1)
             faults.append(
-                f"strategy={name!r} {reason}. Use one of {', '.join(_STRATEGIES)}"
+                f"strategy={shown(name)} {reason}. Use one of {', '.join(_STRATEGIES)}"
                 + (f" (did you mean {guess[0]!r}?)." if guess else ".")
             )
 
@@ -179,10 +196,13 @@ class Arguments:
             value = getattr(self, name)
             if value is None and optional:
                 return
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            number = whole(value)
+            if number is None or not least <= number <= LARGEST:
                 faults.append(
-                    f"{name}={value!r} has to be an integer, {least} or more" + (", or None." if optional else ".")
+                    f"{name}={shown(value)} has to be an integer, {least} or more" + (", or None." if optional else ".")
                 )
+            else:
+                setattr(self, name, number)
 
         integer("accumulate_grad_batches", 1, optional=False)
         integer("log_every_n_steps", 0, optional=False)
@@ -199,18 +219,58 @@ class Arguments:
             value = getattr(self, name)
             if value is None or (name == "val_check_interval" and isinstance(value, (str, dict, timedelta))):
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                faults.append(f"{name}={value!r} has to be a fraction from 0.0 to 1.0 or a number of batches.")
-            elif (not 0 <= value <= 1 and value % 1 != 0) or value < 0:
+            if not is_number(value):
+                faults.append(f"{name}={shown(value)} has to be a fraction from 0.0 to 1.0 or a number of batches.")
+            elif (not 0 <= value <= 1 and value % 1 != 0) or not 0 <= value <= LARGEST:
                 faults.append(
-                    f"You have passed invalid value {value} for {name}, it has to be in [0.0, 1.0] or an int."
+                    f"You have passed invalid value {shown(value)} for {name}, it has to be in [0.0, 1.0] or an int."
                 )
+            else:
+                number = whole(value)
+                setattr(self, name, float(value) if number is None else number)
 
     def _check_debugging(self, faults: list[str]) -> None:
-        if isinstance(self.num_sanity_val_steps, bool) or self.num_sanity_val_steps < -1:
-            faults.append(f"num_sanity_val_steps={self.num_sanity_val_steps!r} has to be an integer, -1 (all) or more.")
-        if isinstance(self.fast_dev_run, int) and self.fast_dev_run < 0:
-            faults.append(f"fast_dev_run={self.fast_dev_run!r} is not a valid configuration. It should be >= 0.")
+        steps, run = self.num_sanity_val_steps, self.fast_dev_run
+        if not is_number(steps) or steps < -1:
+            faults.append(f"num_sanity_val_steps={shown(steps)} has to be an integer, -1 (all) or more.")
+        if not (is_bool(run) or is_number(run)) or not 0 <= run <= LARGEST:
+            faults.append(
+                f"fast_dev_run={shown(run)} is not a valid configuration. It should be >= 0: True, False, or a number of "
+                "batches."
+            )
+
+    def _check_flags(self, faults: list[str]) -> None:
+        for name in _FLAGS:
+            value = getattr(self, name)
+            fault = None if value is None else fault_of_flag(name, value)
+            if fault is not None:
+                faults.append(fault)
+
+    def _check_durations(self, faults: list[str]) -> None:
+        """Note what is no time: `max_time`, which Lightning's Timer gets, and an interval given as one."""
+        given = {"max_time": self.max_time}
+        if isinstance(self.val_check_interval, (str, dict, timedelta)):
+            given["val_check_interval"] = self.val_check_interval
+        for name, value in given.items():
+            try:
+                if value is not None:
+                    seconds(name, value)
+            except ConfigurationError as error:
+                faults.append(str(error))
+
+    def _check_objects(self, faults: list[str]) -> None:
+        """Note what is no callback, and no logger."""
+        for name, method, what in (
+            ("callbacks", "on_train_start", "callback; derive one from Lightning's Callback"),
+            ("logger", "log_metrics", "logger; give one of Lightning's, True for the default one, or False for none"),
+        ):
+            given = getattr(self, name)
+            if given is None or (name == "logger" and is_bool(given)):
+                continue
+            for value in given if isinstance(given, (list, tuple)) else [given]:
+                fault = fault_of_object(name, value, method, what)
+                if fault is not None:
+                    faults.append(fault)
 
     def _check_validation_interval(self, faults: list[str]) -> None:
         if self.check_val_every_n_epoch is None and isinstance(self.val_check_interval, float):
@@ -222,26 +282,29 @@ class Arguments:
     def _check_clipping(self, faults: list[str]) -> None:
         clip = self.gradient_clip_val
         if clip is not None and (isinstance(clip, bool) or not isinstance(clip, (int, float))):
-            faults.append(f"gradient_clip_val={clip!r} has to be a number or None.")
+            faults.append(f"gradient_clip_val={shown(clip)} has to be a number or None.")
 
     def _check_choices(self, faults: list[str]) -> None:
         def choice(name: str, *values: str | None) -> None:
             value = getattr(self, name)
-            if value not in values:
-                faults.append(f"{name}={value!r} has to be one of {', '.join(map(repr, values))}.")
+            if not (value is None or isinstance(value, str)) or value not in values:
+                faults.append(f"{name}={shown(value)} has to be one of {', '.join(map(repr, values))}.")
 
         choice("gradient_clip_algorithm", None, "norm", "value")
         choice("amp_backend", "native", "apex")
         choice("amp_level", None, "O0", "O1", "O2", "O3")
         choice("on_nan", "warn", "raise")
         period = self.check_ranks_every
-        if period is not None and not isinstance(period, (pytorch.Batch, pytorch.Epoch)):
-            faults.append(
-                f"check_ranks_every={period!r} is no period. Give determined.pytorch.Batch(n) or Epoch(n); without it the "
-                "parameters of all processes are compared at each checkpoint."
-            )
+        try:
+            if period is not None:
+                self.check_ranks_every = train_unit("check_ranks_every", period)
+        except ConfigurationError as error:
+            faults.append(f"{error} Without it the parameters of all processes are compared at each checkpoint.")
+        value = self.deterministic
+        if not (value is None or (isinstance(value, str) and value == "warn")) and fault_of_flag("", value) is not None:
+            faults.append(f"deterministic={shown(value)} has to be True, False or 'warn'.")
         if self.amp_level is not None and self.amp_backend != "apex":
-            faults.append(f"amp_level={self.amp_level!r} belongs to apex; add amp_backend='apex' or leave it out.")
+            faults.append(f"amp_level={shown(self.amp_level)} belongs to apex; add amp_backend='apex' or leave it out.")
 
     def _apply_defaults(self) -> None:
         """Put numbers in the place of what asks for a default, for everything, or for a time."""
@@ -252,7 +315,7 @@ class Arguments:
         if interval is None:
             self.val_check_interval = 1.0
         elif isinstance(interval, (str, dict, timedelta)):
-            self.val_check_time_interval = seconds(interval)
+            self.val_check_time_interval = seconds("val_check_interval", interval)
             self.val_check_interval = 1.0
         elif interval > 1:
             self.val_check_interval = int(interval)
@@ -285,30 +348,13 @@ def canonical_precision(precision: object) -> str:
     Raises:
         ConfigurationError: no such precision.
     """
-    name = str(precision)
+    name = precision if isinstance(precision, str) else str(whole(precision))
     name = _PRECISION_ALIASES.get(name, name)
     if name not in _PRECISIONS:
         raise ConfigurationError(
-            f"precision={precision!r} is not one of {', '.join(_PRECISIONS)} (or 16, 32, 64 and 'bf16'). Type one of these."
+            f"precision={shown(precision)} is not one of {', '.join(_PRECISIONS)} (or 16, 32, 64 and 'bf16'). Type one of these."
         )
     return name
-
-
-def seconds(interval: str | timedelta | dict[str, int]) -> float:
-    """Return the seconds of a duration: 'DD:HH:MM:SS', a timedelta, or its keyword arguments.
-
-    Raises:
-        ConfigurationError: the text has another form.
-    """
-    if isinstance(interval, str):
-        parts = interval.split(":")
-        if len(parts) != 4 or not all(part.isdigit() for part in parts):
-            raise ConfigurationError(f"val_check_interval={interval!r} is no duration; write it as 'DD:HH:MM:SS'.")
-        days, hours, minutes, secs = map(int, parts)
-        interval = timedelta(days=days, hours=hours, minutes=minutes, seconds=secs)
-    elif isinstance(interval, dict):
-        interval = timedelta(**interval)
-    return interval.total_seconds()
 
 
 def _unknown(name: str, known: set[str]) -> str:

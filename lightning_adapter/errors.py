@@ -4,6 +4,21 @@ Every message says what was found, why it cannot work here, and what to type ins
 exception of its own for the same mistake (`MisconfigurationException` for an illegal `self.log`), that one is raised.
 """
 
+import reprlib
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 4, 100, 100
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: on at most 120 characters, whatever its `repr` does."""
+    try:
+        # the library's short form of a collection, whose own form may be endless: a list can hold itself many times over
+        text = _SHORT.repr(value) if isinstance(value, (dict, list, tuple, set, frozenset)) else repr(value)
+    except Exception:  # a user's own class may do anything, and Python writes no integer of more than 4,300 digits
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
 
 class LightningAdapterError(Exception):
     """Base class of every error that is raised on purpose by this package."""

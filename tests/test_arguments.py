@@ -6,6 +6,7 @@ import math
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 from determined import pytorch
@@ -34,6 +35,20 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "choice": ({"on_nan": "stop"}, r"on_nan='stop' has to be one of 'warn', 'raise'\."),
     "period": ({"check_ranks_every": 10}, r"check_ranks_every=10 is no period"),
     "level without apex": ({"amp_level": "O1"}, r"amp_level='O1' belongs to apex"),
+    "sanity steps in text": ({"num_sanity_val_steps": "2"}, r"num_sanity_val_steps='2' has to be an integer"),
+    "fast_dev_run in text": ({"fast_dev_run": "yes"}, r"fast_dev_run='yes' is not a valid configuration.*True, False"),
+    "unknown time": (
+        {"val_check_interval": {"second": 5}},
+        r"val_check_interval={'second': 5} is no duration: 'second'",
+    ),
+    "time of another type": ({"max_time": 3600}, r"max_time=3600 is no duration; write it as 'DD:HH:MM:SS'"),
+    "endless time": ({"max_time": {"days": 10**12}}, r"max_time=.* is no duration: "),
+    "text for a switch": ({"enable_progress_bar": "no"}, r"enable_progress_bar='no' has to be True or False"),
+    "deterministic": ({"deterministic": "wran"}, r"deterministic='wran' has to be True, False or 'warn'"),
+    "class of a callback": ({"callbacks": [pl.callbacks.Timer]}, r"callbacks holds the class Timer; give an instance"),
+    "no callback": ({"callbacks": ["early"]}, r"callbacks holds 'early', which is no callback"),
+    "no logger": ({"logger": "csv"}, r"logger holds 'csv', which is no logger"),
+    "period of nothing": ({"check_ranks_every": pytorch.Batch(0)}, r"Batch\(0\) has to count at least 1"),
     "unknown name": ({"max_epoch": 3}, r"no argument 'max_epoch'; did you mean 'max_epochs'\?"),
     "rejected name": ({"devices": 2}, r"LightningAdapter does not take devices: "),
 }
@@ -117,3 +132,14 @@ def test_later_limits_win_and_none_leaves_one_as_it_is() -> None:
 
 def test_all_sanity_batches_are_asked_for_by_minus_one() -> None:
     assert Arguments(num_sanity_val_steps=-1).num_sanity_val_steps == math.inf
+
+
+def test_numbers_of_numpy_are_taken_as_lightning_takes_them() -> None:
+    arguments = Arguments(max_epochs=np.int64(3), limit_train_batches=np.float32(0.5), limit_val_batches=np.int64(4))  # type: ignore[arg-type]
+    values = arguments.max_epochs, arguments.limit_train_batches, arguments.limit_val_batches
+    assert [(type(value), value) for value in values] == [(int, 3), (float, 0.5), (int, 4)]
+
+
+@pytest.mark.parametrize("given", ["00:02:00:00", timedelta(hours=2), {"hours": 2}])
+def test_longest_time_is_taken_in_every_form(given: Any) -> None:
+    assert Arguments(max_time=given).max_time == given

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from determined import pytorch
@@ -324,6 +325,14 @@ def test_what_the_trial_brings_cannot_be_used(
         ({"hparams": ["lr"]}, "hparams=.*has to be a dict"),
         ({"seed": "one"}, "seed='one'"),
         ({"seed": -1}, "seed=-1"),
+        ({"resume_from": 3}, "resume_from=3 has to be a path"),
+        ({"run_dir": 3}, "run_dir=3 has to be a path"),
+        ({"run_dir": ""}, "run_dir='' is empty"),
+        ({"run_dir": "x" * 300}, "run_dir=.* is no usable path: File name too long"),
+        ({"warm_start_from": "a\0b"}, "warm_start_from=.* is no usable path: embedded null byte"),
+        ({"validation_period": pytorch.Batch("ab")}, r"Batch\('ab'\) has to count at least 1"),  # type: ignore[arg-type]
+        ({"validation_period": pytorch.Epoch(True)}, r"Epoch\(True\) has to count at least 1"),
+        ({"validation_period": pytorch.Epoch}, "is no period"),
         ({"config": 5}, "config=5"),
         ({"config": {"hyperparameters": {"f": print}}}, "JSON cannot carry"),
         ({"resume_from": "a", "warm_start_from": "b"}, "Give one of them"),
@@ -337,6 +346,10 @@ def test_arguments_of_fit_that_cannot_be_used(arguments: dict[str, Any], match: 
     with pytest.raises(ConfigurationError, match=match):
         fit(trial_of(), **arguments)
     assert not Path("runs").exists()
+
+
+def test_period_that_numpy_counts_is_taken(tmp_path: Path) -> None:
+    fit(trial_of(), validation_period=pytorch.Batch(np.int64(2)), max_epochs=np.int64(1), run_dir=tmp_path)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("what", [5, models.Net, trial_of])

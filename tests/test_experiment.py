@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
+import dataclasses
 import datetime
+import enum
 import json
 import warnings
 from pathlib import Path
@@ -16,6 +19,19 @@ from determined import pytorch
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.experiment import schema
+
+
+class Activation(enum.Enum):
+    RELU = 1
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+class Word(str, enum.Enum):
+    ADAM = "adam"
+
 
 RANGES: dict[str, Any] = {
     "hyperparameters": {
@@ -413,3 +429,60 @@ def test_length_without_a_unit_is_warned_about_and_not_used() -> None:
     with pytest.warns(UserWarning, match=r"searcher\.max_length is 30 without a unit .* max_length: \{epochs: 30\}"):
         periods = experiment.periods({"searcher": {"max_length": 30}})
     assert periods.max_length is None
+
+
+# What fit() is given
+
+
+@dataclasses.dataclass
+class Given:
+    lr: float
+    betas: tuple[float, float] = (0.9, 0.99)
+    act: Activation = Activation.RELU
+    data: Path = Path("data")
+
+
+def given_forms() -> list[Any]:
+    from omegaconf import OmegaConf
+
+    content = {"lr": 0.1, "betas": [0.9, 0.99], "act": "RELU", "data": "data"}
+    return [
+        content,
+        argparse.Namespace(lr=0.1, betas=(0.9, 0.99), act=Activation.RELU, data=Path("data")),
+        Given(0.1),
+        OmegaConf.create({**content, "betas": [0.9, "${more}"], "more": 0.99}),
+        OmegaConf.structured(Given(0.1)),
+    ]
+
+
+@pytest.mark.parametrize("form", range(5), ids=["dict", "namespace", "dataclass", "dictconfig", "structured"])
+def test_every_form_of_hyperparameters_becomes_what_a_yaml_could_hold(form: int) -> None:
+    values = experiment.hyperparameters({"hyperparameters": {"lr": 1.0, "other": 3}}, given_forms()[form])
+    values.pop("more", None)
+    assert values == {"lr": 0.1, "other": 3, "betas": [0.9, 0.99], "act": "RELU", "data": "data"}
+
+
+def test_missing_value_of_a_dictconfig_is_named() -> None:
+    from omegaconf import OmegaConf
+
+    with pytest.raises(ConfigurationError, match=r"DictConfig cannot be resolved: Missing mandatory value: lr"):
+        experiment.hyperparameters({}, OmegaConf.create({"lr": "???"}))
+
+
+def test_group_of_dataclasses_is_nested() -> None:
+    nested = argparse.Namespace(optimizer=Given(0.1))
+    assert experiment.hyperparameters({"hyperparameters": {"optimizer": {"lr": 1.0}}}, nested)["optimizer"]["lr"] == 0.1
+
+
+def test_numbers_of_numpy_and_members_of_enumerations_lose_their_classes() -> None:
+    values = experiment.hyperparameters({}, {"a": np.float64(0.5), "b": Level.HIGH, "c": Word.ADAM})
+    assert [(type(value), value) for value in values.values()] == [(float, 0.5), (int, 3), (str, "adam")]
+
+
+def test_values_of_a_cluster_are_overridden_one_by_one() -> None:
+    drawn = {"optimizer": {"name": "adam", "lr": 1.0}, "a.b": 1}
+    assert experiment.override(drawn, {"optimizer.lr": 0.1, "a.b": 2}) == {
+        "optimizer": {"name": "adam", "lr": 0.1},
+        "a.b": 2,
+    }
+    assert drawn["optimizer"]["lr"] == 1.0  # type: ignore[index]

@@ -29,7 +29,7 @@ ROWS: tuple[dict[str, tuple[str, ...]], ...] = (
     {"loop": ("loop",)},
     {"trainer": ("trainer",)},
     {"data": ("data",), "checkpoints": ("checkpoints",), "runs": ("runs",)},
-    {"what everybody asks": ("module", "datamodule", "monkey_patch", "support", "arguments")},
+    {"what everybody asks": ("module", "datamodule", "monkey_patch", "support", "arguments", "argument_values")},
     {"versions": ("versions",)},
     {"errors": ("errors",)},
 )

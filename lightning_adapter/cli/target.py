@@ -12,7 +12,7 @@ import sys
 import traceback
 from types import ModuleType
 
-from lightning_adapter.errors import TargetError
+from lightning_adapter.errors import TargetError, shown
 
 
 def load_target(target: str) -> type:
@@ -63,7 +63,11 @@ def _put_first_on_path(directory: str) -> None:
 
 def _import_file(path: pathlib.Path) -> ModuleType:
     """Import a file under its own name, so that pickled objects and its neighbours find it by that name."""
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except OSError as error:  # a name that is too long, a loop of links, a folder that may not be looked into
+        raise TargetError(f"{shown(str(path))} is no usable path: {error.strerror}") from error
+    if not found:
         raise TargetError(_no_file(path))
     path = path.resolve()
     name = path.stem

@@ -70,7 +70,7 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
     """
     cluster = determined_private.cluster_settings(info)
     settings, steps = cluster["config"], cluster["steps_completed"]
-    values = {**info.trial.hparams, **(request.hparams or {})}
+    values = experiment.override(info.trial.hparams, request.hparams)
     experiment.global_batch_size_check(values, max(1, len(info.slot_ids)) * max(1, len(info.container_addrs)))
     periods = experiment.periods(settings, values.get("global_batch_size"))
     with pytorch.init(hparams=values, exp_conf=settings, enable_tensorboard_logging=False) as context:

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import determined as det
 from determined import pytorch
 
-from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.platform.cluster import fit_managed
+from lightning_adapter.platform.experiment import Hyperparameters
 from lightning_adapter.platform.launch import join_job
 from lightning_adapter.platform.local import fit_local
 from lightning_adapter.platform.request import FitRequest
@@ -26,7 +27,7 @@ def fit(
     trial_class: type[Trial],
     *,
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
-    hparams: Mapping[str, Any] | None = None,
+    hparams: Hyperparameters | None = None,
     max_epochs: int | None = None,
     max_steps: int | None = None,
     validation_period: pytorch.TrainUnit | None = None,
@@ -44,7 +45,9 @@ def fit(
     Args:
         trial_class: a subclass of LightningAdapter.
         config: an experiment YAML's path, or its content.
-        hparams: hyperparameters that win over `config`; a range there needs a value here.
+        hparams: hyperparameters that win over `config`; a range there needs a value here. A dict, a Namespace, an
+            instance of a dataclass or OmegaConf's DictConfig; the trial gets what a YAML could hold, so that an Enum
+            arrives as its name and a path as text.
         max_epochs: epochs after which training ends; wins over what the trial gave its adapter.
         max_steps: optimizer steps after which training ends; likewise.
         validation_period: Determined's `Batch(n)` or `Epoch(n)`; by default what Lightning's arguments say, which is
@@ -66,21 +69,10 @@ def fit(
     """
     if not (isinstance(trial_class, type) and issubclass(trial_class, LightningTrial)):
         raise ConfigurationError(
-            f"fit() was given {trial_class!r}, which is no trial class. Derive a class from LightningAdapter and pass "
+            f"fit() was given {shown(trial_class)}, which is no trial class. Derive a class from LightningAdapter and pass "
             "the class itself."
         )
-    if resume_from is not None and warm_start_from is not None:
-        raise ConfigurationError(
-            "resume_from and warm_start_from were both given: the first continues a run, the second starts a new one "
-            "from its weights. Give one of them."
-        )
-    _check(
-        {"max_epochs": max_epochs, "max_steps": max_steps},
-        {"validation_period": validation_period, "checkpoint_period": checkpoint_period},
-        hparams,
-        seed,
-    )
-    request = FitRequest(
+    request = FitRequest.of(
         config=config,
         hparams=hparams,
         max_epochs=max_epochs,
@@ -105,27 +97,3 @@ def fit(
         )
     with join_job(managed=True):
         return fit_managed(trial_class, request, info)
-
-
-def _check(limits: Mapping[str, Any], periods: Mapping[str, Any], hparams: Any, seed: Any) -> None:
-    """Refuse arguments of `fit` that cannot be used, all in one message."""
-    faults = []
-    for name, value in limits.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < -1):
-            faults.append(f"{name}={value!r} has to be an integer, 0 or more, or -1 for no limit.")
-    for name, unit in periods.items():
-        if unit is None:
-            continue
-        if not isinstance(unit, (pytorch.Batch, pytorch.Epoch)):
-            faults.append(
-                f"{name}={unit!r} is no period. Give determined.pytorch.Batch(n), every n batches, or "
-                "determined.pytorch.Epoch(n), every n epochs."
-            )
-        elif isinstance(unit.value, (int, float)) and (not isinstance(unit.value, int) or unit.value < 1):
-            faults.append(f"{name}={type(unit).__name__}({unit.value!r}) has to count at least 1.")
-    if hparams is not None and not isinstance(hparams, Mapping):
-        faults.append(f"hparams={hparams!r} has to be a dict of names and values.")
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32):
-        faults.append(f"seed={seed!r} has to be an integer from 0 to 2**32 - 1.")
-    if faults:
-        raise ConfigurationError("\n".join(faults))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +10,11 @@ from determined import pytorch
 
 from lightning_adapter.arguments import Arguments
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.platform import given
+from lightning_adapter.platform.experiment import Hyperparameters
+from lightning_adapter.platform.given import Path
 from lightning_adapter.platform.period import Period
 from lightning_adapter.versions import hosts
-
-Path = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class FitRequest:
     """The arguments of `fit`, which describes them."""
 
     config: Path | Mapping[str, Any] | None
-    hparams: Mapping[str, Any] | None
+    hparams: Hyperparameters | None
     max_epochs: int | None
     max_steps: int | None
     validation_period: pytorch.TrainUnit | None
@@ -31,6 +31,49 @@ class FitRequest:
     warm_start_from: Path | None
     seed: int | None
     run_dir: Path | None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        config: object,
+        hparams: object,
+        max_epochs: object,
+        max_steps: object,
+        validation_period: object,
+        checkpoint_period: object,
+        resume_from: object,
+        warm_start_from: object,
+        seed: object,
+        run_dir: object,
+    ) -> FitRequest:
+        """Check what was given to `fit`, all of it before anything is done.
+
+        Raises:
+            ConfigurationError: something cannot be used; all faults in one message.
+        """
+        faults: list[str] = []
+        source: Any = config  # `experiment.read` checks it, and what it holds
+        request = cls(
+            config=source,
+            hparams=given.hyperparameters(hparams, faults),
+            max_epochs=given.limit("max_epochs", max_epochs, faults),
+            max_steps=given.limit("max_steps", max_steps, faults),
+            validation_period=given.period("validation_period", validation_period, faults),
+            checkpoint_period=given.period("checkpoint_period", checkpoint_period, faults),
+            resume_from=given.path("resume_from", resume_from, faults),
+            warm_start_from=given.path("warm_start_from", warm_start_from, faults),
+            seed=given.seed(seed, faults),
+            run_dir=given.path("run_dir", run_dir, faults),
+        )
+        if resume_from is not None and warm_start_from is not None:
+            faults.append(
+                "resume_from and warm_start_from were both given: the first continues a run, the second starts a new one "
+                "from its weights. Give one of them."
+            )
+        if faults:
+            raise ConfigurationError("\n".join(faults))
+        return request
 
     @property
     def limits(self) -> dict[str, int]:

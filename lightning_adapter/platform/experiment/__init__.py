@@ -5,16 +5,26 @@ Every function is pure; all faults of one call are raised together. Which keys t
 
 from __future__ import annotations
 
-from lightning_adapter.platform.experiment.hyperparameters import global_batch_size_check, hyperparameters, nest
+from lightning_adapter.platform.experiment.hyperparameters import (
+    Hyperparameters,
+    global_batch_size_check,
+    hyperparameters,
+    nest,
+    override,
+)
 from lightning_adapter.platform.experiment.periods import Periods, checkpoint_retention, periods, searcher_metric
 from lightning_adapter.platform.experiment.reading import parse_value, read
+from lightning_adapter.platform.experiment.values import is_group
 
 __all__ = [
+    "Hyperparameters",
     "Periods",
     "checkpoint_retention",
     "global_batch_size_check",
     "hyperparameters",
+    "is_group",
     "nest",
+    "override",
     "parse_value",
     "periods",
     "read",

@@ -23,10 +23,12 @@ def raise_all(source: str, faults: Sequence[str]) -> None:
 
 def dotted(path: Iterable[object]) -> str:
     """Return the name of a nested place: ("optimizer", "lr") -> "optimizer.lr"."""
-    return ".".join(str(part) for part in path)
+    return ".".join(text if len(text) <= 100 else f"{text[:97]}..." for text in map(str, path))
 
 
 def guess(name: object, candidates: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" where a name is near enough, else nothing."""
-    near = difflib.get_close_matches(str(name), list(candidates), n=1)
+    if not isinstance(name, str) or len(name) > 100:
+        return ""
+    near = difflib.get_close_matches(name, [text for text in candidates if isinstance(text, str)], n=1)
     return f"; did you mean {near[0]!r}?" if near else ""

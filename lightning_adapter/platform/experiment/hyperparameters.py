@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
-from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.platform.experiment.faults import dotted, guess, raise_all
 from lightning_adapter.platform.experiment.ranges import Range, check_ranges, is_range, range_of
-from lightning_adapter.platform.experiment.values import check_json, is_int, plain, plain_mapping
+from lightning_adapter.platform.experiment.values import check_json, is_int, plain_mapping
 
 _MISSING = object()
 
+#: Names and values: a mapping, a Namespace, an instance of a dataclass, or OmegaConf's DictConfig.
+Hyperparameters: TypeAlias = Any
 
-def hyperparameters(config: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+
+def hyperparameters(config: Mapping[str, Any], overrides: Hyperparameters | None = None) -> dict[str, Any]:
     """Give every hyperparameter one value: what `context.get_hparam(name)` returns in a local run.
 
     Args:
@@ -48,11 +51,11 @@ def hyperparameters(config: Mapping[str, Any], overrides: Mapping[str, Any] | No
     return values
 
 
-def nest(flat: Mapping[str, Any], known: Collection[str] = ()) -> dict[str, Any]:
+def nest(flat: Hyperparameters, known: Collection[str] = ()) -> dict[str, Any]:
     """Turn dotted names into nested dicts: `{"optimizer.lr": 1}` -> `{"optimizer": {"lr": 1}}`.
 
     Args:
-        flat: name -> value; values that are mappings already are merged.
+        flat: name -> value, in any form that `plain_mapping` takes; values that are mappings already are merged.
         known: names that are taken as they are, dots or not.
 
     Raises:
@@ -60,15 +63,29 @@ def nest(flat: Mapping[str, Any], known: Collection[str] = ()) -> dict[str, Any]
     """
     result: dict[str, Any] = {}
     faults: list[str] = []
-    for name, value in flat.items():
+    for name, value in plain_mapping(flat).items():
         parts = [name] if name in known else name.split(".") if isinstance(name, str) else [""]
         if not all(parts):
-            faults.append(f"{name!r} is not a name; write name=value or group.name=value")
+            faults.append(f"{shown(name)} is not a name; write name=value or group.name=value")
             continue
-        innermost = {parts[-1]: plain(value)}
+        innermost = {parts[-1]: value}
         for part in reversed(parts[:-1]):
             innermost = {part: innermost}
         _merge(result, innermost, (), faults)
+    raise_all("hyperparameters", faults)
+    return result
+
+
+def override(values: Mapping[str, Any], overrides: Hyperparameters | None) -> dict[str, Any]:
+    """Return the values that a cluster has drawn, with others in their place; see `nest` for their names.
+
+    Raises:
+        ConfigurationError: two of them contradict, or a value is not JSON.
+    """
+    result = plain_mapping(values)
+    faults: list[str] = []
+    _merge(result, nest(overrides or {}, known=values), (), faults)
+    check_json(result, (), faults)
     raise_all("hyperparameters", faults)
     return result
 
@@ -86,7 +103,7 @@ def global_batch_size_check(hparams: Mapping[str, Any], num_processes: int) -> N
     size = hparams["global_batch_size"]
     if not is_int(size) or size < 1:
         raise ConfigurationError(
-            f"global_batch_size is {size!r}, but it counts the samples of one step over all processes; give a whole "
+            f"global_batch_size is {shown(size)}, but it counts the samples of one step over all processes; give a whole "
             "number of at least 1"
         )
     if size % num_processes:
@@ -151,7 +168,7 @@ class _Resolution:
         """Return the value of one hyperparameter; `_MISSING` stands for an absent spec or override."""
         if spec is _MISSING:
             if is_range(given):
-                self.faults.append(f"{dotted(path)} is given the range {given}, but an override is one value")
+                self.faults.append(f"{dotted(path)} is given the range {shown(given)}, but an override is one value")
             return given
         if not isinstance(spec, dict):
             return self._single(spec, given, path)
@@ -167,7 +184,7 @@ class _Resolution:
         """Return the value of a hyperparameter that the config gives one value."""
         if isinstance(given, dict):
             self.faults.append(
-                f"{dotted((*path, *list(given)[:1]))} is given, but {dotted(path)} is the value {spec!r} in the config "
+                f"{dotted((*path, *list(given)[:1]))} is given, but {dotted(path)} is the value {shown(spec)} in the config "
                 "and has nothing below it"
             )
         return spec if given is _MISSING else given
@@ -178,7 +195,7 @@ class _Resolution:
             given = {}
         elif not isinstance(given, dict):
             self.faults.append(
-                f"{dotted(path)} is given the value {given!r}, but it is a group in the config; give "
+                f"{dotted(path)} is given the value {shown(given)}, but it is a group in the config; give "
                 + ", ".join(f"{dotted(path)}.{key}" for key in spec)
             )
             return given
@@ -193,10 +210,10 @@ class _Resolution:
             return None
         kind = allowed.fault(given)
         if kind is not None:
-            self.faults.append(f"{name} is given {given!r}, but must be a {kind} ({allowed})")
+            self.faults.append(f"{name} is given {shown(given)}, but must be a {kind} ({allowed})")
         elif given not in allowed:
             self.outside.append(
-                f"hyperparameter {name}={given!r} is outside its range in the config, {allowed}; it is used as given"
+                f"hyperparameter {name}={shown(given)} is outside its range in the config, {allowed}; it is used as given"
             )
         return given
 

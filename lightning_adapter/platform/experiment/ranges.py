@@ -11,8 +11,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
+from lightning_adapter.errors import shown
 from lightning_adapter.platform.experiment.faults import dotted, guess
-from lightning_adapter.platform.experiment.values import is_int, is_number
+from lightning_adapter.platform.experiment.values import MAX_INT, is_finite, is_int, is_natural, is_number
 
 # Type -> the keys that it needs.
 _FIELDS: dict[str, tuple[str, ...]] = {
@@ -76,13 +77,15 @@ class LogRange:
     def __contains__(self, value: object) -> bool:
         if not is_number(value):
             return False
-        low, high = sorted((self.base**self.minval, self.base**self.maxval))  # a base below 1 turns them round
+        low, high = sorted(
+            (_power(self.base, self.minval), _power(self.base, self.maxval))
+        )  # a base below 1 turns them round
         # 10 ** -3 and 1e-3 may differ in the last bit
         return low <= value <= high or math.isclose(value, low) or math.isclose(value, high)
 
     def example(self) -> float:
         """See `Range`."""
-        return float(f"{self.base ** ((self.minval + self.maxval) / 2):.2g}")
+        return float(f"{_power(self.base, (self.minval + self.maxval) / 2):.2g}")
 
     def __str__(self) -> str:
         return f"log, {self.base}^{self.minval} to {self.base}^{self.maxval}"
@@ -137,14 +140,14 @@ def check_ranges(spec: object, path: tuple[object, ...], faults: list[str]) -> N
         _check_keys(name, kind, ("val",), spec, faults)
     elif not is_range(spec):
         faults.append(
-            f"{name}.type is {kind!r}, but in a hyperparameter `type` must be one of const, {', '.join(_FIELDS)}"
+            f"{name}.type is {shown(kind)}, but in a hyperparameter `type` must be one of const, {', '.join(_FIELDS)}"
             f"{guess(kind, ('const', *_FIELDS))} (for a value of your own, use another key than `type`)"
         )
     elif not _check_keys(name, kind, _FIELDS[kind], spec, faults):
         return
     elif kind == "categorical":
         if not isinstance(spec["vals"], list) or not spec["vals"]:
-            faults.append(f"{name}.vals is {spec['vals']!r}, but must be a list with at least one value")
+            faults.append(f"{name}.vals is {shown(spec['vals'])}, but must be a list with at least one value")
     else:
         _check_numbers(name, kind, spec, faults)
 
@@ -164,13 +167,28 @@ def _check_keys(name: str, kind: str, needed: tuple[str, ...], spec: Mapping[str
 
 def _check_numbers(name: str, kind: str, spec: Mapping[str, Any], faults: list[str]) -> None:
     """Note what is wrong with the limits, the base and the count of a numeric range."""
-    is_of_kind: Callable[[object], bool] = is_int if kind == "int" else is_number
+    is_of_kind: Callable[[object], bool] = (lambda value: is_natural(value, -MAX_INT)) if kind == "int" else is_finite
     wrong = [key for key in _FIELDS[kind] if not is_of_kind(spec[key])]
     for key in wrong:
-        faults.append(f"{name}.{key} is {spec[key]!r}, but must be a {'whole ' if kind == 'int' else ''}number")
+        faults.append(f"{name}.{key} is {shown(spec[key])}, but must be a {'whole ' if kind == 'int' else ''}number")
     if not wrong and spec["minval"] >= spec["maxval"]:
         faults.append(f"{name} has minval {spec['minval']} and maxval {spec['maxval']}; minval must be the smaller one")
     if kind == "log" and "base" not in wrong and spec["base"] <= 0:
-        faults.append(f"{name}.base is {spec['base']!r}, but must be greater than 0 (most use 10)")
-    if spec.get("count") is not None and not (is_int(spec["count"]) and spec["count"] >= 1):
-        faults.append(f"{name}.count is {spec['count']!r}, but must be a whole number of at least 1")
+        faults.append(f"{name}.base is {shown(spec['base'])}, but must be greater than 0 (most use 10)")
+    elif kind == "log" and not wrong:
+        faults += [
+            f"{name}.{key} is {spec[key]}, and {spec['base']}^{spec[key]} is no number that a computer has; {key} is the "
+            "exponent of the limit"
+            for key in ("minval", "maxval")
+            if not _power(spec["base"], spec[key])
+        ]
+    if spec.get("count") is not None and not is_natural(spec["count"], 1):
+        faults.append(f"{name}.count is {shown(spec['count'])}, but must be a whole number of at least 1")
+
+
+def _power(base: float, exponent: float) -> float:
+    """A limit of a log range in floating point, where no exponent takes long; 0 where it is too large, or too small."""
+    try:
+        return math.pow(base, exponent)
+    except OverflowError:
+        return 0.0

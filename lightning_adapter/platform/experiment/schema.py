@@ -11,8 +11,9 @@ import warnings
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeAlias
 
+from lightning_adapter.errors import shown
 from lightning_adapter.platform.experiment.faults import dotted, guess
-from lightning_adapter.platform.experiment.values import is_int, is_number
+from lightning_adapter.platform.experiment.values import MAX_INT, is_natural, is_number
 
 TIME_UNITS = ("batches", "records", "epochs")
 
@@ -96,7 +97,7 @@ FIELDS: dict[str, dict[str, Kind]] = {
         "end_after_batch": "natural",
         "sync_timings": "bool",
     },
-    "reproducibility": {"experiment_seed": "natural"},
+    "reproducibility": {"experiment_seed": "seed"},
     "resources": {
         "agent_label": "any",
         "devices": "list",
@@ -172,12 +173,12 @@ def _check_section(section: str, fields: Mapping[str, Kind], values: Mapping[Any
 
 def _check_kind(name: str, kind: Kind, value: object, faults: list[str]) -> None:
     if isinstance(kind, tuple):
-        if value not in kind:
-            faults.append(f"{name} is {value!r}, but must be one of {', '.join(kind)}{guess(value, kind)}")
+        if not isinstance(value, str) or value not in kind:
+            faults.append(f"{name} is {shown(value)}, but must be one of {', '.join(kind)}{guess(value, kind)}")
         return
     holds, description = _KINDS[kind]
     if not holds(value):
-        faults.append(f"{name} is {value!r}, but must be {description}")
+        faults.append(f"{name} is {shown(value)}, but must be {description}")
 
 
 def _where_instead(section: str, key: object, fields: Collection[str]) -> str:
@@ -195,7 +196,7 @@ def _is_period(value: object) -> bool:
     return (
         isinstance(value, dict)
         and len(value) == 1
-        and all(key in TIME_UNITS and is_int(number) and number >= 0 for key, number in value.items())
+        and all(key in TIME_UNITS and is_natural(number) for key, number in value.items())
     )
 
 
@@ -207,17 +208,18 @@ _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "any": (lambda value: True, "anything"),
     "bool": (lambda value: isinstance(value, bool), "true or false"),
     "command": (lambda value: isinstance(value, str) or _is_text_list(value), "text or a list of texts"),
-    "int": (is_int, "a whole number"),
+    "int": (lambda value: is_natural(value, -MAX_INT), "a whole number"),
     "length": (
-        lambda value: _is_period(value) or (is_int(value) and value >= 0),
+        lambda value: _is_period(value) or is_natural(value),
         "one of {batches: N}, {epochs: N}, {records: N}",
     ),
     "list": (lambda value: isinstance(value, list), "a list"),
     "mapping": (lambda value: isinstance(value, dict), "a group of `key: value` lines"),
-    "natural": (lambda value: is_int(value) and value >= 0, "a whole number of at least 0"),
+    "natural": (is_natural, "a whole number of at least 0"),
     "number": (is_number, "a number"),
     "period": (_is_period, "one of {batches: N}, {epochs: N}, {records: N}"),
-    "positive": (lambda value: is_int(value) and value >= 1, "a whole number of at least 1"),
+    "positive": (lambda value: is_natural(value, 1), "a whole number of at least 1"),
+    "seed": (lambda value: is_natural(value, 0, 2**32 - 1), "a whole number of at least 0, and at most 2**32 - 1"),
     "string": (lambda value: isinstance(value, str), "text"),
     "strings": (_is_text_list, "a list of texts"),
 }

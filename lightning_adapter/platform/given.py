@@ -1,0 +1,88 @@
+"""Can an argument of `fit()` be used, and which value does it stand for?
+
+Each function notes what is wrong, and returns the value in the one form that the rest of the package knows: NumPy's
+whole numbers are taken for Python's, as Lightning takes them.
+"""
+
+from __future__ import annotations
+
+import os
+
+from determined import pytorch
+
+from lightning_adapter.argument_values import LARGEST, train_unit, whole
+from lightning_adapter.errors import ConfigurationError, shown
+from lightning_adapter.platform.experiment import Hyperparameters, is_group
+
+Path = str | os.PathLike[str]
+
+
+def integer(name: str, value: object, least: int, most: int, description: str, faults: list[str]) -> int | None:
+    """Return a whole number from `least` to `most`; None where none is given."""
+    if value is None:
+        return None
+    number = whole(value)
+    if number is None or not least <= number <= most:
+        faults.append(f"{name}={shown(value)} has to be an integer{description}.")
+    return number
+
+
+def limit(name: str, value: object, faults: list[str]) -> int | None:
+    """Return a number of epochs or steps after which training ends."""
+    return integer(name, value, -1, LARGEST, ", 0 or more, or -1 for no limit", faults)
+
+
+def seed(value: object, faults: list[str]) -> int | None:
+    """Return what `seed_everything` takes."""
+    return integer("seed", value, 0, 2**32 - 1, " from 0 to 2**32 - 1", faults)
+
+
+def period(name: str, unit: object, faults: list[str]) -> pytorch.TrainUnit | None:
+    """Return Determined's unit; None where none is given."""
+    try:
+        return None if unit is None else train_unit(name, unit)
+    except ConfigurationError as error:
+        faults.append(str(error))
+        return None
+
+
+def hyperparameters(value: object, faults: list[str]) -> Hyperparameters | None:
+    """Return names and values: of a dict, a Namespace, an instance of a dataclass, or a DictConfig."""
+    if value is None or is_group(value):
+        return value
+    made = " It is the class; give an instance of it." if isinstance(value, type) else ""
+    faults.append(
+        f"hparams={shown(value)} has to be a dict of names and values, or a Namespace, a dataclass's instance or a "
+        f"DictConfig.{made}"
+    )
+    return None
+
+
+def path(name: str, value: object, faults: list[str]) -> Path | None:
+    """Return a path, or an address of a remote file, that the system can look at."""
+    if value is None:
+        return None
+    fault = _fault_of_path(value)
+    if fault is not None:
+        faults.append(f"{name}={shown(value)} {fault}")
+        return None
+    checked: Path = value  # type: ignore[assignment]  # text, or what `os.fspath` takes
+    return checked
+
+
+def _fault_of_path(value: object) -> str | None:
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(text, str):
+        return "has to be a path: text, or a pathlib.Path."
+    if not text.strip():
+        return "is empty; give a path, or leave it out."
+    if "://" in text:
+        return None
+    try:
+        os.stat(text)
+    except (FileNotFoundError, NotADirectoryError):
+        return None  # a run directory is made; of a checkpoint who reads it says what is there instead
+    except (OSError, ValueError) as error:  # ValueError: a zero byte, or text that no file system takes
+        reason = error.strerror if isinstance(error, OSError) else error
+        return f"is no usable path: {reason}."
+    return None
