@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from lightning_adapter.arguments import Arguments
 from lightning_adapter.loop.progress import TrainingProgress
@@ -25,66 +25,32 @@ _HIDDEN = ("_class_path", "_instantiator")
 
 
 def determined_logger(host: Host, directory: Callable[[], str], root: Callable[[], str]) -> Logger:
-    """The default logger: `experiment` is the SummaryWriter whose files Determined uploads.
+    """The default logger: Lightning's TensorBoardLogger, whose `experiment` writes the files that Determined uploads.
 
     Args:
         host: the Lightning package whose Logger it has to be.
         directory: where its files lie; asked for on the chief when the first one is written.
         root: where callbacks write that ask the logger for a place, as ModelCheckpoint does.
     """
-    base = host.load("loggers.logger").Logger
-    experiment_on_chief = host.load("loggers.logger").rank_zero_experiment
-    rank_zero_only = host.load("utilities.rank_zero").rank_zero_only
+    base = host.load("loggers.tensorboard").TensorBoardLogger
 
     class DeterminedLogger(base):  # type: ignore[misc, valid-type]
-        """Writes what is logged to TensorBoard files that Determined shows."""
+        """Lightning's default logger, with files where Determined shows them: hyperparameters and `hparams.yaml` too."""
 
         def __init__(self) -> None:
-            super().__init__()
-            self._writer: Any = None
-
-        @property
-        def name(self) -> str:
-            return "lightning"
-
-        @property
-        def version(self) -> str:
-            return ""
+            super().__init__(save_dir="", name="lightning", version="")
 
         @property
         def save_dir(self) -> str:
             return root()
 
         @property
+        def root_dir(self) -> str:
+            return self.log_dir
+
+        @functools.cached_property  # who names it may give another one each time
         def log_dir(self) -> str:
             return directory()
-
-        @property
-        @experiment_on_chief  # type: ignore[untyped-decorator]
-        def experiment(self) -> Any:
-            if self._writer is None:
-                self._writer = SummaryWriter(log_dir=directory())
-            return self._writer
-
-        @rank_zero_only  # type: ignore[untyped-decorator]
-        def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-            pass  # Determined has the hyperparameters already
-
-        @rank_zero_only  # type: ignore[untyped-decorator]
-        def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-            for name, value in metrics.items():
-                self.experiment.add_scalar(name, value, step)
-
-        @rank_zero_only  # type: ignore[untyped-decorator]
-        def save(self) -> None:
-            if self._writer is not None:
-                self._writer.flush()
-
-        @rank_zero_only  # type: ignore[untyped-decorator]
-        def finalize(self, status: str) -> None:
-            if self._writer is not None:
-                self._writer.flush()
-                self._writer.close()
 
     return DeterminedLogger()
 

@@ -306,31 +306,36 @@ class Asked:
         return str(self.path)
 
 
-def test_determineds_logger_writes_where_determined_looks_once_there_is_something(tmp_path: pathlib.Path) -> None:
-    directory = Asked(tmp_path)
-    logger: Any = determined_logger(HOST, directory, lambda: "root")
-    logger.save()
-    logger.log_hyperparams({"lr": 0.1})
+def test_determineds_logger_writes_what_lightnings_default_logger_writes(tmp_path: pathlib.Path) -> None:
+    directory = Asked(tmp_path / "ours")
+    ours: Any = determined_logger(HOST, directory, lambda: "root")
+    theirs = HOST.pl.loggers.TensorBoardLogger(str(tmp_path / "theirs"), name="", version="")
     before = directory.times
-
-    logger.log_metrics({"loss": 0.5, "accuracy": 1.0}, 3)
-    logger.log_metrics({"loss": 0.25}, 4)
-    logger.save()
-    logger.finalize("success")
+    for logger in (ours, theirs):
+        logger.log_hyperparams({"lr": 0.1, "layers": {"width": 3}})
+        logger.log_metrics({"loss": 0.5, "accuracy": 1.0}, 3)
+        logger.log_metrics({"loss": 0.25}, 4)
+        logger.log_hyperparams({"mine": 1}, {"score": 0.5})
+        logger.save()
+        logger.finalize("success")
 
     assert (before, directory.times) == (0, 1)
-    (written,) = tmp_path.iterdir()
-    assert written.name.startswith("events.out.tfevents")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(tmp_path)).Reload()
-    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(3, 0.5), (4, 0.25)]
+    found = []
+    for name in ("ours", "theirs"):
+        events = EventAccumulator(str(tmp_path / name)).Reload()
+        values = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+        hparams = events.PluginTagToContent("hparams")
+        found.append((values, hparams.keys(), (tmp_path / name / "hparams.yaml").read_text()))
+    assert found[0] == found[1]
+    assert found[0][0]["loss"] == [(3, 0.5), (4, 0.25)]
 
 
 def test_determineds_logger_without_a_word_writes_no_file(tmp_path: pathlib.Path) -> None:
     logger: Any = determined_logger(HOST, lambda: str(tmp_path), lambda: "root")
 
-    logger.finalize("success")
+    logger.finalize("failed")
 
     assert list(tmp_path.iterdir()) == []
     assert (logger.save_dir, logger.log_dir, logger.name, logger.version) == ("root", str(tmp_path), "lightning", "")
