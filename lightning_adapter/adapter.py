@@ -10,6 +10,7 @@ from lightning_adapter import monkey_patch
 from lightning_adapter.arguments import Arguments
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform.trial import LightningTrial
+from lightning_adapter.support.trainer_arguments import Job
 from lightning_adapter.versions import hosts, lightning_1x
 from lightning_adapter.versions.types import LightningDataModule, LightningModule
 
@@ -43,7 +44,9 @@ class LightningAdapter(LightningTrial):
     ) -> None:
         host = hosts.host_of(lightning_module)
         hosts.warn_of_untested_versions(host)
-        arguments = Arguments.of(lightning_1x.arguments(host, trainer_arguments))
+        processes = context.distributed
+        job = Job(context.device.type, processes.local_size, processes.cross_size)
+        arguments = Arguments.of(lightning_1x.arguments(host, trainer_arguments), job)
         _check(host, lightning_module, datamodule)
         super().__init__(context, lightning_module, datamodule, arguments)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, TypeAlias
 
-from lightning_adapter import support
 from lightning_adapter.argument_values import (
     LARGEST,
     fault_of_flag,
@@ -20,6 +21,9 @@ from lightning_adapter.argument_values import (
     whole,
 )
 from lightning_adapter.errors import ConfigurationError, shown
+from lightning_adapter.monkey_patch import NoEffectWarning
+from lightning_adapter.support import Support, trainer_arguments
+from lightning_adapter.support.trainer_arguments import Job
 
 _STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "horovod")
 _SHARDED = ("fsdp", "deepspeed", "shard", "tpu", "xla", "parallel", "colossal")
@@ -101,7 +105,9 @@ class Arguments:
     benchmark: bool | None = None
     enable_progress_bar: bool = True
     enable_model_summary: bool = True
+    enable_autolog_hparams: bool = True
     barebones: bool = False
+    default_root_dir: str | os.PathLike[str] | None = None
     amp_backend: str = "native"
     amp_level: str | None = None
     fp16_compression: bool = False
@@ -141,22 +147,37 @@ class Arguments:
         self._apply_overfitting()
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Arguments:
+    def of(cls, given: Mapping[str, Any], job: Job) -> Arguments:
         """Arguments from keyword arguments.
+
+        Those of Lightning's Trainer that decide nothing here are taken where they ask for nothing, or for what the job has.
+
+        Args:
+            given: name to value.
+            job: what was started.
 
         Raises:
             ConfigurationError: an unknown or rejected name (with what was probably meant), or an unusable value.
         """
         known = {f.name for f in fields(cls) if f.init}
-        unknown = [name for name in given if name not in known]
-        if not unknown:
-            return cls(**given)
-        faults = [_unknown(name, known) for name in unknown]
+        faults: list[str] = []
+        without_effect: list[str] = []
+        for name, value in given.items():
+            row = None if name in known else trainer_arguments.row_of(name)
+            if row is not None and not trainer_arguments.asks_for_nothing(row, value, job):
+                said = without_effect if row.support is Support.WARNED else faults
+                said.append(trainer_arguments.message(row, value, job))
+            elif row is None and name not in known:
+                faults.append(_unknown(name, known))
         try:
-            cls(**{name: value for name, value in given.items() if name in known})
+            arguments = cls(**{name: value for name, value in given.items() if name in known})
         except ConfigurationError as error:
             faults.append(str(error))
-        raise ConfigurationError("\n".join(faults))
+        if faults:
+            raise ConfigurationError("\n".join(faults))
+        for message in without_effect:
+            warnings.warn(message, NoEffectWarning, stacklevel=3)  # at the trial's call of our constructor
+        return arguments
 
     def train_until(self, max_epochs: int | None = None, max_steps: int | None = None) -> None:
         """Take limits that win over those of the constructor; None leaves one as it is.
@@ -290,6 +311,11 @@ class Arguments:
             if not (value is None or isinstance(value, str)) or value not in values:
                 faults.append(f"{name}={shown(value)} has to be one of {', '.join(map(repr, values))}.")
 
+        if isinstance(self.gradient_clip_algorithm, str):
+            self.gradient_clip_algorithm = self.gradient_clip_algorithm.lower()  # as Lightning takes it
+        root = self.default_root_dir
+        if root is not None and not isinstance(root, (str, os.PathLike)):
+            faults.append(f"default_root_dir={shown(root)} has to be the path of a directory, or None.")
         choice("gradient_clip_algorithm", None, "norm", "value")
         choice("amp_backend", "native", "apex")
         choice("amp_level", None, "O0", "O1", "O2", "O3")
@@ -308,6 +334,10 @@ class Arguments:
 
     def _apply_defaults(self) -> None:
         """Put numbers in the place of what asks for a default, for everything, or for a time."""
+        if self.default_root_dir is not None:
+            root = os.fspath(self.default_root_dir)
+            # one of another file system stays as it is, as in `Trainer.default_root_dir`
+            self.default_root_dir = root if "://" in root else os.path.normpath(os.path.expanduser(root))
         for name in ("limit_train_batches", "limit_val_batches"):
             value = getattr(self, name)
             setattr(self, name, 1.0 if value is None else int(value) if value > 1 else value)
@@ -358,9 +388,6 @@ def canonical_precision(precision: object) -> str:
 
 
 def _unknown(name: str, known: set[str]) -> str:
-    for row in support.rows("Trainer argument"):
-        if row.name == name and row.support is not support.Support.SUPPORTED:
-            return f"LightningAdapter does not take {name}: {row.reason}" + (f" {row.instead}" if row.instead else "")
     guess = difflib.get_close_matches(name, sorted(known), 1)
     hint = f"; did you mean {guess[0]!r}?" if guess else f". It takes: {', '.join(sorted(known))}."
     return f"LightningAdapter has no argument {name!r}{hint}"

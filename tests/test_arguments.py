@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
+import warnings
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +16,9 @@ from determined import pytorch
 
 from lightning_adapter.arguments import Arguments, canonical_precision
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.monkey_patch import NoEffectWarning
+from lightning_adapter.support import Support, rows, trainer_arguments
+from lightning_adapter.support.trainer_arguments import Job
 
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "strategy object": ({"strategy": object()}, r"is a strategy object; .* give its name"),
@@ -50,7 +56,12 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "no logger": ({"logger": "csv"}, r"logger holds 'csv', which is no logger"),
     "period of nothing": ({"check_ranks_every": pytorch.Batch(0)}, r"Batch\(0\) has to count at least 1"),
     "unknown name": ({"max_epoch": 3}, r"no argument 'max_epoch'; did you mean 'max_epochs'\?"),
-    "rejected name": ({"devices": 2}, r"LightningAdapter does not take devices: "),
+    "rejected name": ({"profiler": "simple"}, r"^LightningAdapter does not take profiler='simple': .*\. Instead, set "),
+    "devices of another job": (
+        {"devices": 2},
+        r"^devices=2 is not what this job has, which is 1 node with 1 CPU process: ",
+    ),
+    "directory": ({"default_root_dir": 3}, r"default_root_dir=3 has to be the path of a directory, or None\."),
 }
 
 
@@ -58,12 +69,104 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
 def test_value_that_cannot_be_used_is_said(fault: str) -> None:
     given, message = FAULTS[fault]
     with pytest.raises(ConfigurationError, match=message):
-        Arguments.of(given)
+        Arguments.of(given, Job())
+
+
+ARGUMENTS = inspect.signature(pl.Trainer.__init__).parameters
+DEFAULTS = {name: parameter.default for name, parameter in ARGUMENTS.items() if name != "self"}
+
+
+def test_every_default_of_lightnings_trainer_is_taken() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Arguments.of(DEFAULTS, Job("cuda", 4, 2))
+
+
+GPUS, CPUS = Job("cuda", 2, 3), Job("cpu", 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("job", "given"),
+    [
+        (GPUS, {"accelerator": "gpu", "devices": 2, "num_nodes": 3}),
+        (GPUS, {"accelerator": "CUDA", "devices": "2", "num_nodes": 1}),
+        (GPUS, {"devices": [0, 1]}),
+        (GPUS, {"devices": "0, 1"}),
+        (GPUS, {"devices": -1}),
+        (GPUS, {"gpus": 2}),
+        (GPUS, {"gpus": "-1"}),
+        (CPUS, {"accelerator": "cpu", "devices": 2}),
+        (CPUS, {"gpus": 0, "num_processes": 2}),
+        (CPUS, {"plugins": [], "enable_checkpointing": True, "limit_test_batches": 1.0}),
+    ],
+    ids=str,
+)
+def test_argument_that_asks_for_what_the_job_has_is_taken(job: Job, given: dict[str, Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Arguments.of(given, job) == Arguments()
+
+
+@pytest.mark.parametrize(
+    ("job", "name", "value"),
+    [
+        (GPUS, "accelerator", "cpu"),
+        (GPUS, "accelerator", "tpu"),
+        (GPUS, "devices", 1),
+        (GPUS, "devices", [1]),
+        (GPUS, "devices", "1,"),
+        (GPUS, "devices", "some"),
+        (GPUS, "devices", True),
+        (GPUS, "num_nodes", 2),
+        (CPUS, "accelerator", "gpu"),
+        (CPUS, "gpus", 1),
+        (CPUS, "gpus", -1),
+        (CPUS, "num_processes", True),
+    ],
+)
+def test_argument_that_asks_for_another_job_is_refused(job: Job, name: str, value: Any) -> None:
+    with pytest.raises(
+        ConfigurationError, match=rf"^{name}={re.escape(repr(value))} is not what this job has, .*: .*Instead"
+    ):
+        Arguments.of({name: value}, job)
+
+
+def test_number_of_batches_to_test_is_warned_about_at_the_callers_line() -> None:
+    def trial() -> Arguments:
+        return Arguments.of({"limit_test_batches": 1, "limit_predict_batches": 2}, Job())
+
+    with pytest.warns(NoEffectWarning) as warned:
+        trial()
+    assert [str(each.message).partition(":")[0] for each in warned] == [
+        "LightningAdapter has no use for limit_test_batches=1",
+        "LightningAdapter has no use for limit_predict_batches=2",
+    ]
+    assert {each.filename for each in warned} == {__file__}
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in rows("Trainer argument") if row.support is not Support.SUPPORTED], ids=lambda row: row.name
+)
+def test_message_on_an_argument_is_made_of_sentences(row: Any) -> None:
+    value = object()
+
+    assert re.fullmatch(
+        rf"[^:]*{row.name}={re.escape(repr(value))}[^:]*: \S.*[^.]\. Instead, [a-z].*[^.]\.",
+        trainer_arguments.message(row, value, Job()),
+    )
+
+
+def test_path_and_clipping_are_read_as_lightning_reads_them() -> None:
+    home = pl.Trainer(default_root_dir="~/x/../y", logger=False, enable_checkpointing=False).default_root_dir
+
+    assert Arguments(default_root_dir="~/x/../y").default_root_dir == home
+    assert Arguments(default_root_dir="memory://x/../y").default_root_dir == "memory://x/../y"
+    assert Arguments(gradient_clip_algorithm="Norm").gradient_clip_algorithm == "norm"
 
 
 def test_faults_of_names_and_of_values_come_in_one_message() -> None:
     with pytest.raises(ConfigurationError) as caught:
-        Arguments.of({"max_epoch": 3, "precision": 8, "max_steps": 1.5})
+        Arguments.of({"max_epoch": 3, "precision": 8, "max_steps": 1.5}, Job())
     assert [line.split()[0] for line in str(caught.value).splitlines()] == [
         "LightningAdapter",
         "precision=8",
@@ -101,7 +204,7 @@ def test_none_asks_for_the_default_except_where_it_has_a_meaning() -> None:
 def test_arguments_that_decide_others_decide_them_as_in_lightning(given: dict[str, Any]) -> None:
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
     trainer = pl.Trainer(**{"num_sanity_val_steps": 0, **given}, **quiet)
-    arguments = Arguments.of(given)
+    arguments = Arguments.of(given, Job())
     for name in (
         *("limit_train_batches", "limit_val_batches", "overfit_batches", "fast_dev_run", "val_check_interval"),
         *("num_sanity_val_steps", "check_val_every_n_epoch", "max_steps"),

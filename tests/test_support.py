@@ -128,7 +128,8 @@ def test_arguments_of_the_adapter_with_lightnings_names_are_supported() -> None:
         "log_every_n_steps max_epochs min_epochs max_steps min_steps max_time limit_train_batches limit_val_batches "
         "overfit_batches fast_dev_run val_check_interval check_val_every_n_epoch num_sanity_val_steps "
         "reload_dataloaders_every_n_epochs use_distributed_sampler sync_batchnorm inference_mode detect_anomaly "
-        "deterministic benchmark enable_progress_bar enable_model_summary barebones amp_backend amp_level"
+        "deterministic benchmark enable_progress_bar enable_model_summary barebones amp_backend amp_level "
+        "default_root_dir enable_autolog_hparams"
     )
     supported = {row.name for row in support.rows("Trainer argument") if row.support is Support.SUPPORTED}
 

@@ -7,6 +7,7 @@ an object is given a function that returns the later one.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -53,7 +54,7 @@ class Surroundings:
         validation_loaders: the same for validation.
         report: told of training metrics.
         save_checkpoint: writes a Lightning checkpoint file of the present state.
-        root_dir: where callbacks and loggers write what they are given no other place for.
+        root_dir: where callbacks and loggers write what they are given no other place for, unless `default_root_dir` says.
         tensorboard: where the default logger writes; asked for on the chief when it first does.
         received_sigterm: whether this process was told to end.
     """
@@ -141,7 +142,7 @@ def build(
             runs,
             lr_schedulers,
             frequencies,
-            around.root_dir,
+            around.root_dir if arguments.default_root_dir is None else os.fspath(arguments.default_root_dir),
             around.save_checkpoint,
             around.received_sigterm,
         )

@@ -70,7 +70,8 @@ def start(
         connector.reset_metrics()
     hooks.forget()
     hooks.call("on_fit_start")
-    parts.dispatcher.log_hyperparams(parts.module, parts.datamodule)
+    if parts.arguments.enable_autolog_hparams:
+        parts.dispatcher.log_hyperparams(parts.module, parts.datamodule)
     # optimizers and counters come after `on_fit_start`, weights came before the optimizers were made
     restore()
     # user code in the hooks so far may have given the module or its callbacks other hooks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from lightning_adapter.support import trainer_arguments
 from lightning_adapter.support.row import OWNERS, Row, Support
 from lightning_adapter.support.table import rows
 
@@ -23,7 +24,8 @@ still uses. They are the same in `pytorch_lightning` and `lightning.pytorch`.
 
 The column *Lightning* says which versions have the name (`all`: 1.5 to 2.6). Hooks of Lightning 1.x are treated as the
 table says with every installed version, also one that no longer has them. A row `hook(parameter)` is about an override
-of the hook that takes this parameter. Where the value of an argument matters, the row says so.
+of the hook that takes this parameter. Where the value of an argument matters, the row says so: Lightning's own default of
+an argument is taken also where another value is rejected.
 """
 
 
@@ -42,11 +44,20 @@ def _markdown_table(some: Iterable[Row]) -> list[str]:
     # Cells are not padded: with padding one longer reason would rewrite every line of the file.
     lines = ["| Name | Kind | Lightning | Treatment | Why, and what to do instead |", "| --- | --- | --- | --- | --- |"]
     for row in some:
-        note = ". ".join(part for part in (row.reason, row.instead and f"Instead, {row.instead}") if part)
+        parts = (row.reason, row.instead and f"Instead, {row.instead}", _accepted(row))
+        note = ". ".join(part for part in parts if part)
         note = note[:1].upper() + note[1:] + "." if note else ""
         cells = (f"`{row.name}`", row.kind, _versions(row), row.support.value, note.replace("|", "\\|"))
         lines.append("| " + " | ".join(cells) + " |")
     return lines
+
+
+def _accepted(row: Row) -> str:
+    """Which values of an argument that is not supported are taken all the same."""
+    if row.kind != "argument" or row.owner != "Trainer argument" or row.support is Support.SUPPORTED:
+        return ""
+    job = ["what the job has"] if trainer_arguments.may_agree(row) else []
+    return "Accepted: " + ", ".join([*(f"`{value!r}`" for value in row.accepted), *job])
 
 
 def _versions(row: Row) -> str:

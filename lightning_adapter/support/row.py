@@ -38,6 +38,7 @@ class Row:
         instead: what to do instead, as an imperative without a full stop; never empty where `support` is not SUPPORTED.
         since: first release with it; None: Lightning 1.5 or older.
         until: first release without it; None: still there.
+        accepted: of a Trainer argument that is not supported, the values that ask for nothing, and are taken.
     """
 
     owner: str
@@ -48,6 +49,7 @@ class Row:
     instead: str = ""
     since: str | None = None
     until: str | None = None
+    accepted: tuple[object, ...] = (None,)
 
     def holds_for(self, version: str) -> bool:
         """Whether the Lightning release `version` has this name; pre-releases count as their release."""

@@ -11,6 +11,7 @@ whatever is installed today.
 from __future__ import annotations
 
 import difflib
+from typing import Any
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.support.row import OWNERS, Row, Support
@@ -35,31 +36,34 @@ _OLD_CALL = "called with every Lightning, where Lightning 1.x called it"
 _NO_PRETRAIN = "there is no pretrain routine here, and Lightning 1.8 removed it, so this is not called"
 _SLOTS = "the experiment YAML decides how many devices train, and Determined's launcher starts one rank for each"
 _DO_SLOTS = (
-    "delete it and set resources.slots_per_trial in the experiment YAML (torchrun --nproc_per_node=N off-cluster)"
+    "leave it out, or at its default, and say resources.slots_per_trial in the experiment YAML (off a cluster start the "
+    "script with torchrun --nproc_per_node=N)"
 )
+_IN_PROGRESS_BAR = "Lightning 1.7 moved it to the progress bar"
 _NO_TUNER = "Lightning's tuner changes the hyperparameters that Determined chose"
 _NO_FILES = "Determined decides where the files of a trial go and which checkpoints are kept"
 
 
-def _same(owner: str, kind: str, support: Support, names: str, **rest: str) -> tuple[Row, ...]:
+def _same(owner: str, kind: str, support: Support, names: str, **rest: Any) -> tuple[Row, ...]:
     """Rows that differ in nothing but the name; `names` is separated by spaces."""
     return tuple(Row(owner, name, kind, support, **rest) for name in names.split())
 
 
-def _module(name: str, kind: str, support: Support = Support.SUPPORTED, **rest: str) -> Row:
+def _module(name: str, kind: str, support: Support = Support.SUPPORTED, **rest: Any) -> Row:
     return Row("LightningModule", name, kind, support, **rest)
 
 
-def _data(name: str, kind: str, support: Support = Support.SUPPORTED, **rest: str) -> Row:
+def _data(name: str, kind: str, support: Support = Support.SUPPORTED, **rest: Any) -> Row:
     return Row("LightningDataModule", name, kind, support, **rest)
 
 
-def _callback(name: str, kind: str, support: Support = Support.SUPPORTED, **rest: str) -> Row:
+def _callback(name: str, kind: str, support: Support = Support.SUPPORTED, **rest: Any) -> Row:
     return Row("Callback", name, kind, support, **rest)
 
 
-def _argument(name: str, support: Support = Support.SUPPORTED, **rest: str) -> Row:
-    return Row("Trainer argument", name, "argument", support, **rest)
+def _argument(name: str, support: Support = Support.SUPPORTED, accepted: tuple[object, ...] = (), **rest: Any) -> Row:
+    # None asks for the default with every argument
+    return Row("Trainer argument", name, "argument", support, accepted=(None, *accepted), **rest)
 
 
 _HYPERPARAMETERS = "hparams hparams_initial"
@@ -423,25 +427,24 @@ _TRAINER_ARGUMENTS: tuple[Row, ...] = (
     _argument("inference_mode", since="1.8"),
     *_same("Trainer argument", "argument", _YES, "detect_anomaly deterministic benchmark"),
     *_same("Trainer argument", "argument", _YES, "enable_progress_bar enable_model_summary"),
+    _argument("enable_autolog_hparams", since="2.6"),
     _argument("barebones", since="2.0"),
+    _argument(
+        "default_root_dir",
+        reason="where callbacks and loggers write; the directory of the run is fit(run_dir=...), and Determined's "
+        "checkpoints go where checkpoint_storage says",
+    ),
     _argument("amp_backend", reason="'native' or 'apex', with every Lightning", until="2.0"),
     _argument("amp_level", reason="'O0' to 'O3', for apex, with every Lightning", until="2.0"),
     # Accepted, without effect
-    *_same("Trainer argument", "argument", _WARN, "limit_test_batches", reason=_NO_TEST, instead=_DO_TEST),
-    *_same("Trainer argument", "argument", _WARN, "limit_predict_batches", reason=_NO_PREDICT, instead=_DO_PREDICT),
-    _argument(
-        "enable_autolog_hparams",
-        _WARN,
-        reason="Lightning's Loggers are told the hyperparameters either way",
-        instead="use save_hyperparameters(logger=False) to keep them from the Loggers",
-        since="2.6",
-    ),
+    _argument("limit_test_batches", _WARN, accepted=(1.0,), reason=_NO_TEST, instead=_DO_TEST),
+    _argument("limit_predict_batches", _WARN, accepted=(1.0,), reason=_NO_PREDICT, instead=_DO_PREDICT),
     # Where it runs
-    _argument("accelerator", _NO, reason=_SLOTS, instead=_DO_SLOTS),
-    _argument("devices", _NO, reason=_SLOTS, instead=_DO_SLOTS),
-    _argument("num_nodes", _NO, reason=_SLOTS, instead=_DO_SLOTS),
+    _argument("accelerator", _NO, accepted=("auto",), reason=_SLOTS, instead=_DO_SLOTS),
+    _argument("devices", _NO, accepted=("auto", -1, "-1"), reason=_SLOTS, instead=_DO_SLOTS),
+    _argument("num_nodes", _NO, accepted=(1,), reason=_SLOTS, instead=_DO_SLOTS),
     _argument("gpus", _NO, reason=_SLOTS, instead=_DO_SLOTS, until="2.0"),
-    _argument("auto_select_gpus", _NO, reason=_SLOTS, instead=_DO_SLOTS, until="2.0"),
+    _argument("auto_select_gpus", _NO, accepted=(False,), reason=_SLOTS, instead=_DO_SLOTS, until="2.0"),
     _argument("num_processes", _NO, reason=_SLOTS, instead=_DO_SLOTS, until="2.0"),
     *_same(
         "Trainer argument",
@@ -449,14 +452,15 @@ _TRAINER_ARGUMENTS: tuple[Row, ...] = (
         _NO,
         "tpu_cores ipus",
         reason="Determined's slots are GPUs or CPUs",
-        instead="delete it and train on GPUs",
+        instead="leave it out and train on GPUs",
         until="2.0",
     ),
     _argument(
         "plugins",
         _NO,
+        accepted=([], ()),
         reason="process group, precision and checkpoint storage are Determined's here, not Lightning's plugins",
-        instead="say it with precision, strategy and sync_batchnorm",
+        instead="say with precision, strategy and sync_batchnorm what the plugins are to do",
     ),
     _argument(
         "profiler",
@@ -467,24 +471,34 @@ _TRAINER_ARGUMENTS: tuple[Row, ...] = (
     _argument(
         "log_gpu_memory",
         _NO,
+        accepted=(False,),
         reason="Determined charts the memory of each GPU",
         instead="set profiling.enabled: true in the experiment YAML, or use Lightning's DeviceStatsMonitor",
         until="1.7",
     ),
     # Where files go, what is resumed
-    _argument("default_root_dir", _NO, reason=_NO_FILES, instead="pass fit(run_dir=...) for a local run"),
-    _argument("weights_save_path", _NO, reason=_NO_FILES, instead="pass fit(run_dir=...) for a local run", until="1.8"),
+    _argument(
+        "weights_save_path",
+        _NO,
+        reason=_NO_FILES,
+        instead="type default_root_dir=..., or callbacks=[ModelCheckpoint(dirpath=...)]",
+        until="1.8",
+    ),
     _argument(
         "enable_checkpointing",
         _NO,
+        accepted=(True,),
         reason=_NO_FILES,
-        instead="pass fit(checkpoint_period=...) and set checkpoint_storage in the experiment YAML",
+        instead="set checkpoint_policy: none in the experiment YAML, which leaves the checkpoint at the end and those of "
+        "fit(checkpoint_period=...)",
     ),
     _argument(
         "checkpoint_callback",
         _NO,
+        accepted=(True,),
         reason=_NO_FILES,
-        instead="pass fit(checkpoint_period=...) and set checkpoint_storage in the experiment YAML",
+        instead="give a callback of your own as callbacks=[...], or set checkpoint_policy: none in the experiment YAML to "
+        "have fewer checkpoints",
         until="1.7",
     ),
     _argument(
@@ -505,6 +519,7 @@ _TRAINER_ARGUMENTS: tuple[Row, ...] = (
     _argument(
         "auto_lr_find",
         _NO,
+        accepted=(False,),
         reason=_NO_TUNER,
         instead="make the learning rate a hyperparameter with a range in the experiment YAML",
         until="2.0",
@@ -512,6 +527,7 @@ _TRAINER_ARGUMENTS: tuple[Row, ...] = (
     _argument(
         "auto_scale_batch_size",
         _NO,
+        accepted=(False,),
         reason=_NO_TUNER,
         instead="make the batch size a hyperparameter in the experiment YAML",
         until="2.0",
@@ -519,6 +535,7 @@ _TRAINER_ARGUMENTS: tuple[Row, ...] = (
     _argument(
         "replace_sampler_ddp",
         _NO,
+        accepted=(True,),
         reason="Lightning 2 renamed it",
         instead="type use_distributed_sampler=True or False",
         until="2.0",
@@ -526,6 +543,7 @@ _TRAINER_ARGUMENTS: tuple[Row, ...] = (
     _argument(
         "multiple_trainloader_mode",
         _NO,
+        accepted=("max_size_cycle",),
         reason="Lightning 2 moved it to the loader",
         instead="return CombinedLoader(loaders, mode=...) from train_dataloader()",
         until="2.0",
@@ -533,13 +551,15 @@ _TRAINER_ARGUMENTS: tuple[Row, ...] = (
     _argument(
         "move_metrics_to_cpu",
         _NO,
+        accepted=(False,),
         reason="logged values stay on the device, so that no step waits for it",
-        instead="delete it, or log value.cpu()",
+        instead="leave it out, or log value.cpu()",
         until="2.0",
     ),
     _argument(
         "track_grad_norm",
         _NO,
+        accepted=(-1,),
         reason="Lightning 2 removed it",
         instead="log lightning's grad_norm(self, norm_type=2) in on_before_optimizer_step()",
         until="2.0",
@@ -547,6 +567,7 @@ _TRAINER_ARGUMENTS: tuple[Row, ...] = (
     _argument(
         "terminate_on_nan",
         _NO,
+        accepted=(False,),
         reason="Lightning 1.7 removed it",
         instead="type on_nan='raise', or detect_anomaly=True to learn where the NaN comes from",
         until="1.7",
@@ -554,6 +575,7 @@ _TRAINER_ARGUMENTS: tuple[Row, ...] = (
     _argument(
         "stochastic_weight_avg",
         _NO,
+        accepted=(False,),
         reason="Lightning 1.7 removed it",
         instead="type callbacks=[StochasticWeightAveraging(swa_lrs=...)]",
         until="1.7",
@@ -561,6 +583,7 @@ _TRAINER_ARGUMENTS: tuple[Row, ...] = (
     _argument(
         "reload_dataloaders_every_epoch",
         _NO,
+        accepted=(False,),
         reason="Lightning 1.6 renamed it",
         instead="type reload_dataloaders_every_n_epochs=1",
         until="1.6",
@@ -568,6 +591,7 @@ _TRAINER_ARGUMENTS: tuple[Row, ...] = (
     _argument(
         "prepare_data_per_node",
         _NO,
+        accepted=(True,),
         reason="Lightning 1.7 moved it to the data",
         instead="set self.prepare_data_per_node in the module or the datamodule",
         until="1.7",
@@ -582,17 +606,24 @@ _TRAINER_ARGUMENTS: tuple[Row, ...] = (
     _argument(
         "weights_summary",
         _NO,
+        accepted=("top",),
         reason="Lightning 1.7 removed it",
         instead="type enable_model_summary=..., or callbacks=[ModelSummary(max_depth=...)]",
         until="1.7",
     ),
-    *_same(
-        "Trainer argument",
-        "argument",
+    _argument(
+        "progress_bar_refresh_rate",
         _NO,
-        "progress_bar_refresh_rate process_position",
-        reason="Lightning 1.7 moved it to the progress bar",
-        instead="type enable_progress_bar=..., or callbacks=[TQDMProgressBar(...)]",
+        reason=_IN_PROGRESS_BAR,
+        instead="type enable_progress_bar=..., or callbacks=[TQDMProgressBar(refresh_rate=...)]",
+        until="1.7",
+    ),
+    _argument(
+        "process_position",
+        _NO,
+        accepted=(0,),
+        reason=_IN_PROGRESS_BAR,
+        instead="type callbacks=[TQDMProgressBar(process_position=...)]",
         until="1.7",
     ),
 )

@@ -144,6 +144,7 @@ class Trainer(StrategyView, CallbacksView, EndView, TrainerPrivates):
         self._stages = states.RunningStage
         self.ckpt_path: str | os.PathLike[str] | None = None
         self.default_root_dir = parts.default_root_dir
+        self.enable_autolog_hparams = parts.arguments.enable_autolog_hparams
         TrainerPrivates.__init__(self, parts.host, parts.module, parts.datamodule, self.fit_loop.epoch_loop.val_loop)
 
     # --- progress -------------------------------------------------------------------------------------------------
