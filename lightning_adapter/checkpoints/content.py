@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from torch.optim import Optimizer
 
-from lightning_adapter.checkpoints.file import LEFT_OUT
+from lightning_adapter.checkpoints.file import CONSTRUCTED, LEFT_OUT, plain
 from lightning_adapter.versions import lightning_private
 from lightning_adapter.versions.hosts import Host
 from lightning_adapter.versions.types import Callback, LightningDataModule, LightningModule, LRSchedulerConfig
@@ -149,7 +149,39 @@ def lightning_checkpoint(parts: Saveable, weights_only: bool = False) -> dict[st
     known = set(checkpoint)
     hooks.call_module("on_save_checkpoint", checkpoint)
     checkpoint[LEFT_OUT] = [key for key in checkpoint if key not in known]  # what a file may leave out
+    checkpoint[CONSTRUCTED] = _constructed(datamodule)
     return checkpoint
+
+
+def _constructed(datamodule: LightningDataModule | None) -> dict[str, int]:
+    """Keys below which states of objects stand that a resume constructs, and at which depth."""
+    keys = {"callbacks": 2, "optimizer_states": 2, "lr_schedulers": 2}
+    return keys if datamodule is None else {**keys, type(datamodule).__qualname__: 1}
+
+
+def check_states(parts: Saveable) -> None:
+    """Before training, look whether the states that checkpoints will hold can be saved.
+
+    Raises:
+        CheckpointError: names all that cannot.
+    """
+    datamodule = parts.datamodule
+    states: dict[str, Any] = {
+        "callbacks": {callback.state_key: _state_so_far(callback) for callback in parts.callbacks.items},
+        "optimizer_states": [_state_so_far(optimizer) for optimizer in parts.strategy.optimizers],
+        "lr_schedulers": [_state_so_far(config.scheduler) for config in parts.lr_schedulers],
+        CONSTRUCTED: _constructed(datamodule),
+    }
+    if datamodule is not None:
+        states[type(datamodule).__qualname__] = _state_so_far(datamodule)
+    plain(states)
+
+
+def _state_so_far(owner: Any) -> Any:
+    try:
+        return owner.state_dict()
+    except Exception:  # it may need what training makes; where it does not, the first checkpoint raises this again
+        return None
 
 
 def _loops(parts: Saveable) -> dict[str, Any]:

@@ -7,8 +7,6 @@ therefore refused, or left out, when a checkpoint is written.
 
 from __future__ import annotations
 
-import collections
-import io
 import os
 import pathlib
 import pickle
@@ -16,38 +14,25 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from lightning_adapter.checkpoints import location
+from lightning_adapter.checkpoints.plain_data import NOTES, Note, Place, PlainData, Refused, give_back
 from lightning_adapter.errors import CheckpointError
 from lightning_adapter.versions import determined_private
 
 FILE = "lightning.ckpt"
 #: Of the dictionary that is saved: the keys that may be left out; of the one that is read: those that were.
 LEFT_OUT = "lightning_adapter_left_out"
+#: Of the dictionary that is saved: below which keys states of objects stand that a resume constructs, and how deep.
+CONSTRUCTED = "lightning_adapter_constructed"
 
 _HYPERPARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")
-_PLAIN = (int, float, str, bool, bytes, type(None), torch.Tensor, torch.dtype, torch.device, torch.Size, complex)
-#: What the restricted loader itself can make besides `_PLAIN`.
-_MAPPINGS = (dict, collections.OrderedDict, collections.Counter)
-_SEQUENCES = (list, tuple, set)
 #: What Determined's own Trainer reads with torch, and with pickle.
 _HOST_TORCH_FILES = ("state_dict.pth", "determined/state_dict.pth", "pedl/state_dict.pth", "checkpoint.pt")
 _HOST_PICKLES = ("trial_state.pkl", "workload_sequencer.pkl")
-
-
-class _Refused(NamedTuple):
-    """An object that the restricted loader would not take.
-
-    Attributes:
-        where: its place, such as `callbacks['Mine']['path']`.
-        what: the classes or functions that it is made of, or why it cannot be pickled.
-    """
-
-    where: str
-    what: str
 
 
 # --- saving -----------------------------------------------------------------------------------------------------------
@@ -63,16 +48,7 @@ def save(path: location.Location, checkpoint: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: something else, which a resume needs, would be refused.
     """
-    content = dict(checkpoint)
-    left_out = [*_leave_out_hyperparameters(content), *_leave_out_keys(content)]
-    refused = [fault for key, value in content.items() for fault in _refused(value, str(key))]
-    if refused:
-        raise CheckpointError(
-            "This run cannot be saved: a checkpoint is read without running code of its own, and so may hold tensors, "
-            f"numbers, strings and collections of them only. Found:\n{_listed(refused)}\n"
-            "Convert them (str(path), float(number), tensor instead of array) where they are put in, or, if you trust "
-            "their classes, allow these in the file of your trial: torch.serialization.add_safe_globals([...])."
-        )
+    content, left_out = plain(checkpoint)
     if left_out:
         warnings.warn(
             "These objects are left out of the checkpoints, which are read without running code of their own and so may "
@@ -86,53 +62,70 @@ def save(path: location.Location, checkpoint: Mapping[str, Any]) -> None:
         torch.save(content, stream)
 
 
-def _leave_out_hyperparameters(content: dict[str, Any]) -> list[_Refused]:
-    """Take single hyperparameters that would be refused out of a checkpoint; the others stay."""
-    left_out = []
-    for key in _HYPERPARAMETERS:
-        if key not in content:
+def plain(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], list[Refused]]:
+    """What a checkpoint's file holds.
+
+    Args:
+        checkpoint: what is to be saved; `LEFT_OUT` and `CONSTRUCTED` say how.
+
+    Returns:
+        Its content as plain data, and what of the hyperparameters and of the module's own keys is left out.
+
+    Raises:
+        CheckpointError: something else would be refused.
+    """
+    constructed, may_miss = checkpoint.get(CONSTRUCTED, {}), checkpoint.get(LEFT_OUT, [])
+    content: dict[str, Any] = {}
+    notes: list[Note] = []
+    left_out: list[Refused] = []
+    absent: list[Any] = []
+    refused: list[Refused] = []
+    for key, value in checkpoint.items():
+        if key in (CONSTRUCTED, LEFT_OUT):
             continue
-        faults = {name: _refused(value, f"{key}[{name!r}]") for name, value in content[key].items()}
-        left_out += [fault for found in faults.values() for fault in found]
-        content[key] = {name: value for name, value in content[key].items() if not faults[name]}
-    return left_out
-
-
-def _leave_out_keys(content: dict[str, Any]) -> list[_Refused]:
-    """Take whole keys that may be left out and would be refused out of a checkpoint; it then names them itself."""
-    left_out: list[_Refused] = []
-    absent = []
-    for key in content.pop(LEFT_OUT, []):
-        if key in content and (found := _refused(content[key], str(key))):
-            left_out += found
-            absent.append(key)
-            del content[key]
+        if key in _HYPERPARAMETERS and isinstance(value, Mapping):
+            content[key] = {}
+            for name, parameter in value.items():
+                _keep(parameter, (key, name), content[key], notes, left_out, constructed)
+        elif key in may_miss:
+            if not _keep(value, (key,), content, notes, left_out, constructed):
+                absent.append(key)
+        else:
+            _keep(value, (key,), content, notes, refused, constructed)
+    if refused:
+        raise CheckpointError(
+            "This run cannot be saved: a checkpoint is read without running code of its own, and so may hold tensors, "
+            f"numbers, strings and collections of them only. Found:\n{_listed(refused)}\n"
+            "Convert them (to numbers, strings, tensors, or a dict of them) where they are put in, or, if you trust "
+            "their classes, allow these in the file of your trial: torch.serialization.add_safe_globals([...])."
+        )
+    if notes:
+        content[NOTES] = [[list(place), kind, detail] for place, kind, detail in notes]
     if absent:
-        content[LEFT_OUT] = absent
-    return left_out
+        content[LEFT_OUT] = absent  # the file names them itself
+    return content, left_out
 
 
-def _refused(value: object, where: str) -> list[_Refused]:
-    """Places of objects that `torch.load(weights_only=True)` would not take, and what they are made of."""
-    if type(value) in _PLAIN or isinstance(value, torch.Tensor):
-        return []
-    # Exact types: a subclass is pickled by the name of its class, which is for the restricted loader to judge.
-    if isinstance(value, _MAPPINGS) and type(value) in _MAPPINGS:
-        return [fault for key, entry in value.items() for fault in _refused(entry, f"{where}[{key!r}]")]
-    if isinstance(value, _SEQUENCES) and type(value) in _SEQUENCES:
-        return [fault for index, entry in enumerate(value) for fault in _refused(entry, f"{where}[{index}]")]
-    written = io.BytesIO()
-    try:
-        torch.save(value, written)
-    except (pickle.PicklingError, AttributeError, TypeError, RuntimeError) as error:
-        kind = f"{type(value).__module__}.{type(value).__qualname__}"
-        return [_Refused(where, f"{kind}, which cannot be pickled: {error}")]
-    unknown = torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(written.getvalue()))
-    return [_Refused(where, ", ".join(sorted(unknown)))] if unknown else []
+def _keep(
+    value: object,
+    place: Place,
+    content: dict[str, Any],
+    notes: list[Note],
+    refused: list[Refused],
+    constructed: Mapping[str, int],
+) -> bool:
+    """Put a value into the content, if it is plain data; returns whether it is."""
+    made = PlainData(constructed)
+    bare = made.of(value, place)
+    refused += made.refused
+    if not made.refused:
+        notes += made.notes
+        content[place[-1]] = bare
+    return not made.refused
 
 
-def _listed(faults: Iterable[_Refused]) -> str:
-    return "\n".join(f"- {where}: {what}" for where, what in faults)
+def _listed(faults: Iterable[Refused]) -> str:
+    return "\n".join(map(str, faults))
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -159,6 +152,7 @@ def read(path: location.Location) -> dict[str, Any]:
     checkpoint = _load(file)
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise CheckpointError(f"{file} is no checkpoint of a LightningModule: it has no state_dict.")
+    give_back(checkpoint)
     return checkpoint
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning_adapter.checkpoints.content import OURS, Saveable
 from lightning_adapter.checkpoints.file import LEFT_OUT
+from lightning_adapter.checkpoints.plain_data import with_constructed
 from lightning_adapter.errors import CheckpointError
 from lightning_adapter.versions import lightning_private
 from lightning_adapter.versions.types import LightningModule
@@ -80,9 +81,9 @@ def restore_weights(parts: Saveable, checkpoint: dict[str, Any], weights_only: b
         return
     name = type(datamodule).__qualname__
     if datamodule is not None and name in checkpoint:
-        hooks.call_data("load_state_dict", checkpoint[name])
+        hooks.call_data("load_state_dict", with_constructed(checkpoint, (name,), checkpoint[name], datamodule))
     hooks.call_callbacks("on_load_checkpoint", checkpoint)
-    _load_callbacks(parts, checkpoint.get("callbacks", {}))
+    _load_callbacks(parts, checkpoint)
 
 
 def _with_what_was_left_out(parts: Saveable, checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -95,15 +96,19 @@ def _with_what_was_left_out(parts: Saveable, checkpoint: dict[str, Any]) -> dict
     return {**checkpoint, **{key: made[key] for key in checkpoint[LEFT_OUT] if key in made}}
 
 
-def _load_callbacks(parts: Saveable, states: Mapping[str, Any]) -> None:
+def _load_callbacks(parts: Saveable, checkpoint: Mapping[str, Any]) -> None:
+    states = checkpoint.get("callbacks", {})
     for callback in parts.callbacks.items:
-        if callback.state_key in states:
-            callback.load_state_dict(copy.deepcopy(states[callback.state_key]))
+        key = callback.state_key
+        if key in states:
+            callback.load_state_dict(
+                with_constructed(checkpoint, ("callbacks", key), copy.deepcopy(states[key]), callback)
+            )
 
 
 def restore_callbacks(parts: Saveable, saved: Mapping[str, Any]) -> None:
     """Restore callbacks and schedulers from a checkpoint of Determined's own Trainer."""
-    _load_callbacks(parts, saved["states"])
+    _load_callbacks(parts, {"callbacks": saved["states"]})
     for config, state in zip(parts.lr_schedulers, saved["schedulers"], strict=True):
         config.scheduler.load_state_dict(copy.deepcopy(state))
 
@@ -126,13 +131,14 @@ def restore_optimizers(parts: Saveable, checkpoint: Mapping[str, Any]) -> None:
     parts.precision.load_state_dict(checkpoint.get(parts.host.scaler_key, {}))
     for index, (optimizer, state) in enumerate(zip(made, optimizers, strict=True)):
         try:
-            optimizer.load_state_dict(state)
+            optimizer.load_state_dict(with_constructed(checkpoint, ("optimizer_states", index), state, optimizer))
         except (ValueError, KeyError) as error:
             raise CheckpointError(
                 f"The checkpoint's optimizer {index} does not fit the {type(optimizer).__name__} of this run: {error}."
             ) from error
-    for config, state in zip(parts.lr_schedulers, schedulers, strict=True):
-        config.scheduler.load_state_dict(copy.deepcopy(state))
+    for index, (config, state) in enumerate(zip(parts.lr_schedulers, schedulers, strict=True)):
+        own = with_constructed(checkpoint, ("lr_schedulers", index), copy.deepcopy(state), config.scheduler)
+        config.scheduler.load_state_dict(own)
 
 
 def restore_lightning_counters(parts: Saveable, checkpoint: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ import torch
 from determined import pytorch
 
 from lightning_adapter.arguments import Arguments
-from lightning_adapter.checkpoints.content import lightning_checkpoint
+from lightning_adapter.checkpoints.content import check_states, lightning_checkpoint
 from lightning_adapter.checkpoints.file import check_host_files, save
 from lightning_adapter.loop.build import Surroundings, build
 from lightning_adapter.loop.fit_loop import Event
@@ -146,6 +146,8 @@ class Driver(pytorch.PyTorchCallback):
         self._training = training = start(
             parts, resumed, lambda: restore_after_fit_start(parts, begun, self._loaded), self._epoch_starts
         )
+        if self.platform.owns_loop:
+            check_states(parts)
         self._events = training.fit_loop.events()
         self._decisions = Decisions(parts, self.platform, training.schedule, self.boundaries, self._has_callbacks)
         batches = parts.progress.num_training_batches

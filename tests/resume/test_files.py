@@ -282,6 +282,10 @@ def test_poisoned_file_is_refused_before_determineds_own_trainer_reads_it(
 # --- what user code puts in -------------------------------------------------------------------------------------------
 
 
+class Foreign:
+    """An object of user code."""
+
+
 class Puts(Net):
     """Puts something into the checkpoint."""
 
@@ -298,17 +302,17 @@ def test_object_of_the_module_that_would_be_refused_is_left_out_and_named(
 ) -> None:
     told: list[str] = []
     monkeypatch.setattr(checkpoint.warnings, "warn", lambda message, **_: told.append(str(message)))
-    trained = train(case_of(lambda: Puts(Path("/x")), Data, trace=False, **RUN), tmp_path / "run")
-    assert any(re.search(r"left out of the checkpoints(.|\n)*mine\['deep'\]\[1\]: pathlib.*PosixPath", t) for t in told)
+    trained = train(case_of(lambda: Puts(Foreign()), Data, trace=False, **RUN), tmp_path / "run")
+    assert any(re.search(r"left out of the checkpoints(.|\n)*mine\['deep'\]\[1\]: .*Foreign", t) for t in told)
     assert "mine" not in checkpoint.read(trained.trial.latest_checkpoint)
 
 
-def test_object_in_the_state_of_a_callback_that_would_be_refused_is_an_error(tmp_path: Path) -> None:
+def test_object_in_the_state_of_a_callback_that_would_be_refused_is_an_error_before_training(tmp_path: Path) -> None:
     class Keeps(pl.Callback):
         def state_dict(self) -> dict[str, Any]:
-            return {"where": Path("/x")}
+            return {"where": Foreign()}
 
-    with pytest.raises(CheckpointError, match=r"\['where'\]: pathlib.*PosixPath.*\n?.*Convert them"):
+    with pytest.raises(CheckpointError, match=r"\['where'\]: .*Foreign.*\n?.*Convert them"):
         train(case_of(Net, Data, trace=False, callbacks=lambda: [Keeps()], **RUN), tmp_path / "run")
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
 

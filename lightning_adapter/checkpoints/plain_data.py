@@ -1,0 +1,263 @@
+"""What of a run is plain data that a checkpoint may hold, what is not, and how does the rest come back?
+
+Three kinds of what is no plain data come back all the same: data in other clothes (`clothes`), as what it was;
+functions and classes in states of optimizers, schedulers, callbacks and the datamodule, which are code and not data: a
+resume takes them from the objects that it constructs; and objects with a `state_dict` there, such as a scheduler within
+a scheduler, which are constructed likewise and given their state.
+"""
+
+from __future__ import annotations
+
+import collections
+import copy
+import functools
+import io
+import pickle
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from lightning_adapter.checkpoints.clothes import dress, undress
+from lightning_adapter.errors import CheckpointError
+
+#: Key of a checkpoint under which the notes are; absent where there are none.
+NOTES = "lightning_adapter_types"
+
+_PLAIN = (int, float, str, bool, bytes, type(None), torch.Tensor, torch.dtype, torch.device, torch.Size, complex)
+#: What the restricted loader itself can make besides `_PLAIN`.
+_MAPPINGS = (dict, collections.OrderedDict, collections.Counter)
+_SEQUENCES = (list, tuple, set)
+_CODE = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial, np.ufunc)
+_CODE_LEFT_OUT, _OBJECT = "code", "object"
+
+#: Keys and indices that lead to a value.
+Place = tuple[Any, ...]
+
+
+class Refused(NamedTuple):
+    """An object that the restricted loader would not take.
+
+    Attributes:
+        place: leads to it.
+        what: the classes or functions that it is made of, or why it cannot be pickled.
+    """
+
+    place: Place
+    what: str
+
+    def __str__(self) -> str:
+        first, *rest = self.place
+        return f"- {first}{''.join(f'[{key!r}]' for key in rest)}: {self.what}"
+
+
+class Note(NamedTuple):
+    """What was done to a value so that a checkpoint may hold it.
+
+    Attributes:
+        place: leads to it.
+        kind: of `clothes.Undressed`, or that it is code, or an object of which the state is kept.
+        detail: of `clothes.Undressed`.
+    """
+
+    place: Place
+    kind: str
+    detail: Any
+
+
+@dataclass
+class PlainData:
+    """What is made of some content.
+
+    Args:
+        constructed: the keys below which functions and objects may stand, since a resume constructs them, and how deep.
+
+    Attributes:
+        notes: what was changed, the inner value of two before the outer one.
+        refused: what can stand in no checkpoint.
+    """
+
+    constructed: Mapping[str, int] = field(default_factory=dict)
+    notes: list[Note] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    _within: set[int] = field(default_factory=set)
+
+    def of(self, value: Any, place: Place) -> Any:
+        """A value as the restricted loader takes it: the value itself, wherever nothing in it has to change."""
+        if type(value) in _PLAIN or isinstance(value, torch.Tensor):
+            return value
+        if id(value) in self._within:
+            self.refused.append(Refused(place, "a collection that contains itself"))
+            return None
+        self._within.add(id(value))
+        try:
+            return self._of_other(value, place)
+        finally:
+            self._within.discard(id(value))
+
+    def _of_other(self, value: Any, place: Place) -> Any:
+        # Exact types: a subclass is pickled by the name of its class, which is for the restricted loader to judge.
+        if isinstance(value, _MAPPINGS) and type(value) in _MAPPINGS:
+            return self._of_mapping(value, place)
+        if isinstance(value, (list, tuple)) and type(value) in _SEQUENCES:
+            return self._of_sequence(value, place)
+        if isinstance(value, set) and type(value) in _SEQUENCES:
+            return {self._of_key(entry, place) for entry in value}
+        undressed = undress(value)
+        if undressed is not None:
+            bare = self.of(undressed.bare, place)
+            self.notes.append(Note(place, undressed.kind, undressed.detail))
+            return bare
+        if len(place) > self.constructed.get(place[0], len(place)):
+            if isinstance(value, _CODE):
+                self.notes.append(Note(place, _CODE_LEFT_OUT, None))
+                return None
+            if hasattr(value, "state_dict") and hasattr(value, "load_state_dict"):
+                state = self.of(value.state_dict(), place)
+                self.notes.append(Note(place, _OBJECT, None))
+                return state
+        self._judge(value, place)
+        return value
+
+    def _of_mapping(self, value: Any, place: Place) -> Any:
+        before = len(self.notes)
+        keys = {key: self._of_key(key, place) for key in value}
+        plain = {keys[key]: self.of(entry, (*place, keys[key])) for key, entry in value.items()}
+        # of states, what is code is taken from the new object: a key that is absent leaves it as it is
+        for note in self.notes[before:]:
+            if note.kind == _CODE_LEFT_OUT and note.place[:-1] == place:
+                del plain[note.place[-1]]
+        if len(plain) == len(value) and all(
+            mine is theirs and (key is other)
+            for (key, mine), (other, theirs) in zip(plain.items(), value.items(), strict=True)
+        ):
+            return value
+        made = copy.copy(value)  # an OrderedDict of weights has attributes, which go along
+        made.clear()
+        made.update(plain)
+        return made
+
+    def _of_sequence(self, value: Sequence[Any], place: Place) -> Any:
+        plain = [self.of(entry, (*place, index)) for index, entry in enumerate(value)]
+        return value if all(map(lambda mine, theirs: mine is theirs, plain, value)) else type(value)(plain)  # type: ignore[call-arg]
+
+    def _of_key(self, key: Any, place: Place) -> Any:
+        """A key, or an entry of a set: equal to what it was, since it is not given back as what it was."""
+        if type(key) in _PLAIN:
+            return key
+        if type(key) is tuple:
+            return tuple(self._of_key(entry, place) for entry in key)
+        undressed = undress(key)
+        if undressed is not None and type(undressed.bare) in _PLAIN and undressed.bare == key:
+            return undressed.bare
+        self._judge(key, place)
+        return key
+
+    def _judge(self, value: object, place: Place) -> None:
+        """Ask torch whether its restricted loader would take a value."""
+        written = io.BytesIO()
+        try:
+            torch.save(value, written)
+        except (pickle.PicklingError, AttributeError, TypeError, RuntimeError, RecursionError) as error:
+            kind = f"{type(value).__module__}.{type(value).__qualname__}"
+            self.refused.append(Refused(place, f"{kind}, which cannot be pickled: {error}"))
+            return
+        unknown = torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(written.getvalue()))
+        if unknown:
+            self.refused.append(Refused(place, ", ".join(sorted(unknown))))
+
+
+# --- the way back -----------------------------------------------------------------------------------------------------
+
+
+def give_back(checkpoint: dict[str, Any]) -> None:
+    """Give plain data its clothes again, in place; what is constructed is left to `with_constructed`.
+
+    Raises:
+        CheckpointError: a note does not fit what the checkpoint holds, or a class is not there.
+    """
+    notes = _notes(checkpoint)
+    for place, kind, detail in notes:
+        if kind not in (_CODE_LEFT_OUT, _OBJECT):
+            try:
+                _change(checkpoint, place, functools.partial(dress, kind, detail))
+            except Exception as error:  # a type raises what it likes where its value is of another
+                raise CheckpointError(
+                    f"The checkpoint's {_shown(place)} cannot be given back as {kind}: {error}. Use another checkpoint."
+                ) from error
+
+
+def with_constructed(checkpoint: Mapping[str, Any], place: Place, state: Any, owner: Any) -> Any:
+    """The state of an object, with the functions and objects that the checkpoint could not hold as the object has them now.
+
+    Args:
+        checkpoint: whole.
+        place: where the state stands in it.
+        state: what stands there, a copy of which is changed.
+        owner: the object that was constructed, whose `state_dict` has them.
+
+    Raises:
+        CheckpointError: it has not.
+    """
+    notes = [note for note in _notes(checkpoint) if note.place[: len(place)] == place]
+    notes = [note for note in notes if note.kind in (_CODE_LEFT_OUT, _OBJECT)]
+    if not notes:
+        return state
+    state, now = copy.deepcopy(state), owner.state_dict()
+    for note in notes:
+        inner = note.place[len(place) :]
+        try:
+            made = functools.reduce(lambda value, key: value[key], inner, now)
+            keeps = note.kind == _OBJECT
+            _change(state, inner, functools.partial(_with_state if keeps else _in_place_of, made), absent=not keeps)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise CheckpointError(
+                f"The checkpoint's {_shown(note.place)} was of an object that {type(owner).__name__} held when it was "
+                f"written, and that the one of this run does not hold ({type(error).__name__}: {error}). Construct it as "
+                "then, or use warm_start_from to take the weights alone."
+            ) from error
+    return state
+
+
+def _with_state(made: Any, state: Any) -> Any:
+    made.load_state_dict(state)
+    return made
+
+
+def _in_place_of(made: Any, nothing: object) -> Any:
+    return made
+
+
+def _notes(checkpoint: Mapping[str, Any]) -> list[Note]:
+    notes = checkpoint.get(NOTES, [])
+    try:
+        return [Note(tuple(place), kind, detail) for place, kind, detail in notes]
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"The checkpoint's {NOTES} is no list of notes: {error}. Use another one.") from error
+
+
+def _change(value: Any, place: Place, change: Callable[[Any], Any], absent: bool = False) -> Any:
+    """The value with another one at a place in it, in place where it can be changed.
+
+    Args:
+        value: a collection; the value itself where the place is empty.
+        place: leads into it.
+        change: from what stands there to what shall.
+        absent: whether nothing may stand there yet.
+    """
+    if not place:
+        return change(value)
+    key, rest = place[0], place[1:]
+    here = value.get(key) if absent and not rest and isinstance(value, dict) else value[key]
+    inner = _change(here, rest, change, absent)
+    if isinstance(value, tuple):
+        return type(value)(inner if index == key else entry for index, entry in enumerate(value))
+    value[key] = inner
+    return value
+
+
+def _shown(place: Place) -> str:
+    return f"{place[0]}{''.join(f'[{key!r}]' for key in place[1:])}" if place else "content"
