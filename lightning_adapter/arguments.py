@@ -56,7 +56,8 @@ _FAST_DEV_RUN = {
 #: Arguments that switch something on or off.
 _FLAGS = (
     *("use_distributed_sampler", "sync_batchnorm", "inference_mode", "detect_anomaly", "benchmark"),
-    *("enable_progress_bar", "enable_model_summary", "barebones", "fp16_compression", "shard_iterable", "worker_seeds"),
+    *("enable_progress_bar", "enable_model_summary", "enable_autolog_hparams", "barebones"),
+    *("fp16_compression", "shard_iterable", "worker_seeds"),
 )
 
 #: Callbacks and loggers are of either Lightning package, or look like theirs: one, several, or none.
@@ -314,7 +315,7 @@ class Arguments:
         if isinstance(self.gradient_clip_algorithm, str):
             self.gradient_clip_algorithm = self.gradient_clip_algorithm.lower()  # as Lightning takes it
         root = self.default_root_dir
-        if root is not None and not isinstance(root, (str, os.PathLike)):
+        if root is not None and not (isinstance(root, (str, os.PathLike)) and isinstance(os.fspath(root), str)):
             faults.append(f"default_root_dir={shown(root)} has to be the path of a directory, or None.")
         choice("gradient_clip_algorithm", None, "norm", "value")
         choice("amp_backend", "native", "apex")

@@ -30,6 +30,7 @@ from lightning_adapter.arguments import Arguments
 from lightning_adapter.errors import ConfigurationError, LightningAdapterError
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.request import FitRequest
+from lightning_adapter.support.trainer_arguments import Job
 
 #: The same inputs in each run. How long each takes is measured in the time of this process, which other processes do not
 #: lengthen.
@@ -296,7 +297,7 @@ FIT = sorted(FitRequest.__dataclass_fields__)
 @fuzzed
 @hypothesis.given(st.dictionaries(st.sampled_from(ARGUMENTS), odd, min_size=1, max_size=4))
 def test_wrong_arguments_of_the_adapter_are_refused(given: dict[str, Callable[[], Any]]) -> None:
-    refused_or_used(lambda: Arguments.of({name: make() for name, make in given.items()}))
+    refused_or_used(lambda: Arguments.of({name: make() for name, make in given.items()}, Job()))
 
 
 @fuzzed
@@ -314,7 +315,7 @@ def test_wrong_arguments_of_fit_are_refused(given: dict[str, Callable[[], Any]])
 @pytest.mark.parametrize("make", ODD, ids=range(len(ODD)))
 def test_no_single_value_gets_through_any_argument_as_a_bare_error(make: Callable[[], Any]) -> None:
     for name in ARGUMENTS:
-        refused_or_used(lambda name=name: Arguments.of({name: make()}))
+        refused_or_used(lambda name=name: Arguments.of({name: make()}, Job()))
     for name in FIT:
         refused_or_used(lambda name=name: FitRequest.of(**{**dict.fromkeys(FIT), name: make()}))
     for config in ({"data": {"a": make()}}, {"hyperparameters": {"a": make()}}, make()):
