@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable, MutableMapping
-from types import MethodType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -88,6 +88,15 @@ class ModuleMixin:
     supplied on the instance, computes the loss and logs it as `train_loss` or `val_loss`.
     """
 
+    #: What `torch.jit.script` is to leave out, as Lightning's own list says it of the properties that need a trainer.
+    __jit_unused_properties__: ClassVar[list[str]] = ["use_amp", "use_ddp", "use_ddp2", "use_dp", "use_tpu"]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # torch asks the class alone, so each list hides those of the classes below it
+        names = (name for base in cls.__mro__ for name in vars(base).get("__jit_unused_properties__", ()))
+        cls.__jit_unused_properties__ = list(dict.fromkeys(names))
+
     @property
     def hparams(self) -> Hyperparameters:
         """The hyperparameters. Assigned as a whole, as with the first Lightnings, they are saved."""
@@ -157,22 +166,52 @@ def supply_steps(module: torch.nn.Module, overridden: Callable[[str], bool]) -> 
     if named is None or not overridden("forward"):
         return
     loss_fn = _loss_function(type(module).__name__, named)
+    for step in (_TrainingStep, _ValidationStep):
+        if not overridden(step.name):
+            vars(module)[step.name] = step(module, loss_fn)
 
-    def training_step(self: Any, batch: Batch, batch_idx: int) -> Tensor:
+
+class _SuppliedStep:
+    """A step of one module over batches of inputs and targets; copies and pickles of the module have it too.
+
+    Args:
+        module: the module.
+        loss_fn: from prediction and target to the loss.
+    """
+
+    name: ClassVar[str]
+    logged_as: ClassVar[str]
+
+    def __init__(self, module: Any, loss_fn: Callable[..., Tensor]) -> None:
+        self._module = module
+        self._loss_fn = loss_fn
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Compute the loss, and log it."""
         x, y = batch
-        loss = loss_fn(self(x), y)
-        self.log("train_loss", loss)
+        loss = self._loss_fn(self._module(x), y)
+        self._module.log(self.logged_as, loss)
         return loss
 
-    def validation_step(self: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
-        x, y = batch
-        loss = loss_fn(self(x), y)
-        self.log("val_loss", loss)
-        return loss
+    def __deepcopy__(self, memo: dict[int, Any]) -> _SuppliedStep:
+        return type(self)(memo.get(id(self._module), self._module), copy.deepcopy(self._loss_fn, memo))
 
-    for step in (training_step, validation_step):
-        if not overridden(step.__name__):
-            vars(module)[step.__name__] = MethodType(step, module)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._module, self._loss_fn)
+
+
+class _TrainingStep(_SuppliedStep):
+    name, logged_as = "training_step", "train_loss"
+
+    def __call__(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self.loss(batch)
+
+
+class _ValidationStep(_SuppliedStep):
+    name, logged_as = "validation_step", "val_loss"
+
+    def __call__(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        return self.loss(batch)
 
 
 def _loss_function(owner: str, named: object) -> Callable[[Tensor, Tensor], Tensor]:

@@ -68,7 +68,7 @@ def reject_or_warn(findings: Iterable[Finding]) -> None:
 class Replacement:
     """A method of ours in the place of the host's, on one instance.
 
-    A copy of the module keeps it; a pickled module leaves it behind and has its class's method again. (A subclass of
+    A copy of the module keeps it; a pickled module leaves it behind, and logs nothing. (A subclass of
     functools.partial would be quicker, but a user's own partial of it loses it.)
     """
 
@@ -134,7 +134,7 @@ def attach_callback(callback: Any, metrics: LogsValues) -> None:
         callback: Lightning's Callback has the two as methods that do nothing by themselves.
         metrics: what values are logged to.
     """
-    callback.log, callback.log_dict = metrics.log, metrics.log_dict
+    callback.log, callback.log_dict = Replacement(metrics.log), Replacement(metrics.log_dict)
 
 
 def detach(module: Module) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lightning_adapter.loop.progress import LoopProgress, TrainingProgress
 from lightning_adapter.trainer.data_connector import DataConnector
-from lightning_adapter.trainer.settings import Settings
+from lightning_adapter.trainer.settings import ReadOnlySetting, Setting, Settings
 from lightning_adapter.versions.trainer_private import EpochLoopPrivates, EvaluationLoopPrivates, FitLoopPrivates
 
 
@@ -62,13 +62,15 @@ class EpochLoopView(EpochLoopPrivates):
     """`trainer.fit_loop.epoch_loop`: the batches of one epoch."""
 
     progress: TrainingProgress
+    min_steps = ReadOnlySetting["int | None"]()
+    max_steps = Setting[int]()
 
     def __init__(
         self, progress: TrainingProgress, settings: Settings, data: DataConnector, runs: ValidationRuns
     ) -> None:
         self.progress = progress
         self.data = data
-        self._settings = settings
+        self.settings = settings
         self.batch_progress: LoopProgress = progress.batch
         self.optim_progress = OptimizerProgressView(progress)
         self.val_loop = EvaluationLoopView(progress, runs)
@@ -93,43 +95,25 @@ class EpochLoopView(EpochLoopPrivates):
         """Optimizer steps so far."""
         return self.progress.optimizer_steps
 
-    @property
-    def min_steps(self) -> int | None:
-        """Least number of optimizer steps before an early stop."""
-        return self._settings.min_steps
-
-    @property
-    def max_steps(self) -> int:
-        """Number of optimizer steps after which training ends, -1 for no such end."""
-        return self._settings.max_steps
-
-    @max_steps.setter
-    def max_steps(self, value: int) -> None:
-        self._settings.max_steps = value
-
 
 class FitLoopView(FitLoopPrivates):
     """`trainer.fit_loop`: the epochs of the run."""
 
     progress: TrainingProgress
+    skip_backward = Setting[bool]()
+    min_epochs = Setting[int]()
+    max_epochs = Setting[int]()
+    min_steps = ReadOnlySetting["int | None"]()
+    max_steps = ReadOnlySetting[int]()
 
     def __init__(
         self, progress: TrainingProgress, settings: Settings, data: DataConnector, runs: ValidationRuns
     ) -> None:
         self.progress = progress
-        self._settings = settings
+        self.settings = settings
         self._data = data
         self.epoch_loop = EpochLoopView(progress, settings, data, runs)
         self.epoch_progress: LoopProgress = progress.epoch
-
-    @property
-    def skip_backward(self) -> bool:
-        """Whether a callback passes over the data without training."""
-        return self._settings.skip_backward
-
-    @skip_backward.setter
-    def skip_backward(self, value: bool) -> None:
-        self._settings.skip_backward = value
 
     @property
     def total_batch_idx(self) -> int:
@@ -140,34 +124,6 @@ class FitLoopView(FitLoopPrivates):
     def batch_idx(self) -> int:
         """Index of the batch in work, within its epoch."""
         return self.epoch_loop.batch_idx
-
-    @property
-    def min_epochs(self) -> int:
-        """Epochs before which nothing stops training early."""
-        return self._settings.min_epochs
-
-    @min_epochs.setter
-    def min_epochs(self, value: int) -> None:
-        self._settings.min_epochs = value
-
-    @property
-    def max_epochs(self) -> int:
-        """Epochs after which training ends, -1 for no such end."""
-        return self._settings.max_epochs
-
-    @max_epochs.setter
-    def max_epochs(self, value: int) -> None:
-        self._settings.max_epochs = value
-
-    @property
-    def min_steps(self) -> int | None:
-        """Least number of optimizer steps before an early stop."""
-        return self._settings.min_steps
-
-    @property
-    def max_steps(self) -> int:
-        """Number of optimizer steps after which training ends, -1 for no such end."""
-        return self._settings.max_steps
 
     @property
     def max_batches(self) -> float:

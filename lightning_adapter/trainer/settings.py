@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, overload
 
 from lightning_adapter.arguments import Arguments
 from lightning_adapter.versions.hosts import Host
 
 if TYPE_CHECKING:
     from enum import Enum
+
+T = TypeVar("T")
 
 
 class Settings:
@@ -71,3 +73,36 @@ def _min_epochs(arguments: Arguments) -> int:
     if arguments.min_epochs is None and arguments.min_steps is not None:
         return 1
     return arguments.min_epochs or 0
+
+
+class _Shows(Protocol):
+    """Has a run's settings, and shows some of them as its own attributes."""
+
+    settings: Settings
+
+
+class ReadOnlySetting(Generic[T]):
+    """One of the run's settings, which user code may read on the object that has it."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, view: None, owner: type) -> ReadOnlySetting[T]: ...
+    @overload
+    def __get__(self, view: _Shows, owner: type) -> T: ...
+    def __get__(self, view: _Shows | None, owner: type) -> ReadOnlySetting[T] | T:
+        if view is None:
+            return self
+        value: T = getattr(view.settings, self.name)
+        return value
+
+    def __set__(self, view: _Shows, value: T) -> None:
+        raise AttributeError(f"{self.name} is read here, not set. Set `trainer.{self.name}`.")
+
+
+class Setting(ReadOnlySetting[T]):
+    """One that user code may write there too, which changes the run."""
+
+    def __set__(self, view: _Shows, value: T) -> None:
+        setattr(view.settings, self.name, value)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, overload
+from typing import Any, Protocol
 
 import torch
 
@@ -17,12 +17,13 @@ from lightning_adapter.data.collections import Collection
 from lightning_adapter.loop.progress import TrainingProgress
 from lightning_adapter.trainer.callback_list import CallbackList
 from lightning_adapter.trainer.callbacks_view import CallbacksView
+from lightning_adapter.trainer.copies import FACTS, TrainerCopy
 from lightning_adapter.trainer.data_connector import DataConnector
 from lightning_adapter.trainer.end_view import EndView
 from lightning_adapter.trainer.logger_connector import LoggerConnector
 from lightning_adapter.trainer.loggers import LoggerDispatcher
 from lightning_adapter.trainer.loop_views import FitLoopView, ValidationRuns
-from lightning_adapter.trainer.settings import Settings
+from lightning_adapter.trainer.settings import Setting, Settings
 from lightning_adapter.trainer.stop_request import StopRequest
 from lightning_adapter.trainer.strategy_view import Strategy, StrategyView
 from lightning_adapter.versions import lightning_private
@@ -34,8 +35,6 @@ from lightning_adapter.versions.types import (
     Logger,
     LRSchedulerConfig,
 )
-
-T = TypeVar("T")
 
 
 class SaveCheckpoint(Protocol):
@@ -77,26 +76,6 @@ class TrainerParts:
     received_sigterm: Callable[[], bool]
 
 
-class _Setting(Generic[T]):
-    """One of the run's settings, which user code may read and write on the trainer."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    @overload
-    def __get__(self, trainer: None, owner: type) -> _Setting[T]: ...
-    @overload
-    def __get__(self, trainer: Trainer, owner: type) -> T: ...
-    def __get__(self, trainer: Trainer | None, owner: type) -> _Setting[T] | T:
-        if trainer is None:
-            return self
-        value: T = getattr(trainer.settings, self._name)
-        return value
-
-    def __set__(self, trainer: Trainer, value: T) -> None:
-        setattr(trainer.settings, self._name, value)
-
-
 class Trainer(StrategyView, CallbacksView, EndView, TrainerPrivates):
     """The facts of a run under the names of Lightning's Trainer, for modules, datamodules, callbacks and loggers.
 
@@ -105,27 +84,27 @@ class Trainer(StrategyView, CallbacksView, EndView, TrainerPrivates):
     its other loops, raise an AttributeError that says what there is instead.
     """
 
-    accumulate_grad_batches = _Setting[int]()
-    gradient_clip_val = _Setting["float | None"]()
-    gradient_clip_algorithm = _Setting["Any"]()
-    min_steps = _Setting["int | None"]()
-    max_steps = _Setting[int]()
-    min_epochs = _Setting[int]()
-    max_epochs = _Setting[int]()
-    fast_dev_run = _Setting["int | bool"]()
-    overfit_batches = _Setting[float]()
-    limit_train_batches = _Setting[float]()
-    limit_val_batches = _Setting[float]()
-    limit_test_batches = _Setting[float]()
-    limit_predict_batches = _Setting[float]()
-    val_check_interval = _Setting[float]()
-    check_val_every_n_epoch = _Setting["int | None"]()
-    num_sanity_val_steps = _Setting[float]()
-    reload_dataloaders_every_n_epochs = _Setting[int]()
-    log_every_n_steps = _Setting[int]()
-    barebones = _Setting[bool]()
-    benchmark = _Setting["bool | None"]()
-    enable_progress_bar = _Setting[bool]()
+    accumulate_grad_batches = Setting[int]()
+    gradient_clip_val = Setting["float | None"]()
+    gradient_clip_algorithm = Setting["Any"]()
+    min_steps = Setting["int | None"]()
+    max_steps = Setting[int]()
+    min_epochs = Setting[int]()
+    max_epochs = Setting[int]()
+    fast_dev_run = Setting["int | bool"]()
+    overfit_batches = Setting[float]()
+    limit_train_batches = Setting[float]()
+    limit_val_batches = Setting[float]()
+    limit_test_batches = Setting[float]()
+    limit_predict_batches = Setting[float]()
+    val_check_interval = Setting[float]()
+    check_val_every_n_epoch = Setting["int | None"]()
+    num_sanity_val_steps = Setting[float]()
+    reload_dataloaders_every_n_epochs = Setting[int]()
+    log_every_n_steps = Setting[int]()
+    barebones = Setting[bool]()
+    benchmark = Setting["bool | None"]()
+    enable_progress_bar = Setting[bool]()
 
     def __init__(self, parts: TrainerParts) -> None:
         StrategyView.__init__(self, parts.host, parts.strategy)
@@ -146,6 +125,11 @@ class Trainer(StrategyView, CallbacksView, EndView, TrainerPrivates):
         self.default_root_dir = parts.default_root_dir
         self.enable_autolog_hparams = parts.arguments.enable_autolog_hparams
         TrainerPrivates.__init__(self, parts.host, parts.module, parts.datamodule, self.fit_loop.epoch_loop.val_loop)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        facts = (*FACTS, *(name for name, value in vars(Trainer).items() if isinstance(value, Setting)))
+        own = {name: getattr(self, name) for name in facts}
+        return TrainerCopy, (), own
 
     # --- progress -------------------------------------------------------------------------------------------------
 
