@@ -23,7 +23,7 @@ class LightningAdapter(LightningTrial):
 
     Args:
         context: Determined's context.
-        lightning_module: a DETLM, or any LightningModule of either Lightning package.
+        lightning_module: a DETLM, or any LightningModule of either Lightning package; also what torch.compile made of one.
         datamodule: a DETDM, or any LightningDataModule of the same package; without it the loaders come from the
             module's own `train_dataloader()` and `val_dataloader()`. A trial that overrides
             `build_training_data_loader()` or `build_validation_data_loader()` wins over both.
@@ -42,6 +42,7 @@ class LightningAdapter(LightningTrial):
         datamodule: LightningDataModule | None = None,
         **trainer_arguments: Any,
     ) -> None:
+        lightning_module = hosts.uncompiled(lightning_module)
         host = hosts.host_of(lightning_module)
         hosts.warn_of_untested_versions(host)
         processes = context.distributed

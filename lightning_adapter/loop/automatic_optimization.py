@@ -62,7 +62,7 @@ class AutomaticOptimization:
         self.non_finite = non_finite
         self._returned_logs = returned_logs
         name = "optimizer_step"
-        self._own_optimizer_step = hooks.module_hook(name) if hooks.overridden(name) else None
+        self._own_optimizer_step = hooks.module_hook(name) if hooks.replaced(name) else None
         self._told_of_none = False
 
     def run(self, arguments: tuple[Any, ...], batch_idx: int, index: int = 0) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def batch_transfer(hooks: Hooks, precision: Precision, device: torch.device) -> 
     Where module and datamodule override one of the three hooks, the datamodule's is called, as `_DataHookSelector` has it.
     """
     host = hooks.host
-    if not any(hooks.overridden(name) or hooks.overridden_in_data(name) for name in _HOOKS):
+    if not any(hooks.replaced(name) or hooks.overridden_in_data(name) for name in _HOOKS):
         if device.type == "cpu":
             return None if precision.dtype is None else lambda batch, _: precision.convert_input(batch)
         return lambda batch, _: lightning_private.move_data_to_device(host, precision.convert_input(batch), device)

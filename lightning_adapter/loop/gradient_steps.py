@@ -64,16 +64,16 @@ class GradientSteps:
     @cached_property
     def _own_backward(self) -> Call | None:
         module = self._module
-        return self._signatures.backward(module.backward) if self._hooks.overridden("backward") else None
+        return self._signatures.backward(module.backward) if self._hooks.replaced("backward") else None
 
     @cached_property
     def _own_zero_grad(self) -> Call | None:
         name = "optimizer_zero_grad"
-        return self._hooks.module_hook(name) if self._hooks.overridden(name) else None
+        return self._hooks.module_hook(name) if self._hooks.replaced(name) else None
 
     @cached_property
     def _own_clipping(self) -> bool:
-        return any(self._hooks.overridden(name) for name in ("configure_gradient_clipping", "clip_gradients"))
+        return any(self._hooks.replaced(name) for name in ("configure_gradient_clipping", "clip_gradients"))
 
     @cached_property
     def _clip(self) -> Call:

@@ -14,12 +14,13 @@ from lightning_adapter.trainer.running_hook import RunningHook
 from lightning_adapter.trainer.view import Trainer
 from lightning_adapter.versions.hosts import Host
 from lightning_adapter.versions.types import Callback, LightningDataModule, LightningModule
+from lightning_adapter.versions.wrappers import underlying
 
 Call = Callable[..., Any]
 
 
-def is_overridden(name: str, instance: Any, base: type) -> bool:
-    """True if `instance` brings its own `name`, by its class or on itself, instead of the one of `base`.
+def is_replaced(name: str, instance: Any, base: type) -> bool:
+    """True if calling `name` on `instance` calls anything but the method of `base`, by its class or on itself.
 
     The class is asked, never the instance's properties, so nothing of the user's is evaluated.
     """
@@ -27,6 +28,16 @@ def is_overridden(name: str, instance: Any, base: type) -> bool:
         return vars(instance)[name] is not None
     own = getattr(type(instance), name, None)
     return own is not None and own is not getattr(base, name, None) and not getattr(own, "only_passes_on", False)
+
+
+def is_overridden(name: str, instance: Any, base: type) -> bool:
+    """True if `instance` brings its own `name` in the place of that of `base`; one that only wraps that is none."""
+    if not is_replaced(name, instance, base):
+        return False
+    own = underlying(vars(instance).get(name, getattr(type(instance), name, None)))
+    if own is None or getattr(own, "only_passes_on", False):
+        return False
+    return own is not underlying(getattr(base, name, None))
 
 
 class _Bound(dict[str, "Call | None"]):
@@ -101,13 +112,17 @@ class Hooks:
         """True if the module overrides `name`."""
         return is_overridden(name, self.module, self.host.pl.LightningModule)
 
+    def replaced(self, name: str) -> bool:
+        """True if the module's `name` is to be called at all: it overrides it, or something wraps Lightning's own."""
+        return is_replaced(name, self.module, self.host.pl.LightningModule)
+
     def overridden_in_data(self, name: str) -> bool:
         """True if there is a datamodule that overrides `name`."""
         return self.datamodule is not None and is_overridden(name, self.datamodule, self.host.pl.LightningDataModule)
 
     def overridden_in_callback(self, name: str, callback: Any) -> bool:
-        """True if `callback` overrides `name`."""
-        return is_overridden(name, callback, self.host.pl.Callback)
+        """True if `callback` has a `name` to be called: its own, or something around that of Lightning."""
+        return is_replaced(name, callback, self.host.pl.Callback)
 
     def forget(self) -> None:
         """Look again at who overrides what: callbacks were added, or `setup` changed the module."""
@@ -206,7 +221,7 @@ class Hooks:
             and self.overridden_in_callback(name, callback)
             and adapter.is_hook(name, getattr(callback, name), 2)
         ]
-        method = getattr(self.module, name) if not monitoring and self.overridden(name) else None
+        method = getattr(self.module, name) if not monitoring and self.replaced(name) else None
         own = adapter.adapt(name, method) if callable(method) and adapter.is_hook(name, method) else None
         if not callbacks and own is None:
             return None

@@ -42,7 +42,7 @@ class Schedulers:
         self._connector = connector
         self._signatures = signatures
         self._turns = turns
-        self._own_step = hooks.overridden("lr_scheduler_step")
+        self._own_step = hooks.replaced("lr_scheduler_step")
         self._step = hooks.module_hook("lr_scheduler_step")
 
     def step(self, interval: Literal["step", "epoch"], plateau: bool) -> None:

@@ -167,7 +167,9 @@ def _setup(parts: Components) -> None:
     """As `_call_setup_hook`: loggers first, then datamodule, callbacks, module."""
     stage, hooks = parts.trainer.state.fn, parts.hooks
     lightning_private.set_device(parts.module, parts.device)
-    for logger in parts.dispatcher.loggers:
+    # W&B first: only then it sees the TensorBoard writers that the others make
+    wandb = parts.host.pl.loggers.WandbLogger
+    for logger in sorted(parts.dispatcher.loggers, key=lambda logger: not isinstance(logger, wandb)):
         getattr(logger, "experiment", None)  # made now, so that hooks find its files
     if parts.datamodule is not None:
         hooks.call_data("setup", stage=stage)

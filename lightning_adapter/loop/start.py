@@ -139,7 +139,8 @@ def _training(parts: Components, epoch_starts: Callable[[int], None]) -> Trainin
         progress,
         lambda: settings.max_epochs,
         lambda: connector.progress_bar_metrics,
-        parts.arguments.enable_progress_bar and strategy.is_global_zero,
+        # a bar among the callbacks is the user's choice
+        parts.arguments.enable_progress_bar and strategy.is_global_zero and not parts.trainer.progress_bar_callback,
     )
     batch = TrainingBatch(
         trainer=parts.trainer,

@@ -8,6 +8,7 @@ from types import CodeType
 
 from lightning_adapter.versions.hosts import Host, is_host_class
 from lightning_adapter.versions.types import Callback, LightningModule
+from lightning_adapter.versions.wrappers import underlying
 
 
 def may_stop_in_batch(host: Host, module: LightningModule, callbacks: Iterable[Callback]) -> bool:
@@ -21,11 +22,12 @@ def may_stop_in_batch(host: Host, module: LightningModule, callbacks: Iterable[C
         return True
     # Lightning's own callbacks ask for a stop at an epoch's end or after a validation, Timer excepted
     for owner in (module, *callbacks):
-        functions = [value for value in vars(owner).values() if inspect.isfunction(value)]
+        functions = [value for value in vars(owner).values() if callable(value)]
         for cls in type(owner).__mro__:
             if not is_host_class(cls):
                 functions += [value for value in vars(cls).values() if inspect.isfunction(value)]
-        if any(_names(inspect.unwrap(function).__code__, "should_stop") for function in functions):
+        below = map(underlying, functions)
+        if any(inspect.isfunction(function) and _names(function.__code__, "should_stop") for function in below):
             return True
     return False
 

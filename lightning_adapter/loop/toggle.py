@@ -51,5 +51,5 @@ def accept_indices(module: LightningModule, hooks: Hooks) -> None:
     if hooks.host.quirks.takes_indices:
         return
     for name in ("toggle_optimizer", "untoggle_optimizer"):
-        if not hooks.overridden(name):
+        if not hooks.replaced(name):
             vars(module)[name] = _Toggle(module, name)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from lightning_adapter.errors import TargetError
 from lightning_adapter.support.row import OWNERS, Row, Support
 from lightning_adapter.support.table import rows
+from lightning_adapter.versions.wrappers import underlying
 
 # The packages whose classes are the ground a user's class stands on: what they define is not an override.
 _HOST_PACKAGES = (
@@ -125,7 +126,7 @@ def _findings(
             continue
         in_instance = row.kind in ("hook", "method") and row.name in assigned
         value = assigned[row.name] if in_instance else _override(cls, row.name)
-        if value is None:
+        if value is None or (in_instance and _is_hosts_own(cls, row.name, value)):
             continue
         found = "" if in_instance else _inherited_from(cls, row.name)
         taken = _parameters(value)
@@ -163,10 +164,14 @@ def _definer(cls: type, name: str) -> type | None:
     found = next((base for base in cls.__mro__ if name in vars(base)), None)
     if found is None or _is_host(found):
         return None
-    value = vars(found)[name]
-    if any(_is_host(base) and vars(base).get(name) is value for base in cls.__mro__):
-        return None
-    return found
+    return None if _is_hosts_own(cls, name, vars(found)[name]) else found
+
+
+def _is_hosts_own(cls: type, name: str, value: object) -> bool:
+    """Whether a value is Lightning's own function of this name, or something that only wraps it."""
+    own = underlying(value)
+    hosts = (base for base in cls.__mro__ if _is_host(base) and name in vars(base))
+    return any(vars(base)[name] is value or underlying(vars(base)[name]) is own for base in hosts)
 
 
 def _override(cls: type, name: str) -> object:

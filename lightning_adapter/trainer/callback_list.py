@@ -7,10 +7,16 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from lightning_adapter.arguments import Arguments
+from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.versions.hosts import Host
 from lightning_adapter.versions.types import Callback
+from lightning_adapter.versions.wrappers import underlying
 
 Kind = TypeVar("Kind")
+
+
+class _CallbackError(ConfigurationError, RuntimeError):
+    """Callbacks do not go together; Lightning raises a RuntimeError for those of one state key."""
 
 
 class CallbackList:
@@ -38,10 +44,41 @@ class CallbackList:
             self.items.append(kinds.Timer(duration=arguments.max_time, interval="step"))
         if arguments.enable_model_summary and shows_summary and not self.of_kind(kinds.ModelSummary):
             self.items.append(kinds.ModelSummary())
+        self._check(arguments)
         for checkpoint in self.of_kind(kinds.ModelCheckpoint):
             if isinstance(checkpoint.dirpath, os.PathLike):
                 # as text it can be saved; Lightning means to do the same
                 checkpoint.dirpath = os.fspath(checkpoint.dirpath)
+
+    def _check(self, arguments: Arguments) -> None:
+        """Refuse what cannot be together, as `_configure_progress_bar` and `_validate_callbacks_list` do.
+
+        Raises:
+            ConfigurationError: two callbacks would be saved under one key, or there is a progress bar too many.
+        """
+        faults = []
+        keys: set[str] = set()
+        for callback in self.items:
+            kind = type(callback)
+            if underlying(getattr(kind, "state_dict", None)) in (None, self._host.pl.Callback.state_dict):
+                continue
+            if callback.state_key in keys:
+                faults.append(
+                    f"Found more than one stateful callback of type `{kind.__name__}`: they have one `state_key`,"
+                    f" {callback.state_key!r}, so that in a checkpoint one would take the place of the other. Override the"
+                    f" property `state_key` of `{kind.__name__}` so that it differs between them."
+                )
+            keys.add(callback.state_key)
+        bars = [type(bar).__name__ for bar in self.of_kind(self._host.load("callbacks.progress").ProgressBar)]
+        if len(bars) > 1:
+            faults.append(f"There are several progress bars among the callbacks: {', '.join(bars)}. Leave one of them.")
+        if bars and not arguments.enable_progress_bar:
+            faults.append(
+                f"enable_progress_bar=False was given, and the progress bar {bars[0]} among the callbacks. Leave one of the"
+                " two out."
+            )
+        if faults:
+            raise _CallbackError("\n".join(faults))
 
     def of_kind(self, kind: type[Kind]) -> list[Kind]:
         """The callbacks of a class, in order."""

@@ -8,11 +8,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
+from typing import TypeVar
 
 from packaging.version import Version
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.versions.quirks import Quirks, quirks_of
+
+T = TypeVar("T")
 
 PACKAGES = ("pytorch_lightning", "lightning.pytorch")
 
@@ -100,6 +103,23 @@ def host_of(module: object) -> Host:
             "no LightningModule. Derive it from lightning_adapter.DETLM (or any LightningModule) and pass an instance."
         )
     return found
+
+
+def uncompiled(module: T) -> T:
+    """The LightningModule in what `torch.compile` made of it, with its forward and its steps compiled.
+
+    As `_maybe_unwrap_optimized`, which all of Lightning's entry points call. `OptimizedModule._orig_mod` (torch 2.1 to 2.13)
+    holds the module; the class is known by its name, since `torch._dynamo` takes seconds to import.
+
+    Args:
+        module: anything else than a compiled LightningModule is given back as it is.
+    """
+    original = getattr(module, "_orig_mod", None)
+    found = host_of_class(type(original))
+    if type(module).__name__ != "OptimizedModule" or found is None:
+        return module
+    compiled: T = found.load("utilities.compile").from_compiled(module)
+    return compiled
 
 
 #: Methods of the host classes that every call goes through even when nobody overrides them.

@@ -22,6 +22,7 @@ from torch.optim import Optimizer
 from lightning_adapter.versions import hosts
 from lightning_adapter.versions.lightning_optimizers import unwrap_optimizer
 from lightning_adapter.versions.types import BatchOutput, Call, Callback, LightningModule, LightningOptimizer
+from lightning_adapter.versions.wrappers import underlying
 
 #: Hooks that Lightning 1.x called right before, and right after, another one.
 CALLED_BEFORE = {
@@ -159,7 +160,7 @@ def is_hook(name: str, function: Call, leading: int = 0) -> bool:
 
 def _is_called_by_its_class(name: str, function: Call) -> bool:
     methods = (
-        inspect.unwrap(value)
+        underlying(value)
         for cls in type(getattr(function, "__self__", None)).__mro__
         if not hosts.is_host_class(cls)
         for other, value in vars(cls).items()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any
+from unittest import mock
 
 import pytest
 
-from lightning_adapter.loop.hooks import is_overridden
+from lightning_adapter import DETLM
+from lightning_adapter.loop.hooks import is_overridden, is_replaced
 from loop.parts import HOST, Today, hook_parts, hooks_of
 
 pl = HOST.pl
@@ -409,3 +412,55 @@ def test_callback_overrides_by_its_own_base() -> None:
 
     assert hooks.overridden_in_callback("on_train_epoch_end", callback)
     assert not hooks.overridden_in_callback("on_train_start", callback)
+
+
+def around(function: Any) -> Any:
+    @functools.wraps(function)
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return traced
+
+
+WRAPPERS = {
+    "wraps": around,
+    "partial": functools.partial,
+    "mock": lambda function: mock.Mock(wraps=function),
+    "several": lambda function: mock.Mock(wraps=functools.partial(around(around(function)))),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_method_that_only_wraps_lightnings_own_is_called_and_is_no_override(name: str) -> None:
+    wrap = WRAPPERS[name]
+
+    class Wrapped(pl.LightningModule):
+        predict_step = around(pl.LightningModule.predict_step)
+
+    for module in (pl.LightningModule(), DETLM(), Wrapped()):
+        module.validation_step = wrap(module.validation_step)
+        module.backward = wrap(module.backward)
+        own = Module([])
+        own.on_train_epoch_end = wrap(own.on_train_epoch_end)
+
+        assert not is_overridden("validation_step", module, pl.LightningModule)
+        assert is_replaced("validation_step", module, pl.LightningModule)
+        assert not is_overridden("backward", module, pl.LightningModule)
+        assert is_overridden("on_train_epoch_end", own, pl.LightningModule)
+        assert not is_overridden("predict_step", module, pl.LightningModule)
+        # Lightning's own decision
+        theirs = HOST.load("utilities.model_helpers").is_overridden
+        assert name == "several" or not theirs("validation_step", module, pl.LightningModule)
+        assert name == "several" or theirs("on_train_epoch_end", own, pl.LightningModule)
+
+    module = pl.LightningModule()
+    module.on_train_epoch_end = wrap(module.on_train_epoch_end)
+    assert hooks_of(module).bound["on_train_epoch_end"] is not None
+
+
+def test_mock_that_wraps_nothing_is_no_override_as_for_lightning() -> None:
+    module = pl.LightningModule()
+    module.validation_step = mock.Mock()
+
+    assert not HOST.load("utilities.model_helpers").is_overridden("validation_step", module, pl.LightningModule)
+    assert not is_overridden("validation_step", module, pl.LightningModule)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
+import pytest
+
+from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.trainer.callback_list import CallbackList
 from trainer.parts import HOST, arguments
 
@@ -127,3 +130,50 @@ def test_list_that_user_code_assigns_is_taken_as_it_is() -> None:
     callbacks.replace(given)
 
     assert callbacks.items is given
+
+
+class Counts(HOST.pl.Callback):
+    """Has a state, under a key of its own where it is given one."""
+
+    def __init__(self, key: str | None = None) -> None:
+        self.key = key
+
+    @property
+    def state_key(self) -> str:
+        return self.key or super().state_key
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"n": 0}
+
+
+def test_callbacks_with_one_state_key_are_refused_as_by_lightning() -> None:
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    with pytest.raises(RuntimeError) as theirs:
+        HOST.pl.Trainer(callbacks=[Counts(), Counts()], enable_progress_bar=False, **quiet)
+    with pytest.raises(
+        ConfigurationError, match=r"they have one `state_key`, 'Counts', .* Override the property"
+    ) as ours:
+        listed(callbacks=[Counts(), A(), Counts(), A()])
+    assert isinstance(ours.value, RuntimeError)
+    assert str(ours.value).split("`: ")[0] == str(theirs.value).split("`. ")[0]
+
+    assert len(listed(callbacks=[Counts("one"), Counts("two"), A(), A()]).items) == 4
+
+
+@pytest.mark.parametrize(
+    ("bars", "given", "message"),
+    [
+        (2, {}, r"several progress bars among the callbacks: TQDMProgressBar, TQDMProgressBar\. Leave one"),
+        (
+            1,
+            {"enable_progress_bar": False},
+            r"enable_progress_bar=False was given, and the progress bar TQDMProgressBar",
+        ),
+    ],
+)
+def test_progress_bar_too_many_is_refused_as_by_lightning(bars: int, given: dict[str, Any], message: str) -> None:
+    callbacks = [kinds.TQDMProgressBar() for _ in range(bars)]
+    with pytest.raises(HOST.load("utilities.exceptions").MisconfigurationException):
+        HOST.pl.Trainer(callbacks=callbacks, logger=False, enable_checkpointing=False, **given)
+    with pytest.raises(ConfigurationError, match=message):
+        listed(callbacks=callbacks, **given)
