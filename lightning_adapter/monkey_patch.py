@@ -6,10 +6,10 @@ not patched.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from lightning_adapter import notices
 from lightning_adapter.errors import UnsupportedError
 from lightning_adapter.support import REJECTED_CALLBACKS, Support
 from lightning_adapter.support.overrides import Finding, inspect_any, inspect_class, inspect_instance, owner_of
@@ -49,17 +49,32 @@ def reject_or_warn(findings: Iterable[Finding]) -> None:
         UnsupportedError: if at least one finding is rejected; the message holds that of each.
     """
     # Two callbacks of one class give equal messages; each is said once, in the order of the findings.
-    messages: dict[str, Support] = {}
+    messages: dict[str, Finding] = {}
     for finding in findings:
-        messages.setdefault(finding.message, finding.support)
-    for message, treatment in messages.items():
-        if treatment is Support.WARNED:
-            warnings.warn(message, NoEffectWarning, stacklevel=2)
-    rejected = [message for message, treatment in messages.items() if treatment is Support.REJECTED]
+        messages.setdefault(finding.message, finding)
+    for message in _told_together(finding for finding in messages.values() if finding.support is Support.WARNED):
+        notices.warn(message, NoEffectWarning)
+    rejected = [message for message, finding in messages.items() if finding.support is Support.REJECTED]
     if rejected:
         count = "one thing is" if len(rejected) == 1 else f"{len(rejected)} things are"
         lines = "\n".join(f"  - {message}" for message in rejected)
         raise UnsupportedError(f"Training cannot start: {count} not supported here.\n{lines}")
+
+
+def _told_together(findings: Iterable[Finding]) -> list[str]:
+    """One message for all findings of a class that have one reason: its hooks for testing and predicting, for example."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.who, finding.why or finding.message), []).append(finding)
+    messages = []
+    for group in groups.values():
+        first = group[0].message
+        others = [finding.message.removeprefix(f"{finding.who} ").partition(":")[0] for finding in group[1:]]
+        if others:
+            head = first.removesuffix(f": {group[0].why}")
+            first = f"{head}, {', '.join(other.removeprefix('overrides ') for other in others)}: {group[0].why}"
+        messages.append(first)
+    return messages
 
 
 # --- one instance -----------------------------------------------------------------------------------------------------
@@ -91,15 +106,14 @@ def _unattached() -> Replacement:
 
 
 def _log_unattached(*args: object, **kwargs: object) -> None:
-    warnings.warn("`self.log()` was called on a module that is not being trained; nothing is logged.", stacklevel=3)
+    notices.warn("`self.log()` was called on a module that is not being trained; nothing is logged.")
 
 
 def _log_nothing(*args: object, **kwargs: object) -> None:
     # as `LightningModule.log` does under this setting
-    warnings.warn(
+    notices.warn(
         "You are trying to `self.log()` but `Trainer(barebones=True)` is configured."
-        " Logging can impact raw speed so it is disabled under this setting.",
-        stacklevel=3,
+        " Logging can impact raw speed so it is disabled under this setting."
     )
 
 

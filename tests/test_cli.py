@@ -12,13 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytorch_lightning  # noqa: F401  # sets a variable when first imported, which a test may not
+import pytorch_lightning  # sets a variable when first imported, which a test may not
 
 import lightning_adapter
 from lightning_adapter import cli
 from lightning_adapter.cli.periods import parse_period
 from lightning_adapter.cli.target import load_target
-from lightning_adapter.errors import CheckpointError, ConfigurationError, TargetError
+from lightning_adapter.errors import (
+    CheckpointError,
+    ConfigurationError,
+    NonFiniteError,
+    RanksDriftedError,
+    TargetError,
+    UnsupportedError,
+)
 
 TRIAL = "class MyTrial:\n    pass\n"
 # A module that must not be constructed, with a property that must not be evaluated.
@@ -303,7 +310,14 @@ def test_wrong_hyperparameter_ends_with_status_2(
 @pytest.mark.usefixtures("fit_calls")
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(ConfigurationError("say this"), 2), (TargetError("say this"), 2), (CheckpointError("say this"), 1)],
+    [
+        (ConfigurationError("say this"), 2),
+        (TargetError("say this"), 2),
+        (CheckpointError("say this"), 2),
+        (UnsupportedError("say this"), 2),
+        (NonFiniteError("say this"), 1),
+        (RanksDriftedError("say this"), 1),
+    ],
 )
 def test_error_of_the_package_is_one_message_without_a_traceback(
     project: Path,
@@ -387,6 +401,14 @@ def test_command_without_words_shows_the_usage() -> None:
     result = run_module()
     assert result.returncode == 2
     assert "usage: lightning-adapter" in result.stderr
+
+
+def test_version_names_the_package_and_its_hosts(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--version"])
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"lightning-adapter {lightning_adapter.__version__} (Python ")
+    assert f"pytorch-lightning {pytorch_lightning.__version__}" in printed and "determined 0." in printed
 
 
 def test_help_names_the_commands_that_exist(capsys: pytest.CaptureFixture[str]) -> None:

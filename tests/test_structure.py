@@ -31,7 +31,7 @@ ROWS: tuple[dict[str, tuple[str, ...]], ...] = (
     {"data": ("data",), "checkpoints": ("checkpoints",), "runs": ("runs",)},
     {"what everybody asks": ("module", "datamodule", "monkey_patch", "support", "arguments", "argument_values")},
     {"versions": ("versions",)},
-    {"errors": ("errors",)},
+    {"errors": ("errors",), "notices": ("notices",)},
 )
 
 #: Files that rooms below may import as well, since they import nothing themselves: what everybody reads, and one owner

@@ -11,13 +11,13 @@ import os
 import pathlib
 import pickle
 import re
-import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 
+from lightning_adapter import notices
 from lightning_adapter.checkpoints import location
 from lightning_adapter.checkpoints.plain_data import NOTES, Note, Place, PlainData, Refused, give_back
 from lightning_adapter.errors import CheckpointError
@@ -50,13 +50,12 @@ def save(path: location.Location, checkpoint: Mapping[str, Any]) -> None:
     """
     content, left_out = plain(checkpoint)
     if left_out:
-        warnings.warn(
+        notices.warn(
             "These objects are left out of the checkpoints, which are read without running code of their own and so may "
             f"hold tensors, numbers, strings and collections of them only:\n{_listed(left_out)}\n"
             "A resume takes them from the module as your trial constructs it; load_from_checkpoint() needs them as "
             "arguments. To keep them, allow their classes in the file of your trial: "
-            "torch.serialization.add_safe_globals([...]).",
-            stacklevel=2,
+            "torch.serialization.add_safe_globals([...])."
         )
     with location.writing(path) as stream:
         torch.save(content, stream)

@@ -3,21 +3,37 @@
     lightning-adapter fit   FILE_OR_MODULE:TrialClass --config experiment.yaml --max-epochs 3
     lightning-adapter check FILE_OR_MODULE:Class
 
-Exit status: 0 done; 1 the training could not go on, or `check` found something that is rejected; 2 the command, the
-target or the configuration is wrong. An error of this package is one message without a traceback; an exception from
-user code keeps its own. Torch is imported when a command runs, not by these modules, so that `--help` is quick.
+Exit status: 0 done; 1 the training could not go on, or `check` found something that is rejected; 2 what was given is
+wrong: the command, the target, the configuration, the checkpoint, or what the trial brings. An error of this package is
+one message without a traceback; an exception from user code keeps its own. Torch is imported when a command runs, not by
+these modules, so that `--help` is quick.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib.metadata
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 
+import lightning_adapter
 from lightning_adapter.cli import check, fit
-from lightning_adapter.errors import ConfigurationError, LightningAdapterError, TargetError
+from lightning_adapter.errors import (
+    CheckpointError,
+    ConfigurationError,
+    LightningAdapterError,
+    TargetError,
+    UnsupportedError,
+)
+from lightning_adapter.notices import NOWHERE
 
 _PROGRAM = "lightning-adapter"
+#: What somebody gave cannot be used, whenever that was noticed; any other error of ours is a run that failed.
+_BAD_INPUT = (ConfigurationError, TargetError, UnsupportedError, CheckpointError)
+#: What the numbers of a run depend on, and what a report of a fault should name.
+_HOSTS = ("pytorch-lightning", "lightning", "determined", "torch")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,19 +47,49 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        status: int = arguments.command(arguments)
+        with _warnings_without_a_line_of_ours():
+            status: int = arguments.command(arguments)
     except LightningAdapterError as error:
         print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, (ConfigurationError, TargetError)) else 1
+        return 2 if isinstance(error, _BAD_INPUT) else 1
     except KeyboardInterrupt:
         return 130
     return status
+
+
+@contextlib.contextmanager
+def _warnings_without_a_line_of_ours() -> Iterator[None]:
+    """Print warnings that are about no line of the user's as this program's, until the block ends."""
+    usual = warnings.formatwarning
+
+    def formatted(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if filename == NOWHERE:
+            return f"{_PROGRAM}: warning: {message}\n"
+        return usual(message, category, filename, lineno, line)
+
+    warnings.formatwarning = formatted
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
+
+
+def _versions() -> str:
+    found = []
+    for name in _HOSTS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found.append(f"{name} {importlib.metadata.version(name)}")
+    python = ".".join(map(str, sys.version_info[:3]))
+    return f"{_PROGRAM} {lightning_adapter.__version__} (Python {python}, {', '.join(found)})"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=_PROGRAM, description="Train a PyTorch Lightning module as a Determined PyTorchTrial."
     )
+    parser.add_argument("--version", action="version", version=_versions(), help="say which versions are installed")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, command in {"fit": fit, "check": check}.items():
         typed = commands.add_parser(

@@ -12,6 +12,7 @@ import determined as det
 import torch
 from determined import core
 
+from lightning_adapter import notices
 from lightning_adapter.checkpoints.location import Location
 from lightning_adapter.checkpoints.restore import batches_trained
 from lightning_adapter.errors import ConfigurationError
@@ -57,6 +58,17 @@ class LocalPlatform(FitPlatform):
     def tensorboard(self) -> str:
         """Below the run directory."""
         return str(self._directory.tensorboard)
+
+    def training_starts(self) -> None:
+        """Name the hyperparameters that nobody has read: by now the constructor and the loaders have read theirs."""
+        context = self._context
+        unread = context.reads.unread() if isinstance(context, LocalContext) else []
+        if unread and self.core.distributed.rank == 0:
+            notices.warn(
+                f"The trial has read no hyperparameter of {'this name' if len(unread) == 1 else 'these names'}, which "
+                f"{'was' if len(unread) == 1 else 'were'} given: {', '.join(unread)}. "
+                "It trains with its own values. Correct the name, or read it with context.get_hparam(name)."
+            )
 
     def upload_tensorboard(self) -> None:
         """Files stay where they are."""

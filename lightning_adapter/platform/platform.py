@@ -45,6 +45,9 @@ class Platform(ABC):
     def reports_progress(self, has_callbacks: bool) -> bool:
         """Whether somebody is to be told at each reporting step: a master, or the trial's own Determined callbacks."""
 
+    def training_starts(self) -> None:  # noqa: B027 - most have nothing to do then
+        """All of the user's objects are made and ready, and the first batch is about to be trained."""
+
     @abstractmethod
     def stops_now(self) -> bool:
         """Whether the only process got a signal or a request to stop; several agree first, when they look together."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
-import warnings
 from collections.abc import Iterator
+
+from lightning_adapter import notices
 
 
 @contextlib.contextmanager
@@ -41,7 +42,7 @@ def point_to(link: pathlib.Path, target: str) -> None:
         os.replace(aside, link)
     except OSError as error:
         aside.unlink(missing_ok=True)
-        warnings.warn(f"the link {link} to the newest run could not be made: {error}", stacklevel=3)
+        notices.warn(f"the link {link} to the newest run could not be made: {error}")
 
 
 def sync_directory(path: pathlib.Path) -> None:

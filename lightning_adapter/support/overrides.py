@@ -42,12 +42,16 @@ class Finding:
         owner: whose name it is, one of `OWNERS`.
         name: the row's name.
         message: what was found, why it is treated so, and, unless it is supported, what to do instead.
+        who: the class, the first word of the message.
+        why: the end of the message; findings that share it can be told together.
     """
 
     support: Support
     owner: str
     name: str
     message: str
+    who: str = ""
+    why: str = ""
 
 
 def owner_of(cls: type) -> str:
@@ -143,7 +147,8 @@ def _findings(
 def _finding(cls: type, row: Row, found: str) -> Finding:
     why = row.reason or _WITHOUT_REASON[row.kind]
     instead = f" Instead, {row.instead}." if row.instead else ""
-    return Finding(row.support, row.owner, row.name, f"{cls.__name__} {found}: {why}.{instead}")
+    because = f"{why}.{instead}"
+    return Finding(row.support, row.owner, row.name, f"{cls.__name__} {found}: {because}", cls.__name__, because)
 
 
 def _truncated_bptt(cls: type, row: Row, assigned: Mapping[str, object], instance: object | None) -> Iterator[Finding]:

@@ -16,11 +16,10 @@ from typing import Any
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.support.row import OWNERS, Row, Support
 
-_NO_TEST = "a trial trains and validates, it never tests, so this has no effect"
-_NO_PREDICT = "a trial trains and validates, it never predicts, so this has no effect"
-_DO_TEST = "run Lightning's Trainer().test(...) on load_from_checkpoint(trial.latest_checkpoint / 'lightning.ckpt')"
-_DO_PREDICT = (
-    "run Lightning's Trainer().predict(...) on load_from_checkpoint(trial.latest_checkpoint / 'lightning.ckpt')"
+_NO_TEST = "a trial trains and validates, it neither tests nor predicts, so this has no effect"
+_DO_TEST = (
+    "run Lightning's Trainer().test(...) or .predict(...) on "
+    "load_from_checkpoint(trial.latest_checkpoint / 'lightning.ckpt')"
 )
 _NO_TBPTT = "truncated backpropagation through time splits one batch into several steps, which Determined counts as one"
 _DO_TBPTT = (
@@ -191,12 +190,10 @@ _LIGHTNING_MODULE: tuple[Row, ...] = (
         "LightningModule", "hook", _WARN, "on_test_model_eval on_test_model_train", reason=_NO_TEST, instead=_DO_TEST
     ),
     _module("on_test_dataloader", "hook", _WARN, reason=_NO_TEST, instead=_DO_TEST, until="1.7"),
-    *_same(
-        "LightningModule", "hook", _WARN, "predict_step predict_dataloader", reason=_NO_PREDICT, instead=_DO_PREDICT
-    ),
-    *_same("LightningModule", "hook", _WARN, _PREDICT_LOOP_HOOKS, reason=_NO_PREDICT, instead=_DO_PREDICT),
-    _module("on_predict_model_eval", "hook", _WARN, reason=_NO_PREDICT, instead=_DO_PREDICT),
-    _module("on_predict_dataloader", "hook", _WARN, reason=_NO_PREDICT, instead=_DO_PREDICT, until="1.7"),
+    *_same("LightningModule", "hook", _WARN, "predict_step predict_dataloader", reason=_NO_TEST, instead=_DO_TEST),
+    *_same("LightningModule", "hook", _WARN, _PREDICT_LOOP_HOOKS, reason=_NO_TEST, instead=_DO_TEST),
+    _module("on_predict_model_eval", "hook", _WARN, reason=_NO_TEST, instead=_DO_TEST),
+    _module("on_predict_dataloader", "hook", _WARN, reason=_NO_TEST, instead=_DO_TEST, until="1.7"),
     # Without effect
     *_same(
         "LightningModule",
@@ -311,9 +308,9 @@ _LIGHTNING_DATA_MODULE: tuple[Row, ...] = (
     ),
     _data("parse_argparser", "method", since="1.8", until="2.0"),
     _data("test_dataloader", "hook", _WARN, reason=_NO_TEST, instead=_DO_TEST),
-    _data("predict_dataloader", "hook", _WARN, reason=_NO_PREDICT, instead=_DO_PREDICT),
+    _data("predict_dataloader", "hook", _WARN, reason=_NO_TEST, instead=_DO_TEST),
     _data("on_test_dataloader", "hook", _WARN, reason=_NO_TEST, instead=_DO_TEST, until="1.7"),
-    _data("on_predict_dataloader", "hook", _WARN, reason=_NO_PREDICT, instead=_DO_PREDICT, until="1.7"),
+    _data("on_predict_dataloader", "hook", _WARN, reason=_NO_TEST, instead=_DO_TEST, until="1.7"),
     *_same(
         "LightningDataModule",
         "hook",
@@ -366,7 +363,7 @@ _CALLBACK: tuple[Row, ...] = (
     *_same("Callback", "hook", _YES, "state_dict load_state_dict", since="1.6"),
     _callback("state_key", "property"),
     *_same("Callback", "hook", _WARN, _TEST_LOOP_HOOKS, reason=_NO_TEST, instead=_DO_TEST),
-    *_same("Callback", "hook", _WARN, _PREDICT_LOOP_HOOKS, reason=_NO_PREDICT, instead=_DO_PREDICT),
+    *_same("Callback", "hook", _WARN, _PREDICT_LOOP_HOOKS, reason=_NO_TEST, instead=_DO_TEST),
     *_same(
         "Callback",
         "hook",
@@ -438,7 +435,7 @@ _TRAINER_ARGUMENTS: tuple[Row, ...] = (
     _argument("amp_level", reason="'O0' to 'O3', for apex, with every Lightning", until="2.0"),
     # Accepted, without effect
     _argument("limit_test_batches", _WARN, accepted=(1.0,), reason=_NO_TEST, instead=_DO_TEST),
-    _argument("limit_predict_batches", _WARN, accepted=(1.0,), reason=_NO_PREDICT, instead=_DO_PREDICT),
+    _argument("limit_predict_batches", _WARN, accepted=(1.0,), reason=_NO_TEST, instead=_DO_TEST),
     # Where it runs
     _argument("accelerator", _NO, accepted=("auto",), reason=_SLOTS, instead=_DO_SLOTS),
     _argument("devices", _NO, accepted=("auto", -1, "-1"), reason=_SLOTS, instead=_DO_SLOTS),

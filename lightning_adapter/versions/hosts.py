@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from packaging.version import Version
 
+from lightning_adapter import notices
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.versions.quirks import Quirks, quirks_of
 
@@ -61,7 +62,7 @@ class Host:
 
     def warn(self, message: str, category: type[Warning] = UserWarning) -> None:
         """Warn on the chief alone, as Lightning does."""
-        self.load("utilities.rank_zero").rank_zero_warn(message, category=category)
+        self.load("utilities.rank_zero").rank_zero_only(notices.warn)(message, category)
 
 
 @functools.cache

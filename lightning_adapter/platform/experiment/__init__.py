@@ -14,7 +14,7 @@ from lightning_adapter.platform.experiment.hyperparameters import (
 )
 from lightning_adapter.platform.experiment.periods import Periods, checkpoint_retention, periods, searcher_metric
 from lightning_adapter.platform.experiment.reading import parse_value, read
-from lightning_adapter.platform.experiment.values import is_group
+from lightning_adapter.platform.experiment.values import is_group, plain
 
 __all__ = [
     "Hyperparameters",
@@ -27,6 +27,7 @@ __all__ = [
     "override",
     "parse_value",
     "periods",
+    "plain",
     "read",
     "searcher_metric",
 ]

@@ -5,10 +5,10 @@ On a cluster the master draws the values. Here they come from the file and from 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
+from lightning_adapter import notices
 from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.platform.experiment.faults import dotted, guess, raise_all
 from lightning_adapter.platform.experiment.ranges import Range, check_ranges, is_range, range_of
@@ -47,7 +47,7 @@ def hyperparameters(config: Mapping[str, Any], overrides: Hyperparameters | None
     check_json(values, (), faults)
     raise_all("hyperparameters", faults)
     for warning in (*resolution.unknown, *resolution.outside):
-        warnings.warn(warning, stacklevel=2)
+        notices.warn(warning)
     return values
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from determined import pytorch
 
+from lightning_adapter import notices
 from lightning_adapter.platform.experiment.faults import raise_all
 from lightning_adapter.platform.experiment.values import is_int
 
@@ -134,10 +134,9 @@ def _length(searcher: Mapping[str, Any]) -> Mapping[str, int] | None:
     length = searcher.get("max_length")
     if is_int(length):
         if searcher.get("unit") is None:
-            warnings.warn(
+            notices.warn(
                 f"searcher.max_length is {length} without a unit and is not used; write max_length: "
-                f"{{epochs: {length}}} or {{batches: {length}}}, or give the length to fit()",
-                stacklevel=3,
+                f"{{epochs: {length}}} or {{batches: {length}}}, or give the length to fit()"
             )
             return None
         return {searcher["unit"]: length}

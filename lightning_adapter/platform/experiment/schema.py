@@ -7,10 +7,10 @@ submit complain about the same things, and before any training.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeAlias
 
+from lightning_adapter import notices
 from lightning_adapter.errors import shown
 from lightning_adapter.platform.experiment.faults import dotted, guess
 from lightning_adapter.platform.experiment.values import MAX_INT, is_natural, is_number
@@ -155,10 +155,8 @@ def warn_without_effect(source: str, config: Mapping[str, Any]) -> None:
     for key, (default, instead) in _WITHOUT_EFFECT.items():
         value = (config.get("optimizations") or {}).get(key)
         if value is not None and value != default:
-            warnings.warn(
-                f"{source}: optimizations.{key} is {value!r} and has no effect here; pass {instead} to "
-                "LightningAdapter",
-                stacklevel=3,
+            notices.warn(
+                f"{source}: optimizations.{key} is {value!r} and has no effect here; pass {instead} to LightningAdapter"
             )
 
 

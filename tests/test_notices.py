@@ -1,0 +1,76 @@
+"""A warning shows a line of the user's, or none."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning_adapter
+from lightning_adapter import LightningAdapter, fit
+from parity.models import flavour
+
+models = flavour("pytorch_lightning", ours=True)
+PACKAGE = Path(lightning_adapter.__file__).parent
+
+
+class Overriding(models.Net):
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        pass
+
+    def on_test_end(self) -> None:
+        pass
+
+    def predict_step(self, batch: Any, batch_idx: int) -> None:
+        pass
+
+    def configure_optimizers(self) -> None:
+        return None
+
+
+def test_warnings_of_a_run_show_the_line_of_the_user_who_asked_for_it(tmp_path: Path) -> None:
+    class Trial(LightningAdapter):
+        def __init__(self, context: Any) -> None:
+            super().__init__(
+                context, Overriding(), models.Data(), max_steps=1, enable_model_summary=False, logger=False
+            )
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(Trial, run_dir=tmp_path, config={"optimizations": {"aggregation_frequency": 2}}, hparams={"odd": 1})
+    ours = [
+        w for w in caught if any(part in str(w.message) for part in ("has no effect", "no optimizer", "has read no"))
+    ]
+    assert [Path(warning.filename) for warning in ours] == [Path(__file__)] * 4
+    (hooks,) = [str(warning.message) for warning in ours if "neither tests" in str(warning.message)]
+    assert hooks.startswith("Overriding overrides test_step, on_test_end, predict_step: a trial trains and validates")
+
+
+def test_command_names_no_line_of_the_package(tmp_path: Path) -> None:
+    (tmp_path / "model_def.py").write_text(
+        "from lightning_adapter import LightningAdapter\nclass Trial(LightningAdapter):\n    pass\n"
+    )
+    (tmp_path / "c.yaml").write_text("optimizations: {aggregation_frequency: 2}\n")
+    words = ["fit", "model_def.py:Trial", "--config", "c.yaml", "--hparam", "global_batch_size=x"]
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(
+        [sys.executable, "-m", "lightning_adapter", *words],
+        capture_output=True, text=True, env=environment, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    told = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert told[0].startswith("lightning-adapter: warning: c.yaml: optimizations.aggregation_frequency is 2")
+    assert told[1].startswith("lightning-adapter: error: global_batch_size is 'x'") and len(told) == 2
+
+
+def test_every_warning_of_the_package_goes_the_same_way() -> None:
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "warnings.warn":
+                found.append(f"{path.name}:{node.lineno}")
+    assert found == [], "use notices.warn(), or Host.warn() for the chief alone"
