@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from determined import pytorch
 
 from lightning_adapter import monkey_patch
 from lightning_adapter.arguments import Arguments
-from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.support.trainer_arguments import Job
 from lightning_adapter.versions import hosts, lightning_1x
@@ -37,11 +37,12 @@ class LightningAdapter(LightningTrial):
 
     def __init__(
         self,
-        context: pytorch.PyTorchTrialContext,
-        lightning_module: LightningModule,
+        context: pytorch.PyTorchTrialContext = None,  # type: ignore[assignment]  # so that its absence is told in words
+        lightning_module: LightningModule = None,  # type: ignore[assignment]
         datamodule: LightningDataModule | None = None,
         **trainer_arguments: Any,
     ) -> None:
+        _check_order(type(self).__name__, context, lightning_module, datamodule)
         lightning_module = hosts.uncompiled(lightning_module)
         host = hosts.host_of(lightning_module)
         hosts.warn_of_untested_versions(host)
@@ -50,6 +51,44 @@ class LightningAdapter(LightningTrial):
         arguments = Arguments.of(lightning_1x.arguments(host, trainer_arguments), job)
         _check(host, lightning_module, datamodule)
         super().__init__(context, lightning_module, datamodule, arguments)
+
+    @classmethod
+    def from_argparse_args(cls, *args: Any, **kwargs: Any) -> NoReturn:
+        """Lightning 1.x's way to make a Trainer.
+
+        Raises:
+            ConfigurationError: always; says what to write.
+        """
+        raise ConfigurationError(
+            f"{cls.__name__} has no from_argparse_args(): a trial is constructed by fit(), and Lightning 2 removed it from "
+            "Trainer. Write `super().__init__(context, module, datamodule, max_epochs=args.max_epochs, ...)` with those of "
+            "its arguments that you use, and read hyperparameters with context.get_hparams()."
+        )
+
+
+def _check_order(name: str, context: object, module: object, datamodule: object) -> None:
+    """Refuse what stands in the place of the context, the module and the datamodule.
+
+    Raises:
+        ConfigurationError: says what to write.
+    """
+    call = "`super().__init__(context, module, datamodule, ...)`"
+    if context is None or isinstance(context, type) or hosts.host_of_class(type(context)) is not None:
+        found = "no context" if context is None else f"{shown(type(context))} in the place of the context"
+        raise ConfigurationError(
+            f"LightningAdapter was given {found}. Write {call}, with the context that fit() gives to "
+            f"{name}.__init__(self, context)."
+        )
+    if module is None:
+        raise ConfigurationError(
+            f"{name} gives LightningAdapter no module to train. Write `def __init__(self, context):` in {name}, and {call} "
+            "in it."
+        )
+    for value in (module, datamodule):
+        if isinstance(value, type):
+            raise ConfigurationError(
+                f"LightningAdapter was given the class {value.__name__}; give an instance: {value.__name__}(...)."
+            )
 
 
 def _check(host: hosts.Host, module: LightningModule, datamodule: LightningDataModule | None) -> None:

@@ -370,3 +370,85 @@ def test_an_error_of_user_code_keeps_its_own_traceback() -> None:
 
     with pytest.raises(ZeroDivisionError, match="in the user's step"):
         fit(trial_of(Breaks))
+
+
+# --- trials that are written wrongly ----------------------------------------------------------------------------------
+
+
+class NoSuper(LightningAdapter):
+    def __init__(self, context: Any) -> None:
+        self.module = models.Net()
+
+
+class NoContext(LightningAdapter):
+    def __init__(self) -> None:
+        super().__init__(None, models.Net())
+
+
+class MoreThanContext(LightningAdapter):
+    def __init__(self, context: Any, lr: float, width: int) -> None:
+        super().__init__(context, models.Net())
+
+
+class NoConstructor(LightningAdapter):
+    pass
+
+
+class ContextForgotten(LightningAdapter):
+    def __init__(self, context: Any) -> None:
+        super().__init__(models.Net(), models.Data())  # type: ignore[arg-type]
+
+
+class ContextLeftOut(LightningAdapter):
+    def __init__(self, context: Any) -> None:
+        super().__init__(lightning_module=models.Net())
+
+
+class ClassOfModule(LightningAdapter):
+    def __init__(self, context: Any) -> None:
+        super().__init__(context, models.Net, models.Data())
+
+
+class ClassOfData(LightningAdapter):
+    def __init__(self, context: Any) -> None:
+        super().__init__(context, models.Net(), models.Data)
+
+
+class FromArguments(LightningAdapter):
+    def __init__(self, context: Any) -> None:
+        super().from_argparse_args({"max_epochs": 1})
+
+
+@pytest.mark.parametrize(
+    ("trial_class", "match"),
+    [
+        (
+            NoSuper,
+            r"NoSuper\.__init__\(\) does not call that of LightningAdapter.*Write `super\(\)\.__init__\(context, mod",
+        ),
+        (NoContext, r"NoContext\.__init__\(\) takes no context.*write `def __init__\(self, context\):`"),
+        (MoreThanContext, r"needs lr, width besides the context.*context\.get_hparam\('lr'\)"),
+        (NoConstructor, r"NoConstructor gives LightningAdapter no module.*Write `def __init__\(self, context\):`"),
+        (ContextForgotten, r"models.*Net'> in the place of the context\. Write `super\(\)\.__init__\(context, module"),
+        (ContextLeftOut, r"given no context\. Write `super\(\)\.__init__\(context, module"),
+        (ClassOfModule, r"given the class Net; give an instance: Net\(\.\.\.\)"),
+        (ClassOfData, r"given the class Data; give an instance: Data\(\.\.\.\)"),
+        (
+            FromArguments,
+            r"no from_argparse_args\(\).*super\(\)\.__init__\(context, module, datamodule, max_epochs=args",
+        ),
+    ],
+)
+def test_trial_that_is_written_wrongly_is_told_what_to_write(trial_class: Any, match: str) -> None:
+    with pytest.raises(ConfigurationError, match=match):
+        fit(trial_class)
+
+
+def test_trial_without_its_base_is_told_so_under_determineds_own_trainer() -> None:
+    with pytest.raises(ConfigurationError, match="does not call that of LightningAdapter"):
+        NoSuper(None).build_callbacks()
+
+
+def test_instance_in_the_place_of_the_class_is_told_apart() -> None:
+    with pytest.raises(ConfigurationError, match=r"an instance of a trial.*pass the class itself"):
+        fit(NoSuper(None))  # type: ignore[arg-type]

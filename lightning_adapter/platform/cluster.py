@@ -13,6 +13,7 @@ from lightning_adapter.checkpoints.content import OURS
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
+from lightning_adapter.platform.construct import construct
 from lightning_adapter.platform.fit_platform import FitPlatform
 from lightning_adapter.platform.request import FitRequest, seed_everything
 from lightning_adapter.platform.start_from import starting_point
@@ -77,7 +78,7 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
         seed_everything(info.trial.trial_seed)
         core_context = determined_private.core_context(context)
         start = _starting_point(request, info, core_context, steps)
-        trial = trial_class(context)  # type: ignore[call-arg]  # a trial's constructor takes the context alone
+        trial = construct(trial_class, context)
         best = start.saved.get(OURS, {}).get("best") if start.saved is not None and start.resumes else None
         smaller = experiment.searcher_metric(settings)[1]
         writer = CheckpointWriter(

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import determined as det
 from determined import pytorch
 
-from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.platform.cluster import fit_managed
+from lightning_adapter.platform.construct import check_trial_class
 from lightning_adapter.platform.experiment import Hyperparameters
 from lightning_adapter.platform.launch import join_job
 from lightning_adapter.platform.local import fit_local
@@ -67,11 +67,7 @@ def fit(
         UnsupportedError: the module or its arguments ask for what is rejected.
         CheckpointError: the checkpoint cannot be used.
     """
-    if not (isinstance(trial_class, type) and issubclass(trial_class, LightningTrial)):
-        raise ConfigurationError(
-            f"fit() was given {shown(trial_class)}, which is no trial class. Derive a class from LightningAdapter and pass "
-            "the class itself."
-        )
+    check_trial_class(trial_class)
     request = FitRequest.of(
         config=config,
         hparams=hparams,

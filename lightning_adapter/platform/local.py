@@ -18,6 +18,7 @@ from lightning_adapter.checkpoints.restore import batches_trained
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
+from lightning_adapter.platform.construct import construct
 from lightning_adapter.platform.context import LocalContext
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.fit_platform import FitPlatform
@@ -177,7 +178,7 @@ def _train(
     start: StartingPoint,
     steps: int,
 ) -> tuple[Trial, LocalPlatform]:
-    trial = trial_class(context)  # type: ignore[call-arg]  # a trial's constructor takes the context alone
+    trial = construct(trial_class, context)
     distributed = context.distributed
     writer = CheckpointWriter(
         distributed, directory.store_checkpoint, experiment.searcher_metric(settings)[1], with_code=False, best=None

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_adapter.arguments import Arguments
 from lightning_adapter.data.collections import Collection
+from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.loop.hooks import is_overridden
 from lightning_adapter.loop.set_up import show_module
 from lightning_adapter.loop.sources import Source
@@ -20,6 +21,20 @@ from lightning_adapter.platform.placeholder import PlaceholderLoader
 from lightning_adapter.platform.platform import Platform
 from lightning_adapter.versions import hosts
 from lightning_adapter.versions.types import LightningDataModule, LightningModule
+
+
+def require_constructed(trial: LightningTrial) -> None:
+    """Refuse a trial whose constructor leaves out that of its base class.
+
+    Raises:
+        ConfigurationError: says what to write.
+    """
+    if "lightning_module" not in vars(trial):
+        name = type(trial).__name__
+        raise ConfigurationError(
+            f"{name}.__init__() does not call that of LightningAdapter, so that nobody knows which module to train. Write "
+            f"`super().__init__(context, module, datamodule, ...)` in {name}.__init__(self, context)."
+        )
 
 
 class LightningTrial(pytorch.PyTorchTrial):
@@ -112,6 +127,11 @@ class LightningTrial(pytorch.PyTorchTrial):
         self.latest_checkpoint_uuid, self.best_checkpoint_uuid = latest, best
 
     # --- what Determined calls --------------------------------------------------------------------------------------
+
+    def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
+        """Override it to give Determined callbacks of the trial's own."""
+        require_constructed(self)
+        return {}
 
     def build_training_data_loader(self) -> Collection:
         """Override it to give training loaders that win over those of datamodule and module."""

@@ -1,0 +1,67 @@
+"""Is the user's trial class written so that `fit()` can construct it, and if not, what is to be written?"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, TypeVar
+
+from lightning_adapter.errors import ConfigurationError, shown
+from lightning_adapter.platform.trial import LightningTrial, require_constructed
+
+Trial = TypeVar("Trial", bound=LightningTrial)
+
+
+def check_trial_class(trial_class: object) -> None:
+    """Refuse what `fit()` cannot construct with a context.
+
+    Raises:
+        ConfigurationError: it is no trial class, or its constructor takes something else.
+    """
+    if not (isinstance(trial_class, type) and issubclass(trial_class, LightningTrial)):
+        made = isinstance(trial_class, LightningTrial)
+        raise ConfigurationError(
+            f"fit() was given {shown(trial_class)}, which is {'an instance of a trial' if made else 'no trial class'}. "
+            "Derive a class from LightningAdapter and pass the class itself."
+        )
+    try:
+        inspect.signature(trial_class).bind(None)
+    except TypeError as error:
+        raise ConfigurationError(_constructor(trial_class)) from error
+
+
+def construct(trial_class: type[Trial], context: Any) -> Trial:
+    """Construct a trial whose class was checked.
+
+    Raises:
+        ConfigurationError: its constructor leaves out that of LightningAdapter.
+    """
+    trial = trial_class(context)  # type: ignore[call-arg]  # a trial's constructor takes the context alone
+    require_constructed(trial)
+    return trial
+
+
+def _constructor(trial_class: type) -> str:
+    """What is wrong with a constructor that does not take a context alone."""
+    name = trial_class.__name__
+    parameters = list(inspect.signature(trial_class).parameters.values())
+    needed = [each.name for each in parameters if each.default is each.empty and each.kind not in _VARIABLE]
+    positional = [each for each in parameters if each.kind in _POSITIONAL]
+    if not positional:
+        return (
+            f"{name}.__init__() takes no context, and fit() gives it one: write `def __init__(self, context):`, and "
+            "`super().__init__(context, module, ...)` in it."
+        )
+    more = [other for other in needed if other != positional[0].name]
+    read = ", ".join(f"context.get_hparam({other!r})" for other in more)
+    return (
+        f"{name}.__init__() needs {', '.join(more)} besides the context, and fit() gives the context alone. Give defaults, "
+        f"or read the values in the constructor, for example with {read}."
+    )
+
+
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_POSITIONAL = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.VAR_POSITIONAL,
+)
