@@ -216,6 +216,7 @@ def test_instance_instead_of_a_class_is_refused(project: Path) -> None:
 
 def test_fit_passes_on_everything_that_was_typed(project: Path, fit_calls: list[dict[str, Any]]) -> None:
     (project / "proj_model.py").write_text(TRIAL)
+    (project / "c.yaml").write_text("name: x\n")
     words = ["--config", "c.yaml", "--max-epochs", "3", "--max-steps", "10", "--resume-from", "ck"]
     words += ["--seed", "7", "--run-dir", "out"]
     words += ["--hparam", "lr=1e-3", "--hparam", "optimizer.betas=[0.9, 1]", "--hparam", "optimizer.name=adam"]

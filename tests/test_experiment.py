@@ -139,6 +139,13 @@ def test_config_of_another_type_is_named() -> None:
         ({"min_checkpoint_period": {"epoch": 1}}, r"min_checkpoint_period is .* must be one of \{batches: N\}"),
         ({"min_checkpoint_period": {"epochs": 1, "batches": 2}}, r"min_checkpoint_period is .* must be one of"),
         ({"entrypoint": ["a", 1]}, r"entrypoint is \['a', 1\], but must be text or a list of texts"),
+        ({"environment": {"environment_variables": "A=1"}}, r"is 'A=1', but must be a list of NAME=VALUE"),
+        ({"environment": {"environment_variables": ["A"]}}, r"environment_variables has 'A', but each .* NAME=VALUE"),
+        ({"environment": {"environment_variables": [{"A": 1}]}}, r"has {'A': 1}, but each entry must be NAME=VALUE"),
+        ({"environment": {"environment_variables": ["=1", 3]}}, r"has 2 faults:"),
+        ({"environment": {"environment_variables": ["A=\0"]}}, r"holds a zero byte"),
+        ({"environment": {"environment_variables": {"cdua": ["A=1"]}}}, r"'cdua' is no kind .*did you mean 'cuda'\?"),
+        ({"environment": {"environment_variables": {"cpu": "A=1"}}}, r"environment_variables\.cpu is 'A=1'"),
         ({"data": {"day": datetime.date(2020, 1, 1)}}, r"data\.day is datetime.* of type date, which JSON cannot"),
         ({"data": {"a": [1, float("nan")]}}, r"data\.a\.1 is nan, which JSON cannot carry"),
         (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightning_adapter.cli.periods import Period, parse_period
 from lightning_adapter.cli.target import load_target
@@ -53,10 +53,20 @@ def run(arguments: argparse.Namespace) -> int:
         LightningAdapterError: what was typed cannot be used, or the training cannot go on.
     """
     from lightning_adapter.platform import experiment
+    from lightning_adapter.platform.environment import device_kind, managed_trial, variables_set
+
+    hparams = experiment.nest({name: experiment.parse_value(name, text) for name, text in arguments.hparam})
+    config = None if managed_trial() is not None else experiment.checked(arguments.config)[1]
+    # before the user's module is imported, and torch with it: they may read what the configuration sets
+    with variables_set(experiment.environment_variables(config or {}, device_kind)):
+        trial_class = load_target(arguments.target)
+        _fit(trial_class, hparams, arguments)
+    return 0
+
+
+def _fit(trial_class: type, hparams: dict[str, Any], arguments: argparse.Namespace) -> None:
     from lightning_adapter.platform.fit import fit
 
-    trial_class = load_target(arguments.target)
-    hparams = experiment.nest({name: experiment.parse_value(name, text) for name, text in arguments.hparam})
     fit(
         trial_class,
         config=arguments.config,
@@ -70,7 +80,6 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         run_dir=arguments.run_dir,
     )
-    return 0
 
 
 def _assignment(text: str) -> tuple[str, str]:

@@ -7,11 +7,11 @@ import os
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import determined as det
 from determined import pytorch
 
 from lightning_adapter.platform.cluster import fit_managed
 from lightning_adapter.platform.construct import check_trial_class
+from lightning_adapter.platform.environment import managed_trial
 from lightning_adapter.platform.experiment import Hyperparameters
 from lightning_adapter.platform.launch import join_job
 from lightning_adapter.platform.local import fit_local
@@ -80,8 +80,8 @@ def fit(
         seed=seed,
         run_dir=run_dir,
     )
-    info = det.get_cluster_info()
-    if info is None or info.task_type != "TRIAL":
+    info = managed_trial()
+    if info is None:
         with join_job(managed=False) as processes:
             return fit_local(trial_class, request, processes)
     ignored = {"resume_from": resume_from, "seed": seed, "run_dir": run_dir}

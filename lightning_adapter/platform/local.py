@@ -21,6 +21,7 @@ from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
 from lightning_adapter.platform.construct import construct
 from lightning_adapter.platform.context import LocalContext
 from lightning_adapter.platform.driver import Driver
+from lightning_adapter.platform.environment import device_kind, variables_set
 from lightning_adapter.platform.fit_platform import FitPlatform
 from lightning_adapter.platform.request import FitRequest, seed_everything
 from lightning_adapter.platform.signals import exit_status
@@ -115,8 +116,18 @@ def fit_local(trial_class: type[Trial], request: FitRequest, processes: core.Dis
         request: what was asked of `fit`.
         processes: of the job; None for a single one.
     """
-    size, chief = (1, True) if processes is None else (processes.size, processes.rank == 0)
     settings = experiment.read(request.config)
+    with variables_set(experiment.environment_variables(settings, device_kind)):
+        return _fit(trial_class, request, processes, settings)
+
+
+def _fit(
+    trial_class: type[Trial],
+    request: FitRequest,
+    processes: core.DistributedContext | None,
+    settings: dict[str, Any],
+) -> Trial:
+    size, chief = (1, True) if processes is None else (processes.size, processes.rank == 0)
     values = experiment.hyperparameters(settings, request.hparams)
     experiment.global_batch_size_check(values, size)
     periods = experiment.periods(settings, values.get("global_batch_size"))

@@ -13,13 +13,17 @@ from lightning_adapter.platform.experiment.hyperparameters import (
     override,
 )
 from lightning_adapter.platform.experiment.periods import Periods, checkpoint_retention, periods, searcher_metric
-from lightning_adapter.platform.experiment.reading import parse_value, read
+from lightning_adapter.platform.experiment.reading import checked, parse_value, read
 from lightning_adapter.platform.experiment.values import is_group, plain
+from lightning_adapter.platform.experiment.variables import Device, environment_variables
 
 __all__ = [
+    "Device",
     "Hyperparameters",
     "Periods",
+    "checked",
     "checkpoint_retention",
+    "environment_variables",
     "global_batch_size_check",
     "hyperparameters",
     "is_group",

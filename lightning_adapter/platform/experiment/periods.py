@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
-
-from determined import pytorch
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_adapter import notices
 from lightning_adapter.platform.experiment.faults import raise_all
 from lightning_adapter.platform.experiment.values import is_int
+
+if TYPE_CHECKING:
+    from determined import pytorch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +90,8 @@ def periods(config: Mapping[str, Any], global_batch_size: int | None = None) -> 
     Raises:
         ConfigurationError: a period is in records and there is no `global_batch_size` to convert it with.
     """
+    from determined import pytorch  # comes with torch, which what the file says about the environment has to precede
+
     faults: list[str] = []
 
     def unit(key: str, period: Mapping[str, int] | None) -> pytorch.TrainUnit | None:
@@ -113,6 +116,8 @@ def _train_unit(
     key: str, period: Mapping[str, int], global_batch_size: int | None, faults: list[str]
 ) -> pytorch.TrainUnit | None:
     """Convert `{batches: N}`, `{epochs: N}` or `{records: N}`; None where it is not set, or cannot be converted."""
+    from determined import pytorch
+
     ((name, number),) = period.items()
     if number == 0:
         return None

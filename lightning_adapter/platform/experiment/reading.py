@@ -22,6 +22,7 @@ from lightning_adapter.platform.experiment.faults import guess, raise_all
 from lightning_adapter.platform.experiment.ranges import check_ranges
 from lightning_adapter.platform.experiment.schema import check_sections, warn_without_effect
 from lightning_adapter.platform.experiment.values import MAX_DEPTH, MAX_VALUES, check_json, is_group, plain_mapping
+from lightning_adapter.platform.experiment.variables import check_variables
 
 #: Characters of a file. Its values are counted while it is parsed, which takes seconds for a file of this size.
 _MAX_TEXT = 2_000_000
@@ -40,13 +41,13 @@ def read(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> dict[str,
         ConfigurationError: the file is missing or no YAML, a key is unknown, a value has the wrong type, or a value
             could not be written as JSON, which is how it reaches every checkpoint.
     """
-    source, result = _checked(config)
+    source, result = checked(config)
     warn_without_effect(source, result)
     return result
 
 
-def _checked(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> tuple[str, dict[str, Any]]:
-    """Return where a configuration comes from, and its content, checked."""
+def checked(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> tuple[str, dict[str, Any]]:
+    """Return where a configuration comes from, and its content, as `read` does, without a word."""
     if config is None:
         return "the experiment config", {}
     if is_group(config):
@@ -62,6 +63,9 @@ def _checked(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> tuple
     result = plain_mapping(content)
     faults: list[str] = []
     check_sections(result, faults)
+    environment = result.get("environment")
+    if isinstance(environment, dict):
+        check_variables(environment.get("environment_variables"), faults)
     check_ranges(result.get("hyperparameters"), (), faults)
     check_json(result, (), faults)
     raise_all(source, faults)
