@@ -12,8 +12,9 @@ MNIST_ARGS ?= --max-epochs 5
 OLD ?= pl195 pl209
 OLD_TESTS ?= tests/parity tests/versions
 
+# Quoted where it is used: the folder that holds the project may have a space in its name.
 BIN := $(abspath $(VENV))/bin
-PY := $(BIN)/python
+PY := "$(BIN)/python"
 PIP := $(PY) -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 HOROVOD := $(VENV)/.horovod
@@ -47,7 +48,7 @@ $(INSTALLED): setup.py constraints.txt
 venv: $(INSTALLED)
 
 mnist: $(INSTALLED)
-	cd examples/mnist && $(BIN)/lightning-adapter fit model_def:MNISTTrial --config const.yaml $(MNIST_ARGS)
+	cd examples/mnist && "$(BIN)/lightning-adapter" fit model_def:MNISTTrial --config const.yaml $(MNIST_ARGS)
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check .
@@ -93,7 +94,7 @@ overlays: $(OVERLAYS_INSTALLED)
 
 .PHONY: $(OLD:%=parity-%)
 $(OLD:%=parity-%): parity-%: $(OVERLAY_DIR)/%/.installed
-	PYTHONPATH=$(CURDIR)/$(OVERLAY_DIR)/$* OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} \
+	PYTHONPATH="$(CURDIR)/$(OVERLAY_DIR)/$*" OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} \
 		$(PY) -m pytest -n $(JOBS) $(OLD_TESTS) $(PYTEST_ARGS)
 
 parity-old: $(OLD:%=parity-%)

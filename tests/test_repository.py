@@ -165,6 +165,21 @@ def test_mnist_target_runs_the_installed_command_in_the_example(packaging_argume
     assert words[4] == "fit"
 
 
+def test_makefile_works_in_a_folder_with_a_space_in_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "my project"
+    folder.mkdir()
+    for name in ("Makefile", "setup.py", "constraints.txt", "overlays", "scripts"):
+        (folder / name).symlink_to(ROOT / name)
+    for target in ("mnist", "test", "docs", "horovod", "parity-pl209"):
+        made = subprocess.run(
+            ["make", "--no-print-directory", "--always-make", "-n", target],
+            cwd=folder, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        words = shlex.split(made.stdout.replace("\\\n", " ").replace("\n", " ; "))
+        inside = [word for word in words if str(tmp_path) in word]
+        assert inside and all("my project/.venv" in word for word in inside), (target, inside)
+
+
 @pytest.mark.parametrize("overlay", sorted(path.name for path in (ROOT / "overlays").glob("*.txt")))
 def test_overlay_is_fully_pinned_and_brings_no_torch(overlay: str) -> None:
     lines = (ROOT / "overlays" / overlay).read_text(encoding="utf-8").splitlines()
