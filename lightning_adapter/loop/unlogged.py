@@ -1,7 +1,7 @@
 """Which numbers did a step return that nobody logged, so that nobody will be told of them?
 
-Determined's own LightningAdapter, until its release 0.23, reported what steps returned. Lightning reports what is logged,
-and so does this package; code that was written for the other would train on without a metric and without a word.
+Determined's own LightningAdapter, which its releases had until 0.23, reported what steps returned. Lightning reports what
+is logged, and so does this package; code that was written for the other would train on without a metric and without a word.
 """
 
 from __future__ import annotations
