@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 PACKAGES = ("pytorch_lightning", "lightning.pytorch")
 
+OLDEST_LIGHTNING = Version("1.9")
 #: The newest releases (major and minor number) that the tests run with.
 NEWEST_TESTED_LIGHTNING = Version("2.6")
 NEWEST_TESTED_DETERMINED = Version("0.38")
@@ -75,10 +76,22 @@ _hosts: dict[str, Host] = {}
 
 
 def host(package: str) -> Host:
-    """The host package by its import name; it must be importable."""
+    """The host package by its import name; it must be importable.
+
+    Raises:
+        ConfigurationError: it is too old.
+    """
     if package not in _hosts:
         pl = importlib.import_module(package)
-        _hosts[package] = Host(package, Version(pl.__version__), pl)
+        version = Version(pl.__version__)
+        if version.release < OLDEST_LIGHTNING.release:
+            name = package.partition(".")[0].replace("_", "-")
+            raise ConfigurationError(
+                f"{package} {version} is installed, and lightning_adapter runs with {OLDEST_LIGHTNING} to "
+                f"{NEWEST_TESTED_LIGHTNING}, where code written for older releases runs too. Type pip install "
+                f"'{name}>={OLDEST_LIGHTNING},<{NEWEST_TESTED_LIGHTNING.major}.{NEWEST_TESTED_LIGHTNING.minor + 1}'."
+            )
+        _hosts[package] = Host(package, version, pl)
     return _hosts[package]
 
 
@@ -137,18 +150,23 @@ def importable_hosts() -> list[Host]:
     """The Lightning packages in this environment, those that are imported already first.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: there is none, or none that is new enough.
     """
-    found = []
+    found: list[Host] = []
+    too_old: list[ConfigurationError] = []
     for package in sorted(PACKAGES, key=lambda name: name not in sys.modules):
         try:
             found.append(host(package))
         except ImportError:
             continue
+        except ConfigurationError as error:  # the other package may be the one that is used
+            too_old.append(error)
+    if not found and too_old:
+        raise too_old[0]
     if not found:
         raise ConfigurationError(
-            "Neither pytorch_lightning nor lightning can be imported. Type pip install 'lightning-adapter[pytorch-lightning]'"
-            " or pip install 'lightning-adapter[lightning]'."
+            "Neither pytorch_lightning nor lightning can be imported. Type pip install pytorch-lightning or "
+            "pip install lightning."
         )
     return found
 

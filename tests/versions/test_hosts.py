@@ -1,13 +1,15 @@
-"""Is the user told, once, that Lightning or Determined is newer than what the tests run with?"""
+"""Is the user told that Lightning or Determined is newer than what the tests run with, too old, or not there?"""
 
 from __future__ import annotations
 
 import importlib
 import warnings
+from types import SimpleNamespace
 
 import pytest
 from packaging.version import Version
 
+from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.versions import hosts
 
 pl = importlib.import_module("pytorch_lightning")
@@ -51,3 +53,39 @@ def test_newer_determined_is_warned_about_too(monkeypatch: pytest.MonkeyPatch) -
 
     (message,) = told("pytorch_lightning", "2.6.0")
     assert message.startswith("determined 0.39.1 ") and "pip install 'determined<0.39'" in message
+
+
+@pytest.mark.parametrize("package", ["pytorch_lightning", "lightning.pytorch"])
+def test_lightning_that_is_too_old_is_refused_with_what_to_install(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = SimpleNamespace(__version__="1.5.10")
+    monkeypatch.setattr(hosts, "_hosts", {})
+    monkeypatch.setattr(importlib, "import_module", lambda name: old)
+    name = package.partition(".")[0].replace("_", "-")
+
+    with pytest.raises(ConfigurationError, match=rf"{package} 1\.5\.10 is installed.*pip install '{name}>=1\.9,<2\.7'"):
+        hosts.host(package)
+
+
+def test_old_package_beside_a_new_one_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"pytorch_lightning": "1.5.10", "lightning.pytorch": "2.6.0"}
+    monkeypatch.setattr(hosts, "_hosts", {})
+    monkeypatch.setattr(importlib, "import_module", lambda name: SimpleNamespace(__version__=versions[name]))
+
+    assert [found.package for found in hosts.importable_hosts()] == ["lightning.pytorch"]
+    versions["lightning.pytorch"] = "1.8.0"
+    hosts._hosts.clear()
+    with pytest.raises(ConfigurationError, match="is installed, and lightning_adapter runs with 1.9 to 2.6"):
+        hosts.importable_hosts()
+
+
+def test_without_any_lightning_both_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(hosts, "_hosts", {})
+    monkeypatch.setattr(importlib, "import_module", nothing)
+
+    with pytest.raises(ConfigurationError, match="pip install pytorch-lightning or pip install lightning"):
+        hosts.importable_hosts()
