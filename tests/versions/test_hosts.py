@@ -76,7 +76,7 @@ def test_old_package_beside_a_new_one_is_passed_by(monkeypatch: pytest.MonkeyPat
     assert [found.package for found in hosts.importable_hosts()] == ["lightning.pytorch"]
     versions["lightning.pytorch"] = "1.8.0"
     hosts._hosts.clear()
-    with pytest.raises(ConfigurationError, match="is installed, and lightning_adapter runs with 1.9 to 2.6"):
+    with pytest.raises(ConfigurationError, match=r"is installed, and lightning_adapter runs with 1\.9 to 2\.6"):
         hosts.importable_hosts()
 
 
