@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ import torchmetrics
 
 from lightning_adapter import LightningAdapter, fit
 from parity.models import flavour
+from two_ways import BoringModel, Fit, outcomes
+from two_ways import trial_of as trial_without_data
 
 ours, theirs = flavour("pytorch_lightning", ours=True), flavour("pytorch_lightning", ours=False)
 EPOCH = 6  # batches of Data
@@ -88,17 +92,106 @@ def test_error_in_a_hook_reaches_on_exception(hook: str, tmp_path: Path) -> None
     assert told == [f"'{hook}'"]
 
 
-@pytest.mark.parametrize("hook", ["on_after_batch_transfer", "on_train_epoch_start", "on_train_batch_end"])
-def test_stop_iteration_of_a_hook_is_an_error_as_it_was_raised(hook: str, tmp_path: Path) -> None:
-    class Raises(ours.Net):
-        pass
+STOPPABLE = [
+    "on_after_batch_transfer", "on_train_epoch_start", "on_train_batch_start", "training_step", "on_before_zero_grad",
+    "on_after_backward", "lr_scheduler_step", "on_train_batch_end", "on_validation_start", "on_validation_epoch_start",
+    "on_validation_batch_start", "validation_step", "on_validation_batch_end", "on_validation_epoch_end",
+    "on_validation_end", "on_train_epoch_end", "on_train_end",
+]  # fmt: skip
 
-    def raises(self: Any, *args: Any) -> None:
-        raise StopIteration("of user code")
 
-    setattr(Raises, hook, raises)
-    with pytest.raises(StopIteration, match="of user code"):
-        fit(trial_of(Raises), max_epochs=1, run_dir=tmp_path / "run")
+def stopped_in(hook: str, at: int) -> Callable[[Fit], list[str]]:
+    """A run of a hook that raises StopIteration when it is called for the time `at`; returns which hooks ran, and where."""
+
+    def situation(train: Fit) -> list[str]:
+        told: list[str] = []
+
+        class Stops(BoringModel):
+            pass
+
+        def recording(name: str) -> Callable[..., Any]:
+            def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+                progress = self.trainer.fit_loop.epoch_loop.batch_progress
+                told.append(f"{name} {self.trainer.current_epoch} {self.trainer.global_step} {progress.total.ready}")
+                if name == hook and sum(word.startswith(f"{name} ") for word in told) == at:
+                    raise StopIteration("of user code")
+                return getattr(super(Stops, self), name)(*args, **kwargs)
+
+            return method
+
+        for name in STOPPABLE:
+            setattr(Stops, name, recording(name))
+        model = Stops()
+        try:
+            train(model, max_epochs=3, limit_train_batches=3, limit_val_batches=2, val_check_interval=2)
+        except StopIteration as error:
+            told.append(str(error))
+        trainer = model.trainer
+        return [
+            *told,
+            f"{trainer.current_epoch} {trainer.global_step}",
+            f"{torch.cat([p.flatten() for p in model.parameters()]).sum():.3f}",
+        ]
+
+    def seeded(train: Fit) -> list[str]:
+        pl.seed_everything(3)
+        return situation(train)
+
+    return seeded
+
+
+@pytest.mark.parametrize(
+    ("hook", "at"), [*((hook, 2) for hook in STOPPABLE), ("training_step", 1), ("on_train_end", 1)]
+)
+def test_stop_iteration_of_a_hook_ends_what_it_ends_in_lightning(hook: str, at: int, tmp_path: Path) -> None:
+    theirs, ours = outcomes(tmp_path, stopped_in(hook, at))
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("hook", ["setup", "on_fit_start", "on_sanity_check_start", "on_train_start"])
+def test_stop_asked_for_before_training_trains_no_epoch(hook: str, tmp_path: Path) -> None:
+    def situation(train: Fit) -> list[str]:
+        told: list[str] = []
+
+        class Stops(pl.Callback):
+            def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+                told.append("epoch")
+
+            def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+                told.append("on_train_end")
+
+            def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+                told.append(f"on_fit_end {trainer.current_epoch} {trainer.global_step}")
+
+        def stops(self: Any, trainer: Any, *args: Any, **kwargs: Any) -> None:
+            trainer.should_stop = True
+
+        setattr(Stops, hook, stops)
+        train(BoringModel(), callbacks=[Stops()], max_epochs=2, limit_train_batches=2, num_sanity_val_steps=1)
+        return told
+
+    theirs, ours = outcomes(tmp_path, situation)
+    assert ours == theirs
+
+
+def test_epochs_without_a_batch_for_ever_are_ended_by_a_signal(tmp_path: Path) -> None:
+    class Skips(BoringModel):
+        epochs = 0
+
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> int:
+            return -1
+
+        def on_train_epoch_end(self) -> None:
+            self.epochs += 1
+            if self.epochs == 5:
+                os.kill(os.getpid(), signal.SIGTERM)
+            assert self.epochs < 100
+
+    model = Skips()
+    with pytest.raises(SystemExit) as raised:
+        fit(trial_without_data(model, max_epochs=-1), run_dir=tmp_path / "run")
+    assert raised.value.code == 143
+    assert model.epochs <= 6
 
 
 @pytest.mark.parametrize("hook", ["on_train_batch_start", "on_validation_end", "on_train_epoch_end"])

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import copy
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -88,36 +88,50 @@ class FitLoop:
 
     # --- the loop -----------------------------------------------------------------------------------------------------
 
-    def events(self) -> Iterator[Event]:
-        """Train until the end; returning is the only end of a run, as of `_FitLoop.run`."""
+    def events(self) -> Generator[Event, None, None]:
+        """Train until the end; returning is the only end of a run, as of `_FitLoop.run`.
+
+        A StopIteration of user code means there what it means in Lightning: from a batch, its validation or what
+        follows them the end of the epoch, from the hooks around an epoch the end of the run. One that a validation has
+        raised is thrown in by whoever has run it.
+        """
         progress = self.progress
-        while not progress.is_finished:
-            # a resumed run may stand in the middle of an epoch, whose first hooks have run
-            if not progress.in_epoch:
-                self._start_epoch()
-            goes_on = not self._is_epoch_done()
-            while goes_on and self.batch.advance():
-                yield Event.MAY_VALIDATE
-                # the rest of `_TrainingEpochLoop.on_advance_end`
-                if self.schedulers.configs:
-                    self.schedulers.step("step", plateau=True)
-                progress.advance_settled()
-                if self.stop.agreed:
-                    self.dispatcher.save()
+        # hooks since the last look, `on_train_start` among them, may have asked to stop before the first epoch
+        over = progress.is_finished or (not progress.in_epoch and self.is_done())
+        while not over:
+            try:
+                # a resumed run may stand in the middle of an epoch, whose first hooks have run
+                if not progress.in_epoch:
+                    self._start_epoch()
                 goes_on = not self._is_epoch_done()
-                if goes_on:
-                    yield Event.MAY_PAUSE
-                    # what ran there may have asked to stop
-                    goes_on = not (self.stop.agreed and self._is_epoch_done())
-            if not goes_on:
-                self._keep_resume_point()
-            self._end_epoch()
-            if self.is_done():
-                # within the generator: what comes after it, a last checkpoint, is to hold what this hook did
-                self.hooks.call("on_train_end")
-                progress.finish()
-            else:
+                try:
+                    while goes_on and self.batch.advance():
+                        yield Event.MAY_VALIDATE
+                        # the rest of `_TrainingEpochLoop.on_advance_end`
+                        if self.schedulers.configs:
+                            self.schedulers.step("step", plateau=True)
+                        progress.advance_settled()
+                        if self.stop.agreed:
+                            self.dispatcher.save()
+                        goes_on = not self._is_epoch_done()
+                        if goes_on:
+                            yield Event.MAY_PAUSE
+                            # what ran there may have asked to stop
+                            goes_on = not (self.stop.agreed and self._is_epoch_done())
+                except StopIteration:
+                    goes_on = True  # no limit has ended the epoch
+                if not goes_on:
+                    self._keep_resume_point()
+                self._end_epoch()
+            except StopIteration:
+                break
+            over = self.is_done()
+            if not over:
                 yield Event.MAY_PAUSE
+        if not progress.is_finished:
+            # within the generator: what comes after it, a last checkpoint, is to hold what this hook did
+            self.hooks.call("on_train_end")
+            progress.finish()
 
     def _start_epoch(self) -> None:
         """`_FitLoop.advance` up to the first batch: `on_advance_start` and the epoch loop's `on_run_start`."""

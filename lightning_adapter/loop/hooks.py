@@ -212,15 +212,18 @@ class Hooks:
 
         return call
 
+    def _hook_of(self, name: str, callback: Callback) -> Call | None:
+        """A callback's hook, to be given today's arguments after trainer and module; None if it overrides none."""
+        function = getattr(callback, name, None)
+        if function is None or not self.overridden_in_callback(name, callback):
+            return None
+        adapter = self._adapter
+        return adapter.adapt(name, function, 2) if adapter.is_hook(name, function, 2) else None
+
     def _bind(self, name: str, monitoring: bool | None) -> Call | None:
         adapter = self._adapter
-        callbacks = [
-            adapter.adapt(name, getattr(callback, name), 2)
-            for callback in self._watching(monitoring)
-            if hasattr(callback, name)
-            and self.overridden_in_callback(name, callback)
-            and adapter.is_hook(name, getattr(callback, name), 2)
-        ]
+        of_all = [self._hook_of(name, callback) for callback in self._watching(monitoring)]
+        callbacks = [(index, hook) for index, hook in enumerate(of_all) if hook is not None]
         method = getattr(self.module, name) if not monitoring and self.replaced(name) else None
         own = adapter.adapt(name, method) if callable(method) and adapter.is_hook(name, method) else None
         if not callbacks and own is None:
@@ -234,14 +237,26 @@ class Hooks:
 
             return call_module
 
-        trainer = self._trainer()
+        trainer, seen, listed = self._trainer(), self._seen, self._callbacks
 
         def call_all(*args: Any) -> Any:
-            for callback in callbacks:
-                run(name, callback, trainer, module, *args)
+            walked = listed.items
+            for index, hook in callbacks:
+                run(name, hook, trainer, module, *args)
+                if self._seen is not seen and monitoring is None:
+                    self._walk_on(name, walked, index + 1, args)
+                    break
             return run(name, own, *args) if own is not None else None
 
         return call_all
+
+    def _walk_on(self, name: str, callbacks: list[Callback], index: int, args: tuple[Any, ...]) -> None:
+        """A callback has changed the list while it is walked; as `_call_callback_hooks` walk it as it is now."""
+        while index < len(callbacks):
+            hook = self._hook_of(name, callbacks[index])
+            if hook is not None:
+                self.run(name, hook, self._trainer(), self.module, *args)
+            index += 1
 
 
 def _name_hook(error: Exception, name: str, function: Call) -> None:

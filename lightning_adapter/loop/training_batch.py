@@ -78,6 +78,9 @@ class TrainingBatch:
         Returns:
             False if the epoch is over without a batch trained to its end: the data has ended, or
             `on_train_batch_start` returned -1.
+
+        Raises:
+            StopIteration: of user code, a step that asked for more data than there is among it: the epoch is over too.
         """
         data = self.data.training
         assert data is not None
@@ -103,16 +106,13 @@ class TrainingBatch:
                 self._skip()
                 return False
             progress.advance_started()
-            try:
-                # asked at each batch, as `_TrainingEpochLoop.advance` does: a module may change it in a hook
-                optimization = self.automatic if hooks.module.automatic_optimization else self.manual
-                given = batch if iterator is None else iterator
-                if self.takes_batch_idx:
-                    outputs = optimization.run((given, batch_idx), batch_idx)
-                else:
-                    outputs = optimization.run((given,), 0 if self.quirks.hides_batch_idx else batch_idx)
-            except StopIteration:  # the step asked for more data than there is: the epoch ends, as in Lightning
-                return False
+            # asked at each batch, as `_TrainingEpochLoop.advance` does: a module may change it in a hook
+            optimization = self.automatic if hooks.module.automatic_optimization else self.manual
+            given = batch if iterator is None else iterator
+            if self.takes_batch_idx:
+                outputs = optimization.run((given, batch_idx), batch_idx)
+            else:
+                outputs = optimization.run((given,), 0 if self.quirks.hides_batch_idx else batch_idx)
             if self.epoch_outputs is not None:
                 self.epoch_outputs.add(outputs)
             if iterator is not None:  # the step has fetched what it was run on

@@ -84,6 +84,9 @@ class ValidationLoop:
 
         Returns:
             Name to number of what was logged for the epoch.
+
+        Raises:
+            StopIteration: of a hook around the whole validation; from a batch of it, it ends the validation alone.
         """
         trainer, quirks = self.trainer, self.hooks.host.quirks
         trainer.validating = True
@@ -96,13 +99,24 @@ class ValidationLoop:
         if quirks.iterates_in_validation:
             with torch.enable_grad():
                 self.data.load_validation()
-        with torch.no_grad():
-            logged = self._run()
-        trainer.training = True
-        self.connector.validation_ends(quirks.shows_epoch_values)
+        modes = lightning_private.ModuleModes(self.hooks.host, self.hooks.module)
+        try:
+            with torch.no_grad():
+                logged = self._run()
+        except StopIteration:
+            # of a hook: the epoch of training ends with it, and the next one trains, which Lightning does not see to
+            modes.restore()
+            self.connector.reset_results()
+            self._back_to_training()
+            raise
+        self._back_to_training()
         if self.any_rank is not None:
             self.stop.agree(self.any_rank)
         return to_scalars(logged)
+
+    def _back_to_training(self) -> None:
+        self.trainer.training = True
+        self.connector.validation_ends(self.hooks.host.quirks.shows_epoch_values)
 
     # --- the loop -----------------------------------------------------------------------------------------------------
 

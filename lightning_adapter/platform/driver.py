@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -98,8 +98,9 @@ class Driver(pytorch.PyTorchCallback):
         self._weights_only = False
         self._training: Training | None = None
         self._decisions: Decisions | None = None
-        self._events: Iterator[Event] = iter(())
+        self._events: Generator[Event, None, None] = _no_events()
         self._event: Event | None = None
+        self._stopped: StopIteration | None = None
 
     # --- set up ---------------------------------------------------------------------------------------------------
 
@@ -165,7 +166,8 @@ class Driver(pytorch.PyTorchCallback):
     def on_validation_end(self, metrics: dict[str, Any]) -> None:
         """A validation is over; its values are not reported yet."""
         progress = self.parts.progress
-        self.platform.validated(progress.total_batches, progress.current_epoch, metrics)
+        if self._stopped is None:
+            self.platform.validated(progress.total_batches, progress.current_epoch, metrics)
         if not self.platform.owns_loop:  # its checkpoints are written by the chief alone, so this is the moment
             self.parts.strategy.check_parameters(progress.total_batches)
         with torch.enable_grad():  # Determined validates, and tells of its end, under no_grad
@@ -221,7 +223,7 @@ class Driver(pytorch.PyTorchCallback):
                     trained = True
                     if decisions.after_batch():
                         return {}
-                elif trained:
+                elif trained or self._looks_without_a_batch():
                     if progress.phase is not Phase.IN_EPOCH:
                         self._tell_of_ended_epoch()
                     return {}
@@ -234,20 +236,31 @@ class Driver(pytorch.PyTorchCallback):
         self._tell_of_ended_epoch()
         return {}
 
+    def _looks_without_a_batch(self) -> bool:
+        """Whether Determined is to look for a request to stop after an epoch without a batch.
+
+        Where `on_train_batch_start` always returns -1 there is no other moment for it.
+        """
+        looks = self.platform.owns_loop and (self.boundaries.preemption.is_due() or self.platform.stops_now())
+        self.boundaries.decide(report=False, look=looks, validate=False, checkpoint=False)
+        return looks
+
     def evaluate(self) -> dict[str, Any]:
         """Run a whole validation.
 
         Returns:
-            Name to number of what was logged for the epoch.
+            Name to number of what was logged for the epoch; nothing where a hook has ended validation and epoch.
         """
         training = self._training
         assert training is not None
-        if self.parts.progress.total_batches > 0:
-            metrics = training.validation_loop.run()
-        else:
-            # Determined's initial validation is to change no number of the training
-            with lightning_private.isolate_rng(self.parts.host):
+        # Determined's initial validation is to change no number of the training
+        initial = self.parts.progress.total_batches == 0
+        metrics = {}
+        with lightning_private.isolate_rng(self.parts.host) if initial else contextlib.nullcontext():
+            try:
                 metrics = training.validation_loop.run()
+            except StopIteration as error:
+                self._stopped = error
         training.schedule.validated()
         return metrics
 
@@ -255,7 +268,11 @@ class Driver(pytorch.PyTorchCallback):
         """Do what follows the last batch and its validation, if that is still to be done."""
         if self._event is Event.MAY_VALIDATE:
             try:
-                self._event = next(self._events, None)
+                stopped, self._stopped = self._stopped, None
+                # in the generator it ends the epoch, as in `_TrainingEpochLoop.run`
+                self._event = next(self._events, None) if stopped is None else self._events.throw(stopped)
+            except StopIteration:  # the generator has returned: the run is over
+                self._event = None
             except BaseException as error:
                 self._fail(error)
             if self._event is None:
@@ -335,3 +352,8 @@ class Driver(pytorch.PyTorchCallback):
     def fraction(self) -> float:
         """How much of the run is done, from 0 to 1."""
         return fraction_done(self.parts.progress, self.parts.settings, self.platform.max_batches)
+
+
+def _no_events() -> Generator[Event, None, None]:
+    """Of a run that has not started."""
+    yield from ()

@@ -273,6 +273,44 @@ def test_stop_asked_for_at_a_validation_ends_the_epoch_and_lets_the_loggers_writ
     assert told[told.index("batch 2") :][:4] == ["batch 2", "MAY_VALIDATE", "loggers save", "epoch end reached"]
 
 
+def test_stop_asked_for_before_the_first_epoch_trains_nothing() -> None:
+    run = Run(max_epochs=3)
+    run.stop.ask(True)
+
+    assert run.drive() == ["on_train_end"]
+    assert run.progress.is_finished
+
+
+def test_stop_iteration_thrown_in_at_a_validation_ends_the_epoch() -> None:
+    run = Run(max_epochs=2)
+    run.parts.configs.append("a scheduler")
+    events = run.loop.events()
+
+    assert next(events) is Event.MAY_VALIDATE
+    assert events.throw(StopIteration()) is Event.MAY_PAUSE
+    assert run.told[run.told.index("batch 1") :][:2] == ["batch 1", "epoch end reached"]
+    assert "plateau by step" not in run.told
+    assert run.loop.resume_point is None
+    assert run.progress.current_epoch == 1
+
+
+@pytest.mark.parametrize("hook", ["on_train_epoch_start", "on_train_epoch_end"])
+def test_stop_iteration_of_a_hook_around_an_epoch_ends_the_run(hook: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(max_epochs=3)
+    call = run.parts.call
+
+    def stops(name: str, monitoring: bool | None = None) -> None:
+        call(name, monitoring)
+        if name == hook:
+            raise StopIteration
+
+    monkeypatch.setattr(run.parts, "call", stops)
+
+    assert run.drive()[-1] == "on_train_end"
+    assert run.progress.current_epoch == 0
+    assert run.progress.is_finished
+
+
 @pytest.mark.parametrize(
     ("limits", "batches"),
     [({}, 1), ({"min_epochs": 2}, 2 * PER_EPOCH), ({"min_steps": 2, "min_epochs": 0}, 2), ({"min_steps": 5}, 5)],

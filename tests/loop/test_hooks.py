@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -12,6 +13,7 @@ import pytest
 from lightning_adapter import DETLM
 from lightning_adapter.loop.hooks import is_overridden, is_replaced
 from loop.parts import HOST, Today, hook_parts, hooks_of
+from two_ways import BoringModel, Fit, outcomes
 
 pl = HOST.pl
 
@@ -323,6 +325,50 @@ def change_after_first_look(change: str) -> list[str]:
 )
 def test_callbacks_changed_in_a_hook_are_seen_by_the_next_one(change: str, expected: list[str]) -> None:
     assert change_after_first_look(change) == expected
+
+
+class ChangesTheList(pl.Callback):
+    """Changes the list of callbacks in each of two hooks, one that callbacks alone have and one that modules have too."""
+
+    def __init__(self, name: str, told: list[str], change: Any = None) -> None:
+        self.name, self.told, self.change = name, told, change
+
+    def _tell(self, trainer: Any) -> None:
+        self.told.append(self.name)
+        if self.change is not None:
+            self.change(trainer, self)
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        self._tell(trainer)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self._tell(trainer)
+
+
+@pytest.mark.parametrize("change", ["add", "remove itself", "remove the next", "replace", "replace and add"])
+def test_list_that_is_changed_while_it_is_walked_is_walked_as_in_lightning(change: str, tmp_path: Path) -> None:
+    def situation(train: Fit) -> list[str]:
+        told: list[str] = []
+
+        def act(trainer: Any, callback: Any) -> None:
+            listed, new = trainer.callbacks, ChangesTheList("new", told)
+            if change == "add":
+                listed.append(new)
+            elif change == "remove itself":
+                listed.remove(callback)
+            elif change == "remove the next":
+                del listed[listed.index(callback) + 1]
+            else:
+                trainer.callbacks = [callback, new]
+                if change == "replace and add":
+                    trainer.callbacks.append(new)
+
+        callbacks = [ChangesTheList(f"{index}", told, act if index == 1 else None) for index in range(5)]
+        train(BoringModel(), callbacks=callbacks, max_epochs=1, limit_train_batches=1, limit_val_batches=0)
+        return told
+
+    theirs, ours = outcomes(tmp_path, situation)
+    assert ours == theirs
 
 
 def test_callbacks_changed_outside_of_hooks_are_seen_after_refresh() -> None:
