@@ -72,3 +72,13 @@ class Decisions:
             checkpoint=stepped and platform.checkpoint_owed,
         )
         return validate
+
+    def after_empty_epoch(self) -> bool:
+        """An epoch has ended without a batch, as all do where `on_train_batch_start` always returns -1.
+
+        Returns:
+            Whether Determined is to look for a request to stop; there may be no other moment for it.
+        """
+        looks = self._platform.owns_loop and (self._boundaries.preemption.is_due() or self._platform.stops_now())
+        self._boundaries.decide(report=False, look=looks, validate=False, checkpoint=False)
+        return looks

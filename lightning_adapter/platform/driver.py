@@ -223,7 +223,7 @@ class Driver(pytorch.PyTorchCallback):
                     trained = True
                     if decisions.after_batch():
                         return {}
-                elif trained or self._looks_without_a_batch():
+                elif trained or decisions.after_empty_epoch():
                     if progress.phase is not Phase.IN_EPOCH:
                         self._tell_of_ended_epoch()
                     return {}
@@ -235,15 +235,6 @@ class Driver(pytorch.PyTorchCallback):
         self._run_is_over()
         self._tell_of_ended_epoch()
         return {}
-
-    def _looks_without_a_batch(self) -> bool:
-        """Whether Determined is to look for a request to stop after an epoch without a batch.
-
-        Where `on_train_batch_start` always returns -1 there is no other moment for it.
-        """
-        looks = self.platform.owns_loop and (self.boundaries.preemption.is_due() or self.platform.stops_now())
-        self.boundaries.decide(report=False, look=looks, validate=False, checkpoint=False)
-        return looks
 
     def evaluate(self) -> dict[str, Any]:
         """Run a whole validation.
