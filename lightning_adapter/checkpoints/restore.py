@@ -82,6 +82,7 @@ def restore_weights(parts: Saveable, checkpoint: dict[str, Any], weights_only: b
     name = type(datamodule).__qualname__
     if datamodule is not None and name in checkpoint:
         hooks.call_data("load_state_dict", with_constructed(checkpoint, (name,), checkpoint[name], datamodule))
+    _warn_of_missing_callbacks(parts, checkpoint.get("callbacks", {}))
     hooks.call_callbacks("on_load_checkpoint", checkpoint)
     _load_callbacks(parts, checkpoint)
 
@@ -94,6 +95,17 @@ def _with_what_was_left_out(parts: Saveable, checkpoint: dict[str, Any]) -> dict
     lightning_private.dump_hyperparameters(made, parts.module, parts.datamodule)
     parts.hooks.call_module("on_save_checkpoint", made)
     return {**checkpoint, **{key: made[key] for key in checkpoint[LEFT_OUT] if key in made}}
+
+
+def _warn_of_missing_callbacks(parts: Saveable, states: Mapping[str, Any]) -> None:
+    """As `_call_callbacks_on_load_checkpoint`."""
+    missing = states.keys() - {callback.state_key for callback in parts.callbacks.items}
+    if missing:
+        parts.host.warn(
+            "Be aware that when using `ckpt_path`,"
+            " callbacks used to create the checkpoint need to be provided during `Trainer` instantiation."
+            f" Please add the following callbacks: {list(missing)}."
+        )
 
 
 def _load_callbacks(parts: Saveable, checkpoint: Mapping[str, Any]) -> None:

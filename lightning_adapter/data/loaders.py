@@ -37,6 +37,11 @@ def is_shuffled(loader: object) -> bool:
     return isinstance(getattr(loader, "sampler", None), RandomSampler)
 
 
+def is_sequential(loader: object) -> bool:
+    """True if the loader reads its samples one after the other."""
+    return isinstance(getattr(loader, "sampler", None), SequentialSampler)
+
+
 def default_batch_sampler(loader: object) -> bool:
     """True if the loader batches with torch's own BatchSampler."""
     return type(getattr(loader, "batch_sampler", None)) is BatchSampler

@@ -108,7 +108,7 @@ def build(
     sync = None
     if strategy.is_distributed:
         sync = RankSync(strategy.reduce, around.distributed.allgather, around.device)
-    connector = LoggerConnector(running, module, host, around.device, sync)
+    connector = LoggerConnector(running, module, host, around.device, sync, lambda: bool(dispatcher.loggers))
     non_finite = NonFiniteCheck(arguments.on_nan)
     loggers = loggers_of(arguments, host, around.tensorboard, lambda: trainer.default_root_dir)
     dispatcher = LoggerDispatcher(loggers, progress, connector, host, around.report, non_finite)

@@ -64,6 +64,7 @@ class FitLoop:
         accumulation: acts before all hooks of an epoch: Lightning 1.x's GradientAccumulationScheduler.
         any_rank: for several processes, whether any of them has a flag set; None for a single one.
         state: what a checkpoint holds of the present position.
+        told_of_minima: whether it was said that somebody asks for the end too early.
         resume_point: that state before a limit ended an epoch: with a higher limit the run goes on from there.
     """
 
@@ -85,6 +86,7 @@ class FitLoop:
     epoch_starts: Callable[[int], None]
     state: Callable[[], dict[str, Any]]
     resume_point: dict[str, Any] | None = None
+    told_of_minima: bool = False
 
     # --- the loop -----------------------------------------------------------------------------------------------------
 
@@ -202,6 +204,16 @@ class FitLoop:
 
     # --- limits -------------------------------------------------------------------------------------------------------
 
+    def _inform_of_minima(self) -> None:
+        """Somebody asks for the end before it may come; said once, as `_TrainingEpochLoop.done` does."""
+        settings = self.settings
+        if not self.told_of_minima:
+            self.told_of_minima = True
+            self.hooks.host.inform(
+                f"Trainer was signaled to stop but the required `min_epochs={settings.min_epochs!r}` or"
+                f" `min_steps={settings.min_steps!r}` has not been met. Training will continue..."
+            )
+
     def _steps_reached(self) -> bool:
         return self.settings.max_steps != -1 and self.progress.optimizer_steps >= self.settings.max_steps
 
@@ -210,16 +222,23 @@ class FitLoop:
         if self.progress.last_batch_reached:
             return True
         # asked after each batch, so what costs a call comes last
-        return (self.settings.max_steps != -1 and self._steps_reached()) or (
-            self.stop.agreed and self.progress.may_stop_early
-        )
+        if self.settings.max_steps != -1 and self._steps_reached():
+            return True
+        if self.stop.agreed:
+            if self.progress.may_stop_early:
+                return True
+            self._inform_of_minima()
+        return False
 
     def is_done(self) -> bool:
         """Whether the whole run is over, as `_FitLoop.done`."""
+        inform = self.hooks.host.inform
         if self._steps_reached():
+            inform(f"`Trainer.fit` stopped: `max_steps={self.settings.max_steps!r}` reached.")
             return True
         # a run of 0 epochs is over before its first, and `current_epoch` says how many there were
         if self.settings.max_epochs != -1 and self.progress.epoch.current.processed >= self.settings.max_epochs:
             self.progress.all_epochs_completed()
+            inform(f"`Trainer.fit` stopped: `max_epochs={self.settings.max_epochs!r}` reached.")
             return True
         return self.stop.agreed and self.progress.may_stop_early

@@ -35,10 +35,12 @@ def select_precision(name: str, device: torch.device, host: hosts.Host, apex: Ap
     if name == "16-mixed" and device.type == "cpu":
         # torch has no loss scaling worth its name there; `_AcceleratorConnector._check_and_init_precision` does the same
         host.warn(
-            "precision='16-mixed' was asked for, but AMP with fp16 is not supported on CPU. Using"
-            " precision='bf16-mixed' instead."
+            "You passed `Trainer(accelerator='cpu', precision='16-mixed')` but AMP with fp16 is not supported on "
+            "CPU. Using `precision='bf16-mixed'` instead."
         )
         name = "bf16-mixed"
+    if name in ("16-mixed", "bf16-mixed") and apex is None:
+        host.inform(f"Using {'16bit' if name == '16-mixed' else 'bfloat16'} Automatic Mixed Precision (AMP)")
     if apex is not None:
         return ApexPrecision(name, apex)
     if name in _TRUE:

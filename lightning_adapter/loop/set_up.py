@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from lightning_adapter import monkey_patch
 from lightning_adapter.arguments import Arguments
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.loop.advice import advise_on_arguments, advise_on_steps
 from lightning_adapter.loop.components import Components
 from lightning_adapter.loop.optimizers import (
     NoOptimizer,
@@ -46,6 +47,8 @@ def set_up(parts: Components, context: pytorch.PyTorchTrialContext, restore_weig
     _attach_trainer(parts)
     # all faults are told before the first hook runs
     _verify(parts)
+    advise_on_arguments(parts)
+    advise_on_steps(parts)
     monkey_patch.attach(module, parts.connector, parts.arguments.barebones)
     accept_indices(module, hooks)
     _configure_callbacks(parts)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from lightning_adapter.loop.advice import advise_on_modes, advise_on_transfer
 from lightning_adapter.loop.automatic_optimization import AutomaticOptimization, OptimizersInTurn
 from lightning_adapter.loop.batch_transfer import batch_transfer
 from lightning_adapter.loop.components import Components
@@ -110,6 +111,7 @@ def _run_start(parts: Components, training: Training) -> None:
             trainer.validating = True
         data.load_validation()
         trainer.training = True
+    advise_on_modes(parts)
     parts.hooks.call("on_train_start")
     training.schedule.validated()
 
@@ -119,6 +121,7 @@ def _training(parts: Components, epoch_starts: Callable[[int], None]) -> Trainin
     hooks, module, strategy, host = parts.hooks, parts.module, parts.strategy, parts.host
     progress, settings, data, connector = parts.progress, parts.settings, parts.data, parts.connector
     transfer = batch_transfer(hooks, parts.precision, parts.device)
+    advise_on_transfer(hooks)
     returned_logs = ReturnedLogs(hooks, connector)
     turns = _turns(parts)
     schedulers = Schedulers(parts.lr_schedulers, hooks, progress, connector, parts.signatures, turns)

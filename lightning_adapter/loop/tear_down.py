@@ -35,6 +35,8 @@ def interrupt(parts: Components, error: BaseException) -> None:
         error: what goes on after this.
     """
     hooks, state = parts.hooks, parts.trainer.state
+    if isinstance(error, KeyboardInterrupt):
+        parts.host.inform("\nDetected KeyboardInterrupt, attempting graceful shutdown ...")
     # first: hooks ask for it, and for the stage in which the error was raised
     state.status = type(state.status).INTERRUPTED
     try:

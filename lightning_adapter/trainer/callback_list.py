@@ -39,10 +39,18 @@ class CallbackList:
         self.items: list[Callback] = [given] if isinstance(given, host.pl.Callback) else list(given) if given else []
         self.schedule: Any = None
         self.has_timer = bool(self.of_kind(kinds.Timer))
+        if arguments.max_time is not None and self.has_timer:
+            host.inform("Ignoring `Trainer(max_time=...)`, callbacks list already contains a Timer.")
+        summaries = [type(callback) for callback in self.of_kind(kinds.ModelSummary)]
+        if arguments.enable_model_summary and summaries:
+            host.inform(
+                f"Trainer already configured with model summary callbacks: {summaries}."
+                " Skipping setting a default `ModelSummary` callback."
+            )
         # the order of `_CallbackConnector.on_trainer_init`
         if arguments.max_time is not None and not self.has_timer:
             self.items.append(kinds.Timer(duration=arguments.max_time, interval="step"))
-        if arguments.enable_model_summary and shows_summary and not self.of_kind(kinds.ModelSummary):
+        if arguments.enable_model_summary and shows_summary and not summaries:
             self.items.append(kinds.ModelSummary())
         self._check(arguments)
         for checkpoint in self.of_kind(kinds.ModelCheckpoint):
@@ -105,6 +113,11 @@ class CallbackList:
         more: list[Any] = list(returned) if isinstance(returned, (list, tuple)) else [returned] if returned else []
         if not more:
             return
-        replaced = {type(callback) for callback in more}
+        replaced = {type(callback) for callback in more} & {type(callback) for callback in self.items}
+        if replaced:
+            self._host.inform(
+                "The following callbacks returned in `LightningModule.configure_callbacks` will override"
+                f" existing callbacks passed to Trainer: {', '.join(sorted(kind.__name__ for kind in replaced))}"
+            )
         self.items = [callback for callback in self.items if type(callback) not in replaced] + more
         self.put_checkpoints_last()

@@ -11,13 +11,12 @@ from typing import Any, Protocol
 
 from determined import pytorch
 
-from lightning_adapter.data.collections import Collection, flatten, map_loaders
+from lightning_adapter.data.collections import Collection, map_loaders
 from lightning_adapter.data.loaders import (
     INFINITE,
     Loader,
     check_batch_size,
     check_loaders,
-    is_shuffled,
     sequential,
     set_epoch,
 )
@@ -27,6 +26,7 @@ from lightning_adapter.data.training import TrainingData
 from lightning_adapter.data.validation import ValidationData
 from lightning_adapter.errors import CheckpointError, ConfigurationError
 from lightning_adapter.loop.progress import TrainingProgress
+from lightning_adapter.trainer.loader_advice import advise
 from lightning_adapter.trainer.settings import Settings
 from lightning_adapter.versions.hosts import Host
 
@@ -172,14 +172,15 @@ class DataConnector:
         self._training_loaded_in = self._progress.current_epoch
         self._set_validation_interval(data.num_batches)
         if self._has_loggers() and data.num_batches < settings.log_every_n_steps and not settings.fast_dev_run:
-            host.warn(
+            host.advise(
                 f"The number of training batches ({data.num_batches}) is smaller than the logging interval"
-                f" log_every_n_steps={settings.log_every_n_steps}. Set a lower value for log_every_n_steps if"
+                f" Trainer(log_every_n_steps={settings.log_every_n_steps}). Set a lower value for log_every_n_steps if"
                 " you want to see logs for the training epoch."
             )
 
     def _training_loaders(self) -> Collection:
         loaders = self._request(self._sources.training(), "train_dataloader")
+        self._advise(loaders, "train")
         if self._options.global_batch_size is not None:
             check_batch_size(
                 loaders,
@@ -199,14 +200,9 @@ class DataConnector:
         if not sanity_checking or self.validates_in_epoch:
             self._validation_loaded_in = self._progress.current_epoch
         loaders = self._request(self._sources.validation(), "val_dataloader")
+        self._advise(loaders, "val")
         if self._settings.overfit_batches:
             loaders = map_loaders(loaders, sequential)
-        for loader in flatten(loaders):
-            if is_shuffled(loader):
-                self._host.warn(
-                    "Your `val_dataloader`'s sampler has shuffling enabled,"
-                    " it is strongly recommended that you turn shuffling off for val/test dataloaders."
-                )
         self.validation = ValidationData(
             self._for_this_rank(loaders, training=False),
             lambda length: self._limit(length, self._settings.limit_val_batches, "val"),
@@ -245,6 +241,11 @@ class DataConnector:
         if faults:
             raise ConfigurationError("\n".join(faults))
         return map_loaders(loaders, _without_determined)
+
+    def _advise(self, loaders: Collection, stage: str) -> None:
+        settings = self._settings
+        overfits, reloads = bool(settings.overfit_batches), bool(settings.reload_dataloaders_every_n_epochs)
+        advise(self._host, loaders, stage, overfits, reloads, self._ranks.world_size)
 
     def _for_this_rank(self, loaders: Collection, training: bool) -> Collection:
         """The loaders of this process: its shard of the samples, its seeds for their workers."""

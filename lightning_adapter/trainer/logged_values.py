@@ -69,8 +69,10 @@ def to_floating(host: Host, hook: str, name: str, value: Tensor) -> Tensor:
     if not torch.is_floating_point(value):
         host.warn(
             f"You called `self.log({name!r}, ...)` in your `{hook}` but the value needs to be floating to be reduced."
-            f" Converting it to {dtype}. You can silence this warning by converting the value to floating point"
-            " yourself."
+            f" Converting it to {dtype}."
+            " You can silence this warning by converting the value to floating point yourself."
+            " If you don't intend to reduce the value (for instance when logging the global step or epoch) then"
+            f" you can use `self.logger.log_metrics({{{name!r}: ...}})` instead."
         )
     return value.to(dtype)
 

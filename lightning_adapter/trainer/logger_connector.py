@@ -7,7 +7,7 @@ visible are those of Lightning's `_LoggerConnector`, whose names the methods hav
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import torch
@@ -53,6 +53,7 @@ class LoggerConnector:
         host: the Lightning whose rules hold.
         device: where numbers that are logged go.
         sync: reduces over all ranks; None in one process.
+        has_loggers: whether there is a logger.
 
     Attributes:
         training: results of the training loop.
@@ -60,9 +61,15 @@ class LoggerConnector:
     """
 
     def __init__(
-        self, running: RunningHook, module: torch.nn.Module, host: Host, device: torch.device, sync: RankSync | None
+        self,
+        running: RunningHook,
+        module: torch.nn.Module,
+        host: Host,
+        device: torch.device,
+        sync: RankSync | None,
+        has_loggers: Callable[[], bool],
     ) -> None:
-        parser = MetadataParser(host, module)
+        parser = MetadataParser(host, module, has_loggers)
         training_sync, validation_sync = (
             (None, None) if sync is None else (sync.of_training_step, sync.of_validation_step)
         )

@@ -74,11 +74,13 @@ class MetadataParser:
     Args:
         host: the Lightning whose rules hold.
         module: where the Metrics that are logged live.
+        has_loggers: whether there is a logger.
     """
 
-    def __init__(self, host: Host, module: torch.nn.Module) -> None:
+    def __init__(self, host: Host, module: torch.nn.Module, has_loggers: Callable[[], bool]) -> None:
         self.host = host
         self._module = module
+        self._has_loggers = has_loggers
         self._rules = LoggingRules(host)
         self._metric_names: dict[int, str] | None = None
 
@@ -103,6 +105,11 @@ class MetadataParser:
         attribute = arguments.metric_attribute
         if isinstance(value, Metric) and attribute is None:
             attribute = self._attribute_of(name, value)
+        if arguments.logger and not self._has_loggers():
+            self.host.warn(
+                f"You called `self.log({name!r}, ..., logger=True)` but have no logger configured. You can enable one"
+                " by doing `Trainer(logger=ALogger(...))`"
+            )
         if not on_step and not on_epoch:
             raise error("`self.log(on_step=False, on_epoch=False)` is not useful.")
         return Metadata(

@@ -26,7 +26,7 @@ class Settings:
     """
 
     def __init__(self, arguments: Arguments, host: Host, has_timer: bool) -> None:
-        self.max_epochs = _max_epochs(arguments, has_timer)
+        self.max_epochs = _max_epochs(arguments, has_timer, host)
         self.min_epochs = _min_epochs(arguments)
         self.max_steps = arguments.max_steps
         self.min_steps = arguments.min_steps
@@ -50,6 +50,7 @@ class Settings:
         self.barebones = arguments.barebones
         self.benchmark = arguments.benchmark
         self.enable_progress_bar = arguments.enable_progress_bar
+        _inform_of_limits(arguments, host)
         #: StochasticWeightAveraging passes over the data without training, and sets it for that time.
         self.skip_backward = False
 
@@ -60,12 +61,40 @@ def _filled_in(limit: float | None) -> float:
     return limit
 
 
-def _max_epochs(arguments: Arguments, has_timer: bool) -> int:
+def _inform_of_limits(arguments: Arguments, host: Host) -> None:
+    """As `_init_debugging_flags` and `_determine_batch_limits`: a 1 may have been meant for the whole.
+
+    A fraction of 1.0, which is the default, is not told from a value that was not given.
+    """
+    if arguments.fast_dev_run:
+        host.inform(
+            f"Running in `fast_dev_run` mode: will run the requested loop using {int(arguments.fast_dev_run)} batch(es). "
+            "Logging and checkpointing is suppressed."
+        )
+        return
+    meanings = {
+        "limit_train_batches": "1 batch per epoch will be used.",
+        "limit_val_batches": "1 batch will be used.",
+        "val_check_interval": "validation will run after every batch.",
+    }
+    if arguments.overfit_batches:
+        meanings = {"overfit_batches": "1 batch will be used."}
+    for name, meaning in meanings.items():
+        value = getattr(arguments, name)
+        if isinstance(value, int) and value == 1:
+            host.inform(f"`Trainer({name}=1)` was configured so {meaning}")
+
+
+def _max_epochs(arguments: Arguments, has_timer: bool, host: Host) -> int:
     """As `_parse_loop_limits`: 1000 epochs where nothing else ends training."""
     if arguments.max_epochs is not None:
         return arguments.max_epochs
-    endless = arguments.max_steps != -1 or has_timer or arguments.max_time is not None
-    return -1 if endless else 1000
+    if arguments.max_steps != -1 or has_timer or arguments.max_time is not None:
+        return -1
+    host.advise(
+        "`max_epochs` was not set. Setting it to 1000 epochs. To train without an epoch limit, set `max_epochs=-1`."
+    )
+    return 1000
 
 
 def _min_epochs(arguments: Arguments) -> int:

@@ -189,6 +189,7 @@ class Trainer(StrategyView, CallbacksView, EndView, TrainerPrivates):
         if self.max_epochs == -1:
             return infinite if self.max_steps == -1 else self.max_steps
         if self._parts.data.training is None:
+            self.host.inform("Loading `train_dataloader` to estimate number of stepping batches.")
             self._parts.data.load_training()
         batches = self.num_training_batches
         if batches == infinite:

@@ -65,6 +65,14 @@ class Host:
         """Warn on the chief alone, as Lightning does."""
         self.load("utilities.rank_zero").rank_zero_only(notices.warn)(message, category)
 
+    def advise(self, message: str) -> None:
+        """Warn of what may be meant so, under Lightning's category for that, which users filter by."""
+        self.warn(message, self.load_fabric("utilities.warnings").PossibleUserWarning)
+
+    def inform(self, message: str) -> None:
+        """Log on the chief alone, where Lightning logs."""
+        self.load("utilities.rank_zero").rank_zero_info(message)
+
 
 @functools.cache
 def _misconfiguration(host: Host) -> type[Exception]:

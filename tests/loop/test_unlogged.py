@@ -28,7 +28,7 @@ class Run:
         self.step = step
         self.parts: HookParts = hook_parts(module or pl.LightningModule())
         self.connector = LoggerConnector(
-            self.parts.running, self.parts.hooks.module, HOST, torch.device("cpu"), sync=None
+            self.parts.running, self.parts.hooks.module, HOST, torch.device("cpu"), sync=None, has_loggers=lambda: True
         )
         logged = self.connector.training
         if step == "validation_step":

@@ -29,7 +29,7 @@ class Logs:
     def __init__(self, sync: RankSync | None = None) -> None:
         self.module = Module()
         self.running = RunningHook()
-        self.connector = LoggerConnector(self.running, self.module, HOST, CPU, sync)
+        self.connector = LoggerConnector(self.running, self.module, HOST, CPU, sync, lambda: True)
 
     def log_in(self, hook: str, name: str, value: Any, **options: Any) -> None:
         """Log as user code in `hook` does."""

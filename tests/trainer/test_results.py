@@ -19,7 +19,7 @@ USUAL = LogArguments(False, None, True, True, "mean", False, False, None, True, 
 
 def collection(training: bool = True, module: Module | None = None) -> ResultCollection:
     module = Module() if module is None else module
-    return ResultCollection(training, module, CPU, MetadataParser(HOST, module), None)
+    return ResultCollection(training, module, CPU, MetadataParser(HOST, module, lambda: True), None)
 
 
 def log(results: ResultCollection, name: str, value: Any, batch_size: int = 1, hook: str = "", **options: Any) -> None:
