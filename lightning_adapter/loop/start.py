@@ -138,6 +138,7 @@ def _training(parts: Components, epoch_starts: Callable[[int], None]) -> Trainin
     any_rank = strategy.any_rank if strategy.is_distributed else None
     # module and callbacks have their metrics by now; each of them gathers its states when an epoch is computed
     strategy.attach_metrics()
+    fetches_itself = lightning_private.has_parameter(module.training_step, "dataloader_iter")
     bar = ProgressBar(
         progress,
         lambda: settings.max_epochs,
@@ -156,7 +157,7 @@ def _training(parts: Components, epoch_starts: Callable[[int], None]) -> Trainin
         schedulers=schedulers,
         automatic=single if turns is None else OptimizersInTurn(single, turns),
         manual=manual,
-        fetches_itself=lightning_private.has_parameter(module.training_step, "dataloader_iter"),
+        fetches_itself=fetches_itself,
         takes_batch_idx=lightning_private.takes_batch_idx(host, module.training_step),
         transfer=transfer,
         epoch_outputs=outputs,
@@ -203,7 +204,7 @@ def _training(parts: Components, epoch_starts: Callable[[int], None]) -> Trainin
         stop=parts.stop,
         any_rank=any_rank,
     )
-    schedule = ValidationSchedule(settings, progress, data, parts.stop, strategy)
+    schedule = ValidationSchedule(settings, progress, data, parts.stop, strategy, fetches_itself)
     return Training(fit_loop, validation_loop, schedule, state)
 
 

@@ -115,13 +115,14 @@ class TrainingBatch:
                 outputs = optimization.run((given,), 0 if self.quirks.hides_batch_idx else batch_idx)
             if self.epoch_outputs is not None:
                 self.epoch_outputs.add(outputs)
-            if iterator is not None:  # the step has fetched what it was run on
-                batch, batch_idx, _ = iterator.last
-                progress.last_batch_known(data.fetcher.done)
         progress.advance_processed()
         # before `on_train_batch_end`, so that this hook sees the learning rates of the next batch, as in Lightning
         if self.schedulers.configs:
             self._step_schedulers()
+        # only after the schedulers, as in Lightning: those of an epoch do not step where it ends before its length
+        if iterator is not None:  # the step has fetched what it was run on
+            batch, batch_idx, _ = iterator.last
+            progress.last_batch_known(data.fetcher.done)
         hook = hooks.bound["on_train_batch_end"]
         if hook is not None:
             if not outputs and self.quirks.empty_list:

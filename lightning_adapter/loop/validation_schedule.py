@@ -21,6 +21,8 @@ class ValidationSchedule:
         data: knows what there is to validate on, and which batches are due.
         stop: a run that is about to stop is validated once more.
         strategy: the ranks.
+        last_is_due: whether an epoch's last batch is due whatever its number: of a step that fetches its batches itself
+            nobody knows how many there are.
     """
 
     def __init__(
@@ -30,12 +32,14 @@ class ValidationSchedule:
         data: DataConnector,
         stop: StopRequest,
         strategy: SingleDeviceStrategy,
+        last_is_due: bool = False,
     ) -> None:
         self._settings = settings
         self._progress = progress
         self._data = data
         self._stop = stop
         self._strategy = strategy
+        self._last_is_due = last_is_due
         self._validated_at = time.monotonic()
 
     def validated(self) -> None:
@@ -51,6 +55,8 @@ class ValidationSchedule:
         batch, settings, every = self._progress.batch, self._settings, self._data.val_check_batch
         if period_ends is not None:
             due = period_ends
+        elif self._last_is_due and batch.is_last_batch:
+            due = True
         elif settings.val_check_time_interval is not None:
             due = self._is_due_by_clock(settings.val_check_time_interval)
         elif every is None or every == INFINITE:

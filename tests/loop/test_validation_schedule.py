@@ -48,7 +48,7 @@ class Chief:
 class Run:
     """A schedule over epochs of a known or unknown length."""
 
-    def __init__(self, every: float | None = None, **arguments: Any) -> None:
+    def __init__(self, every: float | None = None, last_is_due: bool = False, **arguments: Any) -> None:
         self.settings = settings(**arguments)
         self.progress = TrainingProgress(self.settings)
         self.data = SimpleNamespace(val_check_batch=every, validates_in_epoch=True, enable_validation=True)
@@ -60,6 +60,7 @@ class Run:
             self.data,  # type: ignore[arg-type]
             self.stop,
             self.chief,  # type: ignore[arg-type]
+            last_is_due,
         )
 
     def epoch(self, batches: int, period_ends: bool | None = None, last_is_known: bool = True) -> list[bool]:
@@ -169,3 +170,17 @@ def test_chief_is_not_asked_in_an_epoch_that_does_not_validate(clock: Clock) -> 
 
     assert run.epoch(1) == [False]
     assert run.chief.asked == 0
+
+
+@pytest.mark.parametrize("arguments", [{}, {"check_val_every_n_epoch": None}], ids=str)
+@pytest.mark.parametrize(("every", "batches"), [(8, [4]), (2, [2, 4, 5]), (3, [3, 5])])
+def test_last_batch_that_a_step_fetched_itself_is_validated(every: int, batches: list[int], arguments: Any) -> None:
+    length = max(batches)
+    run = Run(every, last_is_due=True, val_check_interval=every, **arguments)
+    assert [index + 1 for index, due in enumerate(run.epoch(length)) if due] == batches
+
+
+def test_last_batch_that_a_step_fetched_itself_is_not_validated_in_other_epochs() -> None:
+    run = Run(2, last_is_due=True)
+    run.data.validates_in_epoch = False
+    assert run.epoch(3) == [False, False, False]

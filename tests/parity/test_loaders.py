@@ -231,6 +231,80 @@ def test_loaders_that_are_no_dataloader(kind: Any) -> None:
     assert_parity(Net, lambda: Loaders(lambda: kind(4), lambda: kind(2)), max_epochs=2)
 
 
+class Around:
+    """A loader of one's own over a DataLoader, which draws each time that it is iterated."""
+
+    def __init__(self, inner: DataLoader) -> None:
+        self.inner = inner
+
+    def __iter__(self) -> Iterator:
+        return iter(self.inner)
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+
+class Reversed(DataLoader):
+    """Its iterator is a generator: nothing is drawn before the first batch is asked for."""
+
+    def __iter__(self) -> Iterator:
+        for x, y in super().__iter__():
+            yield x.flip(0), y.flip(0)
+
+
+@pytest.mark.parametrize("options", [{}, {"num_sanity_val_steps": 1}, {"overfit_batches": 2},
+                                     {"reload_dataloaders_every_n_epochs": 1}], ids=str)  # fmt: skip
+def test_loader_that_draws_when_it_is_iterated(options: dict) -> None:
+    def train() -> Any:
+        return Around(loader(shuffle=True))
+
+    assert_parity(Net, lambda: Loaders(train, lambda: Around(loader(10, 1))), max_epochs=3, **options)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_loader_whose_iterator_is_a_generator(workers: int) -> None:
+    def train() -> Any:
+        return Reversed(samples(14), 4, shuffle=True, num_workers=workers)
+
+    assert_parity(Net, lambda: Loaders(train, lambda: Reversed(samples(10, 1), 4)), max_epochs=3)
+
+
+class Told(OwnOrder):
+    """Notes the epochs that it is told."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.told: list[int] = []
+
+    def set_epoch(self, epoch: int) -> None:
+        super().set_epoch(epoch)
+        self.told.append(epoch)
+
+
+class ToldBatches(BatchSampler):
+    """A batch sampler that is told epochs too, beside the sampler inside it."""
+
+    epoch = 0
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in super().__iter__():
+            yield [(index + 3 * self.epoch) % 14 for index in batch]
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+
+def test_samplers_that_are_told_the_epoch() -> None:
+    def train() -> DataLoader:
+        return DataLoader(samples(14), batch_sampler=ToldBatches(Told(14), 4, False))
+
+    def told(module: Any, _: Any) -> Any:
+        sampler = module.trainer.train_dataloader.batch_sampler
+        return sampler.epoch, sampler.sampler.told
+
+    assert_parity(Net, lambda: Loaders(train), also=told, max_epochs=3)
+
+
 def test_list_of_batches_as_validation_loader() -> None:
     assert_parity(Net, lambda: Loaders(lambda: loader(shuffle=True), lambda: PlainSized(2)), max_epochs=2)
 
@@ -360,6 +434,65 @@ class FromIterator(Net):
 @since("2.2")
 def test_training_step_with_dataloader_iter() -> None:
     assert_parity(FromIterator, Data, trace=False, max_epochs=2)
+
+
+class TakesTwo(Net):
+    """Joins two batches in each step, and notes what it is told of them."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.told: list[Any] = []
+
+    def training_step(self, dataloader_iter: Any) -> Any:
+        first, second = next(dataloader_iter), next(dataloader_iter)
+        self.told.append((first[1:], second[1:], dataloader_iter.fetched, dataloader_iter.length, dataloader_iter.done))
+        return self.loss(first[0]) + self.loss(second[0])
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self.told.append(("start", batch is None, batch_idx, self.trainer.is_last_batch))
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.told.append(("end", batch is None, batch_idx, self.trainer.is_last_batch))
+
+    def on_validation_start(self) -> None:
+        self.told.append(("validated", self.trainer.global_step))
+
+
+@since("2.2")
+@pytest.mark.parametrize("options", [{}, {"val_check_interval": 2}, {"val_check_interval": 3}, {"limit_train_batches": 5},
+                                     {"val_check_interval": 0.5}, {"limit_train_batches": 4, "val_check_interval": 4},
+                                     {"check_val_every_n_epoch": 2}, {"accumulate_grad_batches": 2},
+                                     {"check_val_every_n_epoch": None, "val_check_interval": 3}],
+                         ids=str)  # fmt: skip
+def test_training_step_that_takes_several_batches(options: dict) -> None:
+    assert_parity(lambda: TakesTwo(scheduler="step"), lambda: Loaders(lambda: loader(24, shuffle=True)),
+                  also=lambda module, _: module.told, trace=False, max_epochs=3, **options)  # fmt: skip
+
+
+@since("2.2")
+@pytest.mark.parametrize("val_check_interval", [1, 2, 3])
+def test_number_of_batches_that_the_batches_of_a_step_do_not_divide(val_check_interval: int) -> None:
+    assert_parity(lambda: TakesTwo(scheduler="step"), lambda: Loaders(lambda: loader(20, shuffle=True)), trace=False,
+                  also=lambda module, _: module.told, max_epochs=3, val_check_interval=val_check_interval)  # fmt: skip
+
+
+@since("2.2")
+def test_validation_between_the_steps_that_fetch_themselves_and_after_the_last_one() -> None:
+    class Notes(FromIterator):
+        validated: tuple[int, ...] = ()
+
+        def on_validation_start(self) -> None:
+            self.validated += (self.trainer.global_step,)
+
+    assert_parity(Notes, lambda: Loaders(lambda: loader(20, shuffle=True)), trace=False, max_epochs=2,
+                  also=lambda module, _: module.validated, val_check_interval=2)  # fmt: skip
+
+
+@since("2.2")
+@pytest.mark.parametrize("options", [{}, {"val_check_interval": 2}], ids=str)
+def test_iterable_training_set_of_which_a_step_takes_several_batches(options: dict) -> None:
+    assert_parity(lambda: TakesTwo(scheduler="step"), lambda: Loaders(lambda: DataLoader(Stream(24), 4)), trace=False,
+                  also=lambda module, _: module.told, max_epochs=3, **options)  # fmt: skip
 
 
 def test_persistent_loader_object_returned_every_time() -> None:
