@@ -31,6 +31,7 @@ from lightning_adapter.trainer.data_connector import DataConnector, LoaderOption
 from lightning_adapter.trainer.logger_connector import LoggerConnector
 from lightning_adapter.trainer.loggers import LoggerDispatcher, Report, loggers_of
 from lightning_adapter.trainer.loop_views import ValidationRuns
+from lightning_adapter.trainer.metadata import MetadataParser
 from lightning_adapter.trainer.nonfinite import NonFiniteCheck
 from lightning_adapter.trainer.rank_sync import RankSync
 from lightning_adapter.trainer.running_hook import RunningHook
@@ -108,7 +109,8 @@ def build(
     sync = None
     if strategy.is_distributed:
         sync = RankSync(strategy.reduce, around.distributed.allgather, around.device)
-    connector = LoggerConnector(running, module, host, around.device, sync, lambda: bool(dispatcher.loggers))
+    parser = MetadataParser(host, module, lambda: bool(dispatcher.loggers))
+    connector = LoggerConnector(running, parser, around.device, sync)
     non_finite = NonFiniteCheck(arguments.on_nan)
     loggers = loggers_of(arguments, host, around.tensorboard, lambda: trainer.default_root_dir)
     dispatcher = LoggerDispatcher(loggers, progress, connector, host, around.report, non_finite)

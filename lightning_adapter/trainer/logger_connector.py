@@ -7,7 +7,7 @@ visible are those of Lightning's `_LoggerConnector`, whose names the methods hav
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import torch
@@ -27,7 +27,6 @@ from lightning_adapter.trainer.result_metric import Logged, SavedResult
 from lightning_adapter.trainer.results import Metrics, ResultCollection
 from lightning_adapter.trainer.running_hook import RunningHook
 from lightning_adapter.versions import lightning_private, torchmetrics_private
-from lightning_adapter.versions.hosts import Host
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -49,11 +48,9 @@ class LoggerConnector:
 
     Args:
         running: names the running hook, from which `self.log` is called.
-        module: the LightningModule.
-        host: the Lightning whose rules hold.
+        parser: finds what arguments of `self.log` mean, of which module and host.
         device: where numbers that are logged go.
         sync: reduces over all ranks; None in one process.
-        has_loggers: whether there is a logger.
 
     Attributes:
         training: results of the training loop.
@@ -61,22 +58,15 @@ class LoggerConnector:
     """
 
     def __init__(
-        self,
-        running: RunningHook,
-        module: torch.nn.Module,
-        host: Host,
-        device: torch.device,
-        sync: RankSync | None,
-        has_loggers: Callable[[], bool],
+        self, running: RunningHook, parser: MetadataParser, device: torch.device, sync: RankSync | None
     ) -> None:
-        parser = MetadataParser(host, module, has_loggers)
         training_sync, validation_sync = (
             (None, None) if sync is None else (sync.of_training_step, sync.of_validation_step)
         )
-        self.training = ResultCollection(True, module, device, parser, training_sync)
-        self.validation = ResultCollection(False, module, device, parser, validation_sync)
+        self.training = ResultCollection(True, parser.module, device, parser, training_sync)
+        self.validation = ResultCollection(False, parser.module, device, parser, validation_sync)
         self._running = running
-        self._host = host
+        self._host = parser.host
         self._device = device
         self._sync = sync
         self._results = self.training  # those of the running loop

@@ -79,7 +79,7 @@ class MetadataParser:
 
     def __init__(self, host: Host, module: torch.nn.Module, has_loggers: Callable[[], bool]) -> None:
         self.host = host
-        self._module = module
+        self.module = module
         self._has_loggers = has_loggers
         self._rules = LoggingRules(host)
         self._metric_names: dict[int, str] | None = None
@@ -141,7 +141,7 @@ class MetadataParser:
     def _attribute_of(self, name: str, metric: Metric) -> str:
         """The place of a Metric in the module, by which a checkpoint and other processes name it."""
         if self._metric_names is None:
-            self._metric_names = {id(m): n for n, m in self._module.named_modules() if isinstance(m, Metric)}
+            self._metric_names = {id(m): n for n, m in self.module.named_modules() if isinstance(m, Metric)}
         message = (
             "Could not find the `LightningModule` attribute for the `torchmetrics.Metric` logged. You can fix this by "
         )

@@ -40,7 +40,10 @@ class Recorder:
     def __init__(self, told: list[str], progress: TrainingProgress, version: str = "2.6.6") -> None:
         self.told = told
         self.progress = progress
-        self.host = SimpleNamespace(quirks=quirks_of(Version(version)), misconfiguration=HOST.misconfiguration)
+        self.said: list[str] = []
+        self.host = SimpleNamespace(
+            quirks=quirks_of(Version(version)), misconfiguration=HOST.misconfiguration, inform=self.said.append
+        )
         self.module = "module"
         self.configs: list[object] = []
         self.trainer = "trainer"

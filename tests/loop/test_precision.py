@@ -160,7 +160,7 @@ def test_gradients_are_clipped_by_norm_or_by_value(value: float, algorithm: Any,
 
 def host(late: bool = False, caches: bool = False, warned: list[str] | None = None) -> Any:
     quirks = types.SimpleNamespace(converts_late=late, caches_casts=caches)
-    return types.SimpleNamespace(quirks=quirks, warn=[].append if warned is None else warned.append)
+    return types.SimpleNamespace(quirks=quirks, warn=[].append if warned is None else warned.append, inform=[].append)
 
 
 def test_default_precision_changes_nothing() -> None:
@@ -190,7 +190,7 @@ def test_16_mixed_on_cpu_becomes_bf16_mixed_with_a_warning() -> None:
     warned: list[str] = []
     precision = select_precision("16-mixed", CPU, host(warned=warned), None)
     assert (precision.precision, precision.scaler) == ("bf16-mixed", None)
-    assert "Using precision='bf16-mixed' instead" in warned[0]
+    assert "Using `precision='bf16-mixed'` instead" in warned[0]
 
 
 def test_16_mixed_on_a_device_casts_to_half_and_scales() -> None:

@@ -12,6 +12,7 @@ from torchmetrics import MeanMetric
 
 from lightning_adapter.loop.unlogged import UnloggedReturns
 from lightning_adapter.trainer.logger_connector import LoggerConnector
+from lightning_adapter.trainer.metadata import MetadataParser
 from loop.parts import HOST, HookParts, hook_parts
 
 pl = HOST.pl
@@ -28,7 +29,10 @@ class Run:
         self.step = step
         self.parts: HookParts = hook_parts(module or pl.LightningModule())
         self.connector = LoggerConnector(
-            self.parts.running, self.parts.hooks.module, HOST, torch.device("cpu"), sync=None, has_loggers=lambda: True
+            self.parts.running,
+            MetadataParser(HOST, self.parts.hooks.module, lambda: True),
+            torch.device("cpu"),
+            sync=None,
         )
         logged = self.connector.training
         if step == "validation_step":

@@ -9,6 +9,7 @@ import torch
 from torchmetrics import MeanMetric
 
 from lightning_adapter.trainer.logger_connector import LoggerConnector
+from lightning_adapter.trainer.metadata import MetadataParser
 from lightning_adapter.trainer.rank_sync import RankSync
 from lightning_adapter.trainer.running_hook import RunningHook
 from lightning_adapter.versions import hosts
@@ -29,7 +30,7 @@ class Logs:
     def __init__(self, sync: RankSync | None = None) -> None:
         self.module = Module()
         self.running = RunningHook()
-        self.connector = LoggerConnector(self.running, self.module, HOST, CPU, sync, lambda: True)
+        self.connector = LoggerConnector(self.running, MetadataParser(HOST, self.module, lambda: True), CPU, sync)
 
     def log_in(self, hook: str, name: str, value: Any, **options: Any) -> None:
         """Log as user code in `hook` does."""
