@@ -28,6 +28,10 @@ class ConfigurationError(LightningAdapterError, ValueError):
     """An argument, an experiment YAML, a hyperparameter, a loader or an optimizer configuration is not usable."""
 
 
+class MonitorError(ConfigurationError, RuntimeError):
+    """A callback monitors a name that is not logged; Lightning raises a RuntimeError there."""
+
+
 class UnsupportedError(LightningAdapterError):
     """The module or a trainer argument asks for something that is rejected; the message names all of them."""
 

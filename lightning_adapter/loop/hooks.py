@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from lightning_adapter.trainer.callback_list import CallbackList
+from lightning_adapter.trainer.monitors import explained
 from lightning_adapter.trainer.running_hook import RunningHook
 from lightning_adapter.trainer.view import Trainer
 from lightning_adapter.versions.hosts import Host
@@ -181,7 +182,11 @@ class Hooks:
         try:
             return function(*args, **kwargs)
         except Exception as error:
-            _name_hook(error, name, function)
+            owner = getattr(function, "__self__", None)
+            missing = explained(self.host, owner, error, lambda: self._trainer().callback_metrics)
+            _name_hook(missing or error, name, function)
+            if missing is not None:
+                raise missing from None
             raise
         finally:
             running.name = outer

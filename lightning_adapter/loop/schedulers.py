@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_adapter.loop.hooks import Hooks
 from lightning_adapter.loop.progress import TrainingProgress
 from lightning_adapter.trainer.logger_connector import LoggerConnector
+from lightning_adapter.trainer.monitors import advice
 from lightning_adapter.versions.lightning_1x import OptimizerTurns, Signatures
 from lightning_adapter.versions.types import LRSchedulerConfig
 
@@ -87,6 +88,7 @@ class Schedulers:
             raise self._host.misconfiguration(
                 f"ReduceLROnPlateau conditioned on metric {config.monitor} which is not available. Available metrics are:"
                 f" {list(self._connector.callback_metrics)}. Condition can be set using `monitor` key in lr scheduler dict"
+                f"\n{advice(str(monitor), self._connector.callback_metrics)}"
             )
         self._host.warn(
             f"ReduceLROnPlateau conditioned on metric {config.monitor} which is not available but strict is set to"
