@@ -109,11 +109,17 @@ class CallbackList:
         self.items = [callback for callback in self.items if not isinstance(callback, kind)] + checkpoints
 
     def extend_from_module(self, returned: Callback | Sequence[Callback] | None) -> None:
-        """As `_attach_model_callbacks`: those that `configure_callbacks` returned replace others of their class."""
+        """As `_attach_model_callbacks`: those that `configure_callbacks` returned replace others of their class or its base."""
         more: list[Any] = list(returned) if isinstance(returned, (list, tuple)) else [returned] if returned else []
         if not more:
             return
-        replaced = {type(callback) for callback in more} & {type(callback) for callback in self.items}
+        present = {type(callback) for callback in self.items} - {self._host.pl.Callback}
+        replaced = set()
+        for callback in more:
+            own = type(callback)
+            bases = own.__mro__[:1] if self._host.quirks.replaces_same_class_alone else own.__mro__
+            # one kind is replaced, as in Lightning: the nearest
+            replaced.update([kind for kind in bases if kind in present][:1])
         if replaced:
             self._host.inform(
                 "The following callbacks returned in `LightningModule.configure_callbacks` will override"

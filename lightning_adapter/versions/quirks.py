@@ -58,6 +58,12 @@ class Quirks:
         follows="trainer.trainer.Trainer._fit_impl",
         test="tests/resume/test_starting_point.py::test_path_of_the_checkpoint_is_known_when_lightning_knows_it",
     )
+    replaces_same_class_alone: bool = _until(
+        "2.1",
+        "a callback of `configure_callbacks` replaces those of its very class, not those of a base class of it",
+        follows="trainer.connectors.callback_connector._CallbackConnector._attach_model_callbacks",
+        test="tests/parity/test_hooks.py::test_configure_callbacks_replaces_one_of_a_base_class",
+    )
     checks_limits_first: bool = _until(
         "2.0",
         "whether the run is over already is asked before the training loaders are",

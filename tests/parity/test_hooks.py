@@ -230,6 +230,15 @@ def test_configure_callbacks_replaces_one_of_the_same_class() -> None:
                   callbacks=lambda: [Notes([], "trainer's"), OtherNotes([], "other")])  # fmt: skip
 
 
+def test_configure_callbacks_replaces_one_of_a_base_class() -> None:
+    class Derived(ConfiguresCallbacks):
+        def configure_callbacks(self) -> Any:
+            return [OtherNotes(self.calls, "module's")]
+
+    assert_parity(Derived, Data, max_epochs=2, also=lambda module, callbacks: module.calls,
+                  callbacks=lambda: [Notes([], "trainer's")])  # fmt: skip
+
+
 def test_configure_callbacks_may_return_one_callback() -> None:
     class One(ConfiguresCallbacks):
         def configure_callbacks(self) -> Any:
