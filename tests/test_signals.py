@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -85,13 +86,14 @@ def stop_at_batch_8(program: Path, directory: Path, *numbers: signal.Signals, an
 def test_signal_ends_the_run_at_an_optimizer_step_and_it_resumes_exactly(
     program: Path, tmp_path: Path, number: signal.Signals, status: int | None
 ) -> None:
-    returned, output = stop_at_batch_8(program, tmp_path / "stopped", number)
+    returned, output = stop_at_batch_8(program, tmp_path / "it's stopped", number)
     assert "after fit" not in output
     assert returned == status if status is not None else returned != 0
-    found = re.search(r"has stopped the run after batch 9\..*\n\s+--resume-from (\S+)", output)
+    found = re.search(r"has stopped the run after batch 9\..*\n\s+--resume-from (.+)", output)
     assert found, output  # batch 8 only accumulates, batch 9 steps
 
-    resumed = start(program, tmp_path / "resumed", found[1])
+    (checkpoint,) = shlex.split(found[1])  # as a shell takes what was printed
+    resumed = start(program, tmp_path / "resumed", checkpoint)
     whole = start(program, tmp_path / "whole")
     for process in (resumed, whole):
         assert process.communicate(timeout=90)[0].endswith("after fit\n")

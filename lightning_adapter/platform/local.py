@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pathlib
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
@@ -278,6 +279,6 @@ def _end_if_asked(platform: LocalPlatform, trial: LightningTrial) -> None:
     if platform.core.distributed.rank == 0:
         print(
             f"{asked.name} has stopped the run after batch {driver.parts.progress.total_batches}. To go on, type the same "
-            f"command with\n    --resume-from {trial.latest_checkpoint}"
+            f"command with\n    --resume-from {shlex.quote(str(trial.latest_checkpoint))}"
         )
     raise SystemExit(exit_status(asked))

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import pathlib
+import shlex
 import socket
 from typing import NamedTuple
 
@@ -125,7 +126,7 @@ def check_room(directory: pathlib.Path, checkpoints: pathlib.Path, written: list
         raise ConfigurationError(
             f"The run directory {directory} holds a run already, with {several} of batch {stored[-1].steps_completed}. "
             "Another run in it would mix its metrics with theirs, and delete checkpoints. To go on with that run, give "
-            f"resume_from={str(directory)!r} (--resume-from {directory}); to start another, give another run_dir "
+            f"resume_from={str(directory)!r} (--resume-from {shlex.quote(str(directory))}); to start another, give another run_dir "
             "(--run-dir), or none."
         )
     there = [path.name for path in written if os.path.lexists(path)]

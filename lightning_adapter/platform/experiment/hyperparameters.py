@@ -5,6 +5,7 @@ On a cluster the master draws the values. Here they come from the file and from 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
@@ -221,7 +222,7 @@ class _Resolution:
 def _missing_ranges(missing: Mapping[str, Range]) -> str:
     lines = "; ".join(f"{name} ({allowed})" for name, allowed in missing.items())
     examples = {name: allowed.example() for name, allowed in missing.items()}
-    typed = " ".join(f"--hparam {name}={value}" for name, value in examples.items())
+    typed = " ".join(f"--hparam {shlex.quote(f'{name}={value}')}" for name, value in examples.items())
     return (
         f"{len(missing)} of them {'is a range' if len(missing) == 1 else 'are ranges'} without a value: {lines}. A run "
         f"outside the cluster trains one trial and searches nothing. To fix, give values: {typed}, or "
