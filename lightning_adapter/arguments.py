@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, TypeAlias
 
+from lightning_adapter import notices
 from lightning_adapter.argument_values import (
     LARGEST,
     fault_of_flag,
@@ -177,7 +177,7 @@ class Arguments:
         if faults:
             raise ConfigurationError("\n".join(faults))
         for message in without_effect:
-            warnings.warn(message, NoEffectWarning, stacklevel=3)  # at the trial's call of our constructor
+            notices.warn(message, NoEffectWarning)
         return arguments
 
     def train_until(self, max_epochs: int | None = None, max_steps: int | None = None) -> None:

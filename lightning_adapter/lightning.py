@@ -5,6 +5,7 @@ from __future__ import annotations
 import lightning.pytorch as pl
 
 from lightning_adapter.adapter import LightningAdapter
+from lightning_adapter.checkpoints.hyperparameters import GivesBackHyperparameters
 from lightning_adapter.datamodule import DataModuleMixin
 from lightning_adapter.module import ModuleMixin
 from lightning_adapter.platform.fit import fit
@@ -12,9 +13,9 @@ from lightning_adapter.platform.fit import fit
 __all__ = ["DETDM", "DETLM", "LightningAdapter", "fit"]
 
 
-class DETLM(ModuleMixin, pl.LightningModule):  # noqa: D101 - below
+class DETLM(ModuleMixin, GivesBackHyperparameters, pl.LightningModule):  # noqa: D101 - below
     __doc__ = ModuleMixin.__doc__
 
 
-class DETDM(DataModuleMixin, pl.LightningDataModule):  # noqa: D101 - below
+class DETDM(DataModuleMixin, GivesBackHyperparameters, pl.LightningDataModule):  # noqa: D101 - below
     __doc__ = DataModuleMixin.__doc__

@@ -11,13 +11,14 @@ except ImportError as error:
         "'from lightning_adapter.lightning import DETDM, DETLM'."
     ) from error
 
+from lightning_adapter.checkpoints.hyperparameters import GivesBackHyperparameters
 from lightning_adapter.datamodule import DataModuleMixin
 from lightning_adapter.module import ModuleMixin
 
 
-class DETLM(ModuleMixin, pl.LightningModule):  # noqa: D101 - below
+class DETLM(ModuleMixin, GivesBackHyperparameters, pl.LightningModule):  # noqa: D101 - below
     __doc__ = ModuleMixin.__doc__
 
 
-class DETDM(DataModuleMixin, pl.LightningDataModule):  # noqa: D101 - below
+class DETDM(DataModuleMixin, GivesBackHyperparameters, pl.LightningDataModule):  # noqa: D101 - below
     __doc__ = DataModuleMixin.__doc__

@@ -48,7 +48,9 @@ def undress(value: object) -> Undressed | None:
     for base in type(value).__mro__:
         if base in _BY_TYPE and (found := _BY_TYPE[base](value)) is not None:
             return found
-    return _dataclass(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else None
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _dataclass(value)
+    return _omegaconf(value)
 
 
 def dress(kind: str, detail: Detail, bare: Any) -> Any:
@@ -157,6 +159,43 @@ def _give_dataclass(bare: Any, detail: Detail) -> Any:
     return made
 
 
+def _subclass_of_dict(value: dict[Any, Any]) -> Undressed | None:
+    if type(value) in (dict, collections.OrderedDict, collections.Counter):
+        return None
+    if type(value).__reduce_ex__ is object.__reduce_ex__ and value.__reduce_ex__(2)[0] is dict:
+        return Undressed("dict", dict(value))  # by its own word: a copy of it is a plain one
+    name = _named(type(value))
+    if (
+        name is None
+        or getattr(value, "__dict__", None)
+        or isinstance(value, (collections.OrderedDict, collections.defaultdict))
+    ):
+        return None  # it holds more than its entries
+    return Undressed("dict of a class", dict(value), name)
+
+
+def _give_subclass_of_dict(bare: Any, detail: Detail) -> Any:
+    cls = _class(detail)
+    if not issubclass(cls, dict):
+        raise LookupError(f"{cls.__qualname__} is no dict")
+    made = dict.__new__(cls)
+    dict.update(made, bare)
+    return made
+
+
+def _omegaconf(value: object) -> Undressed | None:
+    omegaconf: Any = sys.modules.get("omegaconf")  # who has not imported it has no value of it
+    if omegaconf is None or not isinstance(value, omegaconf.Container):
+        return None
+    return Undressed("omegaconf", omegaconf.OmegaConf.to_container(value, resolve=False))
+
+
+def _give_omegaconf(bare: Any, detail: Detail) -> Any:
+    """Where nobody has imported OmegaConf, nobody asks for more than the values."""
+    omegaconf: Any = sys.modules.get("omegaconf")
+    return bare if omegaconf is None else omegaconf.OmegaConf.create(bare)
+
+
 # --- Python's own -----------------------------------------------------------------------------------------------------
 
 _FACTORIES: dict[str, Any] = {
@@ -196,6 +235,7 @@ _BY_TYPE: dict[type, Callable[[Any], Undressed | None]] = {
     np.ndarray: _numpy_array,
     enum.Enum: _enum,
     tuple: _named_tuple,
+    dict: _subclass_of_dict,
     pathlib.PurePath: lambda value: Undressed("path", str(value)),
     collections.defaultdict: _default_dict,
     collections.deque: _deque,
@@ -222,6 +262,9 @@ _WARDROBE: dict[str, Callable[[Any, Detail], Any]] = {
     "enum": _give_enum,
     "named tuple": _give_named_tuple,
     "dataclass": _give_dataclass,
+    "dict": lambda bare, _: bare,
+    "dict of a class": _give_subclass_of_dict,
+    "omegaconf": _give_omegaconf,
     "path": lambda bare, _: pathlib.Path(bare),
     "defaultdict": lambda bare, detail: collections.defaultdict(detail and _FACTORIES[detail], bare),
     "deque": lambda bare, detail: collections.deque(bare, detail),

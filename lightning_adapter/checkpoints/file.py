@@ -19,6 +19,7 @@ import torch
 
 from lightning_adapter import notices
 from lightning_adapter.checkpoints import location
+from lightning_adapter.checkpoints.clothes import undress
 from lightning_adapter.checkpoints.plain_data import NOTES, Note, Place, PlainData, Refused, give_back
 from lightning_adapter.errors import CheckpointError
 from lightning_adapter.versions import determined_private
@@ -82,7 +83,11 @@ def plain(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], list[Refused]]
     for key, value in checkpoint.items():
         if key in (CONSTRUCTED, LEFT_OUT):
             continue
-        if key in _HYPERPARAMETERS and isinstance(value, Mapping):
+        if key in _HYPERPARAMETERS and not isinstance(value, dict) and undress(value) is not None:
+            _keep(
+                value, (key,), content, notes, left_out, constructed
+            )  # a DictConfig, which refers from entry to entry
+        elif key in _HYPERPARAMETERS and isinstance(value, Mapping):
             content[key] = {}
             for name, parameter in value.items():
                 _keep(parameter, (key, name), content[key], notes, left_out, constructed)

@@ -32,4 +32,10 @@ def dump_hyperparameters(checkpoint: dict[str, Any], *owners: LightningModule | 
         name = getattr(owner, "_hparams_name", None)
         if name is not None:
             checkpoint[owner.CHECKPOINT_HYPER_PARAMS_NAME] = name
-        checkpoint[owner.CHECKPOINT_HYPER_PARAMS_KEY] = dict(owner.hparams)
+        hparams = owner.hparams
+        if isinstance(hparams, dict):
+            checkpoint[owner.CHECKPOINT_HYPER_PARAMS_KEY] = dict(hparams)
+            continue
+        checkpoint[owner.CHECKPOINT_HYPER_PARAMS_KEY] = hparams  # OmegaConf's, as in Lightning's file
+        # as text, by which `_convert_loaded_hparams` gives a class of Lightning's own that has attributes too
+        checkpoint[owner.CHECKPOINT_HYPER_PARAMS_TYPE] = type(hparams).__name__

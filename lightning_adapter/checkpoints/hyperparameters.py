@@ -1,0 +1,79 @@
+"""How do hyperparameters come back as what they were, where Lightning's own `load_from_checkpoint` reads a file?
+
+It gives the constructor what the file holds, which is plain data. What our notes say of it (`clothes`) is done here, and
+handed to it like arguments of the caller's.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import pickle
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from lightning_adapter.checkpoints import location
+from lightning_adapter.checkpoints.plain_data import NOTES, give_back
+from lightning_adapter.versions import hosts
+
+#: What `load_from_checkpoint` takes besides hyperparameters.
+_NO_HYPERPARAMETERS = ("strict", "weights_only")
+
+
+class _LoadFromCheckpoint:
+    """Lightning's classmethod, which refuses to be called on an instance; so this one leaves that to it."""
+
+    def __get__(self, instance: object, owner: type) -> Callable[..., Any]:
+        if instance is not None:
+            theirs: Callable[..., Any] = super(GivesBackHyperparameters, instance).load_from_checkpoint  # type: ignore[misc]
+            return theirs
+        return functools.partial(_load, owner)
+
+
+class GivesBackHyperparameters:
+    """A module or datamodule whose constructor gets its hyperparameters as what they were when they were saved."""
+
+    load_from_checkpoint = _LoadFromCheckpoint()
+
+
+def _load(
+    cls: Any, checkpoint_path: Any, map_location: Any = None, hparams_file: Any = None, *args: Any, **kwargs: Any
+) -> Any:
+    if hparams_file is None:  # which would win over the file's
+        kwargs = {**_given_back(cls, checkpoint_path, kwargs), **kwargs}
+    load = super(GivesBackHyperparameters, cls).load_from_checkpoint
+    return load(checkpoint_path, map_location, hparams_file, *args, **kwargs)
+
+
+def _given_back(cls: Any, path: Any, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of the constructor that are to be other than the file has them."""
+    saved, key = _content(path), cls.CHECKPOINT_HYPER_PARAMS_KEY
+    if not isinstance(saved.get(key), dict):
+        return {}
+    overrides = {name: value for name, value in overrides.items() if name not in _NO_HYPERPARAMETERS}
+    notes = [note for note in saved.get(NOTES, []) if note[0][0] == key and not set(note[0][1:2]) & overrides.keys()]
+    content: dict[str, Any] = {key: {**saved[key], **overrides}, NOTES: notes}
+    give_back(content)
+    # where one argument is all hyperparameters, as in `save_hyperparameters(args)`
+    name: Any = saved.get(cls.CHECKPOINT_HYPER_PARAMS_NAME)
+    if name in inspect.signature(cls.__init__).parameters and name not in overrides:
+        host = hosts.host_of_class(cls)
+        whole = content[key]
+        if isinstance(whole, dict) and host is not None:  # of a Namespace, Lightning keeps no more than a dict
+            whole = host.load("utilities.parsing").AttributeDict(whole)
+        return {name: whole}
+    return {note[0][1]: content[key][note[0][1]] for note in notes if len(note[0]) > 1}
+
+
+def _content(path: Any) -> dict[str, Any]:
+    """What a file on this machine holds, of which no weight is read; nothing where Lightning is to say what is wrong."""
+    if not isinstance(path, (str, os.PathLike)) or location.is_remote(path) or not location.local_path(path).is_file():
+        return {}
+    try:
+        content = torch.load(str(location.local_path(path)), map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError):  # another's file: of objects, or of the form before 1.6 of torch
+        return {}
+    return content if isinstance(content, dict) else {}
