@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from datetime import timedelta
 from numbers import Real
 from typing import Any
@@ -51,15 +51,39 @@ def fault_of_flag(name: str, value: object) -> str | None:
     return f"{name}={shown(value)} has to be True or False."
 
 
-def fault_of_object(name: str, value: object, method: str, what: str) -> str | None:
-    """Say what is wrong with an object that has to have a method.
+def faults_of_flags(given: Mapping[str, object]) -> list[str]:
+    """Say what is wrong with switches; None asks for the default."""
+    faults = [fault_of_flag(name, value) for name, value in given.items() if value is not None]
+    return [fault for fault in faults if fault is not None]
+
+
+def faults_of_durations(given: Mapping[str, object]) -> list[str]:
+    """Say what is wrong with durations; None asks for none."""
+    faults = []
+    for name, value in given.items():
+        try:
+            if value is not None:
+                seconds(name, value)
+        except ConfigurationError as error:
+            faults.append(str(error))
+    return faults
+
+
+def faults_of_objects(name: str, given: object, method: str, what: str) -> list[str]:
+    """Say what is wrong with one object or several, which have to have a method.
 
     Args:
         name: of the argument.
-        value: what was given.
+        given: an object, a list of them, or None.
         method: a name that every object of the kind has.
         what: the kind.
     """
+    values = [] if given is None else given if isinstance(given, (list, tuple)) else [given]
+    faults = [_fault_of_object(name, value, method, what) for value in values]
+    return [fault for fault in faults if fault is not None]
+
+
+def _fault_of_object(name: str, value: object, method: str, what: str) -> str | None:
     if isinstance(value, type):
         return f"{name} holds the class {value.__name__}; give an instance: {value.__name__}(...)."
     if not hasattr(value, method):

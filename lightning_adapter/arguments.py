@@ -13,7 +13,9 @@ from lightning_adapter import notices
 from lightning_adapter.argument_values import (
     LARGEST,
     fault_of_flag,
-    fault_of_object,
+    faults_of_durations,
+    faults_of_flags,
+    faults_of_objects,
     is_bool,
     is_number,
     seconds,
@@ -53,6 +55,8 @@ _FAST_DEV_RUN = {
     "check_val_every_n_epoch": 1,
 }
 
+#: Forms of a time between validations.
+_TIMES = (str, dict, timedelta)
 #: Arguments that switch something on or off.
 _FLAGS = (
     *("use_distributed_sampler", "sync_batchnorm", "inference_mode", "detect_anomaly", "benchmark"),
@@ -133,9 +137,7 @@ class Arguments:
         self._check_integers(faults)
         self._check_fractions(faults)
         self._check_debugging(faults)
-        self._check_flags(faults)
-        self._check_durations(faults)
-        self._check_objects(faults)
+        self._check_kinds(faults)
         self._check_validation_interval(faults)
         self._check_clipping(faults)
         self._check_choices(faults)
@@ -261,38 +263,19 @@ class Arguments:
                 "batches."
             )
 
-    def _check_flags(self, faults: list[str]) -> None:
-        for name in _FLAGS:
-            value = getattr(self, name)
-            fault = None if value is None else fault_of_flag(name, value)
-            if fault is not None:
-                faults.append(fault)
-
-    def _check_durations(self, faults: list[str]) -> None:
-        """Note what is no time: `max_time`, which Lightning's Timer gets, and an interval given as one."""
-        given = {"max_time": self.max_time}
-        if isinstance(self.val_check_interval, (str, dict, timedelta)):
-            given["val_check_interval"] = self.val_check_interval
-        for name, value in given.items():
-            try:
-                if value is not None:
-                    seconds(name, value)
-            except ConfigurationError as error:
-                faults.append(str(error))
-
-    def _check_objects(self, faults: list[str]) -> None:
-        """Note what is no callback, and no logger."""
-        for name, method, what in (
-            ("callbacks", "on_train_start", "callback; derive one from Lightning's Callback"),
-            ("logger", "log_metrics", "logger; give one of Lightning's, True for the default one, or False for none"),
-        ):
-            given = getattr(self, name)
-            if given is None or (name == "logger" and is_bool(given)):
-                continue
-            for value in given if isinstance(given, (list, tuple)) else [given]:
-                fault = fault_of_object(name, value, method, what)
-                if fault is not None:
-                    faults.append(fault)
+    def _check_kinds(self, faults: list[str]) -> None:
+        """Note what is no switch, no time (`max_time` goes to Lightning's Timer), no callback, and no logger."""
+        faults += faults_of_flags({name: getattr(self, name) for name in _FLAGS})
+        given = {"max_time": self.max_time, "val_check_interval": self.val_check_interval}
+        faults += faults_of_durations(
+            {name: value for name, value in given.items() if name == "max_time" or isinstance(value, _TIMES)}
+        )
+        faults += faults_of_objects(
+            "callbacks", self.callbacks, "on_train_start", "callback; derive one from Lightning's Callback"
+        )
+        if not is_bool(self.logger):
+            what = "logger; give one of Lightning's, True for the default one, or False for none"
+            faults += faults_of_objects("logger", self.logger, "log_metrics", what)
 
     def _check_validation_interval(self, faults: list[str]) -> None:
         if self.check_val_every_n_epoch is None and isinstance(self.val_check_interval, float):

@@ -26,6 +26,14 @@ class Names(dict):  # type: ignore[type-arg]
     """A collection of user code, which is pickled by the name of its class."""
 
 
+class NamesAndMore(Names):
+    """One that holds more than its entries."""
+
+    def __init__(self, **entries: Any) -> None:
+        super().__init__(**entries)
+        self.more = 1
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / FILE
@@ -40,12 +48,19 @@ def test_saved_content_is_read_back_equal(file: Path) -> None:
     assert list(file.parent.iterdir()) == [file]
 
 
+def test_collection_of_user_code_is_given_back_as_what_it_was(file: Path) -> None:
+    save(file, {**WEIGHTS, "callbacks": {"Mine": Names(lr=1)}})
+    assert torch.load(file, weights_only=True)["callbacks"] == {"Mine": {"lr": 1}}
+    found = read(file)["callbacks"]["Mine"]
+    assert (type(found), found) == (Names, {"lr": 1})
+
+
 @pytest.mark.parametrize(
     ("content", "place"),
     [
         ({"callbacks": {"Mine": {"path": Foreign()}}}, "callbacks['Mine']['path']"),
         ({"loops": [1, (2, Foreign())]}, "loops[1][1]"),
-        ({"optimizer_states": Names(lr=1)}, "optimizer_states"),
+        ({"optimizer_states": NamesAndMore(lr=1)}, "optimizer_states"),
         ({"epoch": iter([1])}, "epoch"),
         ({"callbacks": {"Mine": lambda: None}}, "callbacks['Mine']"),
     ],
