@@ -430,3 +430,52 @@ def test_help_imports_neither_torch_nor_its_companions(project: Path) -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True, cwd=project
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+OLD_MODULE = """
+import pytorch_lightning as pl
+import proj_results
+
+class Old(pl.LightningModule):
+    def training_step(self, batch, batch_idx):
+        loss = self(batch)
+        result = pl.TrainResult(minimize=loss)
+        result.log("train_loss", loss)
+        return result
+
+    def validation_step(self, batch, batch_idx):
+        def inner():
+            return pl.EvalResult(checkpoint_on=batch)
+        return inner()
+
+class Mine(pl.LightningModule):
+    def training_step(self, batch, batch_idx):
+        return proj_results.TrainResult(batch)
+"""
+
+
+def test_check_recognises_the_result_objects_of_lightning_0_9(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "proj_results.py").write_text("class TrainResult: pass\n")
+    (project / "proj_old.py").write_text(OLD_MODULE)
+    assert cli.main(["check", "proj_old.py:Old"]) == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "TrainResult rejected uses TrainResult in training_step: Lightning 1.0 removed its result objects" in printed
+    assert "self.log('train_loss', loss, prog_bar=True)" in printed
+    assert "uses EvalResult in validation_step" in printed and "self.log('val_loss', loss)" in printed
+    assert cli.main(["check", "proj_old.py:Mine"]) == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from pytorch_lightning import EvalResult",
+        "import pytorch_lightning as pl; x = pl.EvalResult",
+        "from pytorch_lightning.core.step_result import EvalResult",
+    ],
+)
+def test_import_of_a_result_object_says_what_to_write(project: Path, line: str) -> None:
+    (project / "proj_imports.py").write_text(f"{line}\n")
+    with pytest.raises(TargetError, match=r"instead of EvalResult, log each value in validation_step"):
+        load_target("proj_imports.py:Old")

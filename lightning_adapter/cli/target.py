@@ -140,9 +140,11 @@ def _import_failure(what: str, error: BaseException) -> str:
         if f.filename not in (__file__, importlib.__file__) and not f.filename.startswith("<frozen ")
     ]
     report.stack = traceback.StackSummary.from_list(frames)
+    from lightning_adapter.support.result_objects import advice_on_import
+
     reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, ModuleNotFoundError) and error.name:
         reason = f"it imports {error.name!r}, which is not installed and not on the path"
     elif isinstance(error, SystemExit):
         reason = 'it calls sys.exit() while it is imported; put that below `if __name__ == "__main__":`'
-    return f"{what} cannot be imported: {reason}\n\n{''.join(report.format()).rstrip()}"
+    return f"{what} cannot be imported: {reason}{advice_on_import(error)}\n\n{''.join(report.format()).rstrip()}"

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from lightning_adapter.errors import TargetError
+from lightning_adapter.support.result_objects import REASON, RESULT_OBJECTS, result_objects_in
 from lightning_adapter.support.row import OWNERS, Row, Support
 from lightning_adapter.support.table import rows
 from lightning_adapter.versions.wrappers import underlying
@@ -117,6 +118,8 @@ def overridden_methods(cls: type) -> list[tuple[str, type]]:
 def _findings(
     cls: type, owner: str, assigned: Mapping[str, object], instance: object | None = None
 ) -> Iterator[Finding]:
+    if owner == "LightningModule":
+        yield from _result_objects(cls, owner)
     table = rows(owner)
     by_parameter: dict[str, list[Row]] = {}
     for row in table:
@@ -142,6 +145,18 @@ def _findings(
             yield _finding(cls, other, f"has a {row.name} with a parameter {parameter!r}{found}")
         if not refused:
             yield _finding(cls, row, f"{'assigns' if in_instance else 'overrides'} {row.name}{found}")
+
+
+def _result_objects(cls: type, owner: str) -> Iterator[Finding]:
+    """The findings for what was removed with Lightning 0.9, in the class or in a base of the user's."""
+    for base in cls.__mro__:
+        if _is_host(base):
+            continue
+        found = "" if base is cls else f" (in {base.__module__}.{base.__qualname__})"
+        for name, method in result_objects_in(base):
+            why = f"{REASON}. Instead, {RESULT_OBJECTS[name]}."
+            message = f"{cls.__name__} uses {name} in {method}{found}: {why}"
+            yield Finding(Support.REJECTED, owner, name, message, cls.__name__, why)
 
 
 def _finding(cls: type, row: Row, found: str) -> Finding:
