@@ -73,6 +73,16 @@ class Strategy(Protocol):
     optimizers: list[Optimizer]
 
 
+class Data(Protocol):
+    """Has the training loaders, some of which say themselves where they stand."""
+
+    def loader_states(self) -> list[Any]:
+        """What they say."""
+
+    def expect_loader_states(self, states: Sequence[Any]) -> None:
+        """What they are to be told before they are iterated."""
+
+
 class Settings(Protocol):
     """Has the trainer's settings."""
 
@@ -100,6 +110,8 @@ class Saveable(Protocol):
     def settings(self) -> Settings: ...  # noqa: D102
     @property
     def progress(self) -> Position: ...  # noqa: D102
+    @property
+    def data(self) -> Data: ...  # noqa: D102
     @property
     def lr_schedulers(self) -> list[LRSchedulerConfig]: ...  # noqa: D102
 
@@ -205,6 +217,7 @@ def _loops(parts: Saveable) -> dict[str, Any]:
         steps=(steps, in_epoch),
         automatic=automatic,
         validation=_validation(state["validation"]),
+        loader_states=parts.data.loader_states(),
     )
 
 

@@ -162,3 +162,4 @@ def restore_lightning_counters(parts: Saveable, checkpoint: Mapping[str, Any]) -
         saved["epoch_loop.batch_progress"],
         saved["epoch_loop.state_dict"]["_batches_that_stepped"],
     )
+    parts.data.expect_loader_states(saved.get("state_dict", {}).get("combined_loader", []))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from lightning_adapter.data.collections import Collection, unflatten
-from lightning_adapter.data.loaders import Batch, Loader
+from lightning_adapter.data.loaders import Batch, Loader, end_pass
 
 IndexedBatch: TypeAlias = tuple[Batch, int, int]  # batch, batch_idx, dataloader_idx
 
@@ -60,6 +60,11 @@ class CombinedIterator(Iterator[Batch]):
                     batch.append(next(self.iterators[index]))
         return unflatten(self.like, iter(batch))
 
+    def stop(self) -> None:
+        """No further batch is taken; worker processes end."""
+        while self.iterators:
+            end_pass(self.iterators.pop())
+
 
 class SequentialIterator(Iterator[IndexedBatch]):
     """Batches of one loader after the other; a loader is iterated when it is reached, as Lightning's `_Sequential` does.
@@ -97,3 +102,8 @@ class SequentialIterator(Iterator[IndexedBatch]):
                 continue
             self.batch_idx += 1
             return batch, self.batch_idx - 1, self.dataloader_idx
+
+    def stop(self) -> None:
+        """No further batch is taken; worker processes end."""
+        iterator, self.iterator = self.iterator, iter(())
+        end_pass(iterator)

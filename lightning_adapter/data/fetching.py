@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from lightning_adapter.data.combining import IndexedBatch
 from lightning_adapter.data.loaders import INFINITE
@@ -25,7 +25,8 @@ class DataFetcher(Iterator[Item], Generic[Item]):
 
     Attributes:
         done: True if the batch handed out last is the last one.
-        fetched: batches taken from the loaders in this pass.
+        fetched: batches taken from the loaders in this epoch.
+        first: how many of these an earlier run took, whose pass is not the present one.
         iterator: the pass under way, None where there is none.
         fetches_ahead: whether a batch more is fetched than was handed out.
     """
@@ -39,12 +40,28 @@ class DataFetcher(Iterator[Item], Generic[Item]):
     ) -> None:
         self.done = False
         self.fetched = 0
+        self.first = 0
         self.iterator: Iterator[Item] | None = None
         self.fetches_ahead = ahead and length == INFINITE
         self._iterate = iterate
         self._length = length
         self._before_ahead = before_ahead
         self._ahead: list[Item] = []
+
+    @property
+    def length(self) -> int | None:
+        """Number of batches, None where it is unknown."""
+        return None if self._length == INFINITE else int(self._length)
+
+    @property
+    def handed_out(self) -> int:
+        """Batches handed out in this epoch."""
+        return self.fetched - len(self._ahead)
+
+    @property
+    def batch_idx(self) -> int:
+        """Index in its pass of the batch that was fetched last."""
+        return self.fetched - self.first - 1
 
     def start(self) -> None:
         """Iterate the loaders anew."""
@@ -53,15 +70,17 @@ class DataFetcher(Iterator[Item], Generic[Item]):
     def resume(self, iterator: Iterator[Item], fetched: int = 0) -> None:
         """Take batches from an iterator, of which `fetched` are gone already."""
         self.iterator = iterator
-        self.begin(fetched)
-
-    def begin(self, fetched: int = 0) -> None:
-        """Take batches from the present iterator, of which `fetched` are gone already."""
-        self.fetched = fetched
+        self.fetched, self.first = fetched, 0
         self.done = self._length <= fetched
         self._ahead = []
         if self.fetches_ahead:
             self._fetch_ahead()
+
+    def count_on(self, fetched: int) -> None:
+        """An earlier run has trained on `fetched` batches of the epoch, which count; the pass goes on as it is."""
+        self.first += fetched
+        self.fetched += fetched
+        self.done = self.done or self._length <= self.fetched
 
     def _fetch_ahead(self) -> None:
         assert self.iterator is not None
@@ -102,16 +121,34 @@ class DataLoaderIterator(Iterator[IndexedBatch]):
     """What a step that takes `dataloader_iter` pulls its batches from, as from Lightning's `_DataFetcherWrapper`.
 
     Args:
+        fetcher: says how far its pass is.
         fetch: gives the next (batch, batch_idx, dataloader_idx).
+        batch_idx: index of the batch that was pulled last, by a run that was interrupted, 0 where there was none.
 
     Attributes:
         last: what it pulled last, which is what the hooks around the step are told.
     """
 
-    def __init__(self, fetch: Callable[[], IndexedBatch]) -> None:
-        self.last: IndexedBatch = (None, 0, 0)
+    def __init__(self, fetcher: DataFetcher[Any], fetch: Callable[[], IndexedBatch], batch_idx: int = 0) -> None:
+        self._fetcher = fetcher
+        self.last: IndexedBatch = (None, batch_idx, 0)
         self._fetch = fetch
 
     def __next__(self) -> IndexedBatch:
         self.last = self._fetch()
         return self.last
+
+    @property
+    def done(self) -> bool:
+        """Whether there is no further batch, as far as that is known."""
+        return self._fetcher.done
+
+    @property
+    def fetched(self) -> int:
+        """Batches pulled in this epoch."""
+        return self._fetcher.fetched
+
+    @property
+    def length(self) -> int | None:
+        """Number of batches of an epoch, None where it is unknown."""
+        return self._fetcher.length

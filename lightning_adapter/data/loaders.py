@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from types import GeneratorType
 from typing import Any, TypeAlias, TypeVar
 
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
 from lightning_adapter.data.collections import Collection, flatten
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.versions import torch_private
 
 INFINITE = float("inf")  # the length of a loader that does not know it
 
@@ -102,18 +104,42 @@ def sequential(loader: Loader) -> Loader:
     return with_sampler(loader, SequentialSampler(loader.dataset))  # type: ignore[arg-type]  # it has a length
 
 
-def set_epoch(loaders: Iterable[Loader], epoch: int) -> None:
-    """Call `set_epoch` on the samplers that have it, as Lightning's `_set_sampler_epoch` does; batch samplers too."""
+def set_epoch(loaders: Iterable[Loader], epoch: int, tells_batch_sampler: bool = False) -> None:
+    """Call `set_epoch` on the samplers that have it, as Lightning's `_set_sampler_epoch` does.
+
+    Args:
+        loaders: their samplers are told, and those inside their batch samplers.
+        epoch: epochs that are over.
+        tells_batch_sampler: tell the batch samplers themselves, not those inside them.
+    """
     seen: set[int] = set()
     for loader in loaders:
         sampler = getattr(loader, "sampler", None)
         batch_sampler = getattr(loader, "batch_sampler", None)
-        for candidate in (sampler, batch_sampler, getattr(batch_sampler, "sampler", None)):
+        other = batch_sampler if tells_batch_sampler else getattr(batch_sampler, "sampler", None)
+        for candidate in (sampler, other):
             if candidate is not None and id(candidate) not in seen:
                 seen.add(id(candidate))
                 function = getattr(candidate, "set_epoch", None)
                 if callable(function):
                     function(epoch)
+
+
+def end_pass(iterator: object) -> None:
+    """No further batch is taken from an iterator of a loader: its worker processes end, whoever else may hold it."""
+    if isinstance(iterator, GeneratorType):
+        iterator.close()  # it holds torch's own iterator, which ends its workers when it is let go of
+    torch_private.end_workers(iterator)
+
+
+def iterate_once(loaders: Iterable[Loader]) -> None:
+    """Iterate loaders that are no DataLoader, as Lightning's `_check_dataloader_iterable` does to see whether they can be.
+
+    It takes no batch, but what such a loader does or draws when it is iterated shows in all that follows.
+    """
+    for loader in loaders:
+        if not isinstance(loader, DataLoader):
+            iter(loader)
 
 
 def check_loaders(loaders: Collection, name: str, optional: bool) -> list[str]:

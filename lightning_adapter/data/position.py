@@ -2,27 +2,55 @@
 
 The loader that `train_dataloader()` returned is the one that is iterated, once per epoch, at the moment at which
 Lightning iterates it: permutations and worker seeds are drawn where Lightning draws them. What those draws started from
-is remembered, so that a resumed run repeats them and goes on after the last trained batch.
+is remembered, so that a resumed run repeats them and goes on after the last trained batch. A loader with a `state_dict()`
+says itself where it stands, and is told so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
-import torch
 from torch.utils.data import DataLoader
 
+from lightning_adapter.data.generators import Generator, generators_of
 from lightning_adapter.data.loaders import (
     Batch,
     Loader,
+    end_pass,
     has_iterable_dataset,
     index_sampler,
     with_index_sampler,
 )
 from lightning_adapter.data.random_state import RandomState
+from lightning_adapter.errors import CheckpointError
 from lightning_adapter.versions import torch_private
+
+
+@runtime_checkable
+class StatefulLoader(Protocol):
+    """Says itself where it stands, and goes on from there when it is iterated: torchdata's StatefulDataLoader, others."""
+
+    def state_dict(self) -> Any:
+        """Where it stands."""
+
+    def load_state_dict(self, state_dict: Any) -> Any:
+        """Stand there when iterated next."""
+
+
+@dataclass(frozen=True)
+class LoaderState:
+    """What a loader says of itself.
+
+    Attributes:
+        state: what its `state_dict()` returned.
+        ended: whether the pass under way, or the last one, was taken to its end.
+    """
+
+    state: Any
+    ended: bool
 
 
 @dataclass(frozen=True)
@@ -35,6 +63,7 @@ class LoaderPosition:
         at_start: random state when the loader was iterated, None before its first pass.
         at_first: random state when the first batch of the pass was taken, None before.
         now: random state at the moment itself.
+        own: what the loader says itself; None for loaders without a `state_dict()`.
     """
 
     passes: int
@@ -42,22 +71,25 @@ class LoaderPosition:
     at_start: RandomState | None
     at_first: RandomState | None
     now: RandomState
+    own: LoaderState | None = None
 
     def state_dict(self) -> list[Any]:
         """The attributes in turn, in types that a restricted loader accepts."""
         states = (self.at_start, self.at_first, self.now)
-        return [self.passes, self.taken, *(None if state is None else state.state_dict() for state in states)]
+        found = [self.passes, self.taken, *(None if state is None else state.state_dict() for state in states)]
+        return found if self.own is None else [*found, self.own.state, self.own.ended]
 
     @classmethod
     def of(cls, state: Sequence[Any]) -> LoaderPosition:
         """What `state_dict` was made from."""
-        passes, taken, at_start, at_first, now = state
+        passes, taken, at_start, at_first, now, *own = state
         return cls(
             passes,
             taken,
             None if at_start is None else RandomState.of(at_start),
             None if at_first is None else RandomState.of(at_first),
             RandomState.of(now),
+            LoaderState(*own) if own else None,
         )
 
 
@@ -95,6 +127,15 @@ class FastForwardSampler:
         return next(self._iterator)
 
 
+def _takes_indices_alone(loader: Loader) -> TypeGuard[DataLoader[Any]]:
+    """Whether a batch can be left out by leaving out its indices."""
+    return (
+        isinstance(loader, DataLoader)
+        and not has_iterable_dataset(loader)
+        and torch_private.takes_indices_alone(loader)
+    )
+
+
 class ResumableLoader(Iterator[Batch]):
     """One training loader, pass after pass: remembers what the random draws of its present pass started from.
 
@@ -106,6 +147,7 @@ class ResumableLoader(Iterator[Batch]):
     Attributes:
         passes: how often the loader was iterated.
         taken: batches taken in the present pass.
+        ended: whether the present pass has no further batch.
         at_start: random state when the loader was iterated.
         at_first: random state when the first batch was taken, None before.
     """
@@ -114,23 +156,20 @@ class ResumableLoader(Iterator[Batch]):
         self.loader = loader
         self.passes = 0
         self.taken = 0
+        self.ended = False
         self.at_start: RandomState | None = None
         self.at_first: RandomState | None = None
         self._iterator: Iterator[Batch] = iter(())
 
-    def generators(self) -> list[torch.Generator]:
+    def generators(self) -> list[Generator]:
         """The generators that loader and samplers draw from instead of the global one."""
-        found: dict[int, torch.Generator] = {}
-        for holder in (self.loader, getattr(self.loader, "sampler", None), getattr(self.loader, "batch_sampler", None)):
-            generator = getattr(holder, "generator", None)
-            if isinstance(generator, torch.Generator):
-                found[id(generator)] = generator
-        return list(found.values())
+        return generators_of(self.loader)
 
     def __iter__(self) -> ResumableLoader:
         self.at_start, self.at_first = RandomState.now(self.generators()), None
         self.passes += 1
         self.taken = 0
+        self.ended = False
         self._iterator = iter(self.loader)
         return self
 
@@ -138,33 +177,105 @@ class ResumableLoader(Iterator[Batch]):
         # without workers, torch's samplers draw their permutation at the first batch, not when they are iterated
         if self.at_first is None:
             self.at_first = RandomState.now(self.generators())
-        batch = next(self._iterator)
+        try:
+            batch = next(self._iterator)
+        except StopIteration:
+            self.ended = True
+            raise
         self.taken += 1
         return batch
+
+    # --- position -----------------------------------------------------------------------------------------------------
 
     def position(self) -> LoaderPosition:
         """Where the loader stands."""
         now = RandomState.now(self.generators())
-        return LoaderPosition(self.passes, self.taken, self.at_start, self.at_first, now)
+        own = None
+        # before its first pass torchdata's loader would begin one to answer
+        if self.passes and isinstance(self.loader, StatefulLoader):
+            # a state may be a view of the loader, which goes on
+            own = LoaderState(copy.deepcopy(self.loader.state_dict()), self.ended)
+        return LoaderPosition(self.passes, self.taken, self.at_start, self.at_first, now, own)
 
     def resume(self, position: LoaderPosition) -> None:
-        """Repeat the draws of a pass, and stand where it stood."""
+        """Repeat the draws of a pass, and stand where it stood.
+
+        Raises:
+            CheckpointError: the loader has fewer batches than were trained.
+        """
         assert position.at_start is not None, "there is nothing to repeat before the first pass"
         self.passes, self.taken = position.passes, position.taken
         self.at_start, self.at_first = position.at_start, position.at_first
-        first = position.at_first or position.at_start
-        if isinstance(self.loader, DataLoader) and not has_iterable_dataset(self.loader):
-            sampler = FastForwardSampler(index_sampler(self.loader), position.taken)
-            self._iterator = self._iterate(self.loader, sampler, position.at_start)
-            first.restore(self.generators())
-            sampler.skip()
-        else:
+        first, loader, own = position.at_first or position.at_start, self.loader, position.own
+        self.ended = own is not None and own.ended
+        if own is not None:
             position.at_start.restore(self.generators())
-            self._iterator = iter(self.loader)
+            self.load_own(own.state)
+            # one that was taken to its end is not begun again
+            self._iterator = iter(()) if own.ended else iter(loader)
+        elif _takes_indices_alone(loader):
+            sampler = FastForwardSampler(index_sampler(loader), position.taken)
+            self._iterator = self._iterate(loader, sampler, position.at_start)
             first.restore(self.generators())
-            for _ in range(position.taken):  # what has no index cannot be left out without being loaded
-                next(self._iterator)
+            self._skip(sampler.skip)
+        else:
+            self._iterator = self._iterate_again(position.at_start)
+            first.restore(self.generators())
+            self._skip(self._take_again)
         position.now.restore(self.generators())
+
+    def resume_between_passes(self, position: LoaderPosition) -> None:
+        """Where the last pass was over, the next one begins as it would have begun then."""
+        if position.passes:
+            self._make_kept_workers()
+        if position.own is None:
+            return
+        self.passes, self.ended = position.passes, position.own.ended
+        self.load_own(position.own.state)
+        # A limit may have cut the pass short, or nobody asked for a batch after the last one: to torchdata's loader it is
+        # under way, and the next iterator would go on with it.
+        if isinstance(self.loader, DataLoader) and not self.ended:
+            self._iterator = iter(self.loader)
+
+    def load_own(self, state: Any) -> None:
+        """Let the loader stand where it said that it stood.
+
+        Raises:
+            CheckpointError: the loader has no such state, as the one that was saved had.
+        """
+        if not isinstance(self.loader, StatefulLoader):
+            raise CheckpointError(
+                f"The checkpoint holds the state of a training loader, and the {type(self.loader).__name__} that "
+                "train_dataloader() returned has no load_state_dict(). Return a loader of the kind that was trained with, "
+                "or start with warm_start_from, which takes the weights only."
+            )
+        self.loader.load_state_dict(copy.deepcopy(state))
+
+    def _iterate_again(self, at_start: RandomState) -> Iterator[Batch]:
+        """Iterate a loader whose batches have no indices, as at the start of the pass."""
+        if self.passes > 1:
+            self._make_kept_workers()
+        at_start.restore(self.generators())
+        return iter(self.loader)
+
+    def _make_kept_workers(self) -> None:
+        """Workers that persist were made in an earlier pass, with a draw that later ones lack, as in `_iterate`."""
+        if torch_private.lacks_kept_workers(self.loader):
+            next(iter(self.loader), None)
+
+    def _take_again(self) -> None:
+        for _ in range(self.taken):  # what has no index cannot be left out without being loaded
+            next(self._iterator)
+
+    def _skip(self, trained: Callable[[], None]) -> None:
+        try:
+            trained()
+        except StopIteration:
+            raise CheckpointError(
+                f"The checkpoint was written after {self.taken} batches of an epoch, and the training loader "
+                f"({type(self.loader).__name__}) now ends before that. Give the same data, or start with warm_start_from, "
+                "which takes the weights only."
+            ) from None
 
     def _iterate(self, loader: DataLoader[Any], sampler: FastForwardSampler, at_start: RandomState) -> Iterator[Batch]:
         """Iterate the loader over a sampler that leaves out its first batches."""
@@ -183,3 +294,16 @@ class ResumableLoader(Iterator[Batch]):
         torch_private.read_indices_from(loader, sampler)
         at_start.restore(generators)
         return iter(loader)
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def let_go(self) -> None:
+        """No further batch is taken from the pass under way; its worker processes end, unless the loader keeps them."""
+        iterator, self._iterator = self._iterator, iter(())
+        if not torch_private.keeps(self.loader, iterator):
+            end_pass(iterator)
+
+    def stop(self) -> None:
+        """No further pass begins: all worker processes end."""
+        self.let_go()
+        torch_private.end_workers_of(self.loader)

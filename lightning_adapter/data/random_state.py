@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from lightning_adapter.data.generators import Generator, get_state, set_state
+
 _NumpyState: TypeAlias = tuple[str, npt.NDArray[np.uint32], int, int, float]
 _PythonState: TypeAlias = tuple[int, tuple[int, ...], float | None]
 
@@ -21,13 +23,13 @@ class RandomStateDict(TypedDict):
         torch: state of torch's global generator on the CPU.
         numpy: name of the bit generator, its keys, its position, and the second half of a pair of normal numbers.
         python: version of the format, the state, and the second half of a pair of normal numbers.
-        generators: states of generators of the user's.
+        generators: states of generators of the user's, a tensor for each of torch's.
     """
 
     torch: torch.Tensor
     numpy: list[Any]
     python: list[Any]
-    generators: list[torch.Tensor]
+    generators: list[Any]
 
 
 class RandomState:
@@ -41,7 +43,7 @@ class RandomState:
         in_torch: torch.Tensor,
         in_numpy: _NumpyState,
         in_python: _PythonState,
-        generators: list[torch.Tensor],
+        generators: list[Any],
     ) -> None:
         self._in_torch = in_torch
         self._in_numpy = in_numpy
@@ -49,22 +51,22 @@ class RandomState:
         self._generators = generators
 
     @classmethod
-    def now(cls, generators: Iterable[torch.Generator] = ()) -> RandomState:
+    def now(cls, generators: Iterable[Generator] = ()) -> RandomState:
         """The present state."""
         return cls(
             torch.get_rng_state(),
             cast(_NumpyState, np.random.get_state()),
             cast(_PythonState, random.getstate()),
-            [generator.get_state() for generator in generators],
+            [get_state(generator) for generator in generators],
         )
 
-    def restore(self, generators: Iterable[torch.Generator] = ()) -> None:
+    def restore(self, generators: Iterable[Generator] = ()) -> None:
         """Continue the generators from here."""
         torch.set_rng_state(self._in_torch)
         np.random.set_state(self._in_numpy)
         random.setstate(self._in_python)
         for generator, state in zip(generators, self._generators, strict=False):
-            generator.set_state(state)
+            set_state(generator, state)
 
     def state_dict(self) -> RandomStateDict:
         """The state in types that a restricted loader accepts."""

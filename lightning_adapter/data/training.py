@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
-
-import torch
 
 from lightning_adapter.data.collections import Collection, flatten
 from lightning_adapter.data.combining import CombinedIterator, IndexedBatch
 from lightning_adapter.data.fetching import DataFetcher, DataLoaderIterator
+from lightning_adapter.data.generators import Generator, get_state, set_state
 from lightning_adapter.data.loaders import INFINITE, Batch, Loader, length_of
-from lightning_adapter.data.position import LoaderPosition, ResumableLoader
+from lightning_adapter.data.position import LoaderPosition, ResumableLoader, StatefulLoader
 from lightning_adapter.data.random_state import RandomState
-from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.errors import CheckpointError, ConfigurationError
 from lightning_adapter.versions import lightning_private
 
 
@@ -27,13 +26,15 @@ class TrainingDataState(TypedDict):
         sources: the positions of the loaders.
         consumed: which of several loaders have ended in this pass; empty with a single one.
         generators: the states of the loaders' own generators.
+        fetched: batches fetched in the pass, which are more than `batches` where a step fetches several itself.
     """
 
     batches: int
     num_batches: int | None
     sources: list[list[Any]]
     consumed: list[bool]
-    generators: list[torch.Tensor]
+    generators: list[Any]
+    fetched: int
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class TrainingData:
         length = combine(lengths) if limits_outside else self.num_batches
         self.fetcher: DataFetcher[Batch] = DataFetcher(self._iterate, length, ahead, self._remember_position)
         self._before_ahead = _Position([], [])
-        self._handed: tuple[Iterator[Batch] | None, DataLoaderIterator] | None = None
+        self._handed: DataLoaderIterator | None = None
 
     def limit_to(self, batches: float) -> None:
         """An epoch ends after that many batches: user code sets `trainer.num_training_batches`.
@@ -100,17 +101,27 @@ class TrainingData:
 
     def start(self) -> None:
         """Begin a pass."""
+        self._handed = None
         self.fetcher.start()
 
     def dataloader_iterator(self) -> DataLoaderIterator:
         """The iterator of the present pass, for a step that fetches its batches itself."""
-        if self._handed is None or self._handed[0] is not self.fetcher.iterator:
-            self._handed = (self.fetcher.iterator, DataLoaderIterator(self._next_indexed))
-        return self._handed[1]
+        if self._handed is None:
+            self._handed = DataLoaderIterator(self.fetcher, self._next_indexed, max(self.fetcher.batch_idx, 0))
+        return self._handed
+
+    def let_go(self) -> None:
+        """Other loaders take the place of these; the worker processes of the pass end."""
+        self.fetcher.stop()
+        self._handed = None
+        for loader in self._resumable:
+            loader.let_go()
 
     def stop(self) -> None:
-        """End the worker processes."""
-        self.fetcher.stop()
+        """End all worker processes."""
+        self.let_go()
+        for loader in self._resumable:
+            loader.stop()
 
     def _iterate(self) -> Iterator[Batch]:
         if self._is_single:
@@ -118,7 +129,7 @@ class TrainingData:
         return CombinedIterator(self._resumable, self.collection, self._mode)
 
     def _next_indexed(self) -> IndexedBatch:
-        return next(self.fetcher), self.fetcher.fetched - 1, 0
+        return next(self.fetcher), self.fetcher.batch_idx, 0
 
     # --- position -----------------------------------------------------------------------------------------------------
 
@@ -132,34 +143,83 @@ class TrainingData:
             list(iterator.consumed) if isinstance(iterator, CombinedIterator) else [],
         )
 
-    def _generators(self) -> list[torch.Generator]:
+    def _trained_position(self, batches: int) -> _Position:
+        """Where the loaders stood after the last of the `batches` that were trained in the present pass."""
+        return self._before_ahead if self.fetcher.fetches_ahead and batches else self._position()
+
+    def _generators(self) -> list[Generator]:
         return [generator for loader in self._resumable for generator in loader.generators()]
 
     def state_dict(self, batches: int) -> TrainingDataState:
         """Position after `batches` batches of the present pass: what its random draws started from.
 
-        Between two passes `batches` is 0, and what matters is the state of the loaders' own generators.
+        Between two passes `batches` is 0, and what matters is the state of the loaders' own generators, and what loaders
+        with a `state_dict()` say themselves.
         """
-        position = self._before_ahead if self.fetcher.fetches_ahead and batches else self._position()
+        position = self._trained_position(batches)
         return {
             "batches": batches,
             "num_batches": None if self.num_batches == INFINITE else int(self.num_batches),
             "sources": [loader.state_dict() for loader in position.loaders],
             "consumed": position.consumed,
-            "generators": [generator.get_state() for generator in self._generators()],
+            "generators": [get_state(generator) for generator in self._generators()],
+            "fetched": self.fetcher.handed_out if batches else 0,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Repeat the draws of the pass that `state` describes, and stand after its last trained batch."""
+        """Repeat the draws of the pass that `state` describes, and stand after its last trained batch.
+
+        Raises:
+            CheckpointError: the loaders are not those that were trained with.
+        """
+        positions = [LoaderPosition.of(saved) for saved in state["sources"]]
+        generators = self._generators()
+        if (len(positions), len(state["generators"])) != (len(self._resumable), len(generators)):
+            raise CheckpointError(
+                f"The checkpoint was written with {len(positions)} training loaders, whose samplers have "
+                f"{len(state['generators'])} random generators of their own; now there are {len(self._resumable)} loaders "
+                f"with {len(generators)} generators. Return the loaders that were trained with, or start with "
+                "warm_start_from, which takes the weights only."
+            )
+        after = RandomState.now()
+        for loader, position in zip(self._resumable, positions, strict=True):
+            if state["batches"]:
+                loader.resume(position)
+            else:
+                loader.resume_between_passes(position)
         if state["batches"]:
-            after = RandomState.now()
-            for loader, saved in zip(self._resumable, state["sources"], strict=True):
-                loader.resume(LoaderPosition.of(saved))
             # a batch that is fetched ahead draws as it did then
-            self.fetcher.resume(self._iterator_under_way(state["consumed"]), state["batches"])
-            after.restore()
-        for generator, saved in zip(self._generators(), state["generators"], strict=True):
-            generator.set_state(saved)
+            fetched = state.get("fetched", state["batches"])
+            self._handed = None
+            self.fetcher.resume(self._iterator_under_way(state["consumed"]), fetched)
+        after.restore()
+        for generator, saved in zip(generators, state["generators"], strict=True):
+            set_state(generator, saved)
+
+    def loader_states(self, batches: int) -> list[Any]:
+        """What those loaders that have a `state_dict()` say, in turn, as Lightning's CombinedLoader saves it."""
+        return [loader.own.state for loader in self._trained_position(batches).loaders if loader.own is not None]
+
+    def load_loader_states(self, states: Sequence[Any]) -> None:
+        """What Lightning's CombinedLoader has saved, before a pass begins, as its `_load_state_dicts`.
+
+        Raises:
+            CheckpointError: there is another number of such loaders.
+        """
+        stateful = [loader for loader in self._resumable if isinstance(loader.loader, StatefulLoader)]
+        if len(stateful) != len(states):
+            raise CheckpointError(
+                f"The checkpoint holds the states of {len(states)} training loaders, and {len(stateful)} of those that "
+                "train_dataloader() returned have a state_dict() and a load_state_dict(). Return the loaders that were "
+                "trained with, or start with warm_start_from, which takes the weights only."
+            )
+        for loader, state in zip(stateful, states, strict=True):
+            loader.load_own(state)
+
+    @property
+    def all_stateful(self) -> bool:
+        """Whether all loaders say themselves where they stand."""
+        return all(isinstance(loader, StatefulLoader) for loader in self.loaders)
 
     def _iterator_under_way(self, consumed: list[bool]) -> Iterator[Batch]:
         if self._is_single:

@@ -8,7 +8,7 @@ from lightning_adapter.data.collections import Collection, flatten
 from lightning_adapter.data.combining import CombinedIterator, IndexedBatch, SequentialIterator
 from lightning_adapter.data.fetching import DataFetcher
 from lightning_adapter.data.loaders import INFINITE, Loader, length_of
-from lightning_adapter.versions import lightning_private
+from lightning_adapter.versions import lightning_private, torch_private
 
 
 class ValidationData:
@@ -41,6 +41,7 @@ class ValidationData:
         self.longest = [max(batches) for batches in zip(*of_all, strict=True)]
         self.in_step = all(batches == of_all[0] for batches in of_all) and INFINITE not in self.longest
         self.seen = [0] * len(self.loaders)
+        self._under_way: SequentialIterator | CombinedIterator | None = None
 
     @property
     def is_sequential(self) -> bool:
@@ -54,11 +55,28 @@ class ValidationData:
 
     def fetcher(self, max_batches: list[float], ahead: bool = True) -> DataFetcher[IndexedBatch]:
         """One pass over all loaders, with at most `max_batches` batches of each; `ahead` as in DataFetcher."""
-        if self.is_sequential:
-            return DataFetcher(lambda: SequentialIterator(self.loaders, max_batches), sum(max_batches), ahead)
-        length = min(max_batches) if self._mode == "min_size" else max(max_batches)
-        return DataFetcher(self._iterate_side_by_side, length, ahead)
 
-    def _iterate_side_by_side(self) -> Iterator[IndexedBatch]:
-        batches = CombinedIterator(self.loaders, self.collection, self._mode)
-        return ((batch, index, 0) for index, batch in enumerate(batches))
+        def iterate() -> Iterator[IndexedBatch]:
+            if self.is_sequential:
+                self._under_way = batches = SequentialIterator(self.loaders, max_batches)
+                return batches
+            self._under_way = side_by_side = CombinedIterator(self.loaders, self.collection, self._mode)
+            return ((batch, index, 0) for index, batch in enumerate(side_by_side))
+
+        if self.is_sequential:
+            length = sum(max_batches)
+        else:
+            length = min(max_batches) if self._mode == "min_size" else max(max_batches)
+        return DataFetcher(iterate, length, ahead)
+
+    def pass_is_over(self) -> None:
+        """Forget the pass: its worker processes end, unless the loader keeps them for the next one."""
+        self._under_way = None
+
+    def stop(self) -> None:
+        """End all worker processes; an error may have cut a pass short."""
+        if self._under_way is not None:
+            self._under_way.stop()
+            self._under_way = None
+        for loader in self.loaders:
+            torch_private.end_workers_of(loader)

@@ -68,7 +68,7 @@ def load_lightning_position(parts: Components) -> None:
     trained = progress.batch.current.ready
     if data is None or not progress.in_epoch or progress.last_batch_reached:
         return
-    if trained:
+    if trained and not data.all_stateful:
         parts.host.warn(
             f"The checkpoint was written by Lightning's Trainer after batch {trained} of an epoch, and says nothing of the "
             "position in the data: as with Trainer.fit(ckpt_path=...), the rest of the epoch reads the data from its "
@@ -76,7 +76,7 @@ def load_lightning_position(parts: Components) -> None:
         )
     if parts.host.quirks.iterates_in_epoch:
         data.start()
-    data.fetcher.begin(fetched=trained)
+    data.fetcher.count_on(trained)
 
 
 class RunState:

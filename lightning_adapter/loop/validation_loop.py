@@ -138,7 +138,7 @@ class ValidationLoop:
         fetches_itself = lightning_private.has_parameter(self.hooks.module.validation_step, "dataloader_iter")
         max_batches = self.data.num_sanity_val_batches if sanity else data.max_batches
         fetcher = data.fetcher(max_batches, ahead=not fetches_itself)
-        iterator = DataLoaderIterator(fetcher.__next__) if fetches_itself else None
+        iterator = DataLoaderIterator(fetcher, fetcher.__next__) if fetches_itself else None
         modes = self._start(data, fetcher)
         results = _EpochResults(self, data)
         step = self._batch_step(data, fetcher, iterator)
@@ -160,6 +160,7 @@ class ValidationLoop:
                 if batch_idx == 0:
                     self.unlogged.look(output)
                 self._log_step(data, dataloader_idx)
+        data.pass_is_over()
         logged = self._end(results)
         if self.hooks.overridden("on_validation_model_train") or modes.restored_by_hook:
             self.hooks.call_module("on_validation_model_train")

@@ -5,7 +5,7 @@ The order is that of `_FitLoop.setup_data` and `_EvaluationLoop.setup_data`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from lightning_adapter.data.loaders import (
     Loader,
     check_batch_size,
     check_loaders,
+    iterate_once,
     sequential,
     set_epoch,
 )
@@ -28,6 +29,7 @@ from lightning_adapter.errors import CheckpointError, ConfigurationError
 from lightning_adapter.loop.progress import TrainingProgress
 from lightning_adapter.trainer.loader_advice import advise
 from lightning_adapter.trainer.settings import Settings
+from lightning_adapter.versions import lightning_private
 from lightning_adapter.versions.hosts import Host
 
 Source = Callable[[], Collection]
@@ -119,6 +121,7 @@ class DataConnector:
         self.val_check_batch: float | None = None
         self._training_loaded_in = float("-inf")
         self._validation_loaded_in = float("-inf")
+        self._loader_states: Sequence[Any] = ()
 
     # --- when a validation may happen ---------------------------------------------------------------------------------
 
@@ -159,8 +162,14 @@ class DataConnector:
             limits_outside=host.quirks.limits_outside,
             waits_within_limits=host.quirks.waits_within_limits,
         )
+        if self.training is not None:
+            self.training.let_go()
         self.training = data
         self._progress.epoch_length_known(data.num_batches)
+        if self._loader_states:
+            # before the pass begins, as `_FitLoop.setup_data` does
+            data.load_loader_states(self._loader_states)
+            self._loader_states = ()
         if not host.quirks.iterates_in_epoch:
             data.start()
         if data.num_batches == 0:
@@ -203,6 +212,8 @@ class DataConnector:
         self._advise(loaders, "val")
         if self._settings.overfit_batches:
             loaders = map_loaders(loaders, sequential)
+        if self.validation is not None:
+            self.validation.pass_is_over()
         self.validation = ValidationData(
             self._for_this_rank(loaders, training=False),
             lambda length: self._limit(length, self._settings.limit_val_batches, "val"),
@@ -213,6 +224,8 @@ class DataConnector:
 
     def forget_training(self) -> None:
         """The loaders that `estimated_stepping_batches` made are not those that are trained on."""
+        if self.training is not None:
+            self.training.let_go()
         self.training = None
 
     def check_validation_every(self, batches: float) -> None:
@@ -227,12 +240,14 @@ class DataConnector:
 
     def set_epoch(self, loaders: list[Loader]) -> None:
         """Tell samplers that shuffle by epoch which one it is."""
-        set_epoch(loaders, self._progress.epoch.current.processed)
+        tells_batch_sampler = self._host.quirks.tells_batch_sampler
+        set_epoch(loaders, self._progress.epoch.current.processed, tells_batch_sampler)
 
     def stop(self) -> None:
-        """Let go of the worker processes."""
-        if self.training is not None:
-            self.training.stop()
+        """End the worker processes, as `teardown` of Lightning's loops does."""
+        for data in (self.training, self.validation):
+            if data is not None:
+                data.stop()
 
     def _request(self, source: Source | None, name: str) -> Collection:
         assert source is not None  # refused before anything began
@@ -240,7 +255,10 @@ class DataConnector:
         faults = check_loaders(loaders, name, optional=name == "val_dataloader")
         if faults:
             raise ConfigurationError("\n".join(faults))
-        return map_loaders(loaders, _without_determined)
+        loaders = map_loaders(loaders, _without_determined)
+        if not self._host.quirks.checks_no_loader:
+            iterate_once(flatten(lightning_private.uncombined(loaders, "")[1]))
+        return loaders
 
     def _advise(self, loaders: Collection, stage: str) -> None:
         settings = self._settings
@@ -319,11 +337,29 @@ class DataConnector:
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the training data, and the epochs in which loaders were asked for."""
-        trained = self._progress.batch.current.ready if self._progress.in_epoch else 0
         return {
             "loaded_in": [self._training_loaded_in, self._validation_loaded_in],
-            "data": None if self.training is None else self.training.state_dict(trained),
+            "data": None if self.training is None else self.training.state_dict(self._trained),
         }
+
+    @property
+    def _trained(self) -> int:
+        return self._progress.batch.current.ready if self._progress.in_epoch else 0
+
+    def loader_states(self) -> list[Any]:
+        """What training loaders with a `state_dict()` say, for the `loops` of a checkpoint; later Lightnings save it."""
+        if self.training is None or self._host.quirks.leaves_loader_states:
+            return []
+        return self.training.loader_states(self._trained)
+
+    def expect_loader_states(self, states: Sequence[Any]) -> None:
+        """A checkpoint of Lightning's Trainer holds them; the training loaders are told before their first pass.
+
+        As `_load_combined_loader_states`: at the end of an epoch the next one begins as in a fresh run, unless steps limit
+        the run.
+        """
+        if not self._host.quirks.leaves_loader_states and (self._progress.in_epoch or self._settings.max_steps != -1):
+            self._loader_states = states
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Stand in the data after the last trained batch; the loaders were asked for before.

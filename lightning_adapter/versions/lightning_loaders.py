@@ -76,6 +76,14 @@ def distributed_sampler_wrapper(host: Host) -> _Wrapper:
     return wrapper
 
 
+def is_sampler_as_dataset(value: object) -> bool:
+    """Whether something is the dataset that the wrapper above makes of a sampler, which it holds as an attribute.
+
+    `_DatasetSamplerWrapper` (lightning_fabric, 1.9.5 to 2.6.6), of either package.
+    """
+    return type(value).__name__ == "_DatasetSamplerWrapper"
+
+
 def seeds_workers(host: Host, loader: DataLoader[Any], rank: int) -> None:
     """`seed_everything(workers=True)` seeds numpy and python in workers, through a `worker_init_fn`.
 

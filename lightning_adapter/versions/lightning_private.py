@@ -22,6 +22,7 @@ from lightning_adapter.versions.lightning_loaders import (
     distributed_sampler_wrapper,
     extract_batch_size,
     is_combined,
+    is_sampler_as_dataset,
     move_data_to_device,
     seeds_workers,
     shown_training_loader,
@@ -47,6 +48,7 @@ __all__ = [
     "dump_hyperparameters",
     "extract_batch_size",
     "is_combined",
+    "is_sampler_as_dataset",
     "lightning_optimizers",
     "migrate_checkpoint",
     "move_data_to_device",
@@ -217,6 +219,7 @@ def loop_states(
     steps: tuple[int, int],
     automatic: bool,
     validation: dict[str, Any],
+    loader_states: list[Any],
 ) -> dict[str, Any]:
     """The `loops` of a checkpoint as Lightning writes them (seen in 1.9.5 to 2.6.6).
 
@@ -227,6 +230,7 @@ def loop_states(
         steps: optimizer steps of the run, and of the present epoch.
         automatic: whether optimization is automatic.
         validation: counts of validation batches.
+        loader_states: what training loaders with a `state_dict()` say (`_FitLoop.on_save_checkpoint`, since 2.2).
     """
 
     def counts(total: int, current: int, *names: str) -> dict[str, Any]:
@@ -246,7 +250,7 @@ def loop_states(
         inner["epoch_loop.batch_loop.state_dict"] = {}
     return {
         "fit_loop": {
-            "state_dict": {},
+            "state_dict": {"combined_loader": loader_states} if loader_states else {},
             "epoch_loop.state_dict": {"_batches_that_stepped": batches_that_stepped},
             "epoch_loop.batch_progress": batches,
             "epoch_loop.scheduler_progress": counts(0, 0, *pair),

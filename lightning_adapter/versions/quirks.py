@@ -76,6 +76,18 @@ class Quirks:
         follows="loops.fit_loop.FitLoop.on_run_start",
         test="tests/parity/test_optimization.py::test_one_cycle_over_the_estimated_number_of_steps",
     )
+    checks_no_loader: bool = _until(
+        "2.0",
+        "a loader that is no DataLoader is not iterated once more to see whether it can be",
+        follows="trainer.connectors.data_connector.DataConnector._request_dataloader",
+        test="tests/parity/test_loaders.py::test_loader_that_draws_when_it_is_iterated",
+    )
+    leaves_loader_states: bool = _until(
+        "2.2",
+        "what a training loader with a `state_dict` says is neither saved in a checkpoint's `loops` nor read from there",
+        follows="loops.fit_loop._FitLoop.setup_data",
+        test="tests/resume/test_stateful_loaders.py::test_adapter_goes_on_in_the_data_as_lightning_does",
+    )
     trains_all_at_start: bool = _until(
         "2.2",
         "the whole module is set to training mode when training starts",
@@ -85,6 +97,12 @@ class Quirks:
 
     # --- an epoch and its batches
 
+    tells_batch_sampler: bool = _until(
+        "2.0",
+        "the batch sampler itself is told the epoch by `set_epoch`, not the sampler inside it",
+        follows="loops.fit_loop.FitLoop.on_advance_start",
+        test="tests/parity/test_loaders.py::test_samplers_that_are_told_the_epoch",
+    )
     iterates_in_epoch: bool = _until(
         "2.1",
         "the training loaders are iterated within the epoch, after its first hooks",

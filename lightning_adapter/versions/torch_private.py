@@ -7,6 +7,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 
 def unscales_itself(optimizer: Optimizer) -> bool:
@@ -26,3 +27,48 @@ def read_indices_from(loader: DataLoader[Any], sampler: Iterable[Any]) -> None:
     """
     iterator: Any = loader._iterator
     iterator._index_sampler = sampler
+
+
+def is_pass(value: object) -> bool:
+    """Whether something is one pass over a DataLoader (`_BaseDataLoaderIter`, torch 2.1 to 2.13)."""
+    return isinstance(value, _BaseDataLoaderIter)
+
+
+def keeps(loader: object, iterator: object) -> bool:
+    """Whether a loader goes on with the workers of a pass in its next one (`DataLoader._iterator` then is that pass)."""
+    return isinstance(loader, DataLoader) and loader._iterator is iterator
+
+
+def lacks_kept_workers(loader: object) -> bool:
+    """Whether a loader is one that keeps its workers from pass to pass, and has made none (`DataLoader._iterator`)."""
+    return isinstance(loader, DataLoader) and loader.persistent_workers and loader._iterator is None
+
+
+def takes_indices_alone(loader: DataLoader[Any]) -> bool:
+    """Whether a loader's batches are those of its `index_sampler`, one for each of its items.
+
+    A subclass with an `__iter__` or `_get_iterator` (torch 2.1 to 2.13) of its own may leave batches out, join them, or
+    begin nothing before the first of them is asked for, as a generator does.
+    """
+    kind = type(loader)
+    return kind.__iter__ is DataLoader.__iter__ and kind._get_iterator is DataLoader._get_iterator
+
+
+def end_workers(iterator: object) -> None:
+    """End the worker processes of a pass (`_shutdown_workers`, torch 2.1 to 2.13) now, whoever else may hold it.
+
+    One that is left to the garbage collector may be found by that of a forked worker, which complains that it "can only
+    test a child process".
+    """
+    if is_pass(iterator) and hasattr(iterator, "_shutdown_workers"):
+        iterator._shutdown_workers()
+
+
+def end_workers_of(loader: object) -> None:
+    """End the workers that a loader keeps from pass to pass, as Lightning's `_shutdown_workers_and_reset_iterator`.
+
+    `DataLoader._iterator` (torch 2.1 to 2.13) has them; torchdata's loader has those of each pass there.
+    """
+    if isinstance(loader, DataLoader):
+        end_workers(loader._iterator)
+        loader._iterator = None

@@ -120,7 +120,30 @@ def test_stopped_fetcher_hands_out_nothing_and_lets_go_of_its_iterator(length: f
 
 def test_iterator_for_a_step_remembers_what_it_gave_last() -> None:
     fetched: Iterator[Any] = iter([("a", 0, 0), ("b", 0, 1)])
-    iterator = DataLoaderIterator(fetched.__next__)
+    iterator = DataLoaderIterator(DataFetcher(Counted(2), 2), fetched.__next__)
     assert iterator.last == (None, 0, 0)
     assert list(iterator) == [("a", 0, 0), ("b", 0, 1)]
     assert iterator.last == ("b", 0, 1)
+
+
+@pytest.mark.parametrize("length", [3, INFINITE])
+def test_iterator_for_a_step_tells_how_far_its_pass_is(length: float) -> None:
+    fetcher = DataFetcher(Counted(3), length, ahead=False)
+    fetcher.start()
+    iterator = DataLoaderIterator(fetcher, lambda: (next(fetcher), fetcher.batch_idx, 0))
+    assert (iterator.done, iterator.fetched, iterator.length) == (False, 0, None if length == INFINITE else 3)
+    assert [batch_idx for _, batch_idx, _ in iterator] == [0, 1, 2]
+    assert (iterator.done, iterator.fetched) == (True, 3)
+
+
+@pytest.mark.parametrize("length", [5, INFINITE])
+def test_batches_of_an_earlier_run_count_and_the_pass_goes_on_as_it_is(length: float) -> None:
+    fetcher = DataFetcher(Counted(9), length, ahead=length == INFINITE)
+    fetcher.start()
+    fetcher.count_on(3)
+    assert next(fetcher) == 0
+    assert fetcher.fetched == (4 if length == 5 else 5)
+    assert next(fetcher) == 1
+    assert fetcher.done is (length == 5)
+    if length == 5:
+        assert fetcher.batch_idx == 1

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ import pytest
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, Sampler
 
+from lightning_adapter.data.generators import get_state
 from lightning_adapter.data.position import FastForwardSampler, LoaderPosition, ResumableLoader
 from lightning_adapter.data.random_state import RandomState
+from lightning_adapter.errors import CheckpointError
 
 
 class Numbers(Dataset):
@@ -58,6 +61,57 @@ class Plain:
         return (start + int(torch.randint(100, ())) for _ in range(6))
 
 
+class Pairs(DataLoader):
+    """Its iterator is a generator, which joins two batches into one: its batches are not those of its sampler."""
+
+    def __iter__(self) -> Iterator[Any]:
+        batches = super().__iter__()
+        for first in batches:
+            yield torch.cat([first, next(batches)])
+
+
+class OwnIterator(DataLoader):
+    """Makes the iterator that it is given an iterator of its own."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(torch.neg, super().__iter__())
+
+
+class OrderOfItsOwn(Sampler):
+    """Draws from generators that it holds under names of its own, of torch, numpy and python."""
+
+    def __init__(self) -> None:
+        self.of_torch = own()
+        self.others = {"numpy": np.random.default_rng(5), "python": random.Random(5)}
+
+    def __iter__(self) -> Iterator[int]:
+        for index in torch.randperm(12, generator=self.of_torch).tolist():
+            yield (index + int(self.others["numpy"].integers(12)) + self.others["python"].randrange(12)) % 12
+
+    def __len__(self) -> int:
+        return 12
+
+
+class Stateful:
+    """Says where it stands, and shuffles by a count that only its state holds; draws at its first batch."""
+
+    def __init__(self) -> None:
+        self.at = self.count = 0
+
+    def __iter__(self) -> Iterator[int]:
+        order = torch.randperm(6, generator=torch.Generator().manual_seed(self.count)).tolist()
+        while self.at < 6:
+            self.at += 1
+            yield order[self.at - 1]
+        self.at, self.count = 0, self.count + 1
+
+    def state_dict(self) -> dict[str, int]:
+        return {"at": self.at, "count": self.count}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.at, self.count = state["at"], state["count"]
+
+
 def own() -> torch.Generator:
     return torch.Generator().manual_seed(5)
 
@@ -70,6 +124,16 @@ LOADERS = {
     "generator": lambda: DataLoader(Numbers(), 2, shuffle=True, generator=own()),
     "generator_of_sampler": lambda: DataLoader(Numbers(), 2, sampler=RandomSampler(range(12), generator=own())),
     "batch_sampler": lambda: DataLoader(Numbers(), batch_sampler=BatchSampler(RandomSampler(range(12)), 2, False)),
+    "inner_generator": lambda: DataLoader(
+        Numbers(), batch_sampler=BatchSampler(RandomSampler(range(12), generator=own()), 2, False)
+    ),
+    "generators_of_any_name": lambda: DataLoader(Numbers(), batch_sampler=BatchSampler(OrderOfItsOwn(), 2, False)),
+    "pairs": lambda: Pairs(Numbers(), 1, shuffle=True),
+    "pairs_persistent": lambda: Pairs(Numbers(), 1, shuffle=True, num_workers=2, persistent_workers=True),
+    "own_iterator": lambda: OwnIterator(Numbers(), 2, shuffle=True),
+    "own_iterator_persistent": lambda: OwnIterator(Numbers(), 2, shuffle=True, num_workers=2, persistent_workers=True),
+    "own_iterator_of_stream": lambda: OwnIterator(Stream(), 2),
+    "stateful": Stateful,
     "stream": lambda: DataLoader(Stream(), 2),
     "plain": Plain,
     "workers": lambda: DataLoader(Numbers(), 2, shuffle=True, num_workers=2),
@@ -105,7 +169,7 @@ def rest_of_the_run(loader: ResumableLoader) -> list[Any]:
             found.append(as_list(batch))
             found.append(float(torch.rand(())))
     found += [float(torch.rand(())), random.random(), float(np.random.rand())]
-    return found + [float(torch.rand((), generator=generator)) for generator in loader.generators()]
+    return found + [get_state(generator) for generator in loader.generators()]
 
 
 def saved_and_loaded(position: LoaderPosition) -> LoaderPosition:
@@ -134,10 +198,10 @@ def test_resumed_loader_goes_on_as_the_uninterrupted_one(name: str, taken: int, 
     resumed = ResumableLoader(LOADERS[name]())
     resumed.resume(position)
     assert (resumed.passes, resumed.taken) == (passes, taken)
-    assert rest_of_the_run(resumed) == expected
+    assert repr(rest_of_the_run(resumed)) == repr(expected)
 
 
-@pytest.mark.parametrize("name", ["shuffled", "stream", "workers", "persistent"])
+@pytest.mark.parametrize("name", ["shuffled", "stream", "workers", "persistent", "pairs", "stateful"])
 def test_loader_resumed_twice_in_one_pass_goes_on_as_the_uninterrupted_one(name: str) -> None:
     seed(1)
     loader = ResumableLoader(LOADERS[name]())
@@ -156,7 +220,110 @@ def test_loader_resumed_twice_in_one_pass_goes_on_as_the_uninterrupted_one(name:
     seed(99)
     again = ResumableLoader(LOADERS[name]())
     again.resume(second)
-    assert rest_of_the_run(again) == expected
+    assert repr(rest_of_the_run(again)) == repr(expected)
+
+
+@pytest.mark.parametrize("name", [name for name in LOADERS if "workers" not in name])
+@pytest.mark.parametrize("taken", [4, 6])
+def test_loader_resumed_between_two_passes_goes_on_as_the_uninterrupted_one(name: str, taken: int) -> None:
+    seed(1)
+    loader = ResumableLoader(LOADERS[name]())
+    iter(loader)
+    take(loader, taken)
+    position = saved_and_loaded(loader.position())
+    iter(loader)
+    expected = rest_of_the_run(loader)
+
+    seed(99)
+    resumed = ResumableLoader(LOADERS[name]())
+    if "persistent" in name:
+        iter(resumed)  # a run has iterated its loader when it is resumed, as one that persists had
+    resumed.resume_between_passes(position)
+    position.now.restore(resumed.generators())
+    iter(resumed)
+    assert repr(rest_of_the_run(resumed)) == repr(expected)
+
+
+def test_state_of_a_loader_is_told_to_it_and_saved_as_a_copy() -> None:
+    class Live(Stateful):
+        def state_dict(self) -> dict[str, int]:
+            return vars(self)
+
+    loader = ResumableLoader(Live())
+    iter(loader)
+    take(loader, 2)
+    position = loader.position()
+    take(loader, 2)
+    assert position.own is not None and position.own.state["at"] == 2
+
+
+def test_state_that_the_loader_cannot_be_told_is_refused() -> None:
+    loader = ResumableLoader(Stateful())
+    iter(loader)
+    take(loader, 2)
+    with pytest.raises(CheckpointError, match=r"the Plain that train_dataloader\(\) returned has no load_state_dict"):
+        ResumableLoader(Plain()).resume(loader.position())
+
+
+def test_stateful_loader_is_repeated_from_a_checkpoint_that_holds_no_state_of_it() -> None:
+    loader = ResumableLoader(Stateful())
+    iter(loader)
+    take(loader, 2)
+    old = LoaderPosition.of(loader.position().state_dict()[:5])
+    resumed = ResumableLoader(Stateful())
+    resumed.resume(old)
+    assert next(resumed) == next(loader)
+
+
+@pytest.mark.parametrize("make", [lambda count: DataLoader(range(count), 2), lambda count: [*range(count // 2)]])
+def test_loader_that_ends_before_what_was_trained_is_refused(make: Any) -> None:
+    loader = ResumableLoader(make(8))
+    iter(loader)
+    take(loader, 3)
+    with pytest.raises(CheckpointError, match=r"after 3 batches of an epoch.*now ends before that"):
+        ResumableLoader(make(4)).resume(loader.position())
+
+
+# --- worker processes -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def workers() -> Callable[[], int]:
+    """How many worker processes there are beside those that other tests have left to the garbage collector."""
+    others = set(multiprocessing.active_children())
+    return lambda: len(set(multiprocessing.active_children()) - others)
+
+
+@pytest.mark.parametrize(("name", "taken"), [("workers", 1), ("persistent", 0), ("persistent", 6), ("pairs", 1)])
+def test_stopped_loader_has_no_worker_processes_whoever_holds_its_iterator(
+    name: str, taken: int, workers: Callable[[], int]
+) -> None:
+    user = Pairs(Numbers(), 1, num_workers=2) if name == "pairs" else LOADERS[name]()
+    loader = ResumableLoader(user)
+    iter(loader)
+    take(loader, taken)
+    held = loader._iterator
+    assert workers() == 2
+    loader.stop()
+    assert workers() == 0
+    assert loader.loader._iterator is None  # type: ignore[attr-defined]
+    assert next(loader, "nothing") == "nothing"
+    del held
+
+
+def test_pass_that_is_let_go_leaves_the_workers_that_its_loader_keeps(workers: Callable[[], int]) -> None:
+    user = LOADERS["persistent"]()
+    loader, other = ResumableLoader(user), ResumableLoader(LOADERS["workers"]())
+    for each in (loader, other):
+        iter(each)
+        take(each, 1)
+        each.let_go()
+    assert workers() == 2
+    again = ResumableLoader(user)
+    iter(again)
+    assert len([*again]) == 6
+    again.stop()
+    assert workers() == 0
 
 
 def test_resumed_loader_loads_no_sample_that_was_trained() -> None:

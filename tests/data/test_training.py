@@ -16,7 +16,7 @@ from data.parts import Numbers, whole
 from lightning_adapter.data.collections import flatten
 from lightning_adapter.data.loaders import INFINITE
 from lightning_adapter.data.training import TrainingData
-from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.errors import CheckpointError, ConfigurationError
 from lightning_adapter.versions import hosts, lightning_private
 
 
@@ -206,7 +206,101 @@ def test_saved_state_has_the_keys_that_old_checkpoints_have() -> None:
     data.start()
     trained(data, 2)
     state = data.state_dict(2)
-    assert list(state) == ["batches", "num_batches", "sources", "consumed", "generators"]
+    assert list(state) == ["batches", "num_batches", "sources", "consumed", "generators", "fetched"]
     assert (state["batches"], state["num_batches"], state["consumed"], state["generators"]) == (2, 6, [], [])
     assert [type(entry) for entry in state["sources"][0]] == [int, int, dict, dict, dict]
     assert TrainingData(DataLoader(RandomStream(), 2), whole).state_dict(0)["num_batches"] is None
+
+
+def test_state_without_the_number_of_fetched_batches_has_as_many_as_were_trained() -> None:
+    data = TrainingData(DataLoader(Numbers(), 2), whole)
+    data.start()
+    trained(data, 2)
+    state: Any = data.state_dict(2)
+    del state["fetched"]
+    resumed = TrainingData(DataLoader(Numbers(), 2), whole)
+    resumed.load_state_dict(state)
+    assert (resumed.fetcher.fetched, len(trained(resumed, INFINITE))) == (2, 2 * 4)
+
+
+def test_step_that_took_several_batches_goes_on_after_the_last_of_them() -> None:
+    data = TrainingData(DataLoader(Numbers(), 1), whole)
+    data.start()
+    iterator = data.dataloader_iterator()
+    steps = [[int(next(iterator)[0]) for _ in range(3)] for _ in range(2)]
+    assert steps == [[0, 1, 2], [3, 4, 5]]
+    resumed = TrainingData(DataLoader(Numbers(), 1), whole)
+    resumed.load_state_dict(through_a_file(data.state_dict(2)))
+    again = resumed.dataloader_iterator()
+    assert again.last[1:] == iterator.last[1:]
+    assert [(int(batch), *indices) for batch, *indices in again] == [(index, index, 0) for index in range(6, 12)]
+
+
+def test_iterator_of_a_step_is_another_one_in_each_pass() -> None:
+    data = TrainingData(DataLoader(Numbers(), 1), whole)
+    data.start()
+    next(data.dataloader_iterator())
+    data.start()
+    assert data.dataloader_iterator().last == (None, 0, 0)
+
+
+@pytest.mark.parametrize("make", [lambda: [DataLoader(Numbers(), 2)] * 2,
+                                  lambda: DataLoader(Numbers(), 2, generator=torch.Generator())])  # fmt: skip
+def test_state_of_other_loaders_or_generators_is_refused(make: Any) -> None:
+    data = TrainingData(DataLoader(Numbers(), 2), whole)
+    data.start()
+    trained(data, 2)
+    with pytest.raises(
+        CheckpointError, match=r"written with 1 training loaders, whose samplers have 0 random generators"
+    ):
+        TrainingData(make(), whole).load_state_dict(data.state_dict(2))
+
+
+class Told:
+    """Says where it stands."""
+
+    def __init__(self, length: int | None = 5) -> None:
+        self.at = 0
+        if length is not None:
+            self.length = length
+
+    def __len__(self) -> int:
+        return self.length if hasattr(self, "length") else NotImplemented
+
+    def __iter__(self) -> Iterator[int]:
+        while self.at < 5:
+            self.at += 1
+            yield self.at
+        self.at = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"at": self.at}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.at = state["at"]
+
+
+@pytest.mark.parametrize("length", [5, None])
+def test_state_of_a_loader_is_that_after_the_last_trained_batch(length: int | None) -> None:
+    data = TrainingData([Told(length), DataLoader(Numbers(), 2)], whole)
+    data.start()
+    assert next(data.fetcher)[0] == 1
+    assert next(data.fetcher)[0] == 2
+    assert data.loader_states(2) == [{"at": 2}]
+    resumed = TrainingData([Told(length), DataLoader(Numbers(), 2)], whole)
+    resumed.load_state_dict(through_a_file(data.state_dict(2)))
+    assert next(resumed.fetcher)[0] == 3
+
+
+def test_loaders_are_told_the_states_that_lightning_has_saved() -> None:
+    data = TrainingData({"plain": DataLoader(Numbers(), 2), "told": Told()}, whole)
+    data.load_loader_states([{"at": 3}])
+    data.start()
+    assert next(data.fetcher)["told"] == 4
+    assert not data.all_stateful
+
+
+def test_states_of_more_loaders_than_there_are_are_refused() -> None:
+    data = TrainingData(Told(), whole)
+    with pytest.raises(CheckpointError, match=r"the states of 2 training loaders, and 1 of those"):
+        data.load_loader_states([{"at": 3}, {"at": 4}])

@@ -14,7 +14,7 @@ import torchmetrics
 from determined import pytorch
 from torch.optim.lr_scheduler import LinearLR, StepLR
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sampler, WeightedRandomSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, Sampler, WeightedRandomSampler
 
 from parity.harness import Case, differences
 from parity.models import GAN, Data, Manual, Net, SizedStream, Stream, samples
@@ -86,6 +86,54 @@ class Batches:
 
     def __len__(self) -> int:
         return 5
+
+
+class Reversed(DataLoader):
+    """Its iterator is a generator: nothing happens before the first batch is asked for."""
+
+    def __iter__(self) -> Iterator:
+        for x, y in super().__iter__():
+            yield x.flip(0), y.flip(0)
+
+
+class Remembers:
+    """No DataLoader: says where it stands, and orders its batches by a count that only its state holds."""
+
+    def __init__(self) -> None:
+        self.at = self.count = 0
+
+    def __iter__(self) -> Iterator:
+        order = torch.randperm(6, generator=torch.Generator().manual_seed(self.count)).tolist()
+        while self.at < 6:
+            self.at += 1
+            yield samples(4, order[self.at - 1])[:]
+        self.at, self.count = 0, self.count + 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"at": self.at, "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.at, self.count = state["at"], state["count"]
+
+
+class SizedRemembers(Remembers):
+    def __len__(self) -> int:
+        return 6
+
+
+class TakesTwo(Net):
+    """Joins two batches in each step."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.indices: list[Any] = []
+
+    def training_step(self, dataloader_iter: Any) -> Any:
+        (first, *_), (second, *indices) = next(dataloader_iter), next(dataloader_iter)
+        self.indices.append(indices)
+        loss = self.loss(first) + self.loss(second)
+        self.log("index", float(indices[0]), on_step=True, batch_size=1)
+        return loss
 
 
 class Metrics(Net):
@@ -258,6 +306,11 @@ def weighted_loader() -> Any:
     return DataLoader(samples(22), 4, sampler=sampler)
 
 
+def inner_generator_loader() -> Any:
+    order = RandomSampler(range(22), generator=torch.Generator().manual_seed(7))
+    return DataLoader(samples(22), batch_sampler=BatchSampler(order, 4, False))
+
+
 def net(**options: Any) -> Callable[[], Any]:
     return lambda: Net(**options)
 
@@ -337,6 +390,16 @@ add("generator of the loader, worker", net(), loader(lambda: own_generator_loade
 add("generator of the sampler", net(), loader(weighted_loader))
 add("custom sampler", net(), loader(lambda: DataLoader(samples(40), 4, sampler=EverySecond(40))))
 add("custom batch sampler", net(), loader(lambda: DataLoader(samples(22), batch_sampler=EpochBatches(22))))
+add("generator in a batch sampler", net(), loader(inner_generator_loader))
+add("loader that is a generator", net(), loader(lambda: Reversed(samples(22), 4, shuffle=True)))
+add("loader that is a generator, persistent workers", net(),
+    loader(lambda: Reversed(samples(22), 4, shuffle=True, num_workers=1, persistent_workers=True)))  # fmt: skip
+add("loader with a state", net(), loader(SizedRemembers), max_epochs=3)
+add("loader with a state and no length", net(), loader(Remembers), max_epochs=3)
+add("loader with a state, limited", net(), loader(SizedRemembers), max_epochs=3, limit_train_batches=4)
+add("loader with a state beside another", lambda: TwoLoaders(),
+    loader(lambda: {"a": SizedRemembers(), "b": DataLoader(samples(12), 4, shuffle=True)}))  # fmt: skip
+add("steps that take two batches", TakesTwo, loader(lambda: DataLoader(samples(22), 2, shuffle=True)), trace=False)
 add("no batching", Unbatched, loader(lambda: DataLoader(samples(6), batch_size=None, shuffle=True)))
 add("iterable dataset", net(), loader(lambda: DataLoader(Stream(22), 4)))
 add("iterable dataset with length", net(), loader(lambda: DataLoader(SizedStream(22), 4)))
