@@ -34,10 +34,10 @@ def unflatten(like: Collection, leaves: Iterator[Any]) -> Collection:
 def map_loaders(loaders: Collection, change: Callable[[Any], Any]) -> Collection:
     """Change each loader of a collection; a collection in which nothing changed stays the same object.
 
-    Lightning's CombinedLoader is returned as it is: it iterates what the user gave it.
+    Lightning's CombinedLoader is given the changed ones in the place of its own, as Lightning does.
     """
     if lightning_private.is_combined(loaders):
-        return loaders
+        return lightning_private.combined_with(loaders, change)
     leaves = flatten(loaders)
     changed = [change(leaf) for leaf in leaves]
     if all(before is after for before, after in zip(leaves, changed, strict=True)):

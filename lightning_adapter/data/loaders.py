@@ -11,7 +11,8 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSa
 
 from lightning_adapter.data.collections import Collection, flatten
 from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.versions import torch_private
+from lightning_adapter.versions import lightning_private, torch_private
+from lightning_adapter.versions.hosts import Host
 
 INFINITE = float("inf")  # the length of a loader that does not know it
 
@@ -57,26 +58,29 @@ def copy_with(loader: _Loader, **attributes: object) -> _Loader:
     return clone
 
 
-def with_sampler(loader: DataLoader[Any], sampler: Iterable[Any]) -> DataLoader[Any]:
+def with_sampler(loader: DataLoader[Any], sampler: Iterable[Any], host: Host) -> DataLoader[Any]:
     """The same loader, every argument kept, reading other indices.
+
+    Args:
+        loader: the user's.
+        sampler: gives the indices.
+        host: the Lightning package, whose function makes a batch sampler of the user's own class anew: of its arguments,
+            where it was made in a hook for loaders.
 
     Raises:
         ConfigurationError: the loader's own batch sampler class cannot be built anew over another sampler.
     """
-    batch_sampler: Any = loader.batch_sampler
-    if batch_sampler is not None:
-        # as Lightning's `_dataloader_init_kwargs_resolve_sampler` does
-        kind = type(batch_sampler)
-        options = {
-            "batch_size": getattr(batch_sampler, "batch_size", 1),
-            "drop_last": getattr(batch_sampler, "drop_last", False),
-        }
+    batch_sampler = loader.batch_sampler
+    if batch_sampler is not None and type(batch_sampler) is BatchSampler:
+        batch_sampler = BatchSampler(sampler, batch_sampler.batch_size, batch_sampler.drop_last)
+    elif batch_sampler is not None:
         try:
-            batch_sampler = kind(sampler, **options)
+            batch_sampler = lightning_private.rebuilt_batch_sampler(host, loader, sampler)
         except TypeError as error:
             raise ConfigurationError(
-                f"The batch sampler {kind.__qualname__} cannot be given another sampler: {error}. It has to accept "
-                "(sampler, batch_size, drop_last) as torch's BatchSampler does, or shard itself with "
+                f"The batch sampler {type(batch_sampler).__qualname__} cannot be given another sampler: {error}. It has to "
+                "be a torch BatchSampler that takes its `sampler` as an argument and is made in train_dataloader() or "
+                "val_dataloader(), or to accept (sampler, batch_size, drop_last); or let it shard itself, with "
                 "use_distributed_sampler=False."
             ) from error
     return copy_with(loader, sampler=sampler, batch_sampler=batch_sampler)
@@ -93,7 +97,7 @@ def with_index_sampler(loader: DataLoader[Any], sampler: Iterable[Any], **attrib
     return copy_with(loader, **{name: sampler}, **attributes)
 
 
-def sequential(loader: Loader) -> Loader:
+def sequential(loader: Loader, host: Host) -> Loader:
     """The loader without shuffling: `overfit_batches` asks for it, as in Lightning's `_resolve_overfit_batches`."""
     if (
         not isinstance(loader, DataLoader)
@@ -101,7 +105,7 @@ def sequential(loader: Loader) -> Loader:
         or isinstance(loader.sampler, SequentialSampler)
     ):
         return loader
-    return with_sampler(loader, SequentialSampler(loader.dataset))  # type: ignore[arg-type]  # it has a length
+    return with_sampler(loader, SequentialSampler(loader.dataset), host)  # type: ignore[arg-type]  # it has a length
 
 
 def set_epoch(loaders: Iterable[Loader], epoch: int, tells_batch_sampler: bool = False) -> None:

@@ -100,6 +100,7 @@ class Sharder:
             return with_sampler(
                 loader,
                 DistributedSampler(loader.dataset, self.num_replicas, self.rank, self.shuffle, _global_seed()),
+                self.host,
             )
         wrapper = lightning_private.distributed_sampler_wrapper(self.host)
         return with_sampler(
@@ -111,6 +112,7 @@ class Sharder:
                 shuffle=self.shuffle,
                 seed=_global_seed(),
             ),
+            self.host,
         )
 
     def _for_validation(self, loader: DataLoader[Any]) -> DataLoader[Any]:
@@ -120,7 +122,7 @@ class Sharder:
             whole = DistributedSampler(loader.dataset, num_replicas=1, rank=0, shuffle=True, seed=_global_seed())
         shard = ShardSampler(whole, self.num_replicas, self.rank)
         if not default_batch_sampler(loader) or not loader.batch_size:
-            return with_sampler(loader, shard)
+            return with_sampler(loader, shard, self.host)
         batch_sampler = EvenBatchSampler(shard, loader.batch_size, loader.drop_last)
         return copy_with(loader, sampler=shard, batch_sampler=batch_sampler)
 

@@ -111,17 +111,21 @@ class TrainingData:
         return self._handed
 
     def let_go(self) -> None:
-        """Other loaders take the place of these; the worker processes of the pass end."""
+        """Other loaders take the place of these, which end with their workers where the user does not hold them either."""
+        self._end_pass()
+        self.loaders, self._resumable, self.collection = [], [], []
+
+    def stop(self) -> None:
+        """End all worker processes."""
+        self._end_pass()
+        for loader in self._resumable:
+            loader.stop()
+
+    def _end_pass(self) -> None:
         self.fetcher.stop()
         self._handed = None
         for loader in self._resumable:
             loader.let_go()
-
-    def stop(self) -> None:
-        """End all worker processes."""
-        self.let_go()
-        for loader in self._resumable:
-            loader.stop()
 
     def _iterate(self) -> Iterator[Batch]:
         if self._is_single:

@@ -6,12 +6,13 @@ The order is that of `_FitLoop.setup_data` and `_EvaluationLoop.setup_data`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from determined import pytorch
 
-from lightning_adapter.data.collections import Collection, map_loaders
+from lightning_adapter.data.collections import Collection, flatten, map_loaders
 from lightning_adapter.data.loaders import (
     INFINITE,
     Loader,
@@ -198,7 +199,7 @@ class DataConnector:
                 self._settings.accumulate_grad_batches,
             )
         if self._settings.overfit_batches:
-            loaders = map_loaders(loaders, sequential)
+            loaders = map_loaders(loaders, self._sequential)
         loaders = self._for_this_rank(loaders, training=True)
         return map_loaders(loaders, seed_each_sample) if self._options.seeds_each_sample else loaders
 
@@ -211,9 +212,7 @@ class DataConnector:
         loaders = self._request(self._sources.validation(), "val_dataloader")
         self._advise(loaders, "val")
         if self._settings.overfit_batches:
-            loaders = map_loaders(loaders, sequential)
-        if self.validation is not None:
-            self.validation.pass_is_over()
+            loaders = map_loaders(loaders, self._sequential)
         self.validation = ValidationData(
             self._for_this_rank(loaders, training=False),
             lambda length: self._limit(length, self._settings.limit_val_batches, "val"),
@@ -251,7 +250,10 @@ class DataConnector:
 
     def _request(self, source: Source | None, name: str) -> Collection:
         assert source is not None  # refused before anything began
-        loaders = source()
+        # Samplers may be replaced below. As `_request_dataloader` does; where none is, the user's classes are left alone.
+        replaced = self._shards or self._settings.overfit_batches
+        with lightning_private.records_batch_samplers(self._host) if replaced else nullcontext():
+            loaders = source()
         faults = check_loaders(loaders, name, optional=name == "val_dataloader")
         if faults:
             raise ConfigurationError("\n".join(faults))
@@ -259,6 +261,13 @@ class DataConnector:
         if not self._host.quirks.checks_no_loader:
             iterate_once(flatten(lightning_private.uncombined(loaders, "")[1]))
         return loaders
+
+    def _sequential(self, loader: Loader) -> Loader:
+        return sequential(loader, self._host)
+
+    @property
+    def _shards(self) -> bool:
+        return self._ranks.is_distributed and self._options.shards
 
     def _advise(self, loaders: Collection, stage: str) -> None:
         settings = self._settings
@@ -268,7 +277,7 @@ class DataConnector:
     def _for_this_rank(self, loaders: Collection, training: bool) -> Collection:
         """The loaders of this process: its shard of the samples, its seeds for their workers."""
         ranks, options = self._ranks, self._options
-        if ranks.is_distributed and options.shards:
+        if self._shards:
             sharder = Sharder(
                 self._host,
                 ranks.world_size,

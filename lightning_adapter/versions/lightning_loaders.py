@@ -5,11 +5,12 @@ Seen in Lightning 1.9.5, 2.0.9 and 2.6.6, unless a name says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader
 
 from lightning_adapter.versions.hosts import Host
 from lightning_adapter.versions.types import Batch, Loaders
@@ -37,6 +38,16 @@ def uncombined(loaders: Loaders, mode: str) -> tuple[str, Loaders]:
         return loaders._mode, loaders.iterables
     older: Any = loaders
     return older.mode, older.loaders
+
+
+def combined_with(loaders: CombinedLoader, change: Callable[[Any], Any]) -> CombinedLoader:
+    """A CombinedLoader with each of its loaders changed, as Lightning gives it those of a process (`flattened`).
+
+    1.9.5 has wrapped what it was made of, and keeps that.
+    """
+    if hasattr(loaders, "flattened"):
+        loaders.flattened = [change(loader) for loader in loaders.flattened]
+    return loaders
 
 
 def combined_loader(host: Host, loaders: Loaders, mode: str) -> CombinedLoader:
@@ -74,6 +85,27 @@ def distributed_sampler_wrapper(host: Host) -> _Wrapper:
     """Lightning's wrapper that shares out the indices of any sampler (lightning_fabric, 1.9.5 to 2.6.6)."""
     wrapper: _Wrapper = host.load_fabric("utilities.distributed").DistributedSamplerWrapper
     return wrapper
+
+
+def records_batch_samplers(host: Host) -> AbstractContextManager[None]:
+    """Lightning's context in which the loaders are made: batch samplers note the arguments that they are made of.
+
+    `_replace_dunder_methods` (lightning_fabric, 1.9.5 to 2.6.6) is what Trainer enters around the user's hooks for loaders.
+    """
+    context: AbstractContextManager[None] = host.load_fabric("utilities.data")._replace_dunder_methods(BatchSampler)
+    return context
+
+
+def rebuilt_batch_sampler(host: Host, loader: DataLoader[Any], sampler: Iterable[Any]) -> Any:
+    """A batch sampler like that of a loader, of the same class and arguments, over another sampler.
+
+    `_dataloader_init_kwargs_resolve_sampler` (lightning_fabric, 1.9.5 to 2.6.6) takes the noted arguments; without them
+    `batch_size` and `drop_last` alone.
+
+    Raises:
+        TypeError: the class takes no sampler.
+    """
+    return host.load_fabric("utilities.data")._dataloader_init_kwargs_resolve_sampler(loader, sampler)["batch_sampler"]
 
 
 def is_sampler_as_dataset(value: object) -> bool:

@@ -47,6 +47,9 @@ def test_map_that_changes_nothing_returns_the_same_object() -> None:
     assert map_loaders(loaders, lambda loader: loader) is loaders
 
 
-def test_map_leaves_a_combined_loader_alone() -> None:
-    combined = lightning_private.combined_loader(hosts.host("pytorch_lightning"), [[1], [2]], "min_size")
-    assert map_loaders(combined, lambda loader: None) is combined
+def test_map_changes_the_loaders_in_a_combined_loader() -> None:
+    first, second, other = range(1), range(2), range(3)
+    loaders = {"b": first, "a": [second]}
+    combined = lightning_private.combined_loader(hosts.host("pytorch_lightning"), loaders, "min_size")
+    assert map_loaders(combined, lambda loader: other if loader is second else loader) is combined
+    assert lightning_private.uncombined(combined, "")[1] == {"b": first, "a": [other]}

@@ -22,6 +22,9 @@ from lightning_adapter.data.loaders import (
     with_sampler,
 )
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.versions import hosts, lightning_private
+
+HOST = hosts.host("pytorch_lightning")
 
 
 class Unsized:
@@ -75,7 +78,7 @@ def test_length_is_infinite_where_the_loader_does_not_know_it(loader: Any, lengt
 
 def test_other_sampler_keeps_every_argument_of_the_loader() -> None:
     loader = DataLoader(Numbers(10), 4, shuffle=True, drop_last=True, collate_fn=tuple, timeout=0)
-    changed = with_sampler(loader, SequentialSampler(range(6)))
+    changed = with_sampler(loader, SequentialSampler(range(6)), HOST)
     assert list(changed) == [(0, 1, 2, 3)]
     before, after = dict(vars(loader)), dict(vars(changed))
     for name in ("sampler", "batch_sampler"):
@@ -87,22 +90,51 @@ def test_other_sampler_keeps_every_argument_of_the_loader() -> None:
 def test_copy_of_a_loader_whose_workers_are_under_way_has_none_of_them() -> None:
     loader = DataLoader(Numbers(10), 4, num_workers=1, persistent_workers=True)
     next(iter(loader))
-    changed = with_sampler(loader, SequentialSampler(range(2)))
+    changed = with_sampler(loader, SequentialSampler(range(2)), HOST)
     assert batches(changed) == [[0, 1]]
     assert changed._iterator is not loader._iterator
 
 
 def test_other_sampler_goes_into_a_batch_sampler_of_the_users_class() -> None:
     loader = DataLoader(Numbers(10), batch_sampler=OwnBatches(SequentialSampler(range(10)), 2, True))
-    changed = with_sampler(loader, [5, 6, 7])
+    changed = with_sampler(loader, [5, 6, 7], HOST)
     assert type(changed.batch_sampler) is OwnBatches
     assert batches(changed) == [[6, 5]]
+
+
+class Buckets(BatchSampler):
+    """Has arguments of its own, by position and by name, and computes from them when it is made."""
+
+    def __init__(self, size: int, sampler: Any, *, offset: int = 0, keep: bool = False) -> None:
+        self.buckets = [[index + offset, index + 100] for index in sampler][:size]
+        self.sampler = sampler
+        self.keep = keep
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.buckets)
+
+    def __len__(self) -> int:
+        return len(self.buckets)
+
+
+def test_batch_sampler_of_the_users_class_is_made_anew_of_all_its_arguments() -> None:
+    with lightning_private.records_batch_samplers(HOST):
+        made = Buckets(2, SequentialSampler(range(10)), offset=3, keep=True)
+    changed: Any = with_sampler(DataLoader(range(200), batch_sampler=made), [5, 6, 7], HOST).batch_sampler  # type: ignore[arg-type]
+    assert (type(changed), changed.buckets, changed.keep) == (Buckets, [[8, 105], [9, 106]], True)
+    assert made.buckets == [[3, 100], [4, 101]]
+
+
+def test_batch_sampler_whose_arguments_are_not_known_is_refused() -> None:
+    loader = DataLoader(range(200), batch_sampler=Buckets(2, SequentialSampler(range(10))))  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"batch sampler Buckets .* is made in train_dataloader\(\) or"):
+        with_sampler(loader, [1], HOST)
 
 
 def test_batch_sampler_that_takes_no_sampler_is_refused() -> None:
     loader = DataLoader(Numbers(10), batch_sampler=Stubborn(4))
     with pytest.raises(ConfigurationError, match="batch sampler Stubborn cannot be given another sampler"):
-        with_sampler(loader, [1])
+        with_sampler(loader, [1], HOST)
 
 
 @pytest.mark.parametrize(("options", "expected"), [({"batch_size": 2}, [[3], [1, 2]]), ({"batch_size": None}, [3, 1])])
@@ -112,9 +144,9 @@ def test_index_sampler_replaces_the_one_that_is_iterated(options: dict[str, Any]
 
 
 def test_shuffled_loader_is_made_sequential_and_others_stay_the_same_object() -> None:
-    assert batches(sequential(DataLoader(Numbers(5), 4, shuffle=True))) == [[0, 1, 2, 3], [4]]
+    assert batches(sequential(DataLoader(Numbers(5), 4, shuffle=True), HOST)) == [[0, 1, 2, 3], [4]]
     for loader in (DataLoader(Numbers(10)), DataLoader(Stream()), [1, 2]):
-        assert sequential(loader) is loader
+        assert sequential(loader, HOST) is loader
 
 
 def test_only_torchs_own_batch_sampler_is_the_default_one() -> None:

@@ -13,7 +13,15 @@ import torchmetrics
 from determined.pytorch import Batch
 from torch import nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, TensorDataset, WeightedRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 SEED = 11
 IS_LIGHTNING_1 = pl.__version__.startswith("1.")
@@ -184,6 +192,23 @@ class Stream(IterableDataset):
         return iter([samples(40)[index] for index in range(40 - 10 * rank)])
 
 
+class Rounds(BatchSampler):
+    """Batches of one's own, of growing size up to a largest, which is computed when it is made."""
+
+    def __init__(self, sampler: Any, batch_size: int, drop_last: bool = False, *, largest: int = 1) -> None:
+        super().__init__(sampler, batch_size, drop_last)
+        self.sizes = [min(batch_size + place, largest) for place in range(len(sampler))]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        indices = list(self.sampler)
+        for size in self.sizes[: len(self)]:
+            yield indices[:size]
+            del indices[:size]
+
+    def __len__(self) -> int:
+        return 2
+
+
 class Data(pl.LightningDataModule):
     """22 training samples: 11 on each of two ranks, three batches of which the last is short."""
 
@@ -204,6 +229,12 @@ class Data(pl.LightningDataModule):
         if self.kind == "weighted":
             weights = torch.linspace(1, 2, self.count)
             return DataLoader(data, self.batch, sampler=WeightedRandomSampler(weights, self.count))
+        if self.kind == "rounds":
+            return DataLoader(data, batch_sampler=Rounds(RandomSampler(data), 3, largest=4))
+        if self.kind == "combined":
+            from pytorch_lightning.utilities.combined_loader import CombinedLoader
+
+            return CombinedLoader(DataLoader(data, self.batch, shuffle=True), "min_size")
         if self.kind == "stream":
             return DataLoader(Stream(), self.batch)
         if self.kind == "sharded":
@@ -285,6 +316,12 @@ CASES: dict[str, Case] = {
     "manual": Case(Manual, lightning=True),
     "gan": Case(GAN, lightning=UNUSED, backends=("torch",)),
     "weighted": Case(Net, lambda: Data(kind="weighted"), lightning=True, backends=("torch",)),
+    "rounds": Case(Net, lambda: Data(kind="rounds"), lightning=True, backends=("torch",)),
+    **(
+        {}
+        if IS_LIGHTNING_1
+        else {"combined": Case(Net, lambda: Data(kind="combined"), lightning=True, backends=("torch",))}
+    ),
     "overfitted": Case(Net, arguments={"overfit_batches": 2}, lightning=True, backends=("torch",)),
     "sharded": Case(Net, lambda: Data(kind="sharded"), lightning=True, backends=("torch",)),
     "limited": Case(
