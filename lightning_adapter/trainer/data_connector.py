@@ -158,7 +158,7 @@ class DataConnector:
             return
         data = TrainingData(
             self._training_loaders(),
-            lambda length: self._limit(length, settings.limit_train_batches, "train"),
+            lambda length: _limit(host, length, settings.limit_train_batches, "train"),
             ahead=not self._options.training_fetches_itself(),
             limits_outside=host.quirks.limits_outside,
             waits_within_limits=host.quirks.waits_within_limits,
@@ -215,7 +215,7 @@ class DataConnector:
             loaders = map_loaders(loaders, self._sequential)
         self.validation = ValidationData(
             self._for_this_rank(loaders, training=False),
-            lambda length: self._limit(length, self._settings.limit_val_batches, "val"),
+            lambda length: _limit(self._host, length, self._settings.limit_val_batches, "val"),
             self._options.allgather,
         )
         if self._options.validation_loaded is not None:
@@ -288,27 +288,6 @@ class DataConnector:
             )
             loaders = map_loaders(loaders, sharder)
         return map_loaders(loaders, WorkerSeeds(self._host, ranks.global_rank))
-
-    def _limit(self, length: float, limit: float, stage: str) -> float:
-        """Number of batches that `limit_<stage>_batches` leaves of a loader's length, as `_parse_num_batches`."""
-        if length == 0:
-            return 0
-        if isinstance(limit, int):
-            return min(length, limit)
-        if length == INFINITE:
-            if limit == 1.0:
-                return INFINITE
-            raise self._host.misconfiguration(
-                f"When using an `IterableDataset`, limit_{stage}_batches={limit} must be `1.0` or an int. An int specifies"
-                f" `num_{stage}_batches` to use."
-            )
-        batches = int(length * limit)
-        if batches == 0 and limit > 0.0:
-            raise self._host.misconfiguration(
-                f"You requested to check {limit} of the `{stage}_dataloader` but {limit} * {length} < 1. Please increase"
-                f" the `limit_{stage}_batches` argument. Try at least `limit_{stage}_batches={1.0 / length}`"
-            )
-        return batches
 
     def _set_validation_interval(self, batches: float) -> None:
         settings = self._settings
@@ -396,3 +375,25 @@ def _without_determined(loader: Loader) -> Loader:
     if isinstance(loader, pytorch.DataLoader):
         return loader.get_data_loader(repeat=False, skip=0, num_replicas=1, rank=0)
     return loader
+
+
+def _limit(host: Host, length: float, limit: float, stage: str) -> float:
+    """Number of batches that `limit_<stage>_batches` leaves of a loader's length, as `_parse_num_batches`."""
+    if length == 0:
+        return 0
+    if isinstance(limit, int):
+        return min(length, limit)
+    if length == INFINITE:
+        if limit == 1.0:
+            return INFINITE
+        raise host.misconfiguration(
+            f"When using an `IterableDataset`, limit_{stage}_batches={limit} must be `1.0` or an int. An int specifies"
+            f" `num_{stage}_batches` to use."
+        )
+    batches = int(length * limit)
+    if batches == 0 and limit > 0.0:
+        raise host.misconfiguration(
+            f"You requested to check {limit} of the `{stage}_dataloader` but {limit} * {length} < 1. Please increase"
+            f" the `limit_{stage}_batches` argument. Try at least `limit_{stage}_batches={1.0 / length}`"
+        )
+    return batches

@@ -213,23 +213,23 @@ def test_saved_state_has_the_keys_that_old_checkpoints_have() -> None:
 
 
 def test_state_without_the_number_of_fetched_batches_has_as_many_as_were_trained() -> None:
-    data = TrainingData(DataLoader(Numbers(), 2), whole)
+    data = TrainingData(DataLoader(Numbers(12), 2), whole)
     data.start()
     trained(data, 2)
     state: Any = data.state_dict(2)
     del state["fetched"]
-    resumed = TrainingData(DataLoader(Numbers(), 2), whole)
+    resumed = TrainingData(DataLoader(Numbers(12), 2), whole)
     resumed.load_state_dict(state)
     assert (resumed.fetcher.fetched, len(trained(resumed, INFINITE))) == (2, 2 * 4)
 
 
 def test_step_that_took_several_batches_goes_on_after_the_last_of_them() -> None:
-    data = TrainingData(DataLoader(Numbers(), 1), whole)
+    data = TrainingData(DataLoader(Numbers(12), 1), whole)
     data.start()
     iterator = data.dataloader_iterator()
     steps = [[int(next(iterator)[0]) for _ in range(3)] for _ in range(2)]
     assert steps == [[0, 1, 2], [3, 4, 5]]
-    resumed = TrainingData(DataLoader(Numbers(), 1), whole)
+    resumed = TrainingData(DataLoader(Numbers(12), 1), whole)
     resumed.load_state_dict(through_a_file(data.state_dict(2)))
     again = resumed.dataloader_iterator()
     assert again.last[1:] == iterator.last[1:]
@@ -237,17 +237,17 @@ def test_step_that_took_several_batches_goes_on_after_the_last_of_them() -> None
 
 
 def test_iterator_of_a_step_is_another_one_in_each_pass() -> None:
-    data = TrainingData(DataLoader(Numbers(), 1), whole)
+    data = TrainingData(DataLoader(Numbers(12), 1), whole)
     data.start()
     next(data.dataloader_iterator())
     data.start()
     assert data.dataloader_iterator().last == (None, 0, 0)
 
 
-@pytest.mark.parametrize("make", [lambda: [DataLoader(Numbers(), 2)] * 2,
-                                  lambda: DataLoader(Numbers(), 2, generator=torch.Generator())])  # fmt: skip
+@pytest.mark.parametrize("make", [lambda: [DataLoader(Numbers(12), 2)] * 2,
+                                  lambda: DataLoader(Numbers(12), 2, generator=torch.Generator())])  # fmt: skip
 def test_state_of_other_loaders_or_generators_is_refused(make: Any) -> None:
-    data = TrainingData(DataLoader(Numbers(), 2), whole)
+    data = TrainingData(DataLoader(Numbers(12), 2), whole)
     data.start()
     trained(data, 2)
     with pytest.raises(
@@ -282,18 +282,18 @@ class Told:
 
 @pytest.mark.parametrize("length", [5, None])
 def test_state_of_a_loader_is_that_after_the_last_trained_batch(length: int | None) -> None:
-    data = TrainingData([Told(length), DataLoader(Numbers(), 2)], whole)
+    data = TrainingData([Told(length), DataLoader(Numbers(12), 2)], whole)
     data.start()
     assert next(data.fetcher)[0] == 1
     assert next(data.fetcher)[0] == 2
     assert data.loader_states(2) == [{"at": 2}]
-    resumed = TrainingData([Told(length), DataLoader(Numbers(), 2)], whole)
+    resumed = TrainingData([Told(length), DataLoader(Numbers(12), 2)], whole)
     resumed.load_state_dict(through_a_file(data.state_dict(2)))
     assert next(resumed.fetcher)[0] == 3
 
 
 def test_loaders_are_told_the_states_that_lightning_has_saved() -> None:
-    data = TrainingData({"plain": DataLoader(Numbers(), 2), "told": Told()}, whole)
+    data = TrainingData({"plain": DataLoader(Numbers(12), 2), "told": Told()}, whole)
     data.load_loader_states([{"at": 3}])
     data.start()
     assert next(data.fetcher)["told"] == 4
