@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import fcntl
 import os
 import pty
+import shutil
 import struct
 import subprocess
 import sys
@@ -155,6 +157,76 @@ def test_run_that_its_constructor_ended_begins_anew_in_its_directory() -> None:
     assert not Path("mine/superseded").exists()
 
 
+@pytest.mark.parametrize("name", ["a#b", "a?b=c", "a;b", "a%20b", "s3:x", "a b"])
+def test_directory_of_any_name_is_one(name: str) -> None:
+    trial = fit(trial_of(max_epochs=1), run_dir=f"runs/{name}")
+    assert trial.latest_checkpoint.is_dir()
+    assert fit(trial_of(), resume_from=trial.run_dir, run_dir=trial.run_dir).lightning_module.trainer.global_step == 12
+
+
+def test_user_code_may_change_the_working_directory(tmp_path: Path) -> None:
+    class Leaves(models.Net):
+        def on_train_start(self) -> None:
+            (tmp_path / "elsewhere").mkdir()
+            os.chdir(tmp_path / "elsewhere")
+
+    begun = Path.cwd()
+    trial = fit(trial_of(Leaves, max_epochs=1))
+    assert trial.run_dir.parent == begun / "runs" / "Trial"
+    assert (trial.latest_checkpoint / "lightning.ckpt").is_file() and (trial.run_dir / "curves.png").is_file()
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+# --- the best checkpoint ----------------------------------------------------------------------------------------------
+
+
+class Worsens(models.Net):
+    """Its validation gives what the test wants, epoch by epoch."""
+
+    losses = (0.5, 0.1, 0.3, 0.2, 0.4)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.losses[self.trainer.current_epoch])
+
+
+BY_LOSS = {"searcher": {"metric": "val_loss"}}
+
+
+def test_best_checkpoint_of_a_resumed_run_may_be_that_of_an_earlier_directory() -> None:
+    first = fit(trial_of(Worsens, max_epochs=2), config=BY_LOSS, run_dir="a")
+    second = fit(trial_of(Worsens, max_epochs=3), config=BY_LOSS, run_dir="b", resume_from="a")
+    third = fit(trial_of(Worsens, max_epochs=5), config=BY_LOSS, run_dir="c", resume_from="b")
+    assert first.best_checkpoint == second.best_checkpoint == third.best_checkpoint
+    assert third.best_checkpoint.parent.parent.name == "a"
+
+
+def test_best_checkpoint_is_known_by_the_searchers_metric_of_this_run(caplog: pytest.LogCaptureFixture) -> None:
+    fit(trial_of(Worsens, max_epochs=2), config=BY_LOSS, run_dir="a")
+    largest = {"searcher": {"metric": "other"}}
+
+    class Other(Worsens):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("other", 7.0)
+
+    second = fit(trial_of(Other, max_epochs=3), config=largest, run_dir="b", resume_from="a")
+    assert second.best_checkpoint == second.latest_checkpoint
+    assert second.best_checkpoint.parent.parent.name == "b"
+
+
+def test_best_checkpoint_that_is_gone_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    first = fit(trial_of(Worsens, max_epochs=3), config=BY_LOSS, run_dir="a")
+    shutil.rmtree(first.best_checkpoint)
+    second = fit(trial_of(Worsens, max_epochs=4), config=BY_LOSS, run_dir="b", resume_from="a")
+    assert "is not there any more" in caplog.text
+    assert second.best_checkpoint == second.latest_checkpoint
+
+
+def test_no_checkpoint_is_the_best_without_a_validation(capfd: pytest.CaptureFixture[str]) -> None:
+    trial = fit(trial_of(max_epochs=1, limit_val_batches=0), config=BY_LOSS)
+    assert trial.best_checkpoint is None and trial.latest_checkpoint is not None
+    assert "best checkpoint  not known: no validation has given a finite val_loss\n" in capfd.readouterr().out
+
+
 def test_checkpoints_taken_in_a_working_directory_with_runs_hold_no_copy_of_it(working_directory: Path) -> None:
     (working_directory / "code.py").write_text("x = 1")
     keep = {"checkpoint_storage": {"save_trial_latest": 3}}
@@ -196,10 +268,11 @@ def test_weights_are_stored_once() -> None:
 
 
 def test_summary_names_final_metrics_checkpoints_and_curves(capfd: pytest.CaptureFixture[str]) -> None:
-    trial = fit(trial_of(max_epochs=1), seed=1)
+    trial = fit(trial_of(max_epochs=1), seed=1, config={"searcher": {"metric": "val_loss"}})
     shown = capfd.readouterr().out
+    latest, curves = (path.relative_to(Path.cwd()) for path in (trial.latest_checkpoint, trial.run_dir / "curves.png"))
     assert f"{float(trial.callback_metrics['val_loss']):.6g}" in shown
-    for text in ("val_loss", "best checkpoint", str(trial.latest_checkpoint), str(trial.run_dir / "curves.png")):
+    for text in ("val_loss", "best checkpoint", str(latest), str(curves)):
         assert text in shown
 
 
@@ -775,11 +848,29 @@ def test_metrics_and_curves_of_a_run_that_fails_are_there(tmp_path: Path) -> Non
     assert (tmp_path / "run" / "metrics.csv").exists() and (tmp_path / "run" / "curves.png").exists()
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_curves_that_cannot_be_drawn_change_no_end_of_a_run(
+    fails: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Fails(models.Net):
+        def on_train_epoch_end(self) -> None:
+            if fails:
+                raise RuntimeError("broken hook")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lightning_adapter.runs.curves.draw", full)
+    with pytest.raises(RuntimeError, match="broken hook") if fails else contextlib.nullcontext():
+        fit(trial_of(Fails, max_epochs=1))
+    assert "curves.png could not be written: OSError" in caplog.text
+
+
 def test_searcher_metric_that_nobody_logs_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
     trial = fit(trial_of(), config={"searcher": {"name": "single", "metric": "val_los"}})
     (message,) = [record.getMessage() for record in caplog.records if "searcher.metric" in record.getMessage()]
     assert "'val_los'" in message and "did you mean 'val_loss'" in message
-    assert trial.best_checkpoint == trial.latest_checkpoint
+    assert trial.best_checkpoint is None and trial.best_checkpoint_uuid is None
 
 
 @pytest.mark.parametrize("name", ["predict", "test_dataloaders", "progress_bar_callbacks"])

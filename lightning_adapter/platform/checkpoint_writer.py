@@ -16,6 +16,8 @@ from lightning_adapter.checkpoints import file
 from lightning_adapter.checkpoints.content import OURS, lightning_checkpoint
 from lightning_adapter.loop.run_state import of_this_rank
 from lightning_adapter.platform.driver import Driver
+from lightning_adapter.platform.experiment.periods import SearcherMetric
+from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.versions import determined_private
 
 #: From metadata to the directory that a checkpoint is written to, and its id.
@@ -23,10 +25,29 @@ Store = Callable[[dict[str, Any]], AbstractContextManager[tuple[pathlib.Path, st
 
 
 class BestCheckpoint(TypedDict):
-    """The checkpoint whose validation was best, and its value of the searcher's metric."""
+    """The checkpoint whose validation was best.
+
+    Attributes:
+        uuid: its id.
+        value: its value of the searcher's metric.
+        metric: the searcher's metric.
+        directory: of a local run's checkpoints, among which it lies; None on a cluster.
+    """
 
     uuid: str
     value: float
+    metric: str | None
+    directory: str | None
+
+
+def best_before(start: StartingPoint, metric: str | None) -> BestCheckpoint | None:
+    """The best checkpoint of the run that a run goes on with; None where it is not known by this metric."""
+    if start.saved is None or not start.resumes:
+        return None
+    best = start.saved.get(OURS, {}).get("best")
+    if not isinstance(best, dict) or not {"uuid", "value"} <= best.keys() or best.get("metric", metric) != metric:
+        return None
+    return {"uuid": best["uuid"], "value": best["value"], "metric": metric, "directory": best.get("directory")}
 
 
 class CheckpointWriter:
@@ -35,7 +56,8 @@ class CheckpointWriter:
     Args:
         distributed: the processes of the job.
         store: where checkpoints go.
-        smaller_is_better: the direction of the searcher's metric.
+        metric: the searcher's metric and its direction.
+        directory: of a local run's checkpoints; None on a cluster.
         with_code: whether the trial's code is put beside the weights, where Determined's export looks for it.
         best: the best one of the run that this one goes on with.
 
@@ -48,13 +70,15 @@ class CheckpointWriter:
         self,
         distributed: core.DistributedContext,
         store: Store,
-        smaller_is_better: bool,
+        metric: SearcherMetric,
+        directory: pathlib.Path | None,
         with_code: bool,
         best: BestCheckpoint | None,
     ) -> None:
         self._distributed = distributed
         self._store = store
-        self._smaller = smaller_is_better
+        self._metric, self._smaller = metric
+        self._directory = None if directory is None else str(directory)
         self._with_code = with_code
         self._validated: tuple[int, float] | None = None
         self.uuid: str | None = None
@@ -70,7 +94,7 @@ class CheckpointWriter:
             return self.best
         value = self._validated[1]
         if self.best is None or (value < self.best["value"] if self._smaller else value > self.best["value"]):
-            return {"uuid": uuid, "value": value}
+            return {"uuid": uuid, "value": value, "metric": self._metric, "directory": self._directory}
         return self.best
 
     def write(self, driver: Driver, callbacks: Mapping[str, pytorch.PyTorchCallback]) -> str:

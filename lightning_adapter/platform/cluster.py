@@ -9,10 +9,9 @@ from typing import Any, TypeVar
 import determined as det
 from determined import core, pytorch
 
-from lightning_adapter.checkpoints.content import OURS
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform import experiment
-from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
+from lightning_adapter.platform.checkpoint_writer import CheckpointWriter, best_before
 from lightning_adapter.platform.construct import construct
 from lightning_adapter.platform.fit_platform import FitPlatform
 from lightning_adapter.platform.request import FitRequest, seed_everything
@@ -79,10 +78,14 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
         core_context = determined_private.core_context(context)
         start = _starting_point(request, info, core_context, steps)
         trial = construct(trial_class, context)
-        best = start.saved.get(OURS, {}).get("best") if start.saved is not None and start.resumes else None
-        smaller = experiment.searcher_metric(settings)[1]
+        metric = experiment.searcher_metric(settings)
         writer = CheckpointWriter(
-            core_context.distributed, core_context.checkpoint.store_path, smaller, with_code=True, best=best
+            core_context.distributed,
+            core_context.checkpoint.store_path,
+            metric,
+            directory=None,
+            with_code=True,
+            best=best_before(start, metric.name),
         )
         platform = ClusterPlatform(
             trial=trial,
@@ -99,7 +102,7 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
             if core_context.distributed.rank == 0:
                 determined_private.upload_last_tensorboard_files(core_context)
         latest = writer.uuid or info.latest_checkpoint
-        trial.left_on_cluster(latest, writer.best["uuid"] if writer.best is not None else latest)
+        trial.left_on_cluster(latest, writer.best["uuid"] if writer.best is not None else None)
     return trial
 
 

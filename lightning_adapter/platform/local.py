@@ -18,7 +18,7 @@ from lightning_adapter.checkpoints.location import Location
 from lightning_adapter.checkpoints.restore import batches_trained
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform import experiment
-from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
+from lightning_adapter.platform.checkpoint_writer import BestCheckpoint, CheckpointWriter, best_before
 from lightning_adapter.platform.construct import construct
 from lightning_adapter.platform.context import LocalContext
 from lightning_adapter.platform.driver import Driver
@@ -30,6 +30,7 @@ from lightning_adapter.platform.start_from import starting_point
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.runs.directory import RunDirectory
+from lightning_adapter.runs.summary import say, shown
 from lightning_adapter.versions import determined_private
 
 logger = logging.getLogger("lightning_adapter")
@@ -164,7 +165,9 @@ def _fit(
                 if chief and resumed is not None and directory.holds(resumed):
                     directory.truncate_after(steps)
             try:
-                trial, platform = _train(trial_class, request, context, directory, settings, periods, start, steps)
+                trial, platform = _train(
+                    trial_class, request, context, directory, settings, periods, start, resumed, steps
+                )
             except det.InvalidHP as error:  # Determined would end the process with status 0
                 raise ConfigurationError(f"The trial refuses its hyperparameters {values}: {error}") from error
             finally:
@@ -188,12 +191,20 @@ def _train(
     settings: dict[str, Any],
     periods: experiment.Periods,
     start: StartingPoint,
+    source: pathlib.Path | None,
     steps: int,
 ) -> tuple[Trial, LocalPlatform]:
     trial = construct(trial_class, context)
     distributed = context.distributed
+    metric = experiment.searcher_metric(settings)
+    best = _best_before(start, source, directory, metric.name)
     writer = CheckpointWriter(
-        distributed, directory.store_checkpoint, experiment.searcher_metric(settings)[1], with_code=False, best=None
+        distributed,
+        directory.store_checkpoint,
+        metric,
+        directory=directory.checkpoints,
+        with_code=False,
+        best=best,
     )
     saves_all = request.checkpoint_period is None and settings.get("checkpoint_policy") != "none"
     platform = LocalPlatform(
@@ -211,6 +222,35 @@ def _train(
         policy = "all" if saves_all else "none"
         platform.run(trial, settings, steps, policy, periods.perform_initial_validation)
     return trial, platform
+
+
+def _best_before(
+    start: StartingPoint, source: pathlib.Path | None, directory: RunDirectory, metric: str | None
+) -> BestCheckpoint | None:
+    """The best checkpoint of the run that this one goes on with, and where it lies: here, or where that run wrote.
+
+    Args:
+        start: the checkpoint that the run begins with.
+        source: where that lies on this machine.
+        directory: of this run; it is told.
+        metric: the searcher's.
+    """
+    best = best_before(start, metric)
+    if best is None or metric is None:
+        return None
+    there = [directory.checkpoints]
+    if source is not None:
+        there.append(source.absolute().parent)
+    if best["directory"] is not None:
+        there.append(pathlib.Path(best["directory"]))
+    for folder in there:
+        if (folder / best["uuid"] / "metadata.json").exists():
+            directory.was_best(folder / best["uuid"], metric, best["value"])
+            return {**best, "directory": str(folder)}
+    logger.warning(
+        "the best checkpoint so far, %s, is not there any more; the best one from here on is kept", best["uuid"]
+    )
+    return None
 
 
 def _starting_point(request: FitRequest) -> tuple[StartingPoint, Location | None]:
@@ -256,15 +296,16 @@ def _tell(
     """Tell the trial what it has left on the disk, and print it."""
     distributed = core_context.distributed
     latest, best = None, None
+    metric, smaller = experiment.searcher_metric(config)
     if distributed.rank == 0:
         latest = directory.newest()
-        metric, smaller = experiment.searcher_metric(config)
-        best = (directory.best(metric, smaller) if metric is not None else None) or latest
+        # without a metric to rank them by, the last one is taken, as `ModelCheckpoint` does without a monitor
+        best = directory.best(metric, smaller) if metric is not None else latest
     latest, best = distributed.broadcast((latest, best))
     trial.left_locally(directory.path, latest, best)
     if distributed.rank == 0:
         metrics = {name: float(value) for name, value in trial.callback_metrics.items()}
-        print(directory.summary(metrics, best, latest))
+        say(directory.summary(metrics, metric, best, latest))
 
 
 def _end_if_asked(platform: LocalPlatform, trial: LightningTrial) -> None:
@@ -277,8 +318,8 @@ def _end_if_asked(platform: LocalPlatform, trial: LightningTrial) -> None:
     if asked is None or driver is None or driver.finished:
         return
     if platform.core.distributed.rank == 0:
-        print(
+        say(
             f"{asked.name} has stopped the run after batch {driver.parts.progress.total_batches}. To go on, type the same "
-            f"command with\n    --resume-from {shlex.quote(str(trial.latest_checkpoint))}"
+            f"command with\n    --resume-from {trial.latest_checkpoint and shlex.quote(shown(trial.latest_checkpoint))}"
         )
     raise SystemExit(exit_status(asked))

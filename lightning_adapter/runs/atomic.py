@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pathlib
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
         yield aside
         os.replace(aside, path)
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where it was not written either: that error is the one to be told
+            aside.unlink(missing_ok=True)
 
 
 def make_unique(parent: pathlib.Path, name: str) -> pathlib.Path:
@@ -46,9 +48,12 @@ def point_to(link: pathlib.Path, target: str) -> None:
 
 
 def sync_directory(path: pathlib.Path) -> None:
-    """Have the names in a directory on the disk before what comes next."""
+    """Have the names in a directory on the disk before what comes next, where its file system can do so."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP):
+            raise
     finally:
         os.close(descriptor)

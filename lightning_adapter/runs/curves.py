@@ -5,38 +5,52 @@ from __future__ import annotations
 import math
 import pathlib
 import re
-from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+import warnings
+from typing import Any, TypeAlias
 
+import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lightning_adapter.runs.atomic import replacing
-from lightning_adapter.runs.metrics_table import FIXED_COLUMNS, Row
+from lightning_adapter.runs.metrics_table import Points
 
 _MAX_PANELS = 60  # a picture of more panels is neither readable nor quick to draw
 _COLUMNS = 3
+_MAX_POINTS = 2000  # more than the pixels of a panel's width; of a longer line the extremes are drawn
+#: A metric's name is text, whatever the user's settings make of a `$`.
+_PLAIN_TEXT: dict[Any, bool] = {"text.usetex": False, "text.parse_math": False}
 _SPLIT = re.compile(r"(train|training|val|valid|validation)[_/.-]", re.IGNORECASE)
 
-#: The lines of one panel: label -> (batches, value) of each point.
-Series: TypeAlias = dict[str, list[tuple[int, float]]]
+#: The lines of one panel: label -> batches and values.
+Series: TypeAlias = dict[str, tuple[list[int], list[float]]]
 
 
-def draw(rows: Iterable[Row], path: pathlib.Path, table: str) -> bool:
+def draw(points: Points, path: pathlib.Path, table: str) -> bool:
     """Draw one small panel per metric, training and validation of one metric together.
 
     Args:
-        rows: a run's table of metrics.
+        points: a run's metrics.
         path: the picture, a PNG file.
         table: the name of the table, which the picture refers to where not all metrics have room.
 
     Returns:
         Whether there was anything to draw; otherwise there is no file.
     """
-    panels = group_series(rows)
+    panels = group_series(points)
     if not panels:
         return False
+    with matplotlib.rc_context(_PLAIN_TEXT), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a character that the font lacks is a box in the picture
+        figure = _picture(panels, table)
+        with replacing(path) as aside:
+            figure.savefig(aside, format="png")
+    return True
+
+
+def _picture(panels: dict[str, Series], table: str) -> Figure:
     shown = dict(list(panels.items())[:_MAX_PANELS])
     columns = min(_COLUMNS, len(shown))
     lines = math.ceil(len(shown) / columns)
@@ -45,9 +59,7 @@ def draw(rows: Iterable[Row], path: pathlib.Path, table: str) -> bool:
         _draw_panel(figure.add_subplot(lines, columns, index + 1), title, series)
     if len(shown) < len(panels):
         figure.suptitle(f"{len(shown)} of {len(panels)} metrics; all are in {table}", fontsize=10, y=1 - 0.03 / lines)
-    with replacing(path) as aside:
-        figure.savefig(aside, format="png")
-    return True
+    return figure
 
 
 def _figure(columns: int, lines: int) -> Figure:
@@ -65,31 +77,42 @@ def _figure(columns: int, lines: int) -> Figure:
     return figure
 
 
-def _draw_panel(axes: Axes, title: str, series: Mapping[str, list[tuple[int, float]]]) -> None:
-    for label, points in series.items():
-        batches, values = zip(*points, strict=False)
-        axes.plot(batches, values, label=label, linewidth=1.2, marker="o" if len(points) <= 25 else "", markersize=3)
+def _draw_panel(axes: Axes, title: str, series: Series) -> None:
+    drawn = []
+    for batches, values in series.values():
+        marker = "o" if len(values) <= 25 else ""
+        drawn += axes.plot(*thinned(batches, values), linewidth=1.2, marker=marker, markersize=3)
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("batches", fontsize=8)
     axes.tick_params(labelsize=8)
     axes.ticklabel_format(axis="y", scilimits=(-3, 4))  # keeps labels short
     axes.yaxis.offsetText.set_fontsize(7)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    axes.legend(drawn, list(series), fontsize=7)
 
 
-def group_series(rows: Iterable[Row]) -> dict[str, Series]:
+def thinned(batches: list[int], values: list[float]) -> tuple[list[int], list[float]]:
+    """Leave the smallest and the largest value of each stretch of a line that has more points than a panel can show."""
+    if len(values) <= _MAX_POINTS:
+        return batches, values
+    heights = np.asarray(values)
+    kept: set[int] = {0, len(values) - 1}
+    for stretch in np.array_split(np.arange(len(values)), _MAX_POINTS // 2):
+        part = heights[stretch]
+        kept.add(int(stretch[np.argmin(np.where(np.isnan(part), np.inf, part))]))
+        kept.add(int(stretch[np.argmax(np.where(np.isnan(part), -np.inf, part))]))
+    return [batches[index] for index in sorted(kept)], [values[index] for index in sorted(kept)]
+
+
+def group_series(points: Points) -> dict[str, Series]:
     """Sort recorded values into panels: title -> label -> points.
 
     `train_loss`, `train_loss_epoch` and `val_loss` are one quantity: they share the panel "loss". Losses come first.
     """
     panels: dict[str, Series] = {}
-    for row in rows:
-        for name, value in row.items():
-            if name in FIXED_COLUMNS:
-                continue
-            label = name if _SPLIT.match(name) else f"{name} ({row['kind']})"
-            panels.setdefault(_title(name), {}).setdefault(label, []).append((row["batches"], value))
+    for (kind, name), line in points.items():
+        label = name if _SPLIT.match(name) else f"{name} ({kind})"
+        panels.setdefault(_title(name), {})[label] = line
     return dict(sorted(panels.items(), key=lambda item: ("loss" not in item[0].lower(), item[0])))
 
 

@@ -23,17 +23,16 @@ import os
 import pathlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Literal
+from typing import Any
 
-import tabulate
 from ruamel.yaml import YAML
 
 from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.runs import curves, retention, run_log
+from lightning_adapter.runs import curves, retention, run_log, summary
 from lightning_adapter.runs.atomic import make_unique, point_to, replacing
-from lightning_adapter.runs.metrics_table import MetricsTable, Row
+from lightning_adapter.runs.metrics_table import Kind, MetricsTable
 from lightning_adapter.runs.occupancy import Occupancy, check_room, set_aside
-from lightning_adapter.runs.store import CheckpointStore
+from lightning_adapter.runs.store import CheckpointStore, StoredCheckpoint
 
 logger = logging.getLogger("lightning_adapter")
 
@@ -58,6 +57,7 @@ class RunDirectory:
         self._occupancy = occupancy
         self._metrics = MetricsTable(self.metrics_file)
         self._store = CheckpointStore(self.checkpoints, self.superseded)
+        self._earlier: StoredCheckpoint | None = None
 
     @classmethod
     def create(
@@ -138,15 +138,11 @@ class RunDirectory:
         with replacing(self.config_file) as aside, aside.open("w", encoding="utf-8") as file:
             yaml.dump(dict(config), file)
 
-    def record(
-        self, kind: Literal["train", "validation"], batch: int, epoch: int, metrics: Mapping[str, float]
-    ) -> None:
-        """Append one row to metrics.csv, as `MetricsTable.record` does."""
+    def record(self, kind: Kind, batch: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Append one row to metrics.csv, as `MetricsTable.record` does; validations rank checkpoints too."""
+        if kind == "validation":
+            self._store.validated(batch, metrics)
         self._metrics.record(kind, batch, epoch, metrics)
-
-    def rows(self) -> list[Row]:
-        """Read metrics.csv back: `batches` and `epoch` are ints, metrics are floats, absent values are left out."""
-        return self._metrics.rows()
 
     def close(self) -> None:
         """Let go of metrics.csv, which a later row opens again, and let other processes use the directory."""
@@ -187,8 +183,22 @@ class RunDirectory:
             metric: a validation metric; its value is that of the last validation at the checkpoint's batch.
             smaller_is_better: the direction.
         """
-        ranked = retention.rank(self._store.checkpoints(), self.rows(), metric, smaller_is_better)
-        return ranked[0] if ranked else None
+        ranked = self._ranked(metric, smaller_is_better)
+        return ranked[0].path if ranked else None
+
+    def was_best(self, path: pathlib.Path, metric: str, value: float) -> None:
+        """Tell which checkpoint was the best one before this run went on, here or in another directory."""
+        self._earlier = StoredCheckpoint(path, 0, {metric: value})
+
+    def _ranked(self, metric: str, smaller_is_better: bool) -> list[StoredCheckpoint]:
+        stored = self._store.checkpoints()
+        earlier = self._earlier
+        known = earlier is None or any(
+            checkpoint.path == earlier.path and metric in checkpoint.validation for checkpoint in stored
+        )
+        if not known and earlier is not None and earlier.path.is_dir():
+            stored = [earlier, *(checkpoint for checkpoint in stored if checkpoint.path != earlier.path)]
+        return retention.rank(stored, metric, smaller_is_better)
 
     def apply_retention(
         self, save_best: int, save_latest: int, metric: str | None = None, smaller_is_better: bool = True
@@ -207,8 +217,9 @@ class RunDirectory:
             The paths that are gone.
         """
         checkpoints = self._store.checkpoints()
-        ranked = [] if metric is None else retention.rank(checkpoints, self.rows(), metric, smaller_is_better)
-        removed = retention.superfluous(checkpoints, ranked, save_best, save_latest)
+        ranked = [] if metric is None else self._ranked(metric, smaller_is_better)
+        own = [checkpoint for checkpoint in ranked if checkpoint.path.parent == self.checkpoints]
+        removed = retention.superfluous(checkpoints, own, save_best, save_latest)
         self._store.remove(removed)
         return removed
 
@@ -222,25 +233,28 @@ class RunDirectory:
         Returns:
             Its path; None, and no file, where no metric was recorded.
         """
-        return self.curves_file if curves.draw(self.rows(), self.curves_file, self.metrics_file.name) else None
+        return (
+            self.curves_file if curves.draw(self._metrics.points(), self.curves_file, self.metrics_file.name) else None
+        )
 
-    def summary(self, metrics: Mapping[str, float], best: pathlib.Path | None, latest: pathlib.Path | None) -> str:
+    def summary(
+        self,
+        metrics: Mapping[str, float],
+        ranked_by: str | None,
+        best: pathlib.Path | None,
+        latest: pathlib.Path | None,
+    ) -> str:
         """Return what to print when a run has ended.
 
         Args:
             metrics: the final values.
+            ranked_by: the metric that says which checkpoint is the best; None where none is named.
             best: the best checkpoint, None where none is known.
             latest: the last checkpoint, None where none was written.
         """
-        values = [(name, f"{float(value):.6g}") for name, value in sorted(metrics.items())]
-        parts = []
-        if values:
-            parts.append(tabulate.tabulate(values, headers=("metric", "final value"), disable_numparse=True))
-        places = [
-            ("best checkpoint", best),
-            ("last checkpoint", latest),
-            ("curves", self.curves_file if self.curves_file.exists() else None),
-            ("run directory", self.path),
-        ]
-        parts.append(tabulate.tabulate([(name, path) for name, path in places if path is not None], tablefmt="plain"))
-        return "\n\n".join(parts)
+        curves = self.curves_file if self.curves_file.exists() else None
+        return summary.text(
+            metrics,
+            ranked_by,
+            {"best checkpoint": best, "last checkpoint": latest, "curves": curves, "run directory": self.path},
+        )

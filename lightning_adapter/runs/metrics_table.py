@@ -1,24 +1,36 @@
-"""How are a run's metrics kept in a table that a crash cannot spoil?
+"""How are a run's metrics kept in a table that a crash cannot spoil, at a cost that does not grow with the run?
 
-`metrics.csv` has one row per report: kind, batches, epoch, then one column per metric. A row is appended in one write;
-a table with other columns replaces the file in one move. A last row that a crash cut short is dropped by the next reader.
+`metrics.csv` has one row per report: kind, batches, epoch, then one column per metric. A row is appended; a table with
+more columns replaces the file in one move, once for each new name. A last row that a crash cut short is taken away
+before anything is read or written. Rows follow the batches, so that a resume looks at the end of the table alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
+import itertools
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
-from typing import IO, Any, Literal, TypeAlias
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import IO, Literal, TypeAlias
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.runs.atomic import replacing
 
 FIXED_COLUMNS = ("kind", "batches", "epoch")
 
-#: `kind` is text, `batches` and `epoch` are ints, every other name is a metric's float; to be written, text in its place.
-Row: TypeAlias = dict[str, Any]
+Kind: TypeAlias = Literal["train", "validation"]
+#: (kind, column) -> batches and values, in the order of the table.
+Points: TypeAlias = dict[tuple[str, str], tuple[list[int], list[float]]]
+
+_BEGIN = ",".join(FIXED_COLUMNS).encode()
+_BLOCK = 65536
+_ROWS_AT_ONCE = 2000  # few enough to stay in the processor's cache
+#: Line ends and control characters would break the line that a row is, and lone surrogates cannot be written.
+_NOT_PLAIN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class MetricsTable:
@@ -26,12 +38,10 @@ class MetricsTable:
 
     def __init__(self, path: pathlib.Path) -> None:
         self.path = path
-        self._columns: tuple[str, ...] | None = None  # None: the file was not looked at yet
-        self._file: IO[str] | None = None  # stays open between rows
+        self._columns: tuple[str, ...] = ()  # of the open file; none as long as it is empty
+        self._file: IO[bytes] | None = None  # stays open between rows
 
-    def record(
-        self, kind: Literal["train", "validation"], batch: int, epoch: int, metrics: Mapping[str, float]
-    ) -> None:
+    def record(self, kind: Kind, batch: int, epoch: int, metrics: Mapping[str, float]) -> None:
         """Append one row; a crash at any moment loses this row at most.
 
         Args:
@@ -42,81 +52,158 @@ class MetricsTable:
 
         Raises:
             ConfigurationError: the file is there and is not a table of this package.
+            OSError: it cannot be written; the rows before are whole.
         """
-        row: Row = {"kind": kind, "batches": batch, "epoch": epoch}
+        row = {"kind": kind, "batches": str(batch), "epoch": str(epoch)}
         row.update({column_of(name): repr(float(value)) for name, value in metrics.items()})
-        columns = self._known_columns()
-        new = [name for name in row if name not in columns]
         if self._file is not None and os.fstat(self._file.fileno()).st_nlink == 0:
             self.close()  # somebody has removed or replaced the file
-        if new or (self._file is None and not self.path.exists()):
-            self._rewrite([*self.rows(), row], (*columns, *new))
-            return
-        if self._file is None:
-            self._file = self.path.open("a", newline="", encoding="utf-8")
-        _writer(self._file, columns).writerow(row)
-        self._file.flush()
+        file = self._file or self._open()
+        new = [name for name in row if name not in self._columns]
+        header = b""
+        if not self._columns:
+            self._columns = tuple(row)
+            header = _line(self._columns)
+        elif new:
+            self._add_columns(new)
+            file = self._file or self._open()
+        self._append(file, header + _line(row.get(name, "") for name in self._columns))
 
     def close(self) -> None:
         """Let go of the file; a later row opens it again."""
         if self._file is not None:
-            self._file.close()
-            self._file = None
+            file, self._file = self._file, None
+            file.close()
 
-    def rows(self) -> list[Row]:
-        """Read the table back: `batches` and `epoch` are ints, metrics are floats, absent values are left out."""
-        result = []
-        for raw in self._raw_rows():
-            row: Row = {name: float(value) for name, value in raw.items() if name not in FIXED_COLUMNS and value != ""}
-            row.update(kind=raw["kind"], batches=int(raw["batches"]), epoch=int(raw["epoch"]))
-            result.append(row)
-        return result
+    def points(self) -> Points:
+        """Read the table back, by column, absent values left out."""
+        found: Points = {}
+        if not self.path.exists():
+            return found
+        self._repair()
+        with self.path.open(newline="", encoding="utf-8") as file:
+            reader = csv.reader(file)
+            columns = next(reader, [])
+            while rows := list(itertools.islice(reader, _ROWS_AT_ONCE)):
+                kinds, texts, _, *cells = itertools.zip_longest(*rows, fillvalue="")
+                batches = list(map(int, texts))
+                for name, values in zip(columns[len(FIXED_COLUMNS) :], cells, strict=False):
+                    if any(values):
+                        _sort(found, name, kinds, batches, values)
+        return found
 
     def truncate_after(self, batch: int) -> None:
         """Drop the rows of later batches."""
-        if self.path.exists():
-            self._rewrite([row for row in self.rows() if row["batches"] <= batch], self._known_columns())
-
-    def _known_columns(self) -> tuple[str, ...]:
-        """Return the columns of the file; the first call also repairs a last row that a crash cut short."""
-        if self._columns is not None:
-            return self._columns
         if not self.path.exists():
-            self._columns = FIXED_COLUMNS
-            return self._columns
-        with self.path.open(newline="", encoding="utf-8") as file:
-            columns = tuple(next(csv.reader(file), ()))
-        if columns[: len(FIXED_COLUMNS)] != FIXED_COLUMNS:
+            return
+        self._repair()
+        with self.path.open("rb") as file:
+            begin = len(file.readline())
+            keep = file.seek(0, os.SEEK_END)
+            for start, line in _lines_backwards(file, begin, keep):
+                if _is_of(line, batch):
+                    break
+                keep = start
+        os.truncate(self.path, keep)
+
+    def _open(self) -> IO[bytes]:
+        """Open the file for further rows, and know its columns."""
+        self._columns = self._repair()
+        self._file = self.path.open("ab", buffering=0)
+        return self._file
+
+    def _repair(self) -> tuple[str, ...]:
+        """Take a last row away that has no end, and return the columns; none where there is no table yet.
+
+        Raises:
+            ConfigurationError: it is not a table of this package.
+        """
+        if not self.path.exists():
+            return ()
+        with self.path.open("rb") as file:
+            header = file.readline()
+            end = file.seek(0, os.SEEK_END)
+            last, line = next(_lines_backwards(file, 0, end), (0, b"\n"))
+        whole = header.endswith(b"\n")
+        columns = tuple(next(csv.reader([header.decode("utf-8", "replace")]), ()))
+        if header and columns[: len(FIXED_COLUMNS)] != FIXED_COLUMNS and (whole or not _BEGIN.startswith(header)):
             raise ConfigurationError(
                 f"{self.path} does not begin with the columns {', '.join(FIXED_COLUMNS)}, so it is not "
                 "a table of this package; move it away, or give another run_dir="
             )
-        self._columns = columns
-        self._rewrite(self.rows(), columns)
-        return columns
+        if not line.endswith(b"\n"):
+            os.truncate(self.path, last)
+        return columns if whole else ()
 
-    def _raw_rows(self) -> list[dict[str, str]]:
-        """Read the rows as text, without a last line that has no end."""
-        if not self.path.exists():
-            return []
-        with self.path.open(newline="", encoding="utf-8") as file:
-            lines = file.readlines()
-        return list(csv.DictReader(line for line in lines if line.endswith("\n")))
+    def _append(self, file: IO[bytes], line: bytes) -> None:
+        """Write all of a line, or nothing."""
+        size = os.fstat(file.fileno()).st_size
+        rest = memoryview(line)
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(file.fileno(), size)
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
-    def _rewrite(self, rows: Iterable[Row], columns: tuple[str, ...]) -> None:
-        """Replace the file in one move."""
+    def _add_columns(self, new: list[str]) -> None:
+        """Replace the file in one move by one with more columns."""
         self.close()
-        with replacing(self.path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
-            writer = _writer(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
-        self._columns = columns
+        columns = (*self._columns, *new)
+        empty = b"," * len(new) + b"\n"
+        with replacing(self.path) as aside, aside.open("wb") as written, self.path.open("rb") as read:
+            read.readline()
+            written.write(_line(columns))
+            written.writelines(line.rstrip(b"\r\n") + empty for line in read)
 
 
 def column_of(metric: str) -> str:
     """Return the column of a metric; Lightning users like to log one named "epoch", which is a column already."""
-    return f"logged/{metric}" if metric in FIXED_COLUMNS else metric
+    name = plain(metric)
+    return f"logged/{name}" if name in FIXED_COLUMNS else name
 
 
-def _writer(file: IO[str], columns: tuple[str, ...]) -> csv.DictWriter[str]:
-    return csv.DictWriter(file, columns, restval="", lineterminator="\n")
+def plain(name: str) -> str:
+    """A name in one line that can be written and printed."""
+    return _NOT_PLAIN.sub(lambda found: repr(found[0])[1:-1], name)
+
+
+def _line(cells: Iterable[str]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue().encode()
+
+
+def _is_of(line: bytes, batch: int) -> bool:
+    """Whether a line is a row of a batch up to `batch`."""
+    cells = line.split(b",", 2)
+    return len(cells) > 2 and cells[1].isdigit() and int(cells[1]) <= batch
+
+
+def _lines_backwards(file: IO[bytes], begin: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """The lines of a part of a file from the last to the first, each with the place where it starts."""
+    tail = b""
+    while end > begin:
+        start = max(begin, end - _BLOCK)
+        file.seek(start)
+        lines = (file.read(end - start) + tail).splitlines(keepends=True)
+        first = 1 if start > begin and len(lines) > 0 else 0  # what the block begins with may be the rest of a line
+        place = end + len(tail)
+        for line in reversed(lines[first:]):
+            place -= len(line)
+            yield place, line
+        tail = b"".join(lines[:first])
+        end = start
+
+
+def _sort(found: Points, name: str, kinds: tuple[str, ...], batches: list[int], values: tuple[str, ...]) -> None:
+    """Add the values of some rows of one column to the points; a row without a value has an empty text."""
+    there = dict.fromkeys(itertools.compress(kinds, values))
+    for kind in there:
+        own = values
+        if len(there) > 1:
+            own = tuple(value if other == kind else "" for value, other in zip(values, kinds, strict=True))
+        at, numbers = found.setdefault((kind, name), ([], []))
+        at.extend(itertools.compress(batches, own))
+        numbers.extend(map(float, itertools.compress(own, own)))

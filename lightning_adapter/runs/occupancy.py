@@ -14,6 +14,7 @@ import logging
 import os
 import pathlib
 import shlex
+import shutil
 import socket
 from typing import NamedTuple
 
@@ -151,5 +152,5 @@ def set_aside(written: list[pathlib.Path], superseded: pathlib.Path) -> None:
     folder = make_unique(superseded, f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}")
     for path in written:
         with contextlib.suppress(FileNotFoundError):
-            path.rename(folder / path.name)
+            shutil.move(path, folder / path.name)
     logger.warning("a run that wrote no checkpoint was here before; what it left is moved to %s", folder)

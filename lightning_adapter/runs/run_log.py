@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import pathlib
+import sys
 from collections.abc import Iterator
 
 _LOGGED = ("lightning_adapter", "determined")
@@ -16,7 +17,7 @@ def attach_log(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
     Both log at INFO meanwhile where nobody has configured logging; a user's own levels are left alone.
     """
-    handler = _RunLogHandler(path, encoding="utf-8")
+    handler = _RunLogHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in _LOGGED]
     levels = [log.level for log in loggers]
@@ -31,7 +32,7 @@ def attach_log(path: pathlib.Path) -> Iterator[pathlib.Path]:
         for log, level in zip(loggers, levels, strict=True):
             log.removeHandler(handler)
             log.setLevel(level)
-        handler.close()
+        handler.end()
 
 
 class _RunLogHandler(logging.FileHandler):
@@ -41,6 +42,10 @@ class _RunLogHandler(logging.FileHandler):
     `lastResort`; attaching a file would silence them.
     """
 
+    def __init__(self, path: pathlib.Path) -> None:
+        super().__init__(path, encoding="utf-8", errors="backslashreplace")
+        self._lacks_lines = False
+
     def emit(self, record: logging.LogRecord) -> None:
         super().emit(record)
         if (
@@ -49,6 +54,20 @@ class _RunLogHandler(logging.FileHandler):
             and self._is_alone(record.name)
         ):
             logging.lastResort.handle(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say once that the log lacks lines, in place of a traceback for each: a full disk is the run's to report."""
+        error = sys.exc_info()[1]
+        if not self._lacks_lines:
+            self._lacks_lines = True
+            sys.stderr.write(f"lightning_adapter: {self.baseFilename} lacks lines: {type(error).__name__}: {error}\n")
+
+    def end(self) -> None:
+        """Close the file; lines that the disk has no room for hide no error of the run."""
+        try:
+            self.close()
+        except OSError:
+            self.handleError(logging.makeLogRecord({}))
 
     def _is_alone(self, name: str) -> bool:
         log: logging.Logger | None = logging.getLogger(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import logging
 import math
@@ -11,8 +12,10 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pytest
@@ -20,10 +23,11 @@ from matplotlib.image import imread
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform import experiment
-from lightning_adapter.runs.curves import group_series
+from lightning_adapter.runs.curves import group_series, thinned
 from lightning_adapter.runs.directory import RunDirectory
 from lightning_adapter.runs.occupancy import LOCK, RECORD
 from lightning_adapter.runs.store import stored_checkpoints
+from lightning_adapter.runs.summary import say
 
 
 @pytest.fixture
@@ -31,13 +35,32 @@ def run(tmp_path: Path) -> RunDirectory:
     return RunDirectory.create("MyTrial", run_dir=tmp_path / "run")
 
 
-def store(run: RunDirectory, name: str, steps: int, folder: Path | None = None) -> Path:
-    """Write a checkpoint as Determined does: its files, then metadata.json."""
-    path = (folder or run.checkpoints) / name
+def store(run: RunDirectory, name: str, steps: int, **validation: float) -> Path:
+    """Write a checkpoint: its files, then metadata.json."""
+    path = run.checkpoints / name
     path.mkdir(parents=True)
     (path / "state_dict.pth").write_bytes(b"weights")
-    (path / "metadata.json").write_text(json.dumps({"steps_completed": steps, "framework": "torch"}))
+    (path / "metadata.json").write_text(json.dumps({"steps_completed": steps, "validation": validation}))
     return path
+
+
+def saved(run: RunDirectory, steps: int) -> Path:
+    """A checkpoint that the directory writes itself."""
+    with run.store_checkpoint({"steps_completed": steps}) as (_, name):
+        pass
+    return run.checkpoints / name
+
+
+def rows(run: RunDirectory) -> list[dict[str, Any]]:
+    """The table, numbers as numbers, absent values left out."""
+    if not run.metrics_file.exists():
+        return []
+    with run.metrics_file.open(newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    return [
+        {n: v if n == "kind" else int(v) if n in ("batches", "epoch") else float(v) for n, v in row.items() if v}
+        for row in table
+    ]
 
 
 def names(folder: Path) -> set[str]:
@@ -108,7 +131,7 @@ def test_written_config_reads_back_equal_and_in_order(run: RunDirectory) -> None
 def test_rows_are_written_and_read_back_exactly(run: RunDirectory) -> None:
     run.record("train", 10, 0, {"loss": 0.1 + 0.2})
     run.record("train", 20, 1, {"loss": 1e-30})
-    assert run.rows() == [
+    assert rows(run) == [
         {"kind": "train", "batches": 10, "epoch": 0, "loss": 0.1 + 0.2},
         {"kind": "train", "batches": 20, "epoch": 1, "loss": 1e-30},
     ]
@@ -130,13 +153,13 @@ def test_new_metric_becomes_a_column_and_all_rows_keep_one_width(run: RunDirecto
 
 def test_nan_and_infinity_are_kept(run: RunDirectory) -> None:
     run.record("train", 1, 0, {"a": math.nan, "b": math.inf})
-    (row,) = run.rows()
+    (row,) = rows(run)
     assert math.isnan(row["a"]) and row["b"] == math.inf
 
 
 def test_metric_with_the_name_of_a_column_does_not_overwrite_it(run: RunDirectory) -> None:
     run.record("train", 7, 3, {"epoch": 99.0, "batches": 98.0})
-    assert run.rows() == [{"kind": "train", "batches": 7, "epoch": 3, "logged/epoch": 99.0, "logged/batches": 98.0}]
+    assert rows(run) == [{"kind": "train", "batches": 7, "epoch": 3, "logged/epoch": 99.0, "logged/batches": 98.0}]
 
 
 def test_known_columns_append_and_do_not_rewrite(run: RunDirectory) -> None:
@@ -152,7 +175,7 @@ def test_reopened_file_is_appended_to(run: RunDirectory) -> None:
     run.record("train", 1, 0, {"a": 1.0})
     again = RunDirectory(run.path)
     again.record("train", 2, 0, {"a": 2.0, "b": 3.0})
-    assert [(row["batches"], row.get("b")) for row in again.rows()] == [(1, None), (2, 3.0)]
+    assert [(row["batches"], row.get("b")) for row in rows(again)] == [(1, None), (2, 3.0)]
 
 
 def test_row_cut_short_by_a_crash_is_dropped_and_no_other(run: RunDirectory) -> None:
@@ -160,9 +183,8 @@ def test_row_cut_short_by_a_crash_is_dropped_and_no_other(run: RunDirectory) -> 
     with run.metrics_file.open("a") as file:
         file.write("train,2,0,12")  # was to be 123.5
     again = RunDirectory(run.path)
-    assert [row["batches"] for row in again.rows()] == [1]
     again.record("train", 3, 0, {"a": 3.0})
-    assert [(row["batches"], row["a"]) for row in again.rows()] == [(1, 1.0), (3, 3.0)]
+    assert [(row["batches"], row["a"]) for row in rows(again)] == [(1, 1.0), (3, 3.0)]
 
 
 @pytest.mark.parametrize("by", ["removed", "replaced"])
@@ -176,7 +198,7 @@ def test_table_that_somebody_took_away_is_begun_anew(run: RunDirectory, by: str)
     for batch in (3, 4):
         run.record("train", batch, 0, {"loss": 0.5})
     run.close()
-    assert [row["batches"] for row in run.rows()] == ([1, 3, 4] if by == "replaced" else [3, 4])
+    assert [row["batches"] for row in rows(run)] == ([1, 3, 4] if by == "replaced" else [3, 4])
 
 
 def test_row_that_the_disk_has_no_room_for_is_an_error_and_the_next_run_drops_it(run: RunDirectory) -> None:
@@ -197,7 +219,7 @@ run.record("train", 4, 0, {{"loss": 0.0625}})
     assert done.returncode == 1 and "OSError" in done.stderr, done.stderr
     again = RunDirectory(run.path)
     again.record("train", 5, 0, {"loss": 0.5})
-    assert [row["batches"] for row in again.rows()] == [1, 2, 3, 5]
+    assert [row["batches"] for row in rows(again)] == [1, 2, 3, 5]
 
 
 def test_crash_while_rewriting_leaves_the_old_table(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,16 +245,53 @@ def test_foreign_table_is_refused_and_untouched(run: RunDirectory) -> None:
 def test_truncate_drops_later_rows_only(run: RunDirectory) -> None:
     for batch in (10, 20, 30):
         run.record("train", batch, 0, {"a": float(batch)})
-    run.record("validation", 20, 0, {"b": 1.0})
+        run.record("validation", batch, 0, {"b": 1.0})
     again = RunDirectory(run.path)
     again.truncate_after(20)
-    assert [(row["kind"], row["batches"]) for row in again.rows()] == [
+    assert [(row["kind"], row["batches"]) for row in rows(again)] == [
         ("train", 10),
+        ("validation", 10),
         ("train", 20),
         ("validation", 20),
     ]
     again.record("train", 30, 1, {"a": 31.0})
-    assert again.rows()[-1]["a"] == 31.0
+    assert rows(again)[-1]["a"] == 31.0
+
+
+@pytest.mark.parametrize("batch", [0, 1, 4999, 9998, 20000])
+def test_truncate_of_a_long_table_finds_its_place(run: RunDirectory, batch: int) -> None:
+    for row in range(1, 10_000):
+        run.record("train", row, 0, {"a": 1 / row})
+    whole = run.metrics_file.read_bytes().splitlines(keepends=True)
+    run.truncate_after(batch)
+    assert run.metrics_file.read_bytes() == b"".join(whole[: batch + 1])
+    run.record("train", batch + 1, 0, {"a": 0.5})
+    assert run.metrics_file.read_bytes().splitlines()[-1] == b"train,%d,0,0.5" % (batch + 1)
+
+
+def test_row_checkpoint_and_resume_read_no_more_of_a_long_table_than_of_a_short_one(run: RunDirectory) -> None:
+    def bytes_read(number: int) -> int:
+        run.metrics_file.write_text("kind,batches,epoch,a\n" + "".join(f"train,{n},0,0.5\n" for n in range(number)))
+        again = RunDirectory(run.path)
+        counter = Path("/proc/self/io")
+        before = int(counter.read_text().split()[1])
+        again.truncate_after(number - 5)
+        again.record("train", number, 0, {"a": 1.0})
+        again.record("validation", number, 0, {"a": 1.0})
+        saved(again, number)
+        again.apply_retention(1, 1, "a")
+        again.close()
+        return int(counter.read_text().split()[1]) - before
+
+    bytes_read(100)
+    assert bytes_read(100_000) < bytes_read(10_000) + 100_000
+
+
+@pytest.mark.parametrize("torn", ["", "ki", "kind,batches,ep"])
+def test_table_whose_first_line_was_cut_short_is_begun_anew(run: RunDirectory, torn: str) -> None:
+    run.metrics_file.write_text(torn)
+    run.record("train", 1, 0, {"a": 1.0})
+    assert rows(run) == [{"kind": "train", "batches": 1, "epoch": 0, "a": 1.0}]
 
 
 def test_truncate_of_an_empty_run_writes_nothing(run: RunDirectory) -> None:
@@ -279,67 +338,98 @@ def test_checkpoints_of_an_absent_directory_are_none(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def validated(run: RunDirectory) -> RunDirectory:
+def validated(run: RunDirectory) -> dict[int, Path]:
     """Checkpoints at 10 to 50; the losses are best at 20, then 40; at 50 nothing was validated, at 30 it was nan."""
+    paths = {}
     for batch, loss in ((10, 0.9), (20, 0.1), (30, math.nan), (40, 0.5)):
         run.record("train", batch, 0, {"loss": 0.0})
         run.record("validation", batch, 0, {"loss": loss})
-        store(run, str(batch), batch)
-    store(run, "50", 50)
-    return run
+        paths[batch] = saved(run, batch)
+    return {**paths, 50: saved(run, 50)}
 
 
-def test_best_follows_the_direction_of_the_metric(validated: RunDirectory) -> None:
-    assert validated.best("loss") == validated.checkpoints / "20"
-    assert validated.best("loss", smaller_is_better=False) == validated.checkpoints / "10"
-    assert RunDirectory(validated.path).best("loss") == validated.checkpoints / "20"
+def test_best_follows_the_direction_of_the_metric(run: RunDirectory, validated: dict[int, Path]) -> None:
+    assert run.best("loss") == validated[20]
+    assert run.best("loss", smaller_is_better=False) == validated[10]
+    assert RunDirectory(run.path).best("loss") == validated[20]
 
 
-def test_best_of_equal_checkpoints_is_the_newer(validated: RunDirectory) -> None:
-    validated.record("validation", 50, 0, {"loss": 0.1})
-    assert validated.best("loss") == validated.checkpoints / "50"
-    validated.record("validation", 40, 0, {"loss": 0.9})
-    assert validated.best("loss", smaller_is_better=False) == validated.checkpoints / "40"
+def test_best_of_equal_checkpoints_is_the_newer(run: RunDirectory, validated: dict[int, Path]) -> None:
+    run.record("validation", 60, 0, {"loss": 0.1})
+    assert run.best("loss") == validated[20]
+    assert saved(run, 60) == run.best("loss")
 
 
-def test_best_is_none_for_a_metric_without_values(validated: RunDirectory) -> None:
-    assert validated.best("accuracy") is None
+def test_validation_that_follows_its_checkpoint_counts(run: RunDirectory, validated: dict[int, Path]) -> None:
+    run.record("validation", 50, 0, {"loss": 0.05})
+    assert run.best("loss") == validated[50]
+    again = RunDirectory(run.path)
+    again.truncate_after(50)
+    again.record("validation", 50, 0, {"loss": 0.3})
+    assert again.best("loss") == validated[20]
+    assert json.loads((validated[50] / "metadata.json").read_text()) == {
+        "steps_completed": 50,
+        "validation": {"loss": 0.3},
+    }
 
 
-def test_best_uses_the_last_validation_of_a_batch(validated: RunDirectory) -> None:
-    validated.record("validation", 20, 0, {"loss": 0.7})
-    assert validated.best("loss") == validated.checkpoints / "40"
+def test_best_is_none_for_a_metric_without_values(run: RunDirectory, validated: dict[int, Path]) -> None:
+    assert run.best("accuracy") is None
+
+
+def test_best_of_before_counts_as_long_as_it_is_there(
+    run: RunDirectory, validated: dict[int, Path], tmp_path: Path
+) -> None:
+    other = store(RunDirectory(tmp_path / "other"), "a", 5)
+    run.was_best(other, "loss", 0.05)
+    assert run.best("loss") == other
+    run.was_best(other, "loss", 0.2)
+    assert run.best("loss") == validated[20]
+    run.was_best(tmp_path / "gone", "loss", 0.01)
+    assert run.best("loss") == validated[20]
+
+
+def test_best_of_before_is_kept_though_its_metadata_say_nothing_of_it(run: RunDirectory) -> None:
+    first, _, last = saved(run, 1), saved(run, 2), saved(run, 3)
+    run.was_best(first, "loss", 0.5)
+    run.apply_retention(1, 1, "loss")
+    assert names(run.checkpoints) == {first.name, last.name}
 
 
 @pytest.mark.parametrize(
     ("save_best", "save_latest", "metric", "kept"),
     [
-        (1, 1, "loss", {"20", "50"}),
-        (2, 1, "loss", {"20", "40", "50"}),
-        (0, 2, "loss", {"40", "50"}),
-        (1, 0, "loss", {"20", "50"}),
-        (0, 0, None, {"50"}),
-        (3, 1, None, {"50"}),
-        (0, 9, "loss", {"10", "20", "30", "40", "50"}),
+        (1, 1, "loss", {20, 50}),
+        (2, 1, "loss", {20, 40, 50}),
+        (0, 2, "loss", {40, 50}),
+        (1, 0, "loss", {20, 50}),
+        (0, 0, None, {50}),
+        (3, 1, None, {50}),
+        (0, 9, "loss", {10, 20, 30, 40, 50}),
     ],
 )
 def test_retention_keeps_the_best_and_the_latest_and_always_the_newest(
-    validated: RunDirectory, save_best: int, save_latest: int, metric: str | None, kept: set[str]
+    run: RunDirectory,
+    validated: dict[int, Path],
+    save_best: int,
+    save_latest: int,
+    metric: str | None,
+    kept: set[int],
 ) -> None:
-    everything = names(validated.checkpoints)
-    removed = validated.apply_retention(save_best, save_latest, metric)
-    assert names(validated.checkpoints) == kept
-    assert {path.name for path in removed} == everything - kept
+    removed = run.apply_retention(save_best, save_latest, metric)
+    assert names(run.checkpoints) == {validated[batch].name for batch in kept}
+    assert set(removed) == {path for batch, path in validated.items() if batch not in kept}
 
 
-def test_retention_leaves_an_incomplete_checkpoint_to_its_writer(validated: RunDirectory) -> None:
-    (validated.checkpoints / "being-written").mkdir()
-    validated.apply_retention(0, 1)
-    assert names(validated.checkpoints) == {"50", "being-written"}
+def test_retention_leaves_what_is_not_its_own(run: RunDirectory, validated: dict[int, Path]) -> None:
+    (run.checkpoints / "being-written").mkdir()
+    store(run, "named by a person", 7)
+    run.apply_retention(0, 1)
+    assert names(run.checkpoints) == {validated[50].name, "being-written", "named by a person"}
 
 
 def test_retention_interrupted_never_leaves_half_a_checkpoint(
-    validated: RunDirectory, monkeypatch: pytest.MonkeyPatch
+    run: RunDirectory, validated: dict[int, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(path: Path) -> None:
         raise KeyboardInterrupt
@@ -347,11 +437,37 @@ def test_retention_interrupted_never_leaves_half_a_checkpoint(
     with monkeypatch.context() as patch:
         patch.setattr("shutil.rmtree", crash)
         with pytest.raises(KeyboardInterrupt):
-            validated.apply_retention(0, 1)
-    whole = stored_checkpoints(validated.checkpoints)
-    assert [c.path.name for c in whole] == ["20", "30", "40", "50"]
-    validated.apply_retention(0, 4)
-    assert names(validated.checkpoints) == {"20", "30", "40", "50"}
+            run.apply_retention(0, 1)
+    assert [c.steps_completed for c in stored_checkpoints(run.checkpoints)] == [20, 30, 40, 50]
+    run.apply_retention(0, 4)
+    assert names(run.checkpoints) == {path.name for batch, path in validated.items() if batch > 10}
+
+
+def test_checkpoint_that_cannot_be_deleted_ends_no_run(
+    run: RunDirectory,
+    validated: dict[int, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(path: Path) -> None:
+        raise PermissionError(f"not {path}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", fail)
+        run.apply_retention(0, 4)
+        run.apply_retention(0, 4)
+    assert caplog.text.count("could not be deleted") == 1
+
+
+def test_checkpoint_on_another_disk_is_let_go_and_not_deleted(
+    run: RunDirectory, validated: dict[int, Path], tmp_path: Path
+) -> None:
+    moved = tmp_path / "disk"
+    validated[10].rename(moved)
+    validated[10].symlink_to(moved)
+    run.apply_retention(0, 1)
+    assert names(run.checkpoints) == {validated[50].name}
+    assert (moved / "metadata.json").exists()
 
 
 # Log
@@ -439,19 +555,77 @@ def test_curves_are_a_picture_that_grows_with_the_number_of_quantities(run: RunD
 
 
 def test_training_and_validation_of_one_quantity_share_a_panel() -> None:
-    rows = [
-        {"kind": "train", "batches": 1, "epoch": 0, "acc": 0.1, "train_loss_step": 3.0, "lr-SGD": 0.1},
-        {"kind": "train", "batches": 2, "epoch": 0, "train_loss_epoch": 2.0},
-        {"kind": "validation", "batches": 2, "epoch": 0, "val/loss/dataloader_idx_0": 1.0, "acc": 0.2},
-    ]
-    panels = group_series(rows)
+    points = {
+        ("train", "acc"): ([1], [0.1]),
+        ("train", "train_loss_step"): ([1], [3.0]),
+        ("train", "lr-SGD"): ([1], [0.1]),
+        ("train", "train_loss_epoch"): ([2], [2.0]),
+        ("validation", "val/loss/dataloader_idx_0"): ([2], [1.0]),
+        ("validation", "acc"): ([2], [0.2]),
+    }
+    panels = group_series(points)
     assert {title: set(series) for title, series in panels.items()} == {
         "loss": {"train_loss_step", "train_loss_epoch", "val/loss/dataloader_idx_0"},
         "acc": {"acc (train)", "acc (validation)"},
         "lr-SGD": {"lr-SGD (train)"},
     }
     assert next(iter(panels)) == "loss"
-    assert panels["acc"]["acc (validation)"] == [(2, 0.2)]
+    assert panels["acc"]["acc (validation)"] == ([2], [0.2])
+
+
+#: What people, and their libraries, log under.
+ODD_NAMES = [
+    "loss$^2",
+    "$",
+    "$\\frac$",
+    "a\rb",
+    "a\nb",
+    "\x00",
+    "損失🔥",
+    "\ud800",
+    "_hidden",
+    "",
+    ',"',
+    "\u2028",
+    "%s{}",
+]
+
+
+@pytest.mark.parametrize("latex", [False, True])
+def test_metric_of_any_name_is_kept_and_drawn(run: RunDirectory, latex: bool) -> None:
+    for batch in (1, 2):
+        run.record("train", batch, 0, {name: float(batch) for name in ODD_NAMES})
+    table = rows(run)
+    assert [len(row) for row in table] == [len(ODD_NAMES) + 3] * 2
+    assert run.metrics_file.read_bytes().count(b"\n") == 3
+    with matplotlib.rc_context({"text.usetex": latex}), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert run.plot_curves() == run.curves_file
+    assert rows(run) == table
+
+
+def test_long_line_keeps_its_extremes() -> None:
+    values = [0.0] * 100_000
+    values[4321], values[5432], values[77_777] = 9.0, math.nan, -7.0
+    batches, heights = thinned(list(range(100_000)), values)
+    assert len(batches) < 3000 and (batches[0], batches[-1]) == (0, 99_999)
+    assert dict(zip(batches, heights, strict=True))[4321] == 9.0 and min(heights) == -7.0
+
+
+def test_what_cannot_be_drawn_or_written_is_said_and_hides_no_error(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    run.record("train", 1, 0, {"loss": 1.0})
+    monkeypatch.setattr("lightning_adapter.runs.curves.draw", fail)
+    with pytest.raises(RuntimeError, match="the user's"):
+        try:
+            raise RuntimeError("the user's")
+        finally:
+            run.finish()
+    assert "curves.png could not be written: OSError: [Errno 28] No space left on device" in caplog.text
 
 
 def test_curves_leave_the_global_state_of_matplotlib_alone(run: RunDirectory) -> None:
@@ -466,7 +640,9 @@ def test_curves_leave_the_global_state_of_matplotlib_alone(run: RunDirectory) ->
 def test_summary_names_values_and_places(run: RunDirectory) -> None:
     run.record("train", 1, 0, {"loss": 1.0})
     run.plot_curves()
-    text = run.summary({"val_loss": 0.123456789, "acc": 1}, run.checkpoints / "best", run.checkpoints / "last")
+    text = run.summary(
+        {"val_loss": 0.123456789, "acc": 1}, "val_loss", run.checkpoints / "best", run.checkpoints / "last"
+    )
     lines = [re.split("  +", line.strip()) for line in text.splitlines()]  # a path may have a space
     assert ["acc", "1"] in lines and ["val_loss", "0.123457"] in lines
     assert ["best checkpoint", str(run.checkpoints / "best")] in lines
@@ -475,4 +651,33 @@ def test_summary_names_values_and_places(run: RunDirectory) -> None:
 
 
 def test_summary_of_a_run_that_wrote_little_names_only_what_there_is(run: RunDirectory) -> None:
-    assert run.summary({}, None, None).split(maxsplit=2) == ["run", "directory", str(run.path)]
+    assert run.summary({}, None, None, None).split(maxsplit=2) == ["run", "directory", str(run.path)]
+
+
+def test_summary_calls_no_checkpoint_the_best_that_nothing_ranks(run: RunDirectory) -> None:
+    latest = run.checkpoints / "last"
+    assert "best checkpoint  not known: no validation has given a finite val_los\n" in run.summary(
+        {}, "val_los", None, latest
+    )
+    assert "best" not in run.summary({}, None, latest, latest)
+
+
+def test_summary_names_paths_as_they_can_be_typed(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.path.parent)
+    assert run.summary({}, None, None, None).split(maxsplit=2) == ["run", "directory", run.path.name]
+
+
+def test_output_that_cannot_show_a_character_or_is_closed_ends_no_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", ascii_only)
+    say("損失 1.0")
+    assert ascii_only.buffer.getvalue() == b"\\u640d\\u5931 1.0\n"
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        monkeypatch.setattr("sys.stdout", pipe)
+        say("val_loss 1.0")
+        assert "could not be printed" in caplog.text
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writing)

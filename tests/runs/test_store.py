@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import uuid
 from pathlib import Path
 
 import pytest
 
+from lightning_adapter.errors import CheckpointError
 from lightning_adapter.runs.store import CheckpointStore, StoredCheckpoint
 
 
@@ -39,10 +43,98 @@ def test_block_that_fails_leaves_nothing(store: CheckpointStore) -> None:
 
 
 def test_leftover_of_a_killed_process_is_cleared_by_the_next_checkpoint(store: CheckpointStore) -> None:
-    killed = store.directory / ".writing-killed"
+    killed = store.directory / f".writing-{uuid.uuid4()}"
     killed.mkdir(parents=True)
     (killed / "metadata.json").write_text(json.dumps({"steps_completed": 9}))
     assert store.checkpoints() == []
     assert list(store.directory.iterdir()) == [killed]
     kept = write(store, 1)
     assert list(store.directory.iterdir()) == [kept]
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "link"])
+@pytest.mark.parametrize("name", [".writing-x", ".removing-x"])
+def test_what_somebody_else_has_given_such_a_name_is_left_alone(store: CheckpointStore, name: str, kind: str) -> None:
+    store.directory.mkdir()
+    foreign = store.directory / name
+    if kind == "file":
+        foreign.write_text("mine")
+    elif kind == "directory":
+        foreign.mkdir()
+    else:
+        foreign.symlink_to("nowhere")
+    kept = write(store, 1)
+    store.remove([write(store, 2)])
+    assert set(store.directory.iterdir()) == {foreign, kept}
+
+
+def odd_metadata(path: Path, kind: str) -> None:
+    if kind == "loop":
+        path.symlink_to(path.name)
+    elif kind == "directory":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.write_bytes(
+            {"deep": b"[" * 100_000, "binary": b"\xff\xfe", "huge": b'{"steps_completed": 1, "validation": {"a": 1'}[
+                kind
+            ]
+        )
+        if kind == "huge":
+            path.write_bytes(path.read_bytes() + b"0" * 400 + b"}}")
+
+
+@pytest.mark.parametrize("kind", ["loop", "directory", "pipe", "deep", "binary", "huge"])
+def test_odd_metadata_is_no_checkpoint_and_hides_no_other(store: CheckpointStore, kind: str) -> None:
+    kept = write(store, 1)
+    (store.directory / "odd").mkdir()
+    odd_metadata(store.directory / "odd" / "metadata.json", kind)
+    assert [checkpoint.path for checkpoint in store.checkpoints()] == [kept]
+
+
+def test_checkpoints_on_another_disk_are_superseded_whole(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, later = write(store, 1), write(store, 2)
+    rename = os.rename
+
+    def across_disks(source: Path, target: Path) -> None:
+        if Path(source).parent != Path(target).parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", across_disks)
+    store.supersede_after(1)
+    assert list(store.directory.iterdir()) == [kept]
+    moved = store.superseded / later.name
+    assert list(store.superseded.iterdir()) == [moved]
+    assert {path.name for path in moved.iterdir()} == {"weights", "metadata.json"}
+
+
+def test_checkpoint_that_the_disk_does_not_take_is_named(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(store, 1)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "mkdir", refuse)
+        with pytest.raises(
+            CheckpointError, match=r"checkpoint of batch 2 cannot be written: .*Read-only.*--resume-from"
+        ):
+            write(store, 2)
+
+
+def test_error_of_the_block_is_not_hidden_by_what_cannot_be_cleared_away(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with pytest.raises(RuntimeError, match="the user's"), store.write({"steps_completed": 2}):
+        monkeypatch.setattr(os, "unlink", refuse)
+        monkeypatch.setattr(os, "rmdir", refuse)
+        raise RuntimeError("the user's")
