@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytorch_lightning  # sets a variable when first imported, which a test ma
 
 import lightning_adapter
 from lightning_adapter import cli
+from lightning_adapter.cli.output import telling
 from lightning_adapter.cli.periods import parse_period
 from lightning_adapter.cli.target import load_target
 from lightning_adapter.errors import (
@@ -85,6 +87,26 @@ def failing_runner(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
         raise error
 
     monkeypatch.setattr(sys.modules["lightning_adapter.platform.fit"], "fit", fit)
+
+
+# What is shown
+
+
+@pytest.mark.parametrize(
+    ("terminal", "configured", "shown"), [(False, False, True), (True, False, False), (False, True, False)]
+)
+def test_course_of_a_run_is_shown_where_no_bar_shows_it(
+    terminal: bool, configured: bool, shown: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = logging.getLogger("lightning_adapter")
+    before = (log.level, list(log.handlers))
+    monkeypatch.setattr(logging.getLogger(), "handlers", [logging.NullHandler()] if configured else [])
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    with telling():
+        log.info("epoch 0")
+        log.warning("look here")
+    assert capsys.readouterr().err == ("epoch 0\nlook here\n" if shown else "" if configured else "look here\n")
+    assert (log.level, list(log.handlers)) == before
 
 
 # The target

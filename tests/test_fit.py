@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import fcntl
+import logging
 import os
 import pty
 import shutil
@@ -276,6 +277,29 @@ def test_summary_names_final_metrics_checkpoints_and_curves(capfd: pytest.Captur
         assert text in shown
 
 
+def test_log_of_a_run_is_what_a_person_reads(caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("lightning_adapter", "determined"):
+        caplog.set_level(logging.INFO, name)
+    trial = fit(trial_of(max_epochs=2), seed=1)
+    lines = [line.split(": ", 1)[1] for line in (trial.run_dir / "train.log").read_text().splitlines()]
+    assert lines[0].startswith("Trial writes to runs/Trial/")
+    assert lines[1:] == [
+        f"epoch {epoch}, batch {6 * (epoch + 1)}: val_loss {loss:.6g}"
+        for epoch, loss in enumerate(validation_losses(trial))
+    ]
+
+
+def validation_losses(trial: LightningAdapter) -> list[float]:
+    rows = csv.DictReader((trial.run_dir / "metrics.csv").open())
+    return [float(row["val_loss"]) for row in rows if row["kind"] == "validation"]
+
+
+def test_epochs_shorter_than_the_logging_interval_are_said_to_leave_no_rows() -> None:
+    with pytest.warns(UserWarning, match=r"number of training batches \(6\) is smaller.*missing from metrics\.csv"):
+        trial = fit(trial_of(max_epochs=1, log_every_n_steps=50))
+    assert not [row for row in csv.DictReader((trial.run_dir / "metrics.csv").open()) if row.get("train_loss_step")]
+
+
 def test_no_bar_where_output_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     fit(trial_of(max_epochs=1))
     captured = capfd.readouterr()
@@ -320,7 +344,7 @@ def test_one_bar_per_epoch_with_logged_values_on_a_terminal() -> None:
 def test_progress_bar_can_be_turned_off_on_a_terminal() -> None:
     status, shown = run_on_terminal(SCRIPT.format(tests=str(ROOT / "tests"), root=str(ROOT), epochs=1, bar=False))
     assert status == 0 and "Epoch 1" not in shown
-    assert "INFO determined" in Path("runs/Trial/latest/train.log").read_text()
+    assert "INFO lightning_adapter" in Path("runs/Trial/latest/train.log").read_text()
 
 
 # --- who wins ---------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from lightning_adapter.cli.output import telling
 from lightning_adapter.cli.periods import Period, parse_period
 from lightning_adapter.cli.target import load_target
 
@@ -67,19 +68,20 @@ def run(arguments: argparse.Namespace) -> int:
 def _fit(trial_class: type, hparams: dict[str, Any], arguments: argparse.Namespace) -> None:
     from lightning_adapter.platform.fit import fit
 
-    fit(
-        trial_class,
-        config=arguments.config,
-        hparams=hparams or None,
-        max_epochs=arguments.max_epochs,
-        max_steps=arguments.max_steps,
-        validation_period=_resolved(arguments.validation_period),
-        checkpoint_period=_resolved(arguments.checkpoint_period),
-        resume_from=arguments.resume_from,
-        warm_start_from=arguments.warm_start_from,
-        seed=arguments.seed,
-        run_dir=arguments.run_dir,
-    )
+    with telling():
+        fit(
+            trial_class,
+            config=arguments.config,
+            hparams=hparams or None,
+            max_epochs=arguments.max_epochs,
+            max_steps=arguments.max_steps,
+            validation_period=_resolved(arguments.validation_period),
+            checkpoint_period=_resolved(arguments.checkpoint_period),
+            resume_from=arguments.resume_from,
+            warm_start_from=arguments.warm_start_from,
+            seed=arguments.seed,
+            run_dir=arguments.run_dir,
+        )
 
 
 def _assignment(text: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ import pathlib
 from collections.abc import Generator, Sequence
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from determined import pytorch
 
@@ -166,6 +167,8 @@ class Driver(pytorch.PyTorchCallback):
     def on_validation_end(self, metrics: dict[str, Any]) -> None:
         """A validation is over; its values are not reported yet."""
         progress = self.parts.progress
+        # Determined has made numbers of numpy of them, and reports and logs what stands here
+        metrics.update({name: value.item() for name, value in metrics.items() if isinstance(value, np.generic)})
         if self._stopped is None:
             self.platform.validated(progress.total_batches, progress.current_epoch, metrics)
         if not self.platform.owns_loop:  # its checkpoints are written by the chief alone, so this is the moment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import signal
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -21,8 +22,11 @@ from lightning_adapter.platform.request import FitRequest
 from lightning_adapter.platform.signals import Interruption, exit_status
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.trial import LightningTrial
-from lightning_adapter.versions import lightning_private
+from lightning_adapter.runs.metrics_table import plain
+from lightning_adapter.versions import determined_private, lightning_private
 from lightning_adapter.versions.determined_controller import Controller
+
+logger = logging.getLogger("lightning_adapter")
 
 
 class FitPlatform(Platform):
@@ -90,7 +94,7 @@ class FitPlatform(Platform):
         driver = trial.drive_on(self)
         try:
             driver.set_up()
-            Controller(
+            controller = Controller(
                 driver,
                 self,
                 trial_inst=trial,
@@ -107,7 +111,9 @@ class FitPlatform(Platform):
                 global_batch_size=None,
                 profiling_enabled=False,
                 **driver.boundaries.periods(),
-            ).run()
+            )
+            with determined_private.without_chatter(self.is_local):
+                controller.run()
             if self.stopped_by is None or driver.finished:
                 driver.lifetime.end()
             else:
@@ -169,6 +175,12 @@ class FitPlatform(Platform):
         Raises:
             ConfigurationError: on a cluster, whose searcher waits for a metric that was not logged.
         """
+        if self.core.distributed.rank == 0:
+            values = ", ".join(
+                f"{plain(name)} {value:.6g}" if isinstance(value, float) else f"{plain(name)} {value}"
+                for name, value in metrics.items()
+            )
+            logger.info("epoch %d, batch %d: %s", epoch, batches, values or "validated, nothing was logged")
         metric = self._metric
         if metric is None:
             return

@@ -160,6 +160,7 @@ def _fit(
                 debug_enabled=False,
                 enable_tensorboard_logging=False,
             )
+            logger.info("%s writes to %s", trial_class.__name__, shown(directory.path))
             if source is not None:
                 logger.info("%s %s", "resuming from" if start.resumes else "taking the weights of", source)
                 if chief and resumed is not None and directory.holds(resumed):
@@ -305,7 +306,7 @@ def _tell(
     trial.left_locally(directory.path, latest, best)
     if distributed.rank == 0:
         metrics = {name: float(value) for name, value in trial.callback_metrics.items()}
-        say(directory.summary(metrics, metric, best, latest))
+        say("\n" + directory.summary(metrics, metric, best, latest))
 
 
 def _end_if_asked(platform: LocalPlatform, trial: LightningTrial) -> None:

@@ -185,7 +185,8 @@ class DataConnector:
             host.advise(
                 f"The number of training batches ({data.num_batches}) is smaller than the logging interval"
                 f" Trainer(log_every_n_steps={settings.log_every_n_steps}). Set a lower value for log_every_n_steps if"
-                " you want to see logs for the training epoch."
+                " you want to see logs for the training epoch. What is logged at single training steps is reported at no"
+                " other moment: it is missing from metrics.csv and the curves, or from the cluster's, as well."
             )
 
     def _training_loaders(self) -> Collection:

@@ -1,0 +1,30 @@
+"""What of a run's log does somebody see who has typed a command?"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def telling() -> Iterator[None]:
+    """Show what the package logs on stderr, in plain lines, unless the user's own code says how logs are shown.
+
+    On a terminal the progress bar shows the course of a run, so that warnings are enough.
+    """
+    log = logging.getLogger("lightning_adapter")
+    if logging.getLogger().handlers or log.handlers:
+        yield
+        return
+    handler, level = logging.StreamHandler(), log.level
+    handler.setLevel(logging.WARNING if sys.stdout.isatty() else logging.INFO)
+    log.addHandler(handler)
+    if level == logging.NOTSET:
+        log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
