@@ -5,6 +5,7 @@ As `_AutomaticOptimization.run`; several optimizers are those of Lightning 1.x's
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -63,7 +64,8 @@ class AutomaticOptimization:
         self._returned_logs = returned_logs
         name = "optimizer_step"
         self._own_optimizer_step = hooks.module_hook(name) if hooks.replaced(name) else None
-        self._told_of_none = False
+        none = "`training_step` returned `None`. If this was on purpose, ignore this warning..."
+        self._warn_of_none = functools.cache(lambda: hooks.host.warn(none))  # once
 
     def run(self, arguments: tuple[Any, ...], batch_idx: int, index: int = 0) -> dict[str, Any]:
         """Optimize with one batch.
@@ -107,9 +109,7 @@ class AutomaticOptimization:
                 f"training_step returned None on rank {self.strategy.global_rank}. With several processes the others wait "
                 "for the gradients of every batch. Return a loss that is zero (loss * 0), or skip the samples in the dataset."
             )
-        if not self._told_of_none:
-            self._told_of_none = True
-            self.hooks.host.warn("`training_step` returned `None`. If this was on purpose, ignore this warning...")
+        self._warn_of_none()
 
 
 class OptimizersInTurn:

@@ -57,7 +57,7 @@ class LocalPlatform(FitPlatform):
         self.checkpoint_each_epoch = checkpoint_each_epoch
         self._directory = directory
         self._config = config
-        self._told = False
+        self._missing: str | None = None
 
     def tensorboard(self) -> str:
         """Below the run directory."""
@@ -96,8 +96,8 @@ class LocalPlatform(FitPlatform):
 
     def metric_is_missing(self, message: str) -> None:
         """Say so once; the run goes on."""
-        if not self._told:
-            self._told = True
+        if self._missing is None:
+            self._missing = message
             logger.warning("%s The best checkpoint is not known, and a cluster would end the trial.", message)
 
     def write_checkpoint(self, driver: Driver, callbacks: Mapping[str, Any]) -> str:
