@@ -35,7 +35,7 @@ def launcher() -> Launcher | None:
         ConfigurationError: the environment speaks of several processes but lacks what is needed to find them.
     """
     variables = os.environ
-    if variables.get(determined_private.HOROVOD_VARIABLE) or int(variables.get("HOROVOD_SIZE", "1")) > 1:
+    if variables.get(determined_private.HOROVOD_VARIABLE) or _number("HOROVOD_SIZE", "1") > 1:
         return "horovod"
     if variables.get(determined_private.TORCH_VARIABLE):
         return "torch"
@@ -102,8 +102,22 @@ def _chief_alone_tells(rank: int) -> Iterator[None]:
             each.setLevel(level)
 
 
+def _number(name: str, default: str = "") -> int:
+    """A number that a launcher leaves in the environment.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    text = os.environ.get(name, default)
+    if not text.isdecimal():
+        raise ConfigurationError(
+            f"{name}={text!r} in the environment is no number. Start the processes with torchrun or horovodrun, or unset it."
+        )
+    return int(text)
+
+
 def _rank(backend: Launcher) -> int:
-    return int(os.environ["RANK"]) if backend == "torch" else int(determined_private.require_horovod().rank())
+    return _number("RANK") if backend == "torch" else int(determined_private.require_horovod().rank())
 
 
 @dataclass(frozen=True)
@@ -164,10 +178,8 @@ def _torch_context() -> DistributedContext | None:
 
 def _torchrun_ranks() -> _Ranks:
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")
-    rank, size, local_rank, local_size, group = (int(os.environ[name]) for name in names)
-    return _Ranks(
-        rank, size, local_rank, local_size, group, int(os.environ.get("GROUP_WORLD_SIZE", size // local_size))
-    )
+    rank, size, local_rank, local_size, group = (_number(name) for name in names)
+    return _Ranks(rank, size, local_rank, local_size, group, _number("GROUP_WORLD_SIZE", str(size // local_size)))
 
 
 def _check_devices(processes: int) -> None:

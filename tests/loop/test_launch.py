@@ -173,3 +173,14 @@ def test_missing_horovod_is_refused_with_what_to_do(
     ):
         pass
     assert "rank 1 of 2 failed: ConfigurationError: horovod.torch" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "others"), [("HOROVOD_SIZE", {}), ("RANK", TORCHRUN)])
+def test_number_of_a_launcher_that_is_none_is_named(
+    name: str, others: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in {**others, name: "two"}.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError, match=rf"{name}='two' in the environment is no number"):
+        with launch.join_job(managed=False):
+            pass
