@@ -20,7 +20,7 @@ from lightning_adapter.checkpoints.plain_data import NOTES, give_back
 from lightning_adapter.versions import hosts
 
 #: What `load_from_checkpoint` takes besides hyperparameters.
-_NO_HYPERPARAMETERS = ("strict", "weights_only")
+_NO_HYPERPARAMETERS = ("checkpoint_path", "map_location", "hparams_file", "strict", "weights_only")
 
 
 class _LoadFromCheckpoint:
@@ -39,13 +39,15 @@ class GivesBackHyperparameters:
     load_from_checkpoint = _LoadFromCheckpoint()
 
 
-def _load(
-    cls: Any, checkpoint_path: Any, map_location: Any = None, hparams_file: Any = None, *args: Any, **kwargs: Any
-) -> Any:
-    if hparams_file is None:  # which would win over the file's
-        kwargs = {**_given_back(cls, checkpoint_path, kwargs), **kwargs}
+def _load(cls: Any, *args: Any, **kwargs: Any) -> Any:
     load = super(GivesBackHyperparameters, cls).load_from_checkpoint
-    return load(checkpoint_path, map_location, hparams_file, *args, **kwargs)
+    # its positional arguments differ between modules, datamodules and versions
+    signature = inspect.signature(load)
+    takes = [parameter for name, parameter in signature.parameters.items() if name != "cls"]
+    given = signature.replace(parameters=takes).bind_partial(*args, **kwargs).arguments
+    if "checkpoint_path" in given and given.get("hparams_file") is None:  # which would win over the file's
+        kwargs = {**_given_back(cls, given["checkpoint_path"], kwargs), **kwargs}
+    return load(*args, **kwargs)
 
 
 def _given_back(cls: Any, path: Any, overrides: Mapping[str, Any]) -> dict[str, Any]:
