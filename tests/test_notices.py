@@ -50,21 +50,33 @@ def test_warnings_of_a_run_show_the_line_of_the_user_who_asked_for_it(tmp_path: 
     assert hooks.startswith("Overriding overrides test_step, on_test_end, predict_step: a trial trains and validates")
 
 
+MODEL_DEF = """
+from lightning_adapter import LightningAdapter
+from parity.models import flavour
+
+models = flavour("pytorch_lightning", ours=True)
+
+class Trial(LightningAdapter):
+    def __init__(self, context):
+        super().__init__(context, models.Net(), models.Data(), max_steps=1, enable_model_summary=False, logger=False)
+"""
+
+
 def test_command_names_no_line_of_the_package(tmp_path: Path) -> None:
-    (tmp_path / "model_def.py").write_text(
-        "from lightning_adapter import LightningAdapter\nclass Trial(LightningAdapter):\n    pass\n"
-    )
+    (tmp_path / "model_def.py").write_text(MODEL_DEF)
     (tmp_path / "c.yaml").write_text("optimizations: {aggregation_frequency: 2}\n")
-    words = ["fit", "model_def.py:Trial", "--config", "c.yaml", "--hparam", "global_batch_size=x"]
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    words = ["fit", "model_def.py:Trial", "--config", "c.yaml", "--hparam", "odd=1"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), str(Path(__file__).parent)])}
     done = subprocess.run(
         [sys.executable, "-m", "lightning_adapter", *words],
         capture_output=True, text=True, env=environment, cwd=tmp_path, check=False,
     )  # fmt: skip
-    told = done.stderr.splitlines()
-    assert done.returncode == 2
+    told = [line for line in done.stderr.splitlines() if line.startswith("lightning-adapter: warning: ")]
+    assert done.returncode == 0, done.stderr
     assert told[0].startswith("lightning-adapter: warning: c.yaml: optimizations.aggregation_frequency is 2")
-    assert told[1].startswith("lightning-adapter: error: global_batch_size is 'x'") and len(told) == 2
+    # Lightning, imported by now, has a way of its own to print warnings
+    assert "get_hparam(name): odd" in " ".join(told[1:])
+    assert "Warning: " not in done.stderr and "lightning_adapter:" not in done.stderr
 
 
 def test_every_warning_of_the_package_goes_the_same_way() -> None:

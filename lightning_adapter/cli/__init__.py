@@ -17,6 +17,7 @@ import importlib.metadata
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import TextIO
 
 import lightning_adapter
 from lightning_adapter.cli import check, fit
@@ -60,20 +61,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 @contextlib.contextmanager
 def _warnings_without_a_line_of_ours() -> Iterator[None]:
     """Print warnings that are about no line of the user's as this program's, until the block ends."""
-    usual = warnings.formatwarning
+    # not `formatwarning`, which Lightning replaces when it is imported
+    usual = warnings.showwarning
 
-    def formatted(
-        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
-    ) -> str:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if filename == NOWHERE:
-            return f"{_PROGRAM}: warning: {message}\n"
-        return usual(message, category, filename, lineno, line)
+            print(f"{_PROGRAM}: warning: {message}", file=file or sys.stderr)
+        else:
+            usual(message, category, filename, lineno, file, line)
 
-    warnings.formatwarning = formatted
+    warnings.showwarning = show
     try:
         yield
     finally:
-        warnings.formatwarning = usual
+        warnings.showwarning = usual
 
 
 def _versions() -> str:

@@ -69,9 +69,8 @@ class LocalPlatform(FitPlatform):
         unread = context.reads.unread() if isinstance(context, LocalContext) else []
         if unread and self.core.distributed.rank == 0:
             notices.warn(
-                f"The trial has read no hyperparameter of {'this name' if len(unread) == 1 else 'these names'}, which "
-                f"{'was' if len(unread) == 1 else 'were'} given: {', '.join(unread)}. "
-                "It trains with its own values. Correct the name, or read it with context.get_hparam(name)."
+                f"The trial has read no hyperparameter of {'this name' if len(unread) == 1 else 'these names'}, and trains "
+                f"without what was given. Correct the name, or read it with context.get_hparam(name): {', '.join(unread)}"
             )
 
     def upload_tensorboard(self) -> None:
