@@ -14,6 +14,7 @@ from lightning_adapter.versions import lightning_private, torch_private
 
 Generator: TypeAlias = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
 
+_PLAIN = {bool, int, float, str, type(None)}
 _KINDS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 # a longer collection holds indices or weights, not samplers
 _LONGEST = 64
@@ -31,7 +32,7 @@ def generators_of(loader: object) -> list[Generator]:
     # breadth first, so that the order is the same in each process and in each run
     for holder in holders:
         for part in _parts(holder):
-            if id(part) in seen:
+            if type(part) in _PLAIN or id(part) in seen:
                 continue
             if isinstance(part, _KINDS):
                 seen.add(id(part))

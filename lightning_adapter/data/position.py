@@ -160,13 +160,17 @@ class ResumableLoader(Iterator[Batch]):
         self.at_start: RandomState | None = None
         self.at_first: RandomState | None = None
         self._iterator: Iterator[Batch] = iter(())
+        # looked for once a pass: a stream of unknown length is asked for its position at each batch
+        self._generators: list[Generator] = []
+        self._stateful = loader if isinstance(loader, StatefulLoader) else None
 
     def generators(self) -> list[Generator]:
         """The generators that loader and samplers draw from instead of the global one."""
         return generators_of(self.loader)
 
     def __iter__(self) -> ResumableLoader:
-        self.at_start, self.at_first = RandomState.now(self.generators()), None
+        self._generators = self.generators()
+        self.at_start, self.at_first = RandomState.now(self._generators), None
         self.passes += 1
         self.taken = 0
         self.ended = False
@@ -176,7 +180,7 @@ class ResumableLoader(Iterator[Batch]):
     def __next__(self) -> Batch:
         # without workers, torch's samplers draw their permutation at the first batch, not when they are iterated
         if self.at_first is None:
-            self.at_first = RandomState.now(self.generators())
+            self.at_first = RandomState.now(self._generators)
         try:
             batch = next(self._iterator)
         except StopIteration:
@@ -189,12 +193,12 @@ class ResumableLoader(Iterator[Batch]):
 
     def position(self) -> LoaderPosition:
         """Where the loader stands."""
-        now = RandomState.now(self.generators())
+        now = RandomState.now(self._generators)
         own = None
         # before its first pass torchdata's loader would begin one to answer
-        if self.passes and isinstance(self.loader, StatefulLoader):
+        if self.passes and self._stateful is not None:
             # a state may be a view of the loader, which goes on
-            own = LoaderState(copy.deepcopy(self.loader.state_dict()), self.ended)
+            own = LoaderState(copy.deepcopy(self._stateful.state_dict()), self.ended)
         return LoaderPosition(self.passes, self.taken, self.at_start, self.at_first, now, own)
 
     def resume(self, position: LoaderPosition) -> None:
@@ -204,25 +208,26 @@ class ResumableLoader(Iterator[Batch]):
             CheckpointError: the loader has fewer batches than were trained.
         """
         assert position.at_start is not None, "there is nothing to repeat before the first pass"
+        self._generators = self.generators()
         self.passes, self.taken = position.passes, position.taken
         self.at_start, self.at_first = position.at_start, position.at_first
         first, loader, own = position.at_first or position.at_start, self.loader, position.own
         self.ended = own is not None and own.ended
         if own is not None:
-            position.at_start.restore(self.generators())
+            position.at_start.restore(self._generators)
             self.load_own(own.state)
             # one that was taken to its end is not begun again
             self._iterator = iter(()) if own.ended else iter(loader)
         elif _takes_indices_alone(loader):
             sampler = FastForwardSampler(index_sampler(loader), position.taken)
             self._iterator = self._iterate(loader, sampler, position.at_start)
-            first.restore(self.generators())
+            first.restore(self._generators)
             self._skip(sampler.skip)
         else:
             self._iterator = self._iterate_again(position.at_start)
-            first.restore(self.generators())
+            first.restore(self._generators)
             self._skip(self._take_again)
-        position.now.restore(self.generators())
+        position.now.restore(self._generators)
 
     def resume_between_passes(self, position: LoaderPosition) -> None:
         """Where the last pass was over, the next one begins as it would have begun then."""
@@ -243,19 +248,19 @@ class ResumableLoader(Iterator[Batch]):
         Raises:
             CheckpointError: the loader has no such state, as the one that was saved had.
         """
-        if not isinstance(self.loader, StatefulLoader):
+        if self._stateful is None:
             raise CheckpointError(
                 f"The checkpoint holds the state of a training loader, and the {type(self.loader).__name__} that "
                 "train_dataloader() returned has no load_state_dict(). Return a loader of the kind that was trained with, "
                 "or start with warm_start_from, which takes the weights only."
             )
-        self.loader.load_state_dict(copy.deepcopy(state))
+        self._stateful.load_state_dict(copy.deepcopy(state))
 
     def _iterate_again(self, at_start: RandomState) -> Iterator[Batch]:
         """Iterate a loader whose batches have no indices, as at the start of the pass."""
         if self.passes > 1:
             self._make_kept_workers()
-        at_start.restore(self.generators())
+        at_start.restore(self._generators)
         return iter(self.loader)
 
     def _make_kept_workers(self) -> None:
@@ -279,20 +284,19 @@ class ResumableLoader(Iterator[Batch]):
 
     def _iterate(self, loader: DataLoader[Any], sampler: FastForwardSampler, at_start: RandomState) -> Iterator[Batch]:
         """Iterate the loader over a sampler that leaves out its first batches."""
-        generators = self.generators()
         if not loader.persistent_workers:
-            at_start.restore(generators)
+            at_start.restore(self._generators)
             return iter(with_index_sampler(loader, sampler))
         # Workers that persist belong to the loader: they are made in its first pass, with a draw that later ones lack.
         if self.passes == 1:
-            at_start.restore(generators)
+            at_start.restore(self._generators)
             changed = with_index_sampler(loader, sampler)
             iterator = iter(changed)
             torch_private.adopt_workers(loader, changed)
             return iterator
         iter(loader)
         torch_private.read_indices_from(loader, sampler)
-        at_start.restore(generators)
+        at_start.restore(self._generators)
         return iter(loader)
 
     # --- the end ------------------------------------------------------------------------------------------------------
