@@ -127,6 +127,10 @@ class FastForwardSampler:
         return next(self._iterator)
 
 
+# in the place of the iterator of a pass that has ended
+_ENDED: Iterator[Batch] = iter(())
+
+
 def _takes_indices_alone(loader: Loader) -> TypeGuard[DataLoader[Any]]:
     """Whether a batch can be left out by leaving out its indices."""
     return (
@@ -147,7 +151,6 @@ class ResumableLoader(Iterator[Batch]):
     Attributes:
         passes: how often the loader was iterated.
         taken: batches taken in the present pass.
-        ended: whether the present pass has no further batch.
         at_start: random state when the loader was iterated.
         at_first: random state when the first batch was taken, None before.
     """
@@ -156,7 +159,6 @@ class ResumableLoader(Iterator[Batch]):
         self.loader = loader
         self.passes = 0
         self.taken = 0
-        self.ended = False
         self.at_start: RandomState | None = None
         self.at_first: RandomState | None = None
         self._iterator: Iterator[Batch] = iter(())
@@ -168,12 +170,16 @@ class ResumableLoader(Iterator[Batch]):
         """The generators that loader and samplers draw from instead of the global one."""
         return generators_of(self.loader)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the present pass has no further batch, as far as it was asked for one."""
+        return self._iterator is _ENDED
+
     def __iter__(self) -> ResumableLoader:
         self._generators = self.generators()
         self.at_start, self.at_first = RandomState.now(self._generators), None
         self.passes += 1
         self.taken = 0
-        self.ended = False
         self._iterator = iter(self.loader)
         return self
 
@@ -184,7 +190,7 @@ class ResumableLoader(Iterator[Batch]):
         try:
             batch = next(self._iterator)
         except StopIteration:
-            self.ended = True
+            self._iterator = _ENDED
             raise
         self.taken += 1
         return batch
@@ -212,12 +218,11 @@ class ResumableLoader(Iterator[Batch]):
         self.passes, self.taken = position.passes, position.taken
         self.at_start, self.at_first = position.at_start, position.at_first
         first, loader, own = position.at_first or position.at_start, self.loader, position.own
-        self.ended = own is not None and own.ended
         if own is not None:
             position.at_start.restore(self._generators)
             self.load_own(own.state)
             # one that was taken to its end is not begun again
-            self._iterator = iter(()) if own.ended else iter(loader)
+            self._iterator = _ENDED if own.ended else iter(loader)
         elif _takes_indices_alone(loader):
             sampler = FastForwardSampler(index_sampler(loader), position.taken)
             self._iterator = self._iterate(loader, sampler, position.at_start)
@@ -235,11 +240,13 @@ class ResumableLoader(Iterator[Batch]):
             self._make_kept_workers()
         if position.own is None:
             return
-        self.passes, self.ended = position.passes, position.own.ended
+        self.passes = position.passes
         self.load_own(position.own.state)
         # A limit may have cut the pass short, or nobody asked for a batch after the last one: to torchdata's loader it is
         # under way, and the next iterator would go on with it.
-        if isinstance(self.loader, DataLoader) and not self.ended:
+        if position.own.ended:
+            self._iterator = _ENDED
+        elif isinstance(self.loader, DataLoader):
             self._iterator = iter(self.loader)
 
     def load_own(self, state: Any) -> None:
