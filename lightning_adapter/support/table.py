@@ -93,7 +93,8 @@ _LIGHTNING_MODULE: tuple[Row, ...] = (
         "training_step",
         "hook",
         reason="Lightning 1.x's optimizer_idx is passed where it is a parameter, and the keys log and progress_bar of a "
-        "returned dict are logged, as before 1.0; under manual optimization with DDP the buffers of batch norm are "
+        "returned dict are logged, as before 1.0; other numbers that are returned and not logged are named in one warning; "
+        "under manual optimization with DDP the buffers of batch norm are "
         "rank 0's on all ranks",
     ),
     _module("training_step(hiddens)", "argument", _NO, reason=_NO_TBPTT, instead=_DO_TBPTT),
@@ -101,7 +102,8 @@ _LIGHTNING_MODULE: tuple[Row, ...] = (
     _module(
         "validation_step",
         "hook",
-        reason="a dataloader_idx without a default is 0 where there is one loader, and no error",
+        reason="a dataloader_idx without a default is 0 where there is one loader, and no error; numbers that are returned and not "
+        "logged are named in one warning",
     ),
     _module("validation_step(dataloader_iter)", "argument", reason=_ITERATOR),
     _module("training_step_end", "hook", reason=_OLD_CALL, until="2.0"),
