@@ -301,7 +301,7 @@ def test_object_of_the_module_that_would_be_refused_is_left_out_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr(checkpoint.warnings, "warn", lambda message, **_: told.append(str(message)))
+    monkeypatch.setattr(checkpoint.notices, "warn", lambda message, **_: told.append(str(message)))
     trained = train(case_of(lambda: Puts(Foreign()), Data, trace=False, **RUN), tmp_path / "run")
     assert any(re.search(r"left out of the checkpoints(.|\n)*mine\['deep'\]\[1\]: .*Foreign", t) for t in told)
     assert "mine" not in checkpoint.read(trained.trial.latest_checkpoint)
