@@ -77,7 +77,7 @@ class CallbackList:
                     f" property `state_key` of `{kind.__name__}` so that it differs between them."
                 )
             keys.add(callback.state_key)
-        bars = [type(bar).__name__ for bar in self.of_kind(self._host.load("callbacks.progress").ProgressBar)]
+        bars = [type(bar).__name__ for bar in self.of_kind(self._host.progress_bar_class)]
         if len(bars) > 1:
             faults.append(f"There are several progress bars among the callbacks: {', '.join(bars)}. Leave one of them.")
         if bars and not arguments.enable_progress_bar:

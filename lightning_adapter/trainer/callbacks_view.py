@@ -58,4 +58,4 @@ class CallbacksView:
     @property
     def progress_bar_callback(self) -> Callback | None:
         """The progress bar that was passed in `callbacks`, or None."""
-        return next(iter(self._callbacks.of_kind(self.host.load("callbacks.progress").ProgressBar)), None)
+        return next(iter(self._callbacks.of_kind(self.host.progress_bar_class)), None)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from packaging.version import Version
 
@@ -51,6 +51,13 @@ class Host:
     def quirks(self) -> Quirks:
         """What this version does otherwise than the newest one."""
         return quirks_of(self.version)
+
+    @property
+    def progress_bar_class(self) -> type[Any]:
+        """What all progress bars among the callbacks derive from; its name is another one since 2.0."""
+        bars = self.load("callbacks.progress")
+        base: type[Any] = bars.ProgressBarBase if self.quirks.names_bar_base else bars.ProgressBar
+        return base
 
     @property
     def scaler_key(self) -> str:

@@ -95,6 +95,13 @@ class Quirks:
         test="tests/parity/test_training.py::test_module_in_eval_mode_as_a_whole",
     )
 
+    names_bar_base: bool = _until(
+        "2.0",
+        "the base class of progress bars is `ProgressBarBase`",
+        follows="trainer.connectors.callback_connector.CallbackConnector._configure_progress_bar",
+        test="tests/parity/test_callbacks.py::test_timer_that_is_never_over",
+    )
+
     # --- an epoch and its batches
 
     tells_batch_sampler: bool = _until(
