@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from lightning_adapter.data.collections import Collection, flatten
 from lightning_adapter.data.loaders import Loader, has_iterable_dataset, is_sequential, is_shuffled, length_of
+from lightning_adapter.versions import lightning_private
 from lightning_adapter.versions.hosts import Host
 
 
@@ -23,12 +24,14 @@ def advise(host: Host, loaders: Collection, stage: str, overfits: bool, reloads:
         reloads: whether loaders are asked for again in later epochs.
         processes: of the job, which share the cores.
     """
-    if overfits and any(hasattr(loader, "sampler") and not is_sequential(loader) for loader in flatten(loaders)):
+    # a CombinedLoader knows its length only once it is iterated; those in it are looked at, as Lightning does
+    each = flatten(lightning_private.uncombined(loaders, "sequential")[1])
+    if overfits and any(hasattr(loader, "sampler") and not is_sequential(loader) for loader in each):
         host.warn(
             f"You requested to overfit but enabled {stage} dataloader shuffling."
             f" We are turning off the {stage} dataloader shuffling for you."
         )
-    for loader in flatten(loaders):
+    for loader in each:
         if stage == "val" and not overfits and is_shuffled(loader):
             host.advise(
                 f"Your `{stage}_dataloader`'s sampler has shuffling enabled,"
