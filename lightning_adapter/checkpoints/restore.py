@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import torch
+from torch.optim import Optimizer
+
+from lightning_adapter.checkpoints import form
 from lightning_adapter.checkpoints.content import OURS, Saveable
 from lightning_adapter.checkpoints.file import LEFT_OUT
+from lightning_adapter.checkpoints.fitting import check_kinds, step_likeness
 from lightning_adapter.checkpoints.plain_data import with_constructed
 from lightning_adapter.errors import CheckpointError
 from lightning_adapter.versions import lightning_private
@@ -15,10 +21,15 @@ from lightning_adapter.versions.types import LightningModule
 
 
 def batches_trained(checkpoint: Mapping[str, Any]) -> int:
-    """Batches trained when a checkpoint was written, by this package or by Lightning's Trainer."""
-    if OURS in checkpoint:
-        return int(checkpoint[OURS]["batches"]["total"]["ready"])
-    return int(_fit_loop(checkpoint)["epoch_loop.batch_progress"]["total"]["processed"])
+    """Batches trained when a checkpoint was written, by this package or by Lightning's Trainer.
+
+    Raises:
+        CheckpointError: it does not say.
+    """
+    with restoring("number of batches"):
+        if OURS in checkpoint:
+            return int(checkpoint[OURS]["batches"]["total"]["ready"])
+        return int(_fit_loop(checkpoint)["epoch_loop.batch_progress"]["total"]["processed"])
 
 
 def _fit_loop(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -36,28 +47,58 @@ def _fit_loop(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
     return loops
 
 
-def check_fits(module: LightningModule, state: Mapping[str, Any]) -> None:
-    """Compare saved weights with the module before any of them is loaded.
+def load_weights(module: LightningModule, state: dict[str, Any]) -> None:
+    """Load saved weights as `Strategy.load_model_state_dict` does; whether they fit, the loading itself says.
+
+    A module may rename them in a hook, leave some out in its `load_state_dict`, or make its parameters of them.
 
     Raises:
-        CheckpointError: names what is missing, unexpected or of another shape.
+        CheckpointError: they do not; names what is missing, unexpected or of another shape.
     """
+    with restoring(f"weights into {type(module).__name__}", lambda: _differences(module, state)):
+        module.load_state_dict(state, strict=getattr(module, "strict_loading", True))
+
+
+def _differences(module: LightningModule, state: Mapping[str, Any]) -> str:
+    """What in the names and shapes of saved weights is not as in the module; empty where that says nothing."""
     own = module.state_dict()
-    strict = getattr(module, "strict_loading", True)
-    faults = []
-    if strict:
-        faults += [f"- {name} is in the module, not in the checkpoint" for name in own if name not in state]
-        faults += [f"- {name} is in the checkpoint, not in the module" for name in state if name not in own]
+    faults = [f"- {name} is in the module, not in the checkpoint" for name in own if name not in state]
+    faults += [f"- {name} is in the checkpoint, not in the module" for name in state if name not in own]
     for name in own.keys() & state.keys():
-        ours, theirs = getattr(own[name], "shape", None), getattr(state[name], "shape", None)
-        if ours != theirs:
-            faults.append(
-                f"- {name} has shape {tuple(theirs or ())} in the checkpoint, {tuple(ours or ())} in the module"
-            )
-    if faults:
+        shapes = [_shape(weights[name]) for weights in (state, own)]
+        if shapes[0] != shapes[1]:
+            faults.append(f"- {name} has shape {shapes[0]} in the checkpoint, {shapes[1]} in the module")
+    if not faults:
+        return ""
+    return f"The checkpoint is of another model than {type(module).__name__}:\n" + "\n".join(sorted(faults))
+
+
+def _shape(weight: object) -> object:
+    """The shape of a weight; a lazy one has none yet."""
+    if not isinstance(weight, torch.Tensor):
+        return type(weight).__name__
+    return "still to be inferred" if torch.nn.parameter.is_lazy(weight) else tuple(weight.shape)
+
+
+@contextlib.contextmanager
+def restoring(what: str, differences: Callable[[], str] = str) -> Iterator[None]:
+    """Say of which part of the checkpoint an error is that its content leads to.
+
+    Args:
+        what: the part, and where it goes.
+        differences: says more exactly what does not fit, where it can.
+
+    Raises:
+        CheckpointError: in place of what is raised where data is not as expected.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, AssertionError) as error:
+        text = differences() or f"The checkpoint's {what} cannot be restored ({type(error).__name__}: {error})."
         raise CheckpointError(
-            f"The checkpoint is of another model than {type(module).__name__}:\n" + "\n".join(sorted(faults))
-        )
+            f"{text}\nResume with the code that the checkpoint was written with, or use warm_start_from, which takes the "
+            "weights alone."
+        ) from error
 
 
 def restore_weights(parts: Saveable, checkpoint: dict[str, Any], weights_only: bool) -> None:
@@ -73,15 +114,16 @@ def restore_weights(parts: Saveable, checkpoint: dict[str, Any], weights_only: b
     """
     hooks, module, datamodule = parts.hooks, parts.module, parts.datamodule
     if OURS not in checkpoint:
-        lightning_private.migrate_checkpoint(parts.host, checkpoint)
+        with restoring("form"):
+            lightning_private.migrate_checkpoint(parts.host, checkpoint)
     hooks.call_module("on_load_checkpoint", _with_what_was_left_out(parts, checkpoint))
-    check_fits(module, checkpoint["state_dict"])
-    module.load_state_dict(checkpoint["state_dict"], strict=getattr(module, "strict_loading", True))
+    load_weights(module, checkpoint["state_dict"])
     if weights_only:
         return
     name = type(datamodule).__qualname__
     if datamodule is not None and name in checkpoint:
-        hooks.call_data("load_state_dict", with_constructed(checkpoint, (name,), checkpoint[name], datamodule))
+        with restoring(f"state of {name}"):
+            hooks.call_data("load_state_dict", with_constructed(checkpoint, (name,), checkpoint[name], datamodule))
     _warn_of_missing_callbacks(parts, checkpoint.get("callbacks", {}))
     hooks.call_callbacks("on_load_checkpoint", checkpoint)
     _load_callbacks(parts, checkpoint)
@@ -113,9 +155,10 @@ def _load_callbacks(parts: Saveable, checkpoint: Mapping[str, Any]) -> None:
     for callback in parts.callbacks.items:
         key = callback.state_key
         if key in states:
-            callback.load_state_dict(
-                with_constructed(checkpoint, ("callbacks", key), copy.deepcopy(states[key]), callback)
-            )
+            own = with_constructed(checkpoint, ("callbacks", key), copy.deepcopy(states[key]), callback)
+            with restoring(f"state of {type(callback).__name__}"):
+                check_kinds(callback, callback.state_dict(), own)
+                callback.load_state_dict(own)
 
 
 def restore_callbacks(parts: Saveable, saved: Mapping[str, Any]) -> None:
@@ -140,22 +183,63 @@ def restore_optimizers(parts: Saveable, checkpoint: Mapping[str, Any]) -> None:
         faults.append(f"- it has {len(schedulers)} schedulers, configure_optimizers() made {len(parts.lr_schedulers)}")
     if faults:
         raise CheckpointError("The checkpoint was written with other optimizers:\n" + "\n".join(faults))
-    parts.precision.load_state_dict(checkpoint.get(parts.host.scaler_key, {}))
+    names = checkpoint.get(OURS, {}).get("optimizers", [])
+    with restoring("loss scaler"):
+        parts.precision.load_state_dict(checkpoint.get(parts.host.scaler_key, {}))
     for index, (optimizer, state) in enumerate(zip(made, optimizers, strict=True)):
-        try:
-            optimizer.load_state_dict(with_constructed(checkpoint, ("optimizer_states", index), state, optimizer))
-        except (ValueError, KeyError) as error:
-            raise CheckpointError(
-                f"The checkpoint's optimizer {index} does not fit the {type(optimizer).__name__} of this run: {error}."
-            ) from error
+        own = with_constructed(checkpoint, ("optimizer_states", index), state, optimizer)
+        _load_optimizer(index, optimizer, own, names[index] if index < len(names) else None)
     for index, (config, state) in enumerate(zip(parts.lr_schedulers, schedulers, strict=True)):
-        own = with_constructed(checkpoint, ("lr_schedulers", index), copy.deepcopy(state), config.scheduler)
-        config.scheduler.load_state_dict(own)
+        scheduler = config.scheduler
+        own = with_constructed(checkpoint, ("lr_schedulers", index), copy.deepcopy(state), scheduler)
+        with restoring(f"scheduler {index} into {type(scheduler).__name__}"):
+            check_kinds(scheduler, scheduler.state_dict(), own)
+            scheduler.load_state_dict(own)
+
+
+def _load_optimizer(index: int, optimizer: Optimizer, state: Mapping[str, Any], was: str | None) -> None:
+    """Restore one optimizer.
+
+    Args:
+        index: among all.
+        optimizer: of this run.
+        state: that is saved.
+        was: the class that the checkpoint names, None where it names none.
+
+    Raises:
+        CheckpointError: the state is that of an optimizer with other options or other parameters.
+    """
+    # what a step needs; `load_state_dict` takes the saved groups in place of these, and fills in what a newer torch added
+    wanted = [set(group) for group in optimizer.param_groups]
+    saved = [set(group) for group in state["param_groups"]]
+    with restoring(f"optimizer {index} into {type(optimizer).__name__}"):
+        optimizer.load_state_dict(dict(state))
+    # Adam may go on as AdamW, whose options are the same
+    if (
+        type(optimizer).__module__.startswith("torch.optim")
+        and was not in (None, type(optimizer).__qualname__)
+        and saved != wanted
+    ):
+        raise CheckpointError(
+            f"The checkpoint's optimizer {index} is of the class {was}, and that of this run {type(optimizer).__name__}."
+            " Resume with the optimizer that the checkpoint was written with, or use warm_start_from, which takes the "
+            "weights alone."
+        )
+    lacking = set().union(*(names - set(now) for names, now in zip(wanted, optimizer.param_groups, strict=True)))
+    if lacking:
+        raise CheckpointError(
+            f"The checkpoint's optimizer {index} is no {type(optimizer).__name__}: it has no "
+            f"{', '.join(sorted(lacking))}; it has {', '.join(sorted(set().union(*saved)))}. Resume with the optimizer "
+            "that the checkpoint was written with, or use warm_start_from, which takes the weights alone."
+        )
+    with restoring(f"optimizer {index} into {type(optimizer).__name__}"):
+        step_likeness(optimizer)
 
 
 def restore_lightning_counters(parts: Saveable, checkpoint: Mapping[str, Any]) -> None:
     """Restore the counters of a run of Lightning's Trainer, as its own `fit(ckpt_path=...)` does."""
     saved = _fit_loop(checkpoint)
+    form.check(saved, form.LightningLoops, "loops['fit_loop']")
     parts.progress.load_lightning(
         checkpoint["global_step"],
         saved["epoch_progress"]["current"],

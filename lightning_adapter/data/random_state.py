@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from lightning_adapter.data.generators import Generator, get_state, set_state
+from lightning_adapter.errors import CheckpointError
 
 _NumpyState: TypeAlias = tuple[str, npt.NDArray[np.uint32], int, int, float]
 _PythonState: TypeAlias = tuple[int, tuple[int, ...], float | None]
@@ -27,8 +28,8 @@ class RandomStateDict(TypedDict):
     """
 
     torch: torch.Tensor
-    numpy: list[Any]
-    python: list[Any]
+    numpy: tuple[str, torch.Tensor, int, int, float]
+    python: tuple[int, torch.Tensor, float | None]
     generators: list[Any]
 
 
@@ -61,12 +62,22 @@ class RandomState:
         )
 
     def restore(self, generators: Iterable[Generator] = ()) -> None:
-        """Continue the generators from here."""
-        torch.set_rng_state(self._in_torch)
-        np.random.set_state(self._in_numpy)
-        random.setstate(self._in_python)
-        for generator, state in zip(generators, self._generators, strict=False):
-            set_state(generator, state)
+        """Continue the generators from here.
+
+        Raises:
+            CheckpointError: this is no state of theirs.
+        """
+        try:
+            torch.set_rng_state(self._in_torch)
+            np.random.set_state(self._in_numpy)
+            random.setstate(self._in_python)
+            for generator, state in zip(generators, self._generators, strict=False):
+                set_state(generator, state)
+        except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+            raise CheckpointError(
+                f"The checkpoint's random state is none: {error}. Use another checkpoint, or warm_start_from, which takes "
+                "the weights alone."
+            ) from error
 
     def state_dict(self) -> RandomStateDict:
         """The state in types that a restricted loader accepts."""
@@ -74,8 +85,8 @@ class RandomState:
         version, internal, gauss_next = self._in_python
         return {
             "torch": self._in_torch,
-            "numpy": [name, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(gauss)],
-            "python": [version, torch.tensor(internal), gauss_next],
+            "numpy": (name, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(gauss)),
+            "python": (version, torch.tensor(internal), gauss_next),
             "generators": self._generators,
         }
 

@@ -17,7 +17,17 @@ from lightning_adapter.errors import CheckpointError, ConfigurationError
 from lightning_adapter.versions import lightning_private
 
 
-class TrainingDataState(TypedDict):
+class _LaterAdditions(TypedDict, total=False):
+    """What older files do not have.
+
+    Attributes:
+        fetched: batches fetched in the pass, which are more than `batches` where a step fetches several itself.
+    """
+
+    fetched: int
+
+
+class TrainingDataState(_LaterAdditions):
     """A position in the training data as a checkpoint holds it.
 
     Attributes:
@@ -26,7 +36,6 @@ class TrainingDataState(TypedDict):
         sources: the positions of the loaders.
         consumed: which of several loaders have ended in this pass; empty with a single one.
         generators: the states of the loaders' own generators.
-        fetched: batches fetched in the pass, which are more than `batches` where a step fetches several itself.
     """
 
     batches: int
@@ -34,7 +43,27 @@ class TrainingDataState(TypedDict):
     sources: list[list[Any]]
     consumed: list[bool]
     generators: list[Any]
-    fetched: int
+
+
+_OTHER = (
+    "The checkpoint's position in the training data {what}. Use another checkpoint, or start with warm_start_from, which "
+    "takes the weights only."
+)
+
+
+def _position_of(saved: Any, in_pass: bool) -> LoaderPosition:
+    """A loader's position out of a checkpoint.
+
+    Raises:
+        CheckpointError: it is none.
+    """
+    try:
+        position = LoaderPosition.of(saved)
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise CheckpointError(_OTHER.format(what=f"is none ({type(error).__name__}: {error})")) from error
+    if in_pass and position.at_start is None:
+        raise CheckpointError(_OTHER.format(what="is in a pass that has not begun"))
+    return position
 
 
 @dataclass(frozen=True)
@@ -176,7 +205,7 @@ class TrainingData:
         Raises:
             CheckpointError: the loaders are not those that were trained with.
         """
-        positions = [LoaderPosition.of(saved) for saved in state["sources"]]
+        positions = [_position_of(saved, bool(state["batches"])) for saved in state["sources"]]
         generators = self._generators()
         if (len(positions), len(state["generators"])) != (len(self._resumable), len(generators)):
             raise CheckpointError(
@@ -192,13 +221,18 @@ class TrainingData:
             else:
                 loader.resume_between_passes(position)
         if state["batches"]:
+            if state["consumed"] and len(state["consumed"]) != len(positions):
+                raise CheckpointError(_OTHER.format(what="tells of other loaders that have ended than there are"))
             # a batch that is fetched ahead draws as it did then
             fetched = state.get("fetched", state["batches"])
             self._handed = None
             self.fetcher.resume(self._iterator_under_way(state["consumed"]), fetched)
         after.restore()
-        for generator, saved in zip(generators, state["generators"], strict=True):
-            set_state(generator, saved)
+        try:
+            for generator, saved in zip(generators, state["generators"], strict=True):
+                set_state(generator, saved)
+        except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+            raise CheckpointError(_OTHER.format(what=f"has no state of a generator ({error})")) from error
 
     def loader_states(self, batches: int) -> list[Any]:
         """What those loaders that have a `state_dict()` say, in turn, as Lightning's CombinedLoader saves it."""

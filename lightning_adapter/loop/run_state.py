@@ -6,20 +6,86 @@ The parts say themselves what they hold; this file knows their keys in the file.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict, get_type_hints
 
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 
-from lightning_adapter.data.random_state import RandomState
+from lightning_adapter.checkpoints import form
+from lightning_adapter.checkpoints.content import OURS
+from lightning_adapter.checkpoints.restore import restoring
+from lightning_adapter.data.random_state import RandomState, RandomStateDict
+from lightning_adapter.data.training import TrainingDataState
+from lightning_adapter.errors import CheckpointError
 from lightning_adapter.loop.components import Components
 from lightning_adapter.loop.epoch_outputs import EpochOutputs
 from lightning_adapter.loop.manual_optimization import ManualOptimization
+from lightning_adapter.loop.progress import ProgressState
+from lightning_adapter.trainer.logger_connector import SavedLogs
 from lightning_adapter.versions import lightning_private, torchmetrics_private
 
+#: Of what is written here; a file with a higher one is of a newer version of this package.
 _FORMAT = 1
-# what differs between the ranks of a job
-_PER_RANK = ("random", "data", "metrics", "metric_states", "gradients", "outputs")
+
+
+class SavedRandomState(RandomStateDict, total=False):
+    """State of all generators of a process."""
+
+    cuda: torch.Tensor
+
+
+class RankState(TypedDict):
+    """What differs between the ranks of a job."""
+
+    random: SavedRandomState
+    data: TrainingDataState | None
+    metrics: SavedLogs
+    metric_states: dict[str, torchmetrics_private.MetricState]
+    gradients: dict[str, torch.Tensor]
+    outputs: list[Any] | None
+
+
+class _LaterAdditions(TypedDict, total=False):
+    """What older files of this format do not have.
+
+    Attributes:
+        optimizers: names of the optimizers' classes.
+    """
+
+    optimizers: list[str]
+
+
+class SavedState(ProgressState, _LaterAdditions):
+    """What a checkpoint holds of a run, and of each rank."""
+
+    format: int
+    should_stop: bool
+    modes: list[bool]
+    loaded_in: tuple[float, float]
+    ranks: list[RankState]
+    determined_callbacks: dict[str, Any]
+
+
+_PER_RANK = tuple(get_type_hints(RankState))
+
+
+def check_form(state: object) -> None:
+    """Look whether what a checkpoint holds of a run can be restored.
+
+    Raises:
+        CheckpointError: it was written by a newer version of this package, or something in it is not as it should be.
+    """
+    written = state.get("format") if isinstance(state, Mapping) else None
+    if isinstance(written, int) and written > _FORMAT:
+        raise CheckpointError(
+            f"The checkpoint has format {written}, and this version of lightning_adapter reads formats up to {_FORMAT}: a "
+            "newer version has written it. Install that one, or use warm_start_from, which takes the weights alone."
+        )
+    form.check(state, SavedState, OURS)
+    if not state["ranks"]:  # type: ignore[index]  # it has the form of a SavedState
+        raise CheckpointError(
+            f"The checkpoint's {OURS}['ranks'] is empty: it is of no process. Use another checkpoint."
+        )
 
 
 def random_state() -> dict[str, Any]:
@@ -32,9 +98,10 @@ def random_state() -> dict[str, Any]:
 
 def set_random_state(state: Mapping[str, Any]) -> None:
     """Continue all generators of this process."""
-    RandomState.of(state).restore()
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
+    with restoring("random state"):
+        RandomState.of(state).restore()
+        if "cuda" in state and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["cuda"])
 
 
 def of_this_rank(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,7 +119,8 @@ def with_rank(state: dict[str, Any], rank: int) -> dict[str, Any]:
 def load_counters(parts: Components, state: Mapping[str, Any]) -> None:
     """Restore the position, what was logged and the modules' modes; the data follows in `RunState.load_position`."""
     parts.progress.load_state_dict(state)  # type: ignore[arg-type]
-    torchmetrics_private.load_metric_states(parts.module, state["metric_states"], parts.device)
+    with restoring("states of metrics"):
+        torchmetrics_private.load_metric_states(parts.module, state["metric_states"], parts.device)
     parts.connector.load_state_dict(state["metrics"])
     # saved after all ranks had agreed
     parts.stop.decide(state["should_stop"])
@@ -102,6 +170,7 @@ class RunState:
             "should_stop": bool(parts.stop.wanted),
             "metrics": parts.connector.state_dict(),
             "metric_states": torchmetrics_private.metric_states(parts.module),
+            "optimizers": [type(optimizer).__qualname__ for optimizer in parts.strategy.optimizers],
             "modes": [child.training for child in parts.module.modules()],
             "gradients": self._gradients(),
             "outputs": None if outputs is None else outputs.state_dict(),
@@ -123,10 +192,19 @@ class RunState:
             CheckpointError: an epoch has another number of batches than when the checkpoint was written.
         """
         parts = self._parts
+        # `on_train_start` may have made metrics
+        with restoring("states of metrics"):
+            lost = torchmetrics_private.load_late_metric_states(parts.module, state["metric_states"], parts.device)
+        if lost:
+            parts.host.warn(
+                f"What {', '.join(lost)} had accumulated when the checkpoint was written is lost: the run had made these "
+                "metrics while it trained. Make them in the constructor or in `setup` to go on exactly."
+            )
         parts.data.load_state_dict(state)
         parameters = dict(parts.module.named_parameters())
-        for name, gradient in state["gradients"].items():
-            parameters[name].grad = gradient.to(parameters[name].device)
+        with restoring("gradients"):
+            for name, gradient in state["gradients"].items():
+                parameters[name].grad = gradient.to(parameters[name].device)
         if self._epoch_outputs is not None and state["outputs"] is not None:
             outputs = lightning_private.move_data_to_device(parts.host, state["outputs"], parts.device)
             self._epoch_outputs.load_state_dict(outputs)

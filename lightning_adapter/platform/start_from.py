@@ -6,8 +6,10 @@ import logging
 import pathlib
 from typing import Any
 
-from lightning_adapter.checkpoints import file, location
+from lightning_adapter.checkpoints import file, form, location, restore
+from lightning_adapter.checkpoints.content import OURS
 from lightning_adapter.errors import CheckpointError
+from lightning_adapter.loop import run_state
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.runs.store import stored_checkpoints
 
@@ -29,9 +31,23 @@ def starting_point(given: location.Location, weights_only: bool = False) -> tupl
         CheckpointError: there is none, or it cannot be used.
     """
     saved, source = read_checkpoint(given)
+    if not weights_only:
+        check_form(saved)
     # as it was given, as in `resume_start`; of a directory of ours the file, which is what can be loaded
     path = location.below(source, file.FILE) if location.is_directory(source) else given
     return StartingPoint(saved, weights_only, path), source
+
+
+def check_form(saved: dict[str, Any]) -> None:
+    """Look whether a run can go on from what a checkpoint holds.
+
+    Raises:
+        CheckpointError: it holds weights alone, was written by a newer version, or something in it is not as it should be.
+    """
+    restore.batches_trained(saved)
+    form.check(saved, form.LightningContent, "")
+    if OURS in saved:
+        run_state.check_form(saved[OURS])
 
 
 def read_checkpoint(given: location.Location) -> tuple[dict[str, Any], location.Location]:

@@ -284,12 +284,13 @@ class LoggerConnector:
     def state_dict(self) -> SavedLogs:
         """Everything logged so far that is still to be averaged or read."""
         self._flush()
+        within_validation = self._results is self.validation  # it is the training's position that is kept
         return {
             "training": self.training.state_dict(),
             "callback": dict(self._shown.callback),
             "logged": dict(self._shown.log),
             "bar": to_scalars(self._shown.pbar),
-            "first_iteration": self._first_loop_iter,
+            "first_iteration": self._training_position[0] if within_validation else self._first_loop_iter,
             "hook_of_last_log": self._current_fx,
         }
 

@@ -68,6 +68,10 @@ class Metadata(NamedTuple):
     dataloader_idx: int | None
 
 
+#: `Metadata` in a checkpoint.
+SavedMetadata: TypeAlias = tuple[bool, bool, bool, bool, Reduction, bool, bool, Any, bool, str | None, bool, int | None]
+
+
 class MetadataParser:
     """Finds what arguments mean; asked when a name is logged for the first time, or with other arguments.
 

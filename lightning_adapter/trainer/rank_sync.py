@@ -106,7 +106,7 @@ def _described(metric: ResultMetric) -> Described:
     value = metric.value if isinstance(metric, TensorResult) else None
     return {
         **metric.state_dict(),
-        "meta": list(metric.meta._replace(sync_dist_group=None)),  # a group cannot be sent
+        "meta": metric.meta._replace(sync_dist_group=None)[:],  # a group cannot be sent
         "value": None,
         "batch_size": 0,
         "step": None,

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lightning_adapter.trainer.logged_values import accumulation_dtype
-from lightning_adapter.trainer.metadata import Metadata, Reduction
+from lightning_adapter.trainer.metadata import Metadata, Reduction, SavedMetadata
 from lightning_adapter.versions import torchmetrics_private
 
 #: Hook, name, and validation loader where the name tells loaders apart.
@@ -31,7 +31,7 @@ class SavedResult(TypedDict):
     name: str
     dataloader_idx: int | None
     key_idx: int | None
-    meta: list[Any]
+    meta: SavedMetadata
     metric: str | None
     value: Tensor | None
     batch_size: int
@@ -155,7 +155,7 @@ class ResultMetric(ABC):
             "name": self.name,
             "dataloader_idx": self.dataloader_idx,
             "key_idx": self.key[2],
-            "meta": list(self.meta),
+            "meta": self.meta[:],
             "metric": None if self.is_tensor else self.meta.metric_attribute,
             "value": None,
             "batch_size": 0,

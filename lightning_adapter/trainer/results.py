@@ -141,8 +141,11 @@ class ResultCollection:
         """Keep the names of `state`, and no others."""
         self.metrics = {}
         self.has_step_values = False
+        places = dict(self._module.named_modules())
         for saved in state:
-            self.restore(saved)
+            # a metric that training had made is not there: its name begins anew when it is logged
+            if saved["metric"] is None or saved["metric"] in places:
+                self.restore(saved)
 
     def restore(self, saved: SavedResult) -> ResultMetric:
         """Keep one name, by what a checkpoint or another rank has of it."""

@@ -80,7 +80,7 @@ def test_directory_of_a_checkpoint_at_a_url_is_read_when_it_is_whole(memory: str
         read_checkpoint(f"{memory}/id")
     fsspec.filesystem("memory").pipe("/checkpoints/id/metadata.json", b"{}")
 
-    start, source = starting_point(f"{memory}/id")
+    start, source = starting_point(f"{memory}/id", weights_only=True)
     assert start.saved is not None and source == f"{memory}/id"
     assert start.path == f"{memory}/id/{file.FILE}"
 

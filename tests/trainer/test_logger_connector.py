@@ -300,3 +300,12 @@ def test_run_that_goes_on_from_a_state_equals_one_that_was_not_interrupted(logs:
         )
     assert shown[0] == shown[1]
     assert shown[0][0]["x_epoch"] == 3.0
+
+
+def test_state_taken_within_a_validation_holds_the_position_of_the_training(logs: Logs) -> None:
+    logs.batch(1, "training_step", 1.0, on_epoch=True)
+    before = logs.connector.state_dict()["first_iteration"]
+    logs.connector.validation_starts()
+    within = logs.connector.state_dict()["first_iteration"]
+
+    assert before is True and within is True
