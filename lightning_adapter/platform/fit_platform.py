@@ -167,6 +167,11 @@ class FitPlatform(Platform):
         """Whether the run goes on from a checkpoint."""
         return self.start.resumes
 
+    @property
+    def has_written(self) -> bool:
+        """Whether this run has a checkpoint of its own."""
+        return self.checkpoints.uuid is not None
+
     # --- validation and checkpoints -------------------------------------------------------------------------------
 
     def validated(self, batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:

@@ -94,6 +94,10 @@ class Checkpoints(Protocol):
     def resumes(self) -> bool:
         """Whether the run goes on from a checkpoint."""
 
+    @property
+    def has_written(self) -> bool:
+        """Whether this run has a checkpoint of its own."""
+
     def restore_callbacks(self, callbacks: Callbacks) -> None:
         """Give the trial's own callbacks the state that a checkpoint has of them."""
 
@@ -230,6 +234,12 @@ class Controller(pytorch._PyTorchTrialController):
         if self._checkpoints.asked_to_stop():
             raise pytorch._ShouldExit()
         super()._stop_requested()
+
+    def _checkpoint_is_current(self) -> bool:
+        # The host's own counts from 0, so that a run that is over before its first batch would leave nothing to go on from.
+        if self.local_training and self._driver.finished and not self.state.batches_trained:
+            return self._checkpoints.has_written
+        return bool(super()._checkpoint_is_current())
 
     def _checkpoint(self, already_exiting: bool) -> None:
         if self._refused:

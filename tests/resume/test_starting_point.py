@@ -140,3 +140,26 @@ def test_position_in_mid_epoch_is_gone_when_it_is_restored(tmp_path: Path) -> No
 
     assert trial.driver.platform.start.saved is None
     assert trial.driver.platform.start.resumes
+
+
+@pytest.mark.parametrize("limit", [{"max_steps": 0}, {"max_epochs": 0}, {"limit_train_batches": 0}])
+def test_run_that_trains_nothing_leaves_a_checkpoint_from_which_training_begins(
+    limit: dict[str, int], tmp_path: Path
+) -> None:
+    def trained(folder: Path, resume_from: Path | None, **arguments: Any) -> Any:
+        class Trial(FACE.LightningAdapter):
+            def __init__(self, context: Any) -> None:
+                super().__init__(context, Net(dropout=0.0), Data(shuffle=False), logger=False,
+                                 enable_progress_bar=False, enable_model_summary=False, **arguments)  # fmt: skip
+
+        return FACE.fit(Trial, run_dir=folder, seed=3, resume_from=resume_from)
+
+    nothing = trained(tmp_path / "nothing", None, **{"max_epochs": 1, **limit})
+    assert nothing.latest_checkpoint is not None
+    assert len(list((tmp_path / "nothing" / "checkpoints").iterdir())) == 1
+    resumed = trained(tmp_path / "resumed", tmp_path / "nothing", max_epochs=1)
+    whole = trained(tmp_path / "whole", None, max_epochs=1)
+
+    weights, expected = resumed.lightning_module.state_dict(), whole.lightning_module.state_dict()
+    assert resumed.lightning_module.trainer.global_step == 6
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
