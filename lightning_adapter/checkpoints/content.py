@@ -44,7 +44,9 @@ class Position(Protocol):
     def state_dict(self) -> Any:
         """The counters, as `loop.progress.ProgressState`."""
 
-    def load_lightning(self, global_step: int, epochs: Mapping[str, int], batches: Any, stepped: int) -> None:
+    def load_lightning(
+        self, global_step: int, epochs: Mapping[str, int], batches: Any, stepped: int, by_steps: bool
+    ) -> None:
         """Stand where Lightning's Trainer resumes."""
 
 
@@ -87,6 +89,7 @@ class Settings(Protocol):
     """Has the trainer's settings."""
 
     accumulate_grad_batches: int
+    max_steps: int
 
 
 class Saveable(Protocol):

@@ -245,5 +245,6 @@ def restore_lightning_counters(parts: Saveable, checkpoint: Mapping[str, Any]) -
         saved["epoch_progress"]["current"],
         saved["epoch_loop.batch_progress"],
         saved["epoch_loop.state_dict"]["_batches_that_stepped"],
+        parts.settings.max_steps != -1,
     )
     parts.data.expect_loader_states(saved.get("state_dict", {}).get("combined_loader", []))

@@ -305,7 +305,12 @@ class TrainingProgress:
         self.batches_that_stepped = state["batches_that_stepped"]
 
     def load_lightning(
-        self, global_step: int, epochs: Mapping[str, int], batches: LoopProgressState, stepped: int
+        self,
+        global_step: int,
+        epochs: Mapping[str, int],
+        batches: LoopProgressState,
+        stepped: int,
+        by_steps: bool = False,
     ) -> None:
         """Stand where Lightning's Trainer resumes from a checkpoint of its own.
 
@@ -316,13 +321,17 @@ class TrainingProgress:
             epochs: its `epoch_progress.current`.
             batches: its `epoch_loop.batch_progress`.
             stepped: its `_batches_that_stepped`.
+            by_steps: whether `max_steps` ends this run.
         """
         done = epochs["processed"]
         begun = epochs["ready"] > done
-        self.restarting = True
-        self.phase = Phase.IN_EPOCH if begun else Phase.BETWEEN_EPOCHS
-        self.epoch.current.set_to(done + begun, done + begun, done, done)
         trained, total = batches["current"]["processed"], batches["total"]["processed"]
+        # written at the end of an epoch that a limit had cut short: Lightning goes on inside it, and counts it once more
+        cut_short = not begun and epochs["completed"] < done and trained > 0 and not batches["is_last_batch"]
+        self.restarting = True
+        self.phase = Phase.IN_EPOCH if begun or cut_short else Phase.BETWEEN_EPOCHS
+        # `_FitLoop.on_run_start` brings up `completed` unless steps are counted
+        self.epoch.current.set_to(done + begun, done + begun, done, done - (cut_short and by_steps))
         self.batch.current.set_to(*[trained] * 4)
         self.batch.total.set_to(*[total] * 4)
         self.batch.is_last_batch = batches["is_last_batch"]

@@ -230,3 +230,40 @@ def test_file_with_weights_alone_is_no_run_to_resume(tmp_path: Path) -> None:
     assert module is not None
     with pytest.raises(errors.CheckpointError, match=r"holds weights only.*Use warm_start_from"):
         train(case_of(Net, Data, max_epochs=1), tmp_path / "run", resume_from=path)
+
+
+@since("2.5", reason="older Lightnings begin the epoch anew, or the next one")
+@pytest.mark.parametrize("limit", [{"max_steps": 7}, {"max_steps": 14}])
+@pytest.mark.parametrize("steps", [1, 2, 8])
+def test_lightning_file_of_a_run_that_max_steps_cut_short_goes_on_inside_the_epoch(
+    steps: int, limit: dict[str, int], tmp_path: Path
+) -> None:
+    class Notes(Net):
+        def __init__(self) -> None:
+            super().__init__(dropout=0.0)
+            self.seen: list[Any] = []
+
+        def on_train_epoch_start(self) -> None:
+            self.seen.append(("start", self.current_epoch))
+
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+            self.seen.append((self.current_epoch, batch_idx, self.global_step))
+
+        def on_train_epoch_end(self) -> None:
+            self.seen.append(("end", self.current_epoch))
+
+    def keep() -> Any:
+        return pl.callbacks.ModelCheckpoint(dirpath=str(tmp_path / "kept"), filename="x")
+
+    until = {"max_epochs": -1, "max_steps": steps + limit["max_steps"]}
+    first = trainer_of(tmp_path, max_steps=steps, callbacks=[keep()], enable_checkpointing=True)
+    with quiet():
+        first.fit(Notes(), datamodule=plain())
+        trainer_of(tmp_path, **until).fit(theirs := Notes(), datamodule=plain(), ckpt_path=tmp_path / "kept" / "x.ckpt")
+    trained = train(
+        case_of(Notes, plain, trace=False, **until), tmp_path / "run", resume_from=tmp_path / "kept" / "x.ckpt"
+    )
+    ours = trained.trial.lightning_module
+
+    assert ours.seen == theirs.seen
+    assert describe(dict(ours.state_dict())) == describe(dict(theirs.state_dict()))
