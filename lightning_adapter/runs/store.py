@@ -163,6 +163,8 @@ class CheckpointStore:
         if newest is None or newest.steps_completed != batches:
             return
         path = newest.path / "metadata.json"
+        if not path.exists():  # somebody has taken it away
+            return
         metadata = {**json.loads(path.read_text(encoding="utf-8")), "validation": dict(self._validated[1])}
         with replacing(path) as aside:
             aside.write_text(json.dumps(metadata, indent=2), encoding="utf-8")

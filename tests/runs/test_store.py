@@ -138,3 +138,9 @@ def test_error_of_the_block_is_not_hidden_by_what_cannot_be_cleared_away(
         monkeypatch.setattr(os, "unlink", refuse)
         monkeypatch.setattr(os, "rmdir", refuse)
         raise RuntimeError("the user's")
+
+
+def test_validation_of_a_checkpoint_that_somebody_has_taken_away_is_no_fault(store: CheckpointStore) -> None:
+    write(store, 1).rename(store.directory.parent / "taken")
+    store.validated(1, {"loss": 0.5})
+    assert store.checkpoints() == []
