@@ -44,7 +44,7 @@ class _RunLogHandler(logging.FileHandler):
 
     def __init__(self, path: pathlib.Path) -> None:
         super().__init__(path, encoding="utf-8", errors="backslashreplace")
-        self._lacks_lines = False
+        self._failed: BaseException | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         super().emit(record)
@@ -58,8 +58,8 @@ class _RunLogHandler(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
         """Say once that the log lacks lines, in place of a traceback for each: a full disk is the run's to report."""
         error = sys.exc_info()[1]
-        if not self._lacks_lines:
-            self._lacks_lines = True
+        if self._failed is None:
+            self._failed = error
             sys.stderr.write(f"lightning_adapter: {self.baseFilename} lacks lines: {type(error).__name__}: {error}\n")
 
     def end(self) -> None:

@@ -533,6 +533,18 @@ def test_log_is_detached_after_an_exception_and_appended_to_by_a_resumed_run(run
     assert [line.split(": ")[1] for line in run.log_file.read_text().splitlines()] == ["first", "second"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_log_on_a_full_disk_is_said_once_and_hides_no_error(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.log_file.symlink_to("/dev/full")
+    with pytest.raises(RuntimeError, match="the user's"), run.attach_log():
+        for _ in range(3):
+            logging.getLogger("lightning_adapter").warning("a line")
+        raise RuntimeError("the user's")
+    assert capsys.readouterr().err.count("lacks lines: OSError: [Errno 28] No space left on device") == 1
+
+
 # Curves and summary
 
 
