@@ -163,15 +163,7 @@ class Arguments:
             ConfigurationError: an unknown or rejected name (with what was probably meant), or an unusable value.
         """
         known = {f.name for f in fields(cls) if f.init}
-        faults: list[str] = []
-        without_effect: list[str] = []
-        for name, value in given.items():
-            row = None if name in known else trainer_arguments.row_of(name)
-            if row is not None and not trainer_arguments.asks_for_nothing(row, value, job):
-                said = without_effect if row.support is Support.WARNED else faults
-                said.append(trainer_arguments.message(row, value, job))
-            elif row is None and name not in known:
-                faults.append(_unknown(name, known))
+        faults, without_effect = _others({name: given[name] for name in given if name not in known}, known, job)
         try:
             arguments = cls(**{name: value for name, value in given.items() if name in known})
         except ConfigurationError as error:
@@ -369,6 +361,20 @@ def canonical_precision(precision: object) -> str:
             f"precision={shown(precision)} is not one of {', '.join(_PRECISIONS)} (or 16, 32, 64 and 'bf16'). Type one of these."
         )
     return name
+
+
+def _others(given: Mapping[str, Any], known: set[str], job: Job) -> tuple[list[str], list[str]]:
+    """What is wrong with arguments that the adapter does not take, and which of them have no effect."""
+    faults: list[str] = []
+    without_effect: list[str] = []
+    for name, value in given.items():
+        row = trainer_arguments.row_of(name)
+        if row is None:
+            faults.append(_unknown(name, known))
+        elif not trainer_arguments.asks_for_nothing(row, value, job):
+            said = without_effect if row.support is Support.WARNED else faults
+            said.append(trainer_arguments.message(row, value, job))
+    return faults, without_effect
 
 
 def _unknown(name: str, known: set[str]) -> str:

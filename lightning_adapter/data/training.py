@@ -85,6 +85,7 @@ class TrainingData:
         waits_within_limits: whether a limit makes the length known, so that no batch is fetched ahead.
 
     Attributes:
+        mode: how several loaders are combined.
         collection: what the user returned, a CombinedLoader's collection in its place.
         loaders: the loaders in it.
         num_batches: batches of an epoch, infinite where that is unknown.
@@ -102,14 +103,14 @@ class TrainingData:
         limits_outside: bool = False,
         waits_within_limits: bool = False,
     ) -> None:
-        self._mode, self.collection = lightning_private.uncombined(loaders, "max_size_cycle")
-        if self._mode not in CombinedIterator.MODES:
+        self.mode, self.collection = lightning_private.uncombined(loaders, "max_size_cycle")
+        if self.mode not in CombinedIterator.MODES:
             raise ConfigurationError(
-                f"train_dataloader() returned CombinedLoader(mode={self._mode!r}), which Lightning's fit does not "
+                f"train_dataloader() returned CombinedLoader(mode={self.mode!r}), which Lightning's fit does not "
                 f"support either. The available modes are: {list(CombinedIterator.MODES)}."
             )
         self.loaders: list[Loader] = flatten(self.collection)
-        combine = min if self._mode == "min_size" else max
+        combine = min if self.mode == "min_size" else max
         lengths = [length_of(loader) for loader in self.loaders]
         self.num_batches = combine(min(length, limits(length)) for length in lengths)
         if waits_within_limits and self.num_batches != INFINITE:
@@ -159,7 +160,7 @@ class TrainingData:
     def _iterate(self) -> Iterator[Batch]:
         if self._is_single:
             return iter(self._resumable[0])
-        return CombinedIterator(self._resumable, self.collection, self._mode)
+        return CombinedIterator(self._resumable, self.collection, self.mode)
 
     def _next_indexed(self) -> IndexedBatch:
         return next(self.fetcher), self.fetcher.batch_idx, 0
@@ -262,4 +263,4 @@ class TrainingData:
     def _iterator_under_way(self, consumed: list[bool]) -> Iterator[Batch]:
         if self._is_single:
             return self._resumable[0]
-        return CombinedIterator(self._resumable, self.collection, self._mode, (self._resumable, consumed))
+        return CombinedIterator(self._resumable, self.collection, self.mode, (self._resumable, consumed))

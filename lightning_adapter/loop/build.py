@@ -55,6 +55,7 @@ class Surroundings:
         validation_loaders: the same for validation.
         report: told of training metrics.
         save_checkpoint: writes a Lightning checkpoint file of the present state.
+        dump_checkpoint: what it would hold.
         root_dir: where callbacks and loggers write what they are given no other place for, unless `default_root_dir` says.
         tensorboard: where the default logger writes; asked for on the chief when it first does.
         received_sigterm: whether this process was told to end.
@@ -67,6 +68,7 @@ class Surroundings:
     validation_loaders: Source | None
     report: Report
     save_checkpoint: SaveCheckpoint
+    dump_checkpoint: Callable[[bool], dict[str, Any]]
     root_dir: str
     tensorboard: Callable[[], str]
     received_sigterm: Callable[[], bool]
@@ -146,6 +148,7 @@ def build(
             frequencies,
             around.root_dir if arguments.default_root_dir is None else os.fspath(arguments.default_root_dir),
             around.save_checkpoint,
+            around.dump_checkpoint,
             around.received_sigterm,
         )
     )

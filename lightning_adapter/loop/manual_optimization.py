@@ -47,8 +47,15 @@ class ManualOptimization:
         self._returned_logs = returned_logs
         self._in_step = False
         self.has_stepped = True
-        for wrapper in lightning_private.optimizer_wrappers(strategy.lightning_optimizers):
-            lightning_private.around_optimizer_step(wrapper, lambda: None, self._count)
+        self._strategy = strategy
+        self._watched: Any = ()
+
+    def _watch(self) -> None:
+        """Count the steps of the optimizers that there are now; user code may have put others in their place."""
+        for wrappers, then in ((self._watched, _nothing), (self._strategy.lightning_optimizers, self._count)):
+            for wrapper in lightning_private.optimizer_wrappers(wrappers):
+                lightning_private.around_optimizer_step(wrapper, _nothing, then)
+        self._watched = self._strategy.lightning_optimizers
 
     def _count(self) -> None:
         if self._in_step:  # steps in other hooks are not counted by Lightning either
@@ -65,6 +72,8 @@ class ManualOptimization:
         Returns:
             What `on_train_batch_end` gets as its outputs.
         """
+        if self._watched is not self._strategy.lightning_optimizers:
+            self._watch()
         self._in_step, self.has_stepped = True, False
         try:
             output = self._training_step(*arguments)
@@ -92,3 +101,7 @@ class ManualOptimization:
                 "In manual optimization, `training_step` must either return a Tensor or have no return."
             )
         return {}
+
+
+def _nothing() -> None:
+    """Stands for a step that is not counted."""

@@ -197,6 +197,11 @@ class TrainingProgress:
         return batch.is_last_batch or batch.current.ready == self.num_training_batches
 
     @property
+    def accumulated_batches_reached(self) -> bool:
+        """Whether the batch in work completes a group of those whose gradients are summed up."""
+        return self.batch.current.ready % self._settings.accumulate_grad_batches == 0
+
+    @property
     def accumulates(self) -> bool:
         """Whether gradients are only accumulated with the batch in work, as `_should_accumulate` has it."""
         # the epoch's last batch steps, however many its group has
@@ -262,6 +267,14 @@ class TrainingProgress:
     def advance_optimizer_step(self) -> None:
         """An optimizer has stepped."""
         self.optimizer_steps += 1
+
+    def count_steps_from(self, optimizer_steps: int) -> None:
+        """User code has set Lightning's counter of optimizer steps: of steps that it takes by itself, or of another run."""
+        self.optimizer_steps = optimizer_steps
+
+    def count_logged_steps_from(self, batches: int) -> None:
+        """User code has set the step number that loggers get."""
+        self.batches_that_stepped = batches
 
     def advance_settled(self) -> None:
         """A batch and its validation are done; if an optimizer stepped after it, loggers get the next step number."""

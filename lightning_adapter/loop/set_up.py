@@ -182,7 +182,20 @@ def _setup(parts: Components) -> None:
 
 
 def _configure_optimizers(parts: Components, context: pytorch.PyTorchTrialContext) -> None:
-    """As `_init_optimizers_and_lr_schedulers`."""
+    """As `Strategy.setup` makes optimizers, and what it wraps the module in."""
+    module, strategy = parts.module, parts.strategy
+    _make_optimizers(parts, context)
+    # modules that unfreeze parameters have optimizers made anew
+    strategy.optimizers_are_made_by(lambda: _make_optimizers(parts, context))
+    unused = parts.arguments.strategy == "ddp_find_unused_parameters_true" or parts.host.quirks.finds_unused_parameters
+    if parts.precision.late:  # the strategy wraps the converted module, as `DDPStrategy.setup` of 1.9 and 2.0 does
+        parts.precision.convert_module(module)
+    # last: a wrapper of the module registers its hooks on the parameters as they are now
+    strategy.connect(module.automatic_optimization and len(strategy.optimizers) < 2, unused)
+
+
+def _make_optimizers(parts: Components, context: pytorch.PyTorchTrialContext) -> None:
+    """As `_init_optimizers_and_lr_schedulers`, at first and whenever `strategy.setup_optimizers` is called."""
     module, hooks, strategy = parts.module, parts.hooks, parts.strategy
     returned = hooks.call_module("configure_optimizers")
     automatic = module.automatic_optimization
@@ -200,14 +213,11 @@ def _configure_optimizers(parts: Components, context: pytorch.PyTorchTrialContex
     if parts.precision.apex is not None:
         optimizers = _configure_apex(parts, configured, context)
     strategy.optimizers = optimizers
-    parts.lr_schedulers.extend(configured.schedulers)
-    parts.frequencies.extend(configured.frequencies)
+    # in place: loop and trainer hold the lists
+    parts.lr_schedulers[:] = configured.schedulers
+    parts.frequencies[:] = configured.frequencies
+    context.optimizers.clear()
     _register(parts, context, optimizers or [NoOptimizer()])
-    unused = parts.arguments.strategy == "ddp_find_unused_parameters_true" or parts.host.quirks.finds_unused_parameters
-    if parts.precision.late:  # the strategy wraps the converted module, as `DDPStrategy.setup` of 1.9 and 2.0 does
-        parts.precision.convert_module(module)
-    # last: a wrapper of the module registers its hooks on the parameters as they are now
-    strategy.connect(automatic and len(optimizers) < 2, unused)
 
 
 def _configure_apex(

@@ -84,6 +84,7 @@ class Driver(pytorch.PyTorchCallback):
             validation_loaders=loaders[1],
             report=lambda metrics: self._reports.report(metrics),
             save_checkpoint=self._save_checkpoint,
+            dump_checkpoint=lambda weights_only: lightning_checkpoint(self.parts, weights_only),
             root_dir=platform.root_dir,
             tensorboard=platform.tensorboard,
             received_sigterm=lambda: platform.received_sigterm,

@@ -104,9 +104,12 @@ class CallbackList:
 
     def put_checkpoints_last(self) -> None:
         """As `_CallbackConnector._reorder_callbacks`: what saves comes after what changes what is saved."""
-        kind = self._host.pl.callbacks.Checkpoint
-        checkpoints = self.of_kind(kind)
-        self.items = [callback for callback in self.items if not isinstance(callback, kind)] + checkpoints
+        self.items = self.with_checkpoints_last(self.items)
+
+    def with_checkpoints_last(self, callbacks: Sequence[Callback]) -> list[Callback]:
+        """Some callbacks in the order in which they are called."""
+        # sorting keeps the order of those that are alike
+        return sorted(callbacks, key=lambda callback: isinstance(callback, self._host.pl.callbacks.Checkpoint))
 
     def extend_from_module(self, returned: Callback | Sequence[Callback] | None) -> None:
         """As `_attach_model_callbacks`: those that `configure_callbacks` returned replace others of their class or its base."""

@@ -95,6 +95,7 @@ class DataConnector:
         has_loggers: whether anybody is to be warned that an epoch is too short to be logged.
 
     Attributes:
+        sources: who makes the loaders.
         training: the training loaders, None until they are asked for.
         validation: the validation loaders, None until they are asked for.
         val_check_batch: batches between validations; infinite for the end of each epoch; None where time decides.
@@ -113,13 +114,14 @@ class DataConnector:
         self._host = host
         self._settings = settings
         self._progress = progress
-        self._sources = sources
+        self.sources = sources
         self._ranks = ranks
         self._options = options
         self._has_loggers = has_loggers
         self.training: TrainingData | None = None
         self.validation: ValidationData | None = None
         self.val_check_batch: float | None = None
+        self._unwanted: TrainingData | None = None  # trained on to the end of the epoch
         self._training_loaded_in = float("-inf")
         self._validation_loaded_in = float("-inf")
         self._loader_states: Sequence[Any] = ()
@@ -152,10 +154,14 @@ class DataConnector:
     def load_training(self) -> None:
         """Ask for the training loaders if they are not there, or are due to be asked for again; begin a pass."""
         settings, host = self._settings, self._host
-        if (self.training is not None and not self._is_due(self._training_loaded_in)) or (
-            settings.limit_train_batches == 0
-        ):
+        if settings.limit_train_batches == 0:
             return
+        if self.training is not self._unwanted:
+            if not self._is_due(self._training_loaded_in):
+                return
+        elif self._progress.in_epoch and self.training is not None:
+            return
+        self._unwanted = None
         data = TrainingData(
             self._training_loaders(),
             lambda length: _limit(host, length, settings.limit_train_batches, "train"),
@@ -190,7 +196,7 @@ class DataConnector:
             )
 
     def _training_loaders(self) -> Collection:
-        loaders = self._request(self._sources.training(), "train_dataloader")
+        loaders = self._request(self.sources.training(), "train_dataloader")
         self._advise(loaders, "train")
         if self._options.global_batch_size is not None:
             check_batch_size(
@@ -210,7 +216,7 @@ class DataConnector:
             return
         if not sanity_checking or self.validates_in_epoch:
             self._validation_loaded_in = self._progress.current_epoch
-        loaders = self._request(self._sources.validation(), "val_dataloader")
+        loaders = self._request(self.sources.validation(), "val_dataloader")
         self._advise(loaders, "val")
         if self._settings.overfit_batches:
             loaders = map_loaders(loaders, self._sequential)
@@ -223,10 +229,34 @@ class DataConnector:
             self._options.validation_loaded(self.validation.in_step)
 
     def forget_training(self) -> None:
-        """The loaders that `estimated_stepping_batches` made are not those that are trained on."""
-        if self.training is not None:
+        """Those made for `estimated_stepping_batches` are not trained on, or user code wants other ones.
+
+        The batches of an epoch under way come from the loaders that it began with.
+        """
+        epochs = self._progress.epoch.current
+        if self._progress.in_epoch and epochs.processed < epochs.ready:
+            self._unwanted = self.training
+        elif self.training is not None:
             self.training.let_go()
-        self.training = None
+            self.training = None
+
+    def forget_validation(self) -> None:
+        """User code wants other validation loaders."""
+        self.validation = None
+
+    def combined_training(self) -> Any:
+        """The training loaders as Lightning's CombinedLoader; None until they are asked for."""
+        data = self.training
+        return (
+            None
+            if data is None or data is self._unwanted
+            else lightning_private.shown_combined(self._host, data.collection, data.mode)
+        )
+
+    def combined_validation(self) -> Any:
+        """The validation loaders likewise."""
+        data = self.validation
+        return None if data is None else lightning_private.shown_combined(self._host, data.collection, "sequential")
 
     def check_validation_every(self, batches: float) -> None:
         """User code has set `trainer.val_check_batch`."""

@@ -1,17 +1,26 @@
 """What does user code find at `trainer.fit_loop` and below it: Lightning's loops, as views of the position and the limits?
 
-The counters are those of the run itself. Beside `max_epochs` and `max_steps`, which callbacks set, there is nothing to
-write here that would not be a mistake.
+The counters are those of the run itself. What public code writes here is honoured: limits, the counters of steps, and
+`_combined_loader = None`, which asks for loaders anew. Anything else that is written would be read by nobody, and is refused.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import ClassVar
 
 from lightning_adapter.loop.progress import LoopProgress, TrainingProgress
 from lightning_adapter.trainer.data_connector import DataConnector
 from lightning_adapter.trainer.settings import ReadOnlySetting, Setting, Settings
-from lightning_adapter.versions.trainer_private import EpochLoopPrivates, EvaluationLoopPrivates, FitLoopPrivates
+from lightning_adapter.versions.trainer_private import (
+    DataSource,
+    EpochLoopPrivates,
+    EvaluationLoopPrivates,
+    FitLoopPrivates,
+)
 
 
 @dataclass
@@ -33,11 +42,33 @@ class ValidationRuns:
         self.has_run = True
 
 
-class EvaluationLoopView(EvaluationLoopPrivates):
+class LoopView:
+    """A view of one of Lightning's loops: what nobody would read cannot be written."""
+
+    shown: ClassVar[frozenset[str]]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in self.shown and not hasattr(inspect.getattr_static(type(self), name, None), "__set__"):
+            raise AttributeError(
+                f"{name} of a loop cannot be set: Determined runs the loop here, and nothing would read it. When to"
+                " validate say val_check_interval and check_val_every_n_epoch, when to stop `trainer.should_stop` and"
+                " `trainer.max_steps`; what belongs to your own code, keep in your own objects."
+            )
+        object.__setattr__(self, name, value)
+
+
+class EvaluationLoopView(LoopView, EvaluationLoopPrivates):
     """`trainer.fit_loop.epoch_loop.val_loop`."""
 
-    def __init__(self, progress: TrainingProgress, runs: ValidationRuns) -> None:
+    shown = frozenset(("batch_progress", "data", "source", "_runs"))
+    data: DataConnector
+
+    def __init__(
+        self, progress: TrainingProgress, data: DataConnector, runs: ValidationRuns, source: DataSource
+    ) -> None:
         self.batch_progress: LoopProgress = progress.validation
+        self.data = data
+        self.source = source
         self._runs = runs
 
     @property
@@ -45,12 +76,85 @@ class EvaluationLoopView(EvaluationLoopPrivates):
         """Whether the present validation has processed a batch."""
         return self._runs.has_run
 
+    def setup_data(self) -> None:
+        """Ask for the validation loaders now."""
+        self.data.load_validation()
+
+
+class StepCounts:
+    """Optimizer steps as the loops of automatic and of manual optimization count them; `global_step` is their sum.
+
+    Code that steps optimizers in its own way counts for itself, and code that goes on from another run sets the number.
+    The loop that the run does not use counts what is written there alone.
+    """
+
+    def __init__(self, progress: TrainingProgress, automatic: Callable[[], bool]) -> None:
+        self._progress = progress
+        self._automatic = automatic
+        self._of_other = 0
+
+    def read(self, automatic: bool) -> int:
+        """Steps that one of the two loops has counted."""
+        return self._progress.optimizer_steps - self._of_other if automatic is self._automatic() else self._of_other
+
+    def write(self, automatic: bool, steps: int) -> None:
+        """Set them."""
+        self._progress.count_steps_from(self._progress.optimizer_steps + steps - self.read(automatic))
+        if automatic is not self._automatic():
+            self._of_other = steps
+
+
+class StepTracker:
+    """`total` of Lightning's `_Progress` of optimizer steps: what is ready is completed at once.
+
+    Args:
+        counts: of the run.
+        automatic: which of the two loops it is of.
+    """
+
+    def __init__(self, counts: StepCounts, automatic: bool) -> None:
+        self._counts = counts
+        self._automatic = automatic
+
+    @property
+    def completed(self) -> int:
+        """Steps that were taken."""
+        return self._counts.read(self._automatic)
+
+    @completed.setter
+    def completed(self, steps: int) -> None:
+        self._counts.write(self._automatic, steps)
+
+    @property
+    def ready(self) -> int:
+        """Steps that were begun."""
+        return self.completed
+
+    @ready.setter
+    def ready(self, steps: int) -> None:
+        """What is begun is not counted here: it is followed by `completed`."""
+
+
+class StepProgressView:
+    """`optim_step_progress` of manual optimization, `optim_progress.optimizer.step` of automatic optimization."""
+
+    def __init__(self, counts: StepCounts, automatic: bool) -> None:
+        self.total = StepTracker(counts, automatic)
+
+    def increment_ready(self) -> None:
+        """A step begins."""
+
+    def increment_completed(self) -> None:
+        """A step was taken."""
+        self.total.completed += 1
+
 
 @dataclass(frozen=True)
 class OptimizerProgressView:
-    """`trainer.fit_loop.epoch_loop.optim_progress`: optimizer steps, all optimizers together."""
+    """`optim_progress`: optimizer steps, all optimizers together."""
 
     progress: TrainingProgress
+    optimizer: SimpleNamespace
 
     @property
     def optimizer_steps(self) -> int:
@@ -58,27 +162,47 @@ class OptimizerProgressView:
         return self.progress.optimizer_steps
 
 
-class EpochLoopView(EpochLoopPrivates):
-    """`trainer.fit_loop.epoch_loop`: the batches of one epoch."""
+class EpochLoopView(LoopView, EpochLoopPrivates):
+    """`trainer.fit_loop.epoch_loop`: the batches of one epoch.
 
+    Attributes:
+        automatic_optimization: counts the optimizer steps of automatic optimization.
+        manual_optimization: those of manual optimization.
+        batch_loop: the two under their names in Lightning 1.x.
+    """
+
+    shown = frozenset(
+        (
+            *("progress", "data", "settings", "batch_progress", "optim_progress", "val_loop"),
+            *("automatic_optimization", "manual_optimization", "batch_loop"),
+        )
+    )
     progress: TrainingProgress
+    data: DataConnector
     min_steps = ReadOnlySetting["int | None"]()
     max_steps = Setting[int]()
 
     def __init__(
-        self, progress: TrainingProgress, settings: Settings, data: DataConnector, runs: ValidationRuns
+        self,
+        progress: TrainingProgress,
+        settings: Settings,
+        data: DataConnector,
+        val_loop: EvaluationLoopView,
+        automatic: Callable[[], bool],
     ) -> None:
         self.progress = progress
         self.data = data
         self.settings = settings
         self.batch_progress: LoopProgress = progress.batch
-        self.optim_progress = OptimizerProgressView(progress)
-        self.val_loop = EvaluationLoopView(progress, runs)
-
-    @property
-    def batches_that_stepped(self) -> int:  # type: ignore[override]
-        """Batches after which an optimizer stepped."""
-        return self.progress.batches_that_stepped
+        self.val_loop = val_loop
+        counts = StepCounts(progress, automatic)
+        steps = SimpleNamespace(step=StepProgressView(counts, automatic=True))
+        self.optim_progress = OptimizerProgressView(progress, steps)
+        self.automatic_optimization = SimpleNamespace(optim_progress=self.optim_progress)
+        self.manual_optimization = SimpleNamespace(optim_step_progress=StepProgressView(counts, automatic=False))
+        self.batch_loop = SimpleNamespace(
+            optimizer_loop=self.automatic_optimization, manual_loop=self.manual_optimization
+        )
 
     @property
     def batch_idx(self) -> int:
@@ -96,10 +220,12 @@ class EpochLoopView(EpochLoopPrivates):
         return self.progress.optimizer_steps
 
 
-class FitLoopView(FitLoopPrivates):
+class FitLoopView(LoopView, FitLoopPrivates):
     """`trainer.fit_loop`: the epochs of the run."""
 
+    shown = frozenset(("progress", "settings", "data", "source", "epoch_loop", "epoch_progress"))
     progress: TrainingProgress
+    data: DataConnector
     skip_backward = Setting[bool]()
     min_epochs = Setting[int]()
     max_epochs = Setting[int]()
@@ -107,12 +233,21 @@ class FitLoopView(FitLoopPrivates):
     max_steps = ReadOnlySetting[int]()
 
     def __init__(
-        self, progress: TrainingProgress, settings: Settings, data: DataConnector, runs: ValidationRuns
+        self,
+        progress: TrainingProgress,
+        settings: Settings,
+        data: DataConnector,
+        runs: ValidationRuns,
+        owner: object,
+        automatic: Callable[[], bool],
     ) -> None:
         self.progress = progress
         self.settings = settings
-        self._data = data
-        self.epoch_loop = EpochLoopView(progress, settings, data, runs)
+        self.data = data
+        self.source = DataSource(owner, "train_dataloader", data.sources.training)
+        validation = DataSource(owner, "val_dataloader", data.sources.validation)
+        val_loop = EvaluationLoopView(progress, data, runs, validation)
+        self.epoch_loop = EpochLoopView(progress, settings, data, val_loop, automatic)
         self.epoch_progress: LoopProgress = progress.epoch
 
     @property
@@ -132,8 +267,8 @@ class FitLoopView(FitLoopPrivates):
 
     @max_batches.setter
     def max_batches(self, value: float) -> None:
-        self._data.limit_epoch(value)
+        self.data.limit_epoch(value)
 
     def setup_data(self) -> None:
         """Ask for the training loaders now."""
-        self._data.load_training()
+        self.data.load_training()

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
+from lightning_adapter import monkey_patch
 from lightning_adapter.arguments import Arguments
 from lightning_adapter.data.collections import Collection
 from lightning_adapter.loop.progress import TrainingProgress
@@ -53,6 +54,7 @@ class TrainerParts:
         frequencies: batches that each optimizer has in turn (Lightning 1.x), filled in likewise.
         default_root_dir: where callbacks and loggers write what they are given no other place for.
         save_checkpoint: writes a Lightning checkpoint of the present state.
+        dump_checkpoint: its content, or that without what a resume needs.
         received_sigterm: whether this process was told to end.
     """
 
@@ -73,6 +75,7 @@ class TrainerParts:
     frequencies: list[int]
     default_root_dir: str
     save_checkpoint: SaveCheckpoint
+    dump_checkpoint: Callable[[bool], dict[str, Any]]
     received_sigterm: Callable[[], bool]
 
 
@@ -81,7 +84,7 @@ class Trainer(StrategyView, CallbacksView, EndView, TrainerPrivates):
 
     What real code writes is honoured: `should_stop`, `accumulate_grad_batches` and the other settings,
     `fit_loop.max_epochs`, `callbacks`, `loggers`, `strategy.optimizers`. Any other public name of Lightning's class, and
-    its other loops, raise an AttributeError that says what there is instead.
+    its other loops, raise an AttributeError that says what there is instead, where they are read and where they are set.
     """
 
     accumulate_grad_batches = Setting[int]()
@@ -115,7 +118,14 @@ class Trainer(StrategyView, CallbacksView, EndView, TrainerPrivates):
         self.lightning_module = parts.module
         self.datamodule = parts.datamodule
         self.settings = parts.settings
-        self.fit_loop = FitLoopView(parts.progress, parts.settings, parts.data, parts.validation_runs)
+        self.fit_loop = FitLoopView(
+            parts.progress,
+            parts.settings,
+            parts.data,
+            parts.validation_runs,
+            parts.datamodule or parts.module,
+            lambda: parts.module.automatic_optimization,
+        )
         states = parts.host.load("trainer.states")
         self.state = states.TrainerState(
             status=states.TrainerStatus.RUNNING, fn=states.TrainerFn.FITTING, stage=states.RunningStage.TRAINING
@@ -124,7 +134,22 @@ class Trainer(StrategyView, CallbacksView, EndView, TrainerPrivates):
         self.ckpt_path: str | os.PathLike[str] | None = None
         self.default_root_dir = parts.default_root_dir
         self.enable_autolog_hparams = parts.arguments.enable_autolog_hparams
-        TrainerPrivates.__init__(self, parts.host, parts.module, parts.datamodule, self.fit_loop.epoch_loop.val_loop)
+        TrainerPrivates.__init__(
+            self,
+            parts.host,
+            parts.module,
+            parts.datamodule,
+            self.fit_loop,
+            parts.arguments.use_distributed_sampler,
+            parts.dump_checkpoint,
+            parts.callbacks.with_checkpoints_last,
+            self._attach_callbacks,
+        )
+
+    def _attach_callbacks(self) -> None:
+        """Let callbacks that user code has added log values."""
+        for callback in self.callbacks:
+            monkey_patch.attach_callback(callback, self._parts.connector)
 
     def __reduce__(self) -> tuple[Any, ...]:
         facts = (*FACTS, *(name for name, value in vars(Trainer).items() if isinstance(value, Setting)))
@@ -365,12 +390,22 @@ class _Absent:
     def __get__(self, trainer: Trainer | None, owner: type) -> _Absent:
         if trainer is None:
             return self
+        raise self._error(trainer)
+
+    def __set__(self, trainer: Trainer, value: object) -> None:
+        raise self._error(trainer)
+
+    def _error(self, trainer: Trainer) -> AttributeError:
         own = {name for name in dir(Trainer) if not name.startswith("_")}
         own.update(name for name in vars(trainer) if not name.startswith("_"))
-        raise AttributeError(
+        return AttributeError(
             f"self.trainer.{self.name} is part of Lightning's Trainer, but Determined runs the loop here and has no such"
             f" thing. Use one of: {', '.join(sorted(own))}."
         )
+
+
+#: What a Trainer holds itself, and Lightning's has properties for.
+_HELD = ("ckpt_path", "datamodule", "default_root_dir", "lightning_module", "strategy")
 
 
 @functools.cache
@@ -378,7 +413,7 @@ def trainer_class(host: Host) -> type[Trainer]:
     """`Trainer`, with an explanation for each public name of Lightning's that it lacks."""
     loops = ["validate_loop", "test_loop", "predict_loop"]  # which its instances have, not the class
     theirs = [name for name in [*dir(host.pl.Trainer), *loops] if not name.startswith("_")]
-    lacking = [name for name in theirs if not hasattr(Trainer, name)]
+    lacking = [name for name in theirs if not hasattr(Trainer, name) and name not in _HELD]
     return type("Trainer", (Trainer,), {"__module__": __name__, **{name: _Absent(name) for name in lacking}})
 
 

@@ -60,6 +60,16 @@ def combined_loader(host: Host, loaders: Loaders, mode: str) -> CombinedLoader:
     return combined
 
 
+def shown_combined(host: Host, loaders: Loaders, mode: str) -> Any:
+    """The loaders as a CombinedLoader to look at: those in it are the run's, but they cannot be replaced there."""
+    combined: Any = combined_loader(host, loaders, mode)
+    cls = type(combined)
+    if hasattr(cls, "flattened"):  # since Lightning 2.0
+        read_only = property(cls.flattened.fget, doc="The loaders.")
+        combined.__class__ = type(cls.__name__, (cls,), {"__module__": cls.__module__, "flattened": read_only})
+    return combined
+
+
 def shown_training_loader(host: Host, loaders: Loaders) -> Loaders:
     """What `trainer.train_dataloader` reads: what the user returned, in Lightning 1.x always a CombinedLoader of it."""
     return combined_loader(host, loaders, "max_size_cycle") if host.quirks.shows_combined_loader else loaders

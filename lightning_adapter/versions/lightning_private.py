@@ -28,6 +28,7 @@ from lightning_adapter.versions.lightning_loaders import (
     rebuilt_batch_sampler,
     records_batch_samplers,
     seeds_workers,
+    shown_combined,
     shown_training_loader,
     shown_validation_loaders,
     uncombined,
@@ -40,7 +41,7 @@ from lightning_adapter.versions.lightning_optimizers import (
     unwrap_optimizer,
 )
 from lightning_adapter.versions.lightning_precision import accelerator, as_precision_plugin, precision_name
-from lightning_adapter.versions.types import Call, LightningDataModule, LightningModule
+from lightning_adapter.versions.types import Batch, Call, LightningDataModule, LightningModule
 
 __all__ = [
     "accelerator",
@@ -62,6 +63,7 @@ __all__ = [
     "records_batch_samplers",
     "scheduler_configs",
     "seeds_workers",
+    "shown_combined",
     "shown_training_loader",
     "shown_validation_loaders",
     "uncombined",
@@ -90,6 +92,11 @@ def stopped_by_signal(host: Host, number: signal.Signals) -> BaseException:
 def forget_metric_attributes(module: LightningModule) -> None:
     """Forget metric attributes that `self.log` cached (`_metric_attributes`, 1.9.5 to 2.6.6), stale after `teardown`."""
     module._metric_attributes = None
+
+
+def transfer_batch(module: Any, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+    """A batch on a device, through the module's transfer hooks (`_apply_batch_transfer_handler`, 1.9.5 to 2.6.6)."""
+    return module._apply_batch_transfer_handler(batch, device=device, dataloader_idx=dataloader_idx)
 
 
 def logs_hyperparameters(owner: LightningModule | LightningDataModule) -> bool:

@@ -13,8 +13,10 @@ from torch import distributed as dist
 from torch.optim import Optimizer
 
 from lightning_adapter.checkpoints import location
+from lightning_adapter.checkpoints.file import save
 from lightning_adapter.loop.precision import Precision, StepResult
 from lightning_adapter.versions import hosts, lightning_private
+from lightning_adapter.versions.types import Batch, LRSchedulerConfig
 
 T = TypeVar("T")
 
@@ -83,6 +85,7 @@ class SingleDeviceStrategy(lightning_private.StrategyPrivates):
         self.steps = steps
         self._optimizers: list[Optimizer] = []
         self.lightning_optimizers = []
+        self._make_optimizers: Callable[[], None] | None = None
 
     # --- what user code reads and calls ---------------------------------------------------------------------------
 
@@ -96,6 +99,63 @@ class SingleDeviceStrategy(lightning_private.StrategyPrivates):
         # as Lightning's setter does: what `LightningModule.optimizers()` returns follows
         self._optimizers = optimizers
         self.lightning_optimizers = lightning_private.lightning_optimizers(self.host, optimizers, self)
+
+    def optimizers_are_made_by(self, make: Callable[[], None]) -> None:
+        """It is known how optimizers and schedulers are made, at first and whenever user code asks for it."""
+        self._make_optimizers = make
+
+    def setup_optimizers(self, trainer: object) -> None:
+        """Ask `configure_optimizers` again, as modules do that have unfrozen parameters; what it returns is used from now on.
+
+        Raises:
+            RuntimeError: the run has not come to its optimizers yet.
+        """
+        if self._make_optimizers is None:
+            raise RuntimeError(
+                "strategy.setup_optimizers() was called before the run has made its optimizers. Call it in on_train_start() or"
+                " later."
+            )
+        self._make_optimizers()
+
+    @property
+    def lr_scheduler_configs(self) -> list[LRSchedulerConfig]:
+        """The schedulers' configurations."""
+        configs: list[LRSchedulerConfig] = self._trainer().lr_scheduler_configs
+        return configs
+
+    @lr_scheduler_configs.setter
+    def lr_scheduler_configs(self, configs: list[LRSchedulerConfig]) -> None:
+        self._trainer().lr_scheduler_configs = configs
+
+    def _trainer(self) -> Any:
+        return self.lightning_module.trainer
+
+    @property
+    def accelerator(self) -> Any:
+        """Lightning's object for the kind of device."""
+        return lightning_private.accelerator(self.host, self.root_device)
+
+    def setup_environment(self) -> None:
+        """Nothing to do: Determined has started the processes."""
+
+    def batch_to_device(self, batch: Batch, device: torch.device | None = None, dataloader_idx: int = 0) -> Batch:
+        """A batch on the device, through the transfer hooks; user code that fetches batches itself comes here."""
+        return lightning_private.transfer_batch(
+            self.lightning_module, batch, self.root_device if device is None else device, dataloader_idx
+        )
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """The state of an optimizer."""
+        own: Any = lightning_private.unwrap_optimizer(optimizer)
+        state: dict[str, Any] = own.state_dict()
+        return state
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], filepath: str | os.PathLike[str], storage_options: object = None
+    ) -> None:
+        """Write a checkpoint file on the chief; its content is user code's, mostly what `dump_checkpoint` returned."""
+        if self.is_global_zero:
+            save(filepath, checkpoint)
 
     @property
     def is_global_zero(self) -> bool:
