@@ -404,8 +404,11 @@ class _Absent:
         )
 
 
-#: What a Trainer holds itself, and Lightning's has properties for.
-_HELD = ("ckpt_path", "datamodule", "default_root_dir", "lightning_module", "strategy")
+#: What a Trainer holds itself, and Lightning's has properties for, in one version or another.
+_HELD = (
+    *("ckpt_path", "datamodule", "default_root_dir", "enable_autolog_hparams", "fit_loop", "host", "lightning_module"),
+    *("settings", "state", "strategy"),
+)
 
 
 @functools.cache
