@@ -326,7 +326,7 @@ class DataConnector:
         if settings.val_check_time_interval is not None:
             self.val_check_batch = None
         elif isinstance(interval, int):
-            self.val_check_batch = self._interval_in_batches(interval, batches)
+            self.val_check_batch = _interval_in_batches(settings, self.enable_validation, interval, batches)
         elif batches != INFINITE:
             self.val_check_batch = max(1, int(batches * interval))
         elif interval == 1.0:
@@ -336,21 +336,6 @@ class DataConnector:
                 "When using an IterableDataset for `train_dataloader`, `val_check_interval` must be time based, `1.0`"
                 " or an int. An int k specifies checking validation every k training batches."
             )
-
-    def _interval_in_batches(self, interval: int, batches: float) -> float:
-        settings = self._settings
-        if interval == 0 and self.enable_validation:
-            raise ConfigurationError(
-                "val_check_interval=0 names no batch. Give a number of batches from 1, a fraction of an epoch, or "
-                "limit_val_batches=0 to validate not at all."
-            )
-        if interval > batches and settings.check_val_every_n_epoch is not None and settings.limit_val_batches:
-            raise ConfigurationError(
-                f"`val_check_interval` ({interval}) must be less than or equal to the number of the training batches"
-                f" ({batches}). If you want to disable validation set `limit_val_batches` to 0.0 instead. If you want"
-                " to validate based on the total training batches, set `check_val_every_n_epoch=None`."
-            )
-        return interval or INFINITE
 
     # --- checkpoints --------------------------------------------------------------------------------------------------
 
@@ -428,3 +413,18 @@ def _limit(host: Host, length: float, limit: float, stage: str) -> float:
             f" the `limit_{stage}_batches` argument. Try at least `limit_{stage}_batches={1.0 / length}`"
         )
     return batches
+
+
+def _interval_in_batches(settings: Settings, validates: bool, interval: int, batches: float) -> float:
+    if interval == 0 and validates:
+        raise ConfigurationError(
+            "val_check_interval=0 names no batch. Give a number of batches from 1, a fraction of an epoch, or "
+            "limit_val_batches=0 to validate not at all."
+        )
+    if interval > batches and settings.check_val_every_n_epoch is not None and settings.limit_val_batches:
+        raise ConfigurationError(
+            f"`val_check_interval` ({interval}) must be less than or equal to the number of the training batches"
+            f" ({batches}). If you want to disable validation set `limit_val_batches` to 0.0 instead. If you want"
+            " to validate based on the total training batches, set `check_val_every_n_epoch=None`."
+        )
+    return interval or INFINITE
