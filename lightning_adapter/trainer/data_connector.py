@@ -247,11 +247,8 @@ class DataConnector:
     def combined_training(self) -> Any:
         """The training loaders as Lightning's CombinedLoader; None until they are asked for."""
         data = self.training
-        return (
-            None
-            if data is None or data is self._unwanted
-            else lightning_private.shown_combined(self._host, data.collection, data.mode)
-        )
+        seen = data is not None and data is not self._unwanted
+        return lightning_private.shown_combined(self._host, data.collection, data.mode) if data and seen else None
 
     def combined_validation(self) -> Any:
         """The validation loaders likewise."""
