@@ -243,7 +243,8 @@ class TruePrecision(Precision):
 
     def convert_module(self, module: torch.nn.Module) -> torch.nn.Module:
         """The module with all its floating point parameters and buffers in this type."""
-        return module.to(dtype=self.dtype)
+        # `to` makes complex numbers real; `DoublePrecision` calls `double`, and `HalfPrecision` has no complex type to keep
+        return module.double() if self.dtype is torch.double else module.to(dtype=self.dtype)
 
     def convert_input(self, batch: Batch) -> Batch:
         """Floating point tensors of a batch in this type, unless the step is where they are converted."""

@@ -215,6 +215,19 @@ def test_true_precision_converts_early_where_lightning_does(name: str) -> None:
     assert precision.convert_module(torch.nn.Linear(1, 1)).weight.dtype == TRUE[name]
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_double_precision_leaves_complex_parameters_and_buffers_complex(late: bool) -> None:
+    module = torch.nn.Linear(1, 1)
+    module.spectrum = torch.nn.Parameter(torch.tensor([1 + 2j]))
+    module.register_buffer("phase", torch.tensor([3 - 1j]))
+
+    select_precision("64-true", CPU, host(late=late), None).convert_module(module)
+
+    assert module.weight.dtype == torch.double
+    assert torch.equal(module.spectrum, torch.tensor([1 + 2j]))
+    assert torch.equal(module.phase, torch.tensor([3 - 1j]))
+
+
 def test_true_precision_converts_late_where_an_older_lightning_does() -> None:
     precision = select_precision("64-true", CPU, host(late=True), None)
     batch = {"x": torch.ones(1)}
