@@ -136,6 +136,32 @@ def test_process_that_cannot_answer_is_ended_after_the_grace_period() -> None:
     assert "did not come to its next step" in errors
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_handler_of_the_user_is_called_too(number: signal.Signals) -> None:
+    called: list[int] = []
+    before = signal.signal(number, lambda heard, frame: called.append(heard))
+    try:
+        interruption = signals.Interruption()
+        with interruption.listening(several=False):
+            os.kill(os.getpid(), number)
+        assert (called, interruption.signal) == ([number], number)
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize("answer", [signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler])
+def test_answers_that_nobody_wrote_are_not_called(answer: signal.Handlers) -> None:
+    before = signal.signal(signal.SIGINT, answer)
+    try:
+        interruption = signals.Interruption()
+        with interruption.listening(several=False):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert interruption.signal is signal.SIGINT
+        assert signal.getsignal(signal.SIGINT) == answer
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_handlers_are_those_of_before_once_a_run_is_over() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     for several in (False, True):

@@ -1,8 +1,8 @@
 """What happens when a local run is told to stop by SIGTERM or SIGINT?
 
-The first one asks: training ends at the next optimizer step, with a checkpoint and a word on how to go on. The second
-one ends the process at once. A process of several that is stuck waiting for the others, and so cannot answer, is ended
-after a grace period.
+The first one asks: training ends at the next optimizer step, with a checkpoint and a word on how to go on. A handler
+that the user had set is called too. The second signal ends the process at once. A process of several that is stuck
+waiting for the others, and so cannot answer, is ended after a grace period.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TypeAlias
 
 logger = logging.getLogger("lightning_adapter")
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+_Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | None
 
 #: Seconds that a process of several has to come to its next step.
 GRACE_S = 12.0
@@ -38,6 +41,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self._before: dict[signal.Signals, _Handler] = {}
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
@@ -49,10 +53,16 @@ class Interruption:
             "%s: training ends after the next optimizer step, with a checkpoint; another signal ends it at once",
             self.signal.name,
         )
+        theirs = self._before[self.signal]
+        # Python's own answer to SIGINT is an exception, wherever the program stands; the run ends in order instead
+        if callable(theirs) and theirs is not signal.default_int_handler:
+            theirs(number, frame)
 
     @contextmanager
     def listening(self, several: bool) -> Iterator[None]:
         """Answer signals in this block; outside of the main thread, where Python hears none, do nothing.
+
+        A handler that the user had set before is called as well, as `_SignalConnector` does.
 
         Args:
             several: whether this is one of several processes, which may be stuck waiting for each other.
@@ -60,7 +70,9 @@ class Interruption:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._ask) for number in _SIGNALS}
+        self._before = {number: signal.getsignal(number) for number in _SIGNALS}
+        for number in _SIGNALS:
+            signal.signal(number, self._ask)
         try:
             if several:
                 with _Watchdog():
@@ -68,8 +80,9 @@ class Interruption:
             else:
                 yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for number, handler in self._before.items():
+                if handler is not None:  # not one of Python's, which cannot set it again
+                    signal.signal(number, handler)
 
 
 class _Watchdog:
