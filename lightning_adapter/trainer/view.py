@@ -15,6 +15,7 @@ import torch
 from lightning_adapter import monkey_patch
 from lightning_adapter.arguments import Arguments
 from lightning_adapter.data.collections import Collection
+from lightning_adapter.errors import shown
 from lightning_adapter.loop.progress import TrainingProgress
 from lightning_adapter.trainer.callback_list import CallbackList
 from lightning_adapter.trainer.callbacks_view import CallbacksView
@@ -374,7 +375,17 @@ class Trainer(StrategyView, CallbacksView, EndView, TrainerPrivates):
     def save_checkpoint(
         self, filepath: str | os.PathLike[str], weights_only: bool | None = False, storage_options: object = None
     ) -> None:
-        """Write a Lightning checkpoint file besides those that Determined keeps."""
+        """Write a Lightning checkpoint file besides those that Determined keeps.
+
+        Raises:
+            TypeError: `storage_options` is given, which `TorchCheckpointIO.save_checkpoint` refuses too.
+        """
+        if storage_options is not None:
+            raise TypeError(
+                "`Trainer.save_checkpoint(..., storage_options=...)` with `storage_options` arg is not supported: "
+                f"{shown(storage_options)} would be read by nobody. Leave it out, and give a storage its options in fsspec's "
+                "own configuration (~/.config/fsspec/conf.json), which holds for its URLs."
+            )
         self._parts.save_checkpoint(filepath, bool(weights_only))
 
 

@@ -424,6 +424,17 @@ def test_checkpoint_is_written_by_the_run(tmp_path: pathlib.Path, weights_only: 
     assert run.saved == [(tmp_path / "x.ckpt", expected)]
 
 
+def test_storage_options_of_a_checkpoint_are_refused_as_lightnings_plugin_does(tmp_path: pathlib.Path) -> None:
+    run = Run()
+
+    with pytest.raises(
+        TypeError, match=r"`storage_options` arg is not supported: \{'anon': True\} would be read by nobody"
+    ):
+        run.trainer.save_checkpoint(tmp_path / "x.ckpt", storage_options={"anon": True})
+
+    assert not run.saved
+
+
 def test_facts_of_one_process() -> None:
     trainer = Run().trainer
 
