@@ -48,7 +48,7 @@ class LightningAdapter(LightningTrial):
         hosts.warn_of_untested_versions(host)
         processes = context.distributed
         job = Job(context.device.type, processes.local_size, processes.cross_size)
-        arguments = Arguments.of(lightning_1x.arguments(host, trainer_arguments), job)
+        arguments = Arguments.of(lightning_1x.arguments(host, trainer_arguments), job, host.misconfiguration)
         _check(host, lightning_module, datamodule)
         super().__init__(context, lightning_module, datamodule, arguments)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, TypeAlias
@@ -150,7 +150,9 @@ class Arguments:
         self._apply_overfitting()
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], job: Job) -> Arguments:
+    def of(
+        cls, given: Mapping[str, Any], job: Job, error: Callable[[str], Exception] = ConfigurationError
+    ) -> Arguments:
         """Arguments from keyword arguments.
 
         Those of Lightning's Trainer that decide nothing here are taken where they ask for nothing, or for what the job has.
@@ -158,6 +160,7 @@ class Arguments:
         Args:
             given: name to value.
             job: what was started.
+            error: makes what is raised of a message.
 
         Raises:
             ConfigurationError: an unknown or rejected name (with what was probably meant), or an unusable value.
@@ -166,10 +169,10 @@ class Arguments:
         faults, without_effect = _others({name: given[name] for name in given if name not in known}, known, job)
         try:
             arguments = cls(**{name: value for name, value in given.items() if name in known})
-        except ConfigurationError as error:
-            faults.append(str(error))
+        except ConfigurationError as refused:
+            faults.append(str(refused))
         if faults:
-            raise ConfigurationError("\n".join(faults))
+            raise error("\n".join(faults))
         for message in without_effect:
             notices.warn(message, NoEffectWarning)
         return arguments

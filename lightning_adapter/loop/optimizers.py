@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.versions import hosts, lightning_private
-from lightning_adapter.versions.types import LRSchedulerConfig
+from lightning_adapter.versions.types import LightningModule, LRSchedulerConfig
 
 T = TypeVar("T")
 
@@ -198,6 +198,43 @@ def _check_scheduler(scheduler: Scheduler, optimizers: list[Optimizer], host: ho
             f"The provided lr scheduler `{type(scheduler).__name__}` doesn't follow PyTorch's LRScheduler API."
             " You should override the `LightningModule.lr_scheduler_step` hook with your own logic if you are using"
             " a custom LR scheduler."
+        )
+
+
+def check_optimizer_idx(module: LightningModule, optimizers: int, automatic: bool, host: hosts.Host) -> None:
+    """Compare the parameters of `training_step` with the number of optimizers, as `_validate_multiple_optimizers_support`.
+
+    Raises:
+        MisconfigurationException: it needs to be told which optimizer has its turn, or is not told what it asks for.
+    """
+    several, name = automatic and optimizers > 1, type(module).__name__
+    if several and not lightning_private.has_parameter(module.training_step, "optimizer_idx"):
+        raise host.misconfiguration(
+            f"{name} has {optimizers} optimizers, so its training_step needs the"
+            " parameter `optimizer_idx`, or set `self.automatic_optimization = False` and step them there with"
+            " `opt1, opt2, ... = self.optimizers()`."
+        )
+    if not several and lightning_private.requires_parameter(module.training_step, "optimizer_idx"):
+        why = (
+            f"configure_optimizers() returned {optimizers}" if automatic else "under manual optimization you step them"
+        )
+        raise host.misconfiguration(
+            f"{name}.training_step() requires `optimizer_idx`, which is passed where several optimizers are stepped in turn,"
+            f" but {why}. Remove the `optimizer_idx` argument from `training_step`, or give it a default; where you step"
+            " optimizers yourself, access them in `training_step` with `opt1, opt2, ... = self.optimizers()`."
+        )
+
+
+def check_closures(optimizers: Sequence[Optimizer], host: hosts.Host) -> None:
+    """Refuse an optimizer that calls its closure several times where losses are scaled, as `MixedPrecision` does.
+
+    Raises:
+        MisconfigurationException: one does.
+    """
+    if any(isinstance(optimizer, torch.optim.LBFGS) for optimizer in optimizers):
+        raise host.misconfiguration(
+            "precision='16-mixed' and the LBFGS optimizer are not compatible: the scale of the loss is found anew after "
+            "each step, and LBFGS computes several losses in one. Use precision='bf16-mixed'."
         )
 
 

@@ -11,7 +11,6 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.loop.apex import ApexAmp
 from lightning_adapter.versions import hosts, torch_private
 
@@ -132,9 +131,6 @@ class Precision:
             after_closure: called with the optimizer once the gradients are there: hooks, clipping.
             automatic: under automatic optimization a closure that returns None had nothing to differentiate.
             **kwargs: what else the optimizer's `step` is given.
-
-        Raises:
-            ConfigurationError: the optimizer calls its closure several times, and the loss is scaled.
         """
         if self.scaler is None:
 
@@ -144,10 +140,6 @@ class Precision:
                 return result
 
             return optimizer.step(closure=wrapped, **kwargs)
-        if isinstance(optimizer, torch.optim.LBFGS):
-            raise ConfigurationError(
-                "precision='16-mixed' and the LBFGS optimizer are not compatible; use 'bf16-mixed'."
-            )
         result = closure()
         skip = result is None and automatic
         # once for each step: unscaling again would raise, and a fused optimizer unscales in its own kernel

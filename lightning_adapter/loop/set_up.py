@@ -16,12 +16,13 @@ from torch.optim import Optimizer
 
 from lightning_adapter import monkey_patch
 from lightning_adapter.arguments import Arguments
-from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.loop.advice import advise_on_arguments, advise_on_steps
 from lightning_adapter.loop.components import Components
 from lightning_adapter.loop.optimizers import (
     NoOptimizer,
     OptimizerConfiguration,
+    check_closures,
+    check_optimizer_idx,
     optimizers_to_device,
     parse_optimizers,
 )
@@ -109,7 +110,7 @@ def _verify(parts: Components) -> None:
     if not parts.module.automatic_optimization:
         faults += _faults_of_manual_optimization(parts.arguments)
     if faults:
-        raise ConfigurationError("\n".join(faults))
+        raise parts.host.misconfiguration("\n".join(faults))
 
 
 def _faults_of_manual_optimization(arguments: Arguments) -> list[str]:
@@ -200,13 +201,9 @@ def _make_optimizers(parts: Components, context: pytorch.PyTorchTrialContext) ->
     returned = hooks.call_module("configure_optimizers")
     automatic = module.automatic_optimization
     configured = parse_optimizers(returned, parts.host, module, automatic, hooks.overridden("lr_scheduler_step"))
-    indexed = lightning_private.has_parameter(module.training_step, "optimizer_idx")
-    if automatic and len(configured.optimizers) > 1 and not indexed:
-        raise parts.host.misconfiguration(
-            f"{type(module).__name__} has {len(configured.optimizers)} optimizers, so its training_step needs the"
-            " parameter `optimizer_idx`, or set `self.automatic_optimization = False` and step them there with"
-            " `opt1, opt2, ... = self.optimizers()`."
-        )
+    check_optimizer_idx(module, len(configured.optimizers), automatic, parts.host)
+    if parts.precision.scaler is not None:
+        check_closures(configured.optimizers, parts.host)
     # torch made the optimizers' state where the parameters were then
     optimizers = configured.optimizers
     optimizers_to_device(optimizers, parts.device)

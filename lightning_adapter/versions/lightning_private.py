@@ -120,6 +120,12 @@ def has_parameter(function: Call, name: str) -> bool:
     return name in inspect.signature(function).parameters
 
 
+def requires_parameter(function: Call, name: str) -> bool:
+    """Whether a step takes a parameter of this very name, and cannot be called without it."""
+    parameter = inspect.signature(function).parameters.get(name)
+    return parameter is not None and parameter.default is inspect.Parameter.empty
+
+
 def takes_batch_idx(host: Host, function: Call) -> bool:
     """Whether a step wants `batch_idx`: by name, or as the second of two or more parameters of any name."""
     signature = host.load("utilities.signature_utils")

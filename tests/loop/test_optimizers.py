@@ -15,6 +15,8 @@ from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.loop.optimizers import (
     NoOptimizer,
     OptimizerConfiguration,
+    check_closures,
+    check_optimizer_idx,
     optimizers_to_device,
     parse_optimizers,
 )
@@ -231,6 +233,56 @@ def test_refusal_is_lightnings_own_exception_too() -> None:
 def test_scheduler_of_any_class_is_taken_where_lightning_does_not_step_it(automatic: bool, custom_step: bool) -> None:
     scheduler = Custom()
     assert parsed(([A], [scheduler]), automatic, custom_step).schedulers[0].scheduler is scheduler
+
+
+# --- what does not go together ----------------------------------------------------------------------------------------
+
+
+class Indexed(torch.nn.Module):
+    def training_step(self, batch: Any, batch_idx: int, optimizer_idx: int) -> None:
+        """Wants to be told which optimizer has its turn."""
+
+
+class MayBeIndexed(torch.nn.Module):
+    def training_step(self, batch: Any, batch_idx: int, optimizer_idx: int = 0) -> None:
+        """Can do without."""
+
+
+class Plain(torch.nn.Module):
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """Is for one optimizer."""
+
+
+@pytest.mark.parametrize(
+    ("module", "optimizers", "automatic", "said"),
+    [
+        (Indexed(), 1, True, r"requires `optimizer_idx`.*configure_optimizers\(\) returned 1\. Remove"),
+        (Indexed(), 0, True, r"returned 0\. Remove"),
+        (Indexed(), 2, False, "manual optimization you step them. Remove"),
+        (Plain(), 2, True, "Plain has 2 optimizers, so its training_step needs"),
+        (Indexed(), 2, True, None),
+        (MayBeIndexed(), 1, True, None),
+        (MayBeIndexed(), 2, False, None),
+        (Plain(), 1, True, None),
+        (Plain(), 2, False, None),
+    ],
+)
+def test_step_takes_an_optimizers_index_where_it_is_given_one(
+    module: Any, optimizers: int, automatic: bool, said: str | None
+) -> None:
+    if said is None:
+        check_optimizer_idx(module, optimizers, automatic, HOST)
+        return
+    with pytest.raises(HOST.load("utilities.exceptions").MisconfigurationException, match=said):
+        check_optimizer_idx(module, optimizers, automatic, HOST)
+
+
+def test_lbfgs_is_refused_where_losses_are_scaled() -> None:
+    check_closures([A, B], HOST)
+    with pytest.raises(
+        HOST.load("utilities.exceptions").MisconfigurationException, match=r"LBFGS.*Use precision='bf16"
+    ):
+        check_closures([A, torch.optim.LBFGS([torch.nn.Parameter(torch.zeros(1))])], HOST)
 
 
 # --- devices ----------------------------------------------------------------------------------------------------------

@@ -126,12 +126,6 @@ def test_fused_optimizer_unscales_itself_and_cannot_be_clipped() -> None:
     Precision("32-true").clip_gradients(optimizer, 0.5)
 
 
-def test_scaler_and_lbfgs_are_refused() -> None:
-    optimizer = torch.optim.LBFGS([parameter()])
-    with pytest.raises(ConfigurationError, match="LBFGS optimizer are not compatible; use 'bf16-mixed'"):
-        scaled([]).step(optimizer, lambda: None, lambda _: None, True)
-
-
 def test_loss_is_scaled_where_there_is_a_scaler() -> None:
     loss = torch.tensor(2.0)
     assert scaled([]).scale(loss) == 16.0

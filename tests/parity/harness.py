@@ -667,7 +667,7 @@ def assert_same_error(
     """Train both ways; both have to raise the same class with the same first line, and it has to match `match`.
 
     With `in_our_words` the adapter may say it otherwise, as for a wrong argument of its constructor; its message has
-    to match too.
+    to match too, and where Lightning raises its own MisconfigurationException, so has the adapter.
     """
     case = Case(build, data, arguments, seed, trace, None)
     specification = run_lightning(case)
@@ -681,6 +681,9 @@ def assert_same_error(
             raise AssertionError(
                 f"the adapter raised {first_line(adapted.error)!r}, without {match!r}"
             ) from adapted.error
+        theirs = type(specification.error)
+        if theirs.__name__ == "MisconfigurationException" and not isinstance(adapted.error, theirs):
+            raise AssertionError(f"the adapter raised no {theirs.__name__}") from adapted.error
         return
     _fail_on_other_error(specification, adapted)
 
