@@ -11,24 +11,35 @@ from lightning_adapter.versions import lightning_private
 Collection: TypeAlias = Any
 
 
+def is_loader(value: Collection) -> bool:
+    """Whether a value is one loader and no collection of them, as `_is_leaf_or_primitive_container` has it.
+
+    A list of plain values is a loader whose batches these are; so is one of nothing, which has no batch.
+    """
+    if not isinstance(value, (list, tuple, Mapping)):
+        return True
+    children = value.values() if isinstance(value, Mapping) else value
+    return all(isinstance(child, (int, float, str)) for child in children)
+
+
 def flatten(loaders: Collection) -> list[Any]:
     """The loaders in a (nested) list, tuple or dict of them, in Lightning's order."""
+    if is_loader(loaders):
+        return [loaders]
     if isinstance(loaders, Mapping):
         return [leaf for value in loaders.values() for leaf in flatten(value)]
-    if isinstance(loaders, (list, tuple)):
-        return [leaf for value in loaders for leaf in flatten(value)]
-    return [loaders]
+    return [leaf for value in loaders for leaf in flatten(value)]
 
 
 def unflatten(like: Collection, leaves: Iterator[Any]) -> Collection:
     """A collection like `like` with its leaves replaced, one by one."""
+    if is_loader(like):
+        return next(leaves)
     if isinstance(like, Mapping):
         return type(like)({key: unflatten(value, leaves) for key, value in like.items()})  # type: ignore[call-arg]
     if isinstance(like, tuple) and hasattr(like, "_fields"):
         return type(like)(*(unflatten(value, leaves) for value in like))
-    if isinstance(like, (list, tuple)):
-        return type(like)(unflatten(value, leaves) for value in like)
-    return next(leaves)
+    return type(like)(unflatten(value, leaves) for value in like)
 
 
 def map_loaders(loaders: Collection, change: Callable[[Any], Any]) -> Collection:

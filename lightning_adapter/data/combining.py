@@ -5,6 +5,7 @@ Both iterators follow those of Lightning's CombinedLoader; they are here because
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
@@ -38,7 +39,8 @@ class CombinedIterator(Iterator[Batch]):
         under_way: tuple[Iterable[Iterator[Batch]], Iterable[bool]] | None = None,
     ) -> None:
         self.loaders = loaders
-        self.like = like
+        # without the loaders, so that at each batch it is a matter of no time what is a loader and what holds some
+        self.like = unflatten(like, itertools.repeat(None))
         self.mode = mode
         iterators, consumed = under_way or (map(iter, loaders), [False] * len(loaders))
         self.iterators = list(iterators)

@@ -146,13 +146,10 @@ def iterate_once(loaders: Iterable[Loader]) -> None:
             iter(loader)
 
 
-def check_loaders(loaders: Collection, name: str, optional: bool) -> list[str]:
-    """Faults of what `name` returned: no loader at all, unless that is `optional`, or what cannot be iterated."""
-    leaves = flatten(loaders)
-    if not leaves and not optional:
-        return [f"{name}() returned {loaders!r}, which holds no loader; return a DataLoader or any iterable of batches"]
+def check_loaders(loaders: Collection, name: str) -> list[str]:
+    """Faults of what `name` returned: what cannot be iterated."""
     faults = []
-    for leaf in leaves:
+    for leaf in flatten(loaders):
         if (
             leaf is None
             or isinstance(leaf, (str, bytes))

@@ -282,7 +282,7 @@ class DataConnector:
         replaced = self._shards or self._settings.overfit_batches
         with lightning_private.records_batch_samplers(self._host) if replaced else nullcontext():
             loaders = source()
-        faults = check_loaders(loaders, name, optional=name == "val_dataloader")
+        faults = check_loaders(loaders, name)
         if faults:
             raise ConfigurationError("\n".join(faults))
         loaders = map_loaders(loaders, _without_determined)

@@ -16,18 +16,20 @@ class Pair(NamedTuple):
     second: Any
 
 
+A, B, C = (object() for _ in range(3))
 COLLECTIONS = [
-    1,
-    [1, 2],
-    (1, 2),
-    {"b": 1, "a": 2},
-    OrderedDict(b=[1, 2], a=(3,)),
-    Pair(1, {"x": 2}),
-    [[1], {"k": (2,)}],
+    A,
+    [A, B],
+    (A, B),
+    {"b": A, "a": B},
+    OrderedDict(b=[A, B], a=(C,)),
+    Pair(A, {"x": B}),
+    [[A], {"k": (B,)}],
+    {"a": [0, 1], "b": A},
 ]
 
 
-@pytest.mark.parametrize("collection", COLLECTIONS, ids=str)
+@pytest.mark.parametrize("collection", COLLECTIONS, ids=lambda collection: type(collection).__name__)
 def test_collection_made_of_its_own_leaves_is_equal_and_of_the_same_types(collection: Any) -> None:
     made = unflatten(collection, iter(flatten(collection)))
     assert made == collection
@@ -35,11 +37,19 @@ def test_collection_made_of_its_own_leaves_is_equal_and_of_the_same_types(collec
 
 
 def test_dictionary_is_flattened_in_the_order_of_its_keys_insertion() -> None:
-    assert flatten({"b": [1, 2], "a": 3}) == [1, 2, 3]
+    assert flatten({"b": [A, B], "a": C}) == [A, B, C]
+
+
+@pytest.mark.parametrize("loader", [[0, 1], (0.5,), ["x"], [], {}, {"a": 1, "b": 2}])
+def test_collection_of_plain_values_is_one_loader(loader: Any) -> None:
+    assert flatten(loader) == [loader]
+    assert flatten({"a": loader, "b": [A]}) == [loader, A]
+    assert unflatten({"a": loader, "b": [A]}, iter([B, C])) == {"a": B, "b": [C]}
 
 
 def test_map_changes_each_loader_in_its_place() -> None:
-    assert map_loaders(Pair(1, {"x": [2, 3]}), lambda loader: loader * 10) == Pair(10, {"x": [20, 30]})
+    changed = map_loaders(Pair(A, {"x": [B, C]}), lambda loader: (loader, "changed"))
+    assert changed == Pair((A, "changed"), {"x": [(B, "changed"), (C, "changed")]})
 
 
 def test_map_that_changes_nothing_returns_the_same_object() -> None:

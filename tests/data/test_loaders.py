@@ -167,16 +167,16 @@ def test_epoch_is_told_once_to_sampler_and_sampler_of_the_batch_sampler() -> Non
 
 @pytest.mark.parametrize(
     "returned",
-    [None, [DataLoader(Numbers(10)), None], "data", 3, [[]]],
-    ids=["none", "none in a list", "text", "number", "empty"],
+    [None, [DataLoader(Numbers(10)), None], "data", 3, [[None]]],
+    ids=["none", "none in a list", "text", "number", "none below"],
 )
 def test_what_is_no_loader_is_a_fault(returned: Any) -> None:
-    assert len(check_loaders(returned, "train_dataloader", optional=False)) == 1
+    assert len(check_loaders(returned, "train_dataloader")) == 1
 
 
-def test_nothing_is_allowed_where_loaders_are_optional() -> None:
-    assert check_loaders([], "val_dataloader", optional=True) == []
-    assert check_loaders({"a": DataLoader(Numbers(10)), "b": [Unsized()]}, "train_dataloader", optional=False) == []
+@pytest.mark.parametrize("returned", [[], [[]], {"a": DataLoader(Numbers(10)), "b": [Unsized()], "c": [0, 1]}])
+def test_what_can_be_iterated_is_a_loader(returned: Any) -> None:
+    assert check_loaders(returned, "train_dataloader") == []
 
 
 @pytest.mark.parametrize(("wanted", "fits"), [(8, True), (24, True), (4, False), (12, False)])

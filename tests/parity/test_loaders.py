@@ -380,6 +380,30 @@ def test_empty_validation_list() -> None:
     assert_parity(Net, lambda: Loaders(lambda: loader(shuffle=True), list), max_epochs=2)
 
 
+class SeesBatches(Net):
+    """Trains on a constant, whatever the batches are, and keeps them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Any] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.seen.append(batch)
+        return self.net(torch.ones(3, 4)).sum()
+
+
+@pytest.mark.parametrize("plain", [[0, 1, 2], {"a": [0, 1], "b": [2, 3]}, ((0.5,), [["x", "y"]])], ids=str)
+@since("2.0")
+def test_list_of_plain_values_is_a_loader_of_them(plain: Any) -> None:
+    assert_parity(SeesBatches, lambda: Loaders(lambda: plain), max_epochs=2, limit_val_batches=0,
+                  also=lambda module, callbacks: module.seen)  # fmt: skip
+
+
+def test_empty_list_of_training_loaders_is_refused_where_lightning_trains_nothing() -> None:
+    with pytest.raises(AssertionError, match="the adapter raised ConfigurationError: The training data is empty"):
+        assert_parity(Net, lambda: Loaders(list), max_epochs=2)
+
+
 class EmptyData(pl.LightningDataModule):
     def train_dataloader(self) -> Any:
         return loader(3, drop_last=True)
