@@ -375,18 +375,23 @@ class Trainer(StrategyView, CallbacksView, EndView, TrainerPrivates):
     def save_checkpoint(
         self, filepath: str | os.PathLike[str], weights_only: bool | None = False, storage_options: object = None
     ) -> None:
-        """Write a Lightning checkpoint file besides those that Determined keeps.
-
-        Raises:
-            TypeError: `storage_options` is given, which `TorchCheckpointIO.save_checkpoint` refuses too.
-        """
-        if storage_options is not None:
-            raise TypeError(
-                "`Trainer.save_checkpoint(..., storage_options=...)` with `storage_options` arg is not supported: "
-                f"{shown(storage_options)} would be read by nobody. Leave it out, and give a storage its options in fsspec's "
-                "own configuration (~/.config/fsspec/conf.json), which holds for its URLs."
-            )
+        """Write a Lightning checkpoint file besides those that Determined keeps."""
+        _refuse_storage_options(storage_options)
         self._parts.save_checkpoint(filepath, bool(weights_only))
+
+
+def _refuse_storage_options(options: object) -> None:
+    """As `TorchCheckpointIO.save_checkpoint`.
+
+    Raises:
+        TypeError: there are any.
+    """
+    if options is not None:
+        raise TypeError(
+            "`Trainer.save_checkpoint(..., storage_options=...)` with `storage_options` arg is not supported: "
+            f"{shown(options)} would be read by nobody. Leave it out, and give a storage its options in fsspec's own "
+            "configuration (~/.config/fsspec/conf.json), which holds for its URLs."
+        )
 
 
 class _Absent:
