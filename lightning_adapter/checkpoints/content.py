@@ -41,6 +41,10 @@ class Position(Protocol):
     def in_epoch(self) -> bool:
         """Whether an epoch has begun and not ended."""
 
+    @property
+    def accumulates(self) -> bool:
+        """Whether gradients are only accumulated with the batch in work."""
+
     def state_dict(self) -> Any:
         """The counters, as `loop.progress.ProgressState`."""
 
@@ -48,6 +52,9 @@ class Position(Protocol):
         self, global_step: int, epochs: Mapping[str, int], batches: Any, stepped: int, by_steps: bool
     ) -> None:
         """Stand where Lightning's Trainer resumes."""
+
+    def load_lightning_counts(self, validation: Any, schedulers: Mapping[str, Mapping[str, int]]) -> None:
+        """Count validation batches and steps of schedulers on."""
 
 
 class Hooks(Protocol):
@@ -211,7 +218,9 @@ def _loops(parts: Saveable) -> dict[str, Any]:
         epochs["completed"] = epochs["processed"] - 1
     batches = state["batches"]["current"]["ready"]
     automatic, steps = parts.module.automatic_optimization, progress.optimizer_steps
-    in_epoch = min(steps, math.ceil(batches / parts.settings.accumulate_grad_batches)) if automatic else steps
+    # gradients in the making are of no step yet; the epoch's last batch steps, however many its group has
+    groups = batches / parts.settings.accumulate_grad_batches
+    in_epoch = min(steps, math.floor(groups) if progress.accumulates else math.ceil(groups)) if automatic else steps
     return lightning_private.loop_states(
         parts.host,
         epochs=epochs,
@@ -219,15 +228,7 @@ def _loops(parts: Saveable) -> dict[str, Any]:
         batches_that_stepped=progress.batches_that_stepped,
         steps=(steps, in_epoch),
         automatic=automatic,
-        validation=_validation(state["validation"]),
+        validation=state["validation"],
+        schedulers=state["schedulers"],
         loader_states=parts.data.loader_states(),
     )
-
-
-def _validation(state: Mapping[str, Any]) -> dict[str, Any]:
-    """What is ready in a validation is worked off when it ends."""
-    counts = {
-        name: {**state[name], "started": state[name]["ready"], "processed": state[name]["completed"]}
-        for name in ("current", "total")
-    }
-    return {**state, **counts}

@@ -61,15 +61,31 @@ class _Stepped(TypedDict):
     _batches_that_stepped: int
 
 
-#: Of the counters of Lightning's `fit_loop` those that a resume reads.
-LightningLoops = TypedDict(
-    "LightningLoops",
+class _StepCounts(TypedDict):
+    completed: int
+
+
+class _SchedulerProgress(TypedDict):
+    current: _StepCounts
+    total: _StepCounts
+
+
+#: What a file of Lightning 1.9's does not have.
+_SinceLightning2 = TypedDict("_SinceLightning2", {"epoch_loop.val_loop.batch_progress": BatchProgress}, total=False)
+
+_LightningLoops = TypedDict(
+    "_LightningLoops",
     {
         "epoch_progress": _EpochProgress,
         "epoch_loop.batch_progress": BatchProgress,
         "epoch_loop.state_dict": _Stepped,
+        "epoch_loop.scheduler_progress": _SchedulerProgress,
     },
 )
+
+
+class LightningLoops(_LightningLoops, _SinceLightning2):
+    """Of the counters of Lightning's `fit_loop` those that a resume reads."""
 
 
 def check(content: object, form: Any, where: str) -> None:

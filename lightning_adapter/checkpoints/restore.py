@@ -247,4 +247,9 @@ def restore_lightning_counters(parts: Saveable, checkpoint: Mapping[str, Any]) -
         saved["epoch_loop.state_dict"]["_batches_that_stepped"],
         parts.settings.max_steps != -1,
     )
+    # absent where Lightning 1.9 wrote it, which has the batches below another loop
+    if "epoch_loop.val_loop.batch_progress" in saved:
+        parts.progress.load_lightning_counts(
+            saved["epoch_loop.val_loop.batch_progress"], saved["epoch_loop.scheduler_progress"]
+        )
     parts.data.expect_loader_states(saved.get("state_dict", {}).get("combined_loader", []))

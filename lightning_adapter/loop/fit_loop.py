@@ -25,7 +25,7 @@ from typing import Any, Protocol
 
 from lightning_adapter.loop.epoch_outputs import EpochOutputs
 from lightning_adapter.loop.hooks import Hooks
-from lightning_adapter.loop.progress import TrainingProgress
+from lightning_adapter.loop.progress import TrainingProgress, Unsettled
 from lightning_adapter.loop.returned_logs import ReturnedLogs
 from lightning_adapter.loop.schedulers import Schedulers
 from lightning_adapter.loop.training_batch import TrainingBatch
@@ -105,14 +105,19 @@ class FitLoop:
                 # a resumed run may stand in the middle of an epoch, whose first hooks have run
                 if not progress.in_epoch:
                     self._start_epoch()
-                goes_on = not self._is_epoch_done()
+                unsettled = progress.unsettled
+                goes_on = unsettled is not None or not self._is_epoch_done()
                 try:
-                    while goes_on and self.batch.advance():
-                        yield Event.MAY_VALIDATE
+                    while goes_on and (unsettled is not None or self.batch.advance()):
+                        if unsettled is not Unsettled.REST:
+                            yield Event.MAY_VALIDATE
                         # the rest of `_TrainingEpochLoop.on_advance_end`
                         if self.schedulers.configs:
                             self.schedulers.step("step", plateau=True)
                         progress.advance_settled()
+                        if unsettled is not None:
+                            unsettled = None
+                            progress.advance_resumed()
                         if self.stop.agreed:
                             self.dispatcher.save()
                         goes_on = not self._is_epoch_done()

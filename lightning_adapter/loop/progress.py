@@ -22,6 +22,28 @@ class Phase(enum.Enum):
     IN_EPOCH = enum.auto()
 
 
+@dataclass(frozen=True)
+class Resumed:
+    """Where a checkpoint was written that a run goes on from.
+
+    Attributes:
+        in_epoch: within an epoch.
+        after_batch: a file of Lightning's form, where no batch was in work: in the validation after one, in most cases.
+    """
+
+    in_epoch: bool
+    after_batch: bool = False
+
+
+class Unsettled(enum.Enum):
+    """What Lightning's Trainer does first when it resumes after a batch whose validation is due."""
+
+    VALIDATION = enum.auto()
+    """The validation, which was interrupted, and what follows it."""
+    REST = enum.auto()
+    """What follows the validation, which has been made or is not made up for."""
+
+
 class CounterState(TypedDict):
     """A `Counter` in a checkpoint."""
 
@@ -39,7 +61,13 @@ class LoopProgressState(TypedDict):
     is_last_batch: bool
 
 
-class ProgressState(TypedDict):
+class _LaterCounts(TypedDict, total=False):
+    """What older files do not have."""
+
+    schedulers: LoopProgressState
+
+
+class ProgressState(_LaterCounts):
     """A `TrainingProgress` in a checkpoint."""
 
     in_epoch: bool
@@ -124,6 +152,28 @@ class LoopProgress:
         self.current.completed += 1
         self.total.completed += 1
 
+    def back_to_completed(self) -> None:
+        """What was begun in the present run of the loop and not completed begins anew, as `reset_on_restart`."""
+        self.current.set_to(*[self.current.completed] * 4)
+
+    def advance_by(self, batches: int) -> None:
+        """So many batches count as completed, the last of their loop among them."""
+        for counter in (self.current, self.total):
+            counter.set_to(*(count + batches for count in asdict(counter).values()))
+        self.is_last_batch = True
+
+    @property
+    def is_within_step(self) -> bool:
+        """Whether a batch has gone into its step and has not come out."""
+        total = self.total
+        return total.started == total.ready and total.processed == total.completed == total.started - 1
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no batch is in work."""
+        total = self.total
+        return total.ready == total.started == total.processed == total.completed
+
 
 class Accumulation(Protocol):
     """What the position is told of the trainer's settings."""
@@ -144,11 +194,14 @@ class TrainingProgress:
         epoch: epochs; `current` counts those of the whole run, as in Lightning's `fit_loop.epoch_progress`.
         batch: training batches, of the present epoch and of all.
         validation: validation batches, of the present validation and of the present epoch.
+        schedulers: steps of schedulers that Lightning's loop has taken, of the present epoch and of all.
         optimizer_steps: steps of all optimizers, which is `trainer.global_step`.
         batches_that_stepped: batches after which an optimizer stepped, which is the step number that loggers get.
         num_training_batches: batches of an epoch; infinite where the loader does not know.
         restarting: True from a resume of a checkpoint of Lightning's Trainer to the next start or end of an epoch, as
             `_Loop.restarting`: the pass over the data has begun already, and plateau schedulers have stepped.
+        resumed: where the checkpoint was written, from a resume to the end of the epoch that follows; else None.
+        unsettled: after a resume of a checkpoint of Lightning's Trainer, what of the last batch is still to be done.
     """
 
     def __init__(self, settings: Accumulation) -> None:
@@ -156,10 +209,13 @@ class TrainingProgress:
         self.epoch = LoopProgress()
         self.batch = LoopProgress()
         self.validation = LoopProgress()
+        self.schedulers = LoopProgress()
         self.optimizer_steps = 0
         self.batches_that_stepped = 0
         self.num_training_batches = float("inf")
         self.restarting = False
+        self.resumed: Resumed | None = None
+        self.unsettled: Unsettled | None = None
         self.phase = Phase.BETWEEN_EPOCHS
         self._finished = False
 
@@ -237,6 +293,7 @@ class TrainingProgress:
         self.epoch.current.started += 1
         # `batch_idx` restarts with each epoch, `total` counts on
         self.batch.begin()
+        self.schedulers.current.reset()
         self.validation.total.reset()
         self.restarting = False
         self.phase = Phase.IN_EPOCH
@@ -249,6 +306,7 @@ class TrainingProgress:
         """The last hooks of the epoch have run."""
         self.epoch.current.completed += 1
         self.restarting = False
+        self.resumed = self.unsettled = None
         self.phase = Phase.BETWEEN_EPOCHS
 
     def all_epochs_completed(self) -> None:
@@ -263,6 +321,31 @@ class TrainingProgress:
         """What the sanity check counted is forgotten."""
         self.validation.current.reset()
         self.validation.total.reset()
+
+    def validation_begins(self) -> int:
+        """A validation begins, or the one that was interrupted when a checkpoint of Lightning's was written goes on.
+
+        Returns:
+            Batches of it that were validated before.
+        """
+        if self.unsettled is not Unsettled.VALIDATION:
+            self.validation.begin()
+            return 0
+        self.validation.back_to_completed()
+        return self.validation.current.completed
+
+    def validation_passed_over(self, batches: int) -> None:
+        """A validation that was due is not made up for, and counts: `increment_progress_to_evaluation_end`."""
+        self.validation.back_to_completed()
+        self.validation.advance_by(batches)
+
+    def resumes_after_batch(self, what: Unsettled) -> None:
+        """A resumed run does first what is still to be done after the last batch."""
+        self.unsettled = what
+
+    def advance_resumed(self) -> None:
+        """What was still to be done after the last batch is done."""
+        self.unsettled = None
 
     def advance_optimizer_step(self) -> None:
         """An optimizer has stepped."""
@@ -304,6 +387,7 @@ class TrainingProgress:
             "epochs": self.epoch.state_dict(),
             "batches": self.batch.state_dict(),
             "validation": self.validation.state_dict(),
+            "schedulers": self.schedulers.state_dict(),
             "optimizer_steps": self.optimizer_steps,
             "batches_that_stepped": self.batches_that_stepped,
         }
@@ -314,6 +398,9 @@ class TrainingProgress:
         self.epoch.load_state_dict(state["epochs"])
         self.batch.load_state_dict(state["batches"])
         self.validation.load_state_dict(state["validation"])
+        if "schedulers" in state:
+            self.schedulers.load_state_dict(state["schedulers"])
+        self.resumed = Resumed(in_epoch=state["in_epoch"])
         self.optimizer_steps = state["optimizer_steps"]
         self.batches_that_stepped = state["batches_that_stepped"]
 
@@ -345,10 +432,26 @@ class TrainingProgress:
         self.phase = Phase.IN_EPOCH if begun or cut_short else Phase.BETWEEN_EPOCHS
         # `_FitLoop.on_run_start` brings up `completed` unless steps are counted
         self.epoch.current.set_to(done + begun, done + begun, done, done - (cut_short and by_steps))
+        self.batch.load_state_dict(batches)
+        after_batch = self.batch.is_settled and (begun or (cut_short and by_steps))
+        self.resumed = Resumed(in_epoch=begun, after_batch=after_batch)
         self.batch.current.set_to(*[trained] * 4)
         self.batch.total.set_to(*[total] * 4)
-        self.batch.is_last_batch = batches["is_last_batch"]
         self.optimizer_steps = global_step
         # a checkpoint of ModelCheckpoint is written within the batch, before the batch is counted as one that stepped
-        saved_in_batch = begun and trained > 0 and not self.accumulates
+        saved_in_batch = begun and trained > 0 and not self.accumulates and not after_batch
         self.batches_that_stepped = stepped + int(saved_in_batch)
+
+    def load_lightning_counts(self, validation: LoopProgressState, schedulers: Mapping[str, Mapping[str, int]]) -> None:
+        """Count validation batches and steps of schedulers on as Lightning's Trainer does.
+
+        Args:
+            validation: its `epoch_loop.val_loop.batch_progress`.
+            schedulers: its `epoch_loop.scheduler_progress`.
+        """
+        self.validation.load_state_dict(validation)
+        for counter, saved in (
+            (self.schedulers.current, schedulers["current"]),
+            (self.schedulers.total, schedulers["total"]),
+        ):
+            counter.set_to(*[saved["completed"]] * 4)

@@ -14,13 +14,14 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from lightning_adapter.checkpoints import form
 from lightning_adapter.checkpoints.content import OURS
 from lightning_adapter.checkpoints.restore import restoring
+from lightning_adapter.data.loaders import INFINITE
 from lightning_adapter.data.random_state import RandomState, RandomStateDict
 from lightning_adapter.data.training import TrainingDataState
 from lightning_adapter.errors import CheckpointError
 from lightning_adapter.loop.components import Components
 from lightning_adapter.loop.epoch_outputs import EpochOutputs
 from lightning_adapter.loop.manual_optimization import ManualOptimization
-from lightning_adapter.loop.progress import ProgressState
+from lightning_adapter.loop.progress import ProgressState, Unsettled
 from lightning_adapter.trainer.logger_connector import SavedLogs
 from lightning_adapter.versions import lightning_private, torchmetrics_private
 
@@ -130,21 +131,50 @@ def load_counters(parts: Components, state: Mapping[str, Any]) -> None:
             child.training = training
 
 
-def load_lightning_position(parts: Components) -> None:
-    """Where Lightning's Trainer stands in the data after a resume: in mid epoch it reads the data from the start."""
+def load_lightning_position(parts: Components, validation_is_due: bool) -> None:
+    """Where Lightning's Trainer stands after a resume: in mid epoch it reads the data from the start.
+
+    Args:
+        parts: the run.
+        validation_is_due: whether a validation belongs after the batch that was trained last.
+    """
     data, progress = parts.data.training, parts.progress
     trained = progress.batch.current.ready
-    if data is None or not progress.in_epoch or progress.last_batch_reached:
+    if data is None or not progress.in_epoch:
+        return
+    if trained and validation_is_due:
+        _resume_at_validation(parts)
+    if progress.last_batch_reached:
         return
     if trained and not data.all_stateful:
         parts.host.warn(
-            f"The checkpoint was written by Lightning's Trainer after batch {trained} of an epoch, and says nothing of the "
-            "position in the data: as with Trainer.fit(ckpt_path=...), the rest of the epoch reads the data from its "
-            "start. Use a checkpoint of the end of an epoch to go on exactly."
+            f"The checkpoint is a file of Lightning's form, as its Trainer and ModelCheckpoint write it, after batch {trained} "
+            "of an epoch. It says nothing of the position in the data: as with Trainer.fit(ckpt_path=...), the rest of the "
+            "epoch reads the data from its start. To go on exactly, use a file of the end of an epoch, or a checkpoint that "
+            "the run itself keeps (resume_from its run directory)."
         )
     if parts.host.quirks.iterates_in_epoch:
         data.start()
     data.fetcher.count_on(trained)
+
+
+def _resume_at_validation(parts: Components) -> None:
+    """The first lines of `_TrainingEpochLoop.advance`: was the validation interrupted, made, or not begun?"""
+    progress, data = parts.progress, parts.data
+    if progress.validation.is_within_step:
+        progress.resumes_after_batch(Unsettled.VALIDATION)
+    elif progress.resumed is not None and progress.resumed.after_batch:
+        progress.resumes_after_batch(Unsettled.REST)
+    else:
+        # not made up for; but its loaders are iterated, which may draw, and it counts
+        data.load_validation()
+        if data.validation is None or sum(data.validation.longest) == 0:
+            return
+        data.set_epoch(data.validation.loaders)
+        data.validation.fetcher(data.validation.max_batches).start()
+        data.validation.pass_is_over()
+        longest = max(data.validation.max_batches)
+        progress.validation_passed_over(0 if longest == INFINITE else int(longest))
 
 
 class RunState:

@@ -70,20 +70,23 @@ class Schedulers:
                 and self._signatures.index_of(getattr(config.scheduler, "optimizer", None)) not in turns
             ):
                 continue
-            if plateau:
-                self._step_on_plateau(config)
+            value = self._monitored(config) if plateau else None
+            if plateau and value is None:
+                continue
+            progress.schedulers.advance_ready(is_last=False)
             # torch's own schedulers are stepped directly where nobody overrides the hook, which would do just that
-            elif self._own_step or not isinstance(config.scheduler, torch.optim.lr_scheduler.LRScheduler):
-                self._step(config.scheduler, None)
+            if plateau or self._own_step or not isinstance(config.scheduler, torch.optim.lr_scheduler.LRScheduler):
+                self._step(config.scheduler, value)
             else:
                 config.scheduler.step()
+            progress.schedulers.advance_completed()
 
-    def _step_on_plateau(self, config: LRSchedulerConfig) -> None:
+    def _monitored(self, config: LRSchedulerConfig) -> Tensor | None:
+        """The value that a plateau scheduler monitors; None, with a warning, where it is not there and need not be."""
         monitor = config.monitor
         value: Tensor | None = None if monitor is None else self._connector.callback_metrics.get(monitor)
         if value is not None:
-            self._step(config.scheduler, value)
-            return
+            return value
         if config.strict:
             raise self._host.misconfiguration(
                 f"ReduceLROnPlateau conditioned on metric {config.monitor} which is not available. Available metrics are:"
@@ -95,3 +98,4 @@ class Schedulers:
             " `False`. Skipping learning rate update.",
             category=RuntimeWarning,
         )
+        return None

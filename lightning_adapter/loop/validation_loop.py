@@ -134,12 +134,14 @@ class ValidationLoop:
         # running means are those of each rank's own batches until here
         self.strategy.broadcast_buffers()
         self.runs.begin()
-        self.progress.validation.begin()
+        validated = self.progress.validation_begins()
         fetches_itself = lightning_private.has_parameter(self.hooks.module.validation_step, "dataloader_iter")
         max_batches = self.data.num_sanity_val_batches if sanity else data.max_batches
         fetcher = data.fetcher(max_batches, ahead=not fetches_itself)
         iterator = DataLoaderIterator(fetcher, fetcher.__next__) if fetches_itself else None
         modes = self._start(data, fetcher)
+        if validated:
+            fetcher.count_on(validated)
         results = _EpochResults(self, data)
         step = self._batch_step(data, fetcher, iterator)
         while iterator is None or not fetcher.done:
@@ -213,6 +215,7 @@ class ValidationLoop:
             connector.on_batch_start(batch, dataloader_idx if several else None)
             if on_start is not None:
                 on_start(batch, batch_idx, *((dataloader_idx,) if told else ()))
+            progress.advance_started()
             if iterator is not None:
                 output = run_step(iterator)
                 # the step has fetched what it was run on
@@ -220,6 +223,7 @@ class ValidationLoop:
                 progress.last_batch_known(fetcher.done)
             else:
                 output = run_step(batch, batch_idx, *index) if takes_batch_idx else run_step(batch, *index)
+            progress.advance_processed()
             if on_end is not None:
                 on_end(output, batch, batch_idx, *((dataloader_idx,) if told else ()))
             connector.on_batch_end()

@@ -57,8 +57,7 @@ class Decisions:
             parts.strategy.check_parameters(batches)
         if not platform.owns_loop:
             return True
-        period = platform.validation_period
-        validate = self._schedule.is_due(None if period is None else period.ends(progress))
+        validate = self.validation_is_due()
         ends_unsaved = progress.batch.is_last_batch and not validate and platform.checkpoint_each_epoch
         saves = platform.checkpoint_period
         if ends_unsaved or (saves is not None and saves.ends(progress)):
@@ -72,6 +71,11 @@ class Decisions:
             checkpoint=stepped and platform.checkpoint_owed,
         )
         return validate
+
+    def validation_is_due(self) -> bool:
+        """Whether a validation belongs after the batch trained last, the same on all ranks."""
+        period = self._platform.validation_period
+        return self._schedule.is_due(None if period is None else period.ends(self._parts.progress))
 
     def after_empty_epoch(self) -> bool:
         """An epoch has ended without a batch, as all do where `on_train_batch_start` always returns -1.

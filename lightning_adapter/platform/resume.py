@@ -7,7 +7,7 @@ counters after `on_fit_start`; and one that Lightning has not, the position in t
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lightning_adapter.checkpoints import restore
@@ -68,9 +68,20 @@ def restore_after_fit_start(parts: Components, begun: StartingPoint, loaded: Map
 
 
 def restore_position(
-    parts: Components, state: RunState, begun: StartingPoint, loaded: Mapping[str, Any] | None
+    parts: Components,
+    state: RunState,
+    begun: StartingPoint,
+    loaded: Mapping[str, Any] | None,
+    validation_is_due: Callable[[], bool],
 ) -> None:
     """Stand in the data where the checkpoint was written, with the random state of that moment.
+
+    Args:
+        parts: the run.
+        state: puts it back.
+        begun: the checkpoint of `fit`.
+        loaded: what Determined's own Trainer has loaded in its place.
+        validation_is_due: whether a validation belongs after the batch that was trained last.
 
     Raises:
         CheckpointError: an epoch has another number of batches than when the checkpoint was written.
@@ -79,7 +90,7 @@ def restore_position(
     if saved is not None:
         state.load_position(saved, saved["random"])
     else:
-        run_state.load_lightning_position(parts)
+        run_state.load_lightning_position(parts, validation_is_due())
     begun.restored()
 
 

@@ -261,6 +261,12 @@ class FitLoopView(LoopView, FitLoopPrivates):
         return self.epoch_loop.batch_idx
 
     @property
+    def restarting(self) -> bool:
+        """Whether the present epoch goes on from within, or, where steps are counted, the run from anywhere."""
+        resumed = self.progress.resumed
+        return resumed is not None and (resumed.in_epoch or self.settings.max_steps != -1)
+
+    @property
     def max_batches(self) -> float:
         """Batches of an epoch."""
         return self.progress.num_training_batches

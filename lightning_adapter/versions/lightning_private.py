@@ -238,6 +238,7 @@ def loop_states(
     steps: tuple[int, int],
     automatic: bool,
     validation: dict[str, Any],
+    schedulers: Mapping[str, Any],
     loader_states: list[Any],
 ) -> dict[str, Any]:
     """The `loops` of a checkpoint as Lightning writes them (seen in 1.9.5 to 2.6.6).
@@ -249,6 +250,7 @@ def loop_states(
         steps: optimizer steps of the run, and of the present epoch.
         automatic: whether optimization is automatic.
         validation: counts of validation batches.
+        schedulers: counts of steps of schedulers.
         loader_states: what training loaders with a `state_dict()` say (`_FitLoop.on_save_checkpoint`, since 2.2).
     """
 
@@ -272,7 +274,9 @@ def loop_states(
             "state_dict": {"combined_loader": loader_states} if loader_states else {},
             "epoch_loop.state_dict": {"_batches_that_stepped": batches_that_stepped},
             "epoch_loop.batch_progress": batches,
-            "epoch_loop.scheduler_progress": counts(0, 0, *pair),
+            "epoch_loop.scheduler_progress": {
+                part: {name: schedulers[part][name] for name in pair} for part in ("total", "current")
+            },
             **inner,
             f"{automatic_name}.state_dict": {},
             f"{automatic_name}.optim_progress": progress,

@@ -54,8 +54,8 @@ def test_processes_whose_lengths_are_unknown_are_not_in_step() -> None:
     assert (data.longest, data.in_step) == ([INFINITE], False)
 
 
-def test_no_loader_has_no_batches() -> None:
-    assert ValidationData([], whole, lambda own: [own, own]).longest == []
+def test_empty_list_is_a_loader_without_batches() -> None:
+    assert ValidationData([], whole, lambda own: [own, own]).longest == [0]
 
 
 def test_loaders_one_after_the_other_give_their_batches_with_both_indices() -> None:

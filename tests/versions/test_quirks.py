@@ -143,8 +143,8 @@ def test_scaler_is_saved_under_the_name_of_the_precision_class() -> None:
 
 
 def test_loops_of_a_checkpoint_have_the_keys_of_the_installed_lightning() -> None:
-    nothing = {"total": {}, "current": {}}
-    ours = lightning_private.loop_states(INSTALLED, {}, nothing, 0, (0, 0), True, nothing, [])
+    nothing = {part: {"ready": 0, "completed": 0} for part in ("total", "current")}
+    ours = lightning_private.loop_states(INSTALLED, {}, nothing, 0, (0, 0), True, nothing, nothing, [])
     theirs = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False).fit_loop
 
     assert {name for name in ours["fit_loop"] if "optim" in name} == {
