@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from lightning_utilities.core.rank_zero import WarningCache
 from torch.utils.data import DataLoader, IterableDataset
 
 import lightning_adapter
@@ -121,9 +123,20 @@ def test_whatever_lightning_says_in_fit_is_given_in_its_words_or_has_a_reason_no
 # --- small situations, under both -------------------------------------------------------------------------------------
 
 
+def forget_what_was_said() -> None:
+    """Empty Lightning's caches of messages that are given once in a process, those of modules and of classes."""
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in ("pytorch_lightning", "lightning_fabric", "lightning"):
+            holders = [module, *(value for value in vars(module).values() if isinstance(value, type))]
+            for value in [value for holder in holders for value in vars(holder).values()]:
+                if isinstance(value, WarningCache):
+                    value.clear()
+
+
 @contextlib.contextmanager
 def listening(told: set[str]) -> Iterator[None]:
-    """Hear warnings and what Lightning logs."""
+    """Hear warnings and what Lightning logs, those that it has given in this process before too."""
+    forget_what_was_said()
 
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
