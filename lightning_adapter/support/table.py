@@ -82,8 +82,8 @@ _PREDICT_LOOP_HOOKS = (
     "on_predict_batch_end"
 )
 _LOADERS = (
-    "a training loader without batches is an error, where Lightning returns from fit without training; over several "
-    "ranks a validation loader is split without padding, so that each sample counts once, where Lightning pads"
+    "a training loader without batches, an empty list too, is an error, where Lightning returns from fit without training; "
+    "over several ranks a validation loader is split without padding, so that each sample counts once, where Lightning pads"
 )
 _YES, _WARN, _NO = Support.SUPPORTED, Support.WARNED, Support.REJECTED
 
