@@ -19,8 +19,8 @@ import torch
 
 from lightning_adapter import notices
 from lightning_adapter.checkpoints import location
-from lightning_adapter.checkpoints.clothes import undress
-from lightning_adapter.checkpoints.plain_data import NOTES, Note, Place, PlainData, Refused, give_back
+from lightning_adapter.checkpoints.conversions import to_plain
+from lightning_adapter.checkpoints.plain_data import NOTES, Note, Place, PlainData, Refused, restore_types
 from lightning_adapter.errors import CheckpointError
 from lightning_adapter.versions import determined_private
 
@@ -83,7 +83,7 @@ def plain(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], list[Refused]]
     for key, value in checkpoint.items():
         if key in (CONSTRUCTED, LEFT_OUT):
             continue
-        if key in _HYPERPARAMETERS and not isinstance(value, dict) and undress(value) is not None:
+        if key in _HYPERPARAMETERS and not isinstance(value, dict) and to_plain(value) is not None:
             _keep(
                 value, (key,), content, notes, left_out, constructed
             )  # a DictConfig, which refers from entry to entry
@@ -120,11 +120,11 @@ def _keep(
 ) -> bool:
     """Put a value into the content, if it is plain data; returns whether it is."""
     made = PlainData(constructed)
-    bare = made.of(value, place)
+    plain_value = made.of(value, place)
     refused += made.refused
     if not made.refused:
         notes += made.notes
-        content[place[-1]] = bare
+        content[place[-1]] = plain_value
     return not made.refused
 
 
@@ -156,7 +156,7 @@ def read(path: location.Location) -> dict[str, Any]:
     checkpoint = _load(file)
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise CheckpointError(f"{file} is no checkpoint of a LightningModule: it has no state_dict.")
-    give_back(checkpoint)
+    restore_types(checkpoint)
     return checkpoint
 
 

@@ -1,7 +1,7 @@
 """How do hyperparameters come back as what they were, where Lightning's own `load_from_checkpoint` reads a file?
 
-It gives the constructor what the file holds, which is plain data. What our notes say of it (`clothes`) is done here, and
-handed to it like arguments of the caller's.
+It gives the constructor what the file holds, which is plain data. What our notes say of it (`conversions`) is converted
+back here, and handed to it like arguments of the caller's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from lightning_adapter.checkpoints import location
-from lightning_adapter.checkpoints.plain_data import NOTES, give_back
+from lightning_adapter.checkpoints.plain_data import NOTES, restore_types
 from lightning_adapter.versions import hosts
 
 #: What `load_from_checkpoint` takes besides hyperparameters.
@@ -58,7 +58,7 @@ def _given_back(cls: Any, path: Any, overrides: Mapping[str, Any]) -> dict[str, 
     overrides = {name: value for name, value in overrides.items() if name not in _NO_HYPERPARAMETERS}
     notes = [note for note in saved.get(NOTES, []) if note[0][0] == key and not set(note[0][1:2]) & overrides.keys()]
     content: dict[str, Any] = {key: {**saved[key], **overrides}, NOTES: notes}
-    give_back(content)
+    restore_types(content)
     # where one argument is all hyperparameters, as in `save_hyperparameters(args)`
     name: Any = saved.get(cls.CHECKPOINT_HYPER_PARAMS_NAME)
     if name in inspect.signature(cls.__init__).parameters and name not in overrides:

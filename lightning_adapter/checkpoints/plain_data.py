@@ -1,6 +1,6 @@
 """What of a run is plain data that a checkpoint may hold, what is not, and how does the rest come back?
 
-Three kinds of what is no plain data come back all the same: data in other clothes (`clothes`), as what it was;
+Three kinds of what is no plain data come back all the same: values that are converted to it (`conversions`);
 functions and classes in states of optimizers, schedulers, callbacks and the datamodule, which are code and not data: a
 resume takes them from the objects that it constructs; and objects with a `state_dict` there, such as a scheduler within
 a scheduler, which are constructed likewise and given their state.
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from lightning_adapter.checkpoints.clothes import dress, undress
+from lightning_adapter.checkpoints.conversions import from_plain, to_plain
 from lightning_adapter.errors import CheckpointError
 
 #: Key of a checkpoint under which the notes are; absent where there are none.
@@ -59,8 +59,8 @@ class Note(NamedTuple):
 
     Attributes:
         place: leads to it.
-        kind: of `clothes.Undressed`, or that it is code, or an object of which the state is kept.
-        detail: of `clothes.Undressed`.
+        kind: of `conversions.Converted`, or that it is code, or an object of which the state is kept.
+        detail: of `conversions.Converted`.
     """
 
     place: Place
@@ -106,11 +106,11 @@ class PlainData:
             return self._of_sequence(value, place)
         if isinstance(value, set) and type(value) in _SEQUENCES:
             return {self._of_key(entry, place) for entry in value}
-        undressed = undress(value)
-        if undressed is not None:
-            bare = self.of(undressed.bare, place)
-            self.notes.append(Note(place, undressed.kind, undressed.detail))
-            return bare
+        converted = to_plain(value)
+        if converted is not None:
+            plain = self.of(converted.plain, place)
+            self.notes.append(Note(place, converted.kind, converted.detail))
+            return plain
         if len(place) > self.constructed.get(place[0], len(place)):
             if isinstance(value, _CODE):
                 self.notes.append(Note(place, _CODE_LEFT_OUT, None))
@@ -150,9 +150,9 @@ class PlainData:
             return key
         if type(key) is tuple:
             return tuple(self._of_key(entry, place) for entry in key)
-        undressed = undress(key)
-        if undressed is not None and type(undressed.bare) in _PLAIN and undressed.bare == key:
-            return undressed.bare
+        converted = to_plain(key)
+        if converted is not None and type(converted.plain) in _PLAIN and converted.plain == key:
+            return converted.plain
         self._judge(key, place)
         return key
 
@@ -173,8 +173,8 @@ class PlainData:
 # --- the way back -----------------------------------------------------------------------------------------------------
 
 
-def give_back(checkpoint: dict[str, Any]) -> None:
-    """Give plain data its clothes again, in place; what is constructed is left to `with_constructed`.
+def restore_types(checkpoint: dict[str, Any]) -> None:
+    """Convert plain data back to what it was, in place; what is constructed is left to `with_constructed`.
 
     Raises:
         CheckpointError: a note does not fit what the checkpoint holds, or a class is not there.
@@ -183,7 +183,7 @@ def give_back(checkpoint: dict[str, Any]) -> None:
     for place, kind, detail in notes:
         if kind not in (_CODE_LEFT_OUT, _OBJECT):
             try:
-                _change(checkpoint, place, functools.partial(dress, kind, detail))
+                _change(checkpoint, place, functools.partial(from_plain, kind, detail))
             except Exception as error:  # a type raises what it likes where its value is of another
                 raise CheckpointError(
                     f"The checkpoint's {_shown(place)} cannot be given back as {kind}: {error}. Use another checkpoint."

@@ -1,4 +1,4 @@
-"""Plain data in other clothes is saved and comes back as what it was; code and objects come back from their constructors."""
+"""What can be converted to plain data comes back as what it was; code and objects come back from their constructors."""
 
 from __future__ import annotations
 
