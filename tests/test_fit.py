@@ -201,6 +201,15 @@ def test_best_checkpoint_of_a_resumed_run_may_be_that_of_an_earlier_directory() 
     assert third.best_checkpoint.parent.parent.name == "a"
 
 
+def test_best_of_equal_checkpoints_is_the_one_that_is_kept() -> None:
+    class Equal(Worsens):
+        losses = (0.1, 0.1, 0.3, 0.2)
+
+    first = fit(trial_of(Equal, max_epochs=3), config=BY_LOSS, run_dir="a")
+    second = fit(trial_of(Equal, max_epochs=4), config=BY_LOSS, run_dir="b", resume_from="a")
+    assert second.best_checkpoint == first.best_checkpoint
+
+
 def test_best_checkpoint_is_known_by_the_searchers_metric_of_this_run(caplog: pytest.LogCaptureFixture) -> None:
     fit(trial_of(Worsens, max_epochs=2), config=BY_LOSS, run_dir="a")
     largest = {"searcher": {"metric": "other"}}

@@ -89,11 +89,11 @@ class CheckpointWriter:
         self._validated = (batches, value)
 
     def _best_with(self, uuid: str, batches: int) -> BestCheckpoint | None:
-        """The best checkpoint once this one is written."""
+        """The best checkpoint once this one is written; of equal ones the newest, as `runs.retention` keeps them."""
         if self._validated is None or self._validated[0] != batches or not math.isfinite(self._validated[1]):
             return self.best
         value = self._validated[1]
-        if self.best is None or (value < self.best["value"] if self._smaller else value > self.best["value"]):
+        if self.best is None or (value <= self.best["value"] if self._smaller else value >= self.best["value"]):
             return {"uuid": uuid, "value": value, "metric": self._metric, "directory": self._directory}
         return self.best
 
