@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -251,7 +252,7 @@ def test_fit_passes_on_everything_that_was_typed(project: Path, fit_calls: list[
     assert periods == [("Batch", 100), ("Epoch", 2)]
     assert call.pop("trial_class").__name__ == "MyTrial"
     assert call == {
-        "config": "c.yaml",
+        "config": {"name": "x"},
         "hparams": {"lr": 0.001, "optimizer": {"betas": [0.9, 1], "name": "adam"}},
         "max_epochs": 3,
         "max_steps": 10,
@@ -260,6 +261,16 @@ def test_fit_passes_on_everything_that_was_typed(project: Path, fit_calls: list[
         "seed": 7,
         "run_dir": "out",
     }
+
+
+def test_configuration_may_be_a_pipe(project: Path, fit_calls: list[dict[str, Any]]) -> None:
+    (project / "proj_model.py").write_text(TRIAL)
+    os.mkfifo("c.yaml")
+    writer = threading.Thread(target=lambda: Path("c.yaml").write_text("name: x\n"))
+    writer.start()
+    assert cli.main(["fit", "proj_model.py:MyTrial", "--config", "c.yaml"]) == 0
+    writer.join()
+    assert fit_calls[0]["config"] == {"name": "x"}
 
 
 def test_fit_without_options_leaves_every_argument_to_the_runner(

@@ -54,24 +54,34 @@ def run(arguments: argparse.Namespace) -> int:
         LightningAdapterError: what was typed cannot be used, or the training cannot go on.
     """
     from lightning_adapter.platform import experiment
-    from lightning_adapter.platform.environment import device_kind, managed_trial, variables_set
+    from lightning_adapter.platform.environment import device_kind, variables_set
 
     hparams = experiment.nest({name: experiment.parse_value(name, text) for name, text in arguments.hparam})
-    config = None if managed_trial() is not None else experiment.checked(arguments.config)[1]
+    config = _configuration(arguments.config)
     # before the user's module is imported, and torch with it: they may read what the configuration sets
     with variables_set(experiment.environment_variables(config or {}, device_kind)):
         trial_class = load_target(arguments.target)
-        _fit(trial_class, hparams, arguments)
+        _fit(trial_class, config, hparams, arguments)
     return 0
 
 
-def _fit(trial_class: type, hparams: dict[str, Any], arguments: argparse.Namespace) -> None:
+def _configuration(path: str | None) -> dict[str, Any] | None:
+    """What a configuration holds, read once, since it may be a pipe; None where the cluster's own is used."""
+    from lightning_adapter.platform import experiment
+    from lightning_adapter.platform.environment import managed_trial
+
+    return None if path is None or managed_trial() is not None else experiment.checked(path)[1]
+
+
+def _fit(
+    trial_class: type, config: dict[str, Any] | None, hparams: dict[str, Any], arguments: argparse.Namespace
+) -> None:
     from lightning_adapter.platform.fit import fit
 
     with telling():
         fit(
             trial_class,
-            config=arguments.config,
+            config=config,
             hparams=hparams or None,
             max_epochs=arguments.max_epochs,
             max_steps=arguments.max_steps,
