@@ -98,11 +98,15 @@ def writing(location: Location) -> Iterator[IO[bytes]]:
     place = local_path(location)
     place.parent.mkdir(parents=True, exist_ok=True)
     aside = place.with_name(f".{place.name}.new")
-    with aside.open("wb") as stream:
-        yield stream
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(aside, place)
+    try:
+        with aside.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(aside, place)
+    finally:
+        with contextlib.suppress(OSError):  # where it was not written either: that error is the one to be told
+            aside.unlink(missing_ok=True)
 
 
 def remove(location: Location) -> None:

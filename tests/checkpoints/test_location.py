@@ -70,6 +70,20 @@ def test_write_to_a_url_that_fails_leaves_the_old_file(memory: str, monkeypatch:
     assert file.read(url)["epoch"] == 1
 
 
+def test_write_that_fails_leaves_the_old_file_and_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.ckpt"
+    file.save(path, {**WEIGHTS, "epoch": 1})
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(torch, "save", lambda content, stream: stream.write(b"half") and _kill())
+        file.save(path, {**WEIGHTS, "epoch": 2})
+
+    assert file.read(path)["epoch"] == 1
+    assert os.listdir(tmp_path) == ["x.ckpt"]
+
+
 def _kill() -> None:
     raise KeyboardInterrupt
 
