@@ -41,8 +41,8 @@ class StartingPoint:
         return self._saved
 
     def belongs_to_rank(self, rank: int) -> None:
-        """Take what the checkpoint has of this process."""
-        if self._saved is not None and OURS in self._saved:
+        """Take what the checkpoint has of this process, in a run that goes on from more than its weights."""
+        if self._saved is not None and self.resumes and OURS in self._saved:
             self._saved = {**self._saved, OURS: with_rank(self._saved[OURS], rank)}
 
     def optimizers_restored(self) -> None:

@@ -140,3 +140,14 @@ def test_every_wrong_entry_is_named_at_once(written: dict[str, dict[str, Any]]) 
 def test_format_of_a_newer_version_is_said(written: dict[str, dict[str, Any]]) -> None:
     with pytest.raises(CheckpointError, match=r"has format 2, and this version .* reads formats up to 1"):
         check_form(edited(written["mid"], ("lightning_adapter", "format"), 2))
+
+
+def test_weights_are_taken_of_a_newer_version_whatever_else_it_holds(
+    written: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    content = edited(written["mid"], ("lightning_adapter",), {"format": 2})
+    torch.save(content, tmp_path / "x.ckpt")
+    trial = run(tmp_path / "run", warm_start_from=tmp_path / "x.ckpt", max_epochs=0)
+
+    weights = trial.lightning_module.state_dict()
+    assert all(torch.equal(weights[name], weight) for name, weight in content["state_dict"].items())
