@@ -90,14 +90,14 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
         platform = ClusterPlatform(
             trial=trial,
             core_context=core_context,
-            config=settings,
+            metric=metric,
             periods=periods,
             request=request,
             start=start,
             checkpoints=writer,
         )
         try:
-            platform.run(trial, settings, steps, periods.checkpoint_policy, periods.perform_initial_validation)
+            platform.run(trial, steps, periods.checkpoint_policy, periods.perform_initial_validation)
         finally:
             if core_context.distributed.rank == 0:
                 determined_private.upload_last_tensorboard_files(core_context)

@@ -16,6 +16,7 @@ from lightning_adapter.loop.components import Components
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
 from lightning_adapter.platform.driver import Driver
+from lightning_adapter.platform.experiment.periods import SearcherMetric
 from lightning_adapter.platform.period import Period
 from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.request import FitRequest
@@ -35,7 +36,7 @@ class FitPlatform(Platform):
     Args:
         trial: the trial, constructed; limits given to `fit` are put into its arguments.
         core_context: Determined's core context.
-        config: the experiment's configuration.
+        metric: the searcher's.
         periods: what the configuration says about time.
         request: what was asked of `fit`.
         start: the checkpoint that the run begins with.
@@ -43,6 +44,7 @@ class FitPlatform(Platform):
         root_dir: where callbacks and loggers write what they are given no other place for.
 
     Attributes:
+        metric: the searcher's.
         interruption: a signal to stop.
         stopped_by: the signal that has ended the run, on all ranks the same; None as long as none has.
     """
@@ -53,7 +55,7 @@ class FitPlatform(Platform):
         self,
         trial: LightningTrial,
         core_context: core.Context,
-        config: Mapping[str, Any],
+        metric: SearcherMetric,
         periods: experiment.Periods,
         request: FitRequest,
         start: StartingPoint,
@@ -78,19 +80,17 @@ class FitPlatform(Platform):
         )
         self.checkpoint_period = Period.of(request.checkpoint_period or periods.checkpoint)
         self._context = trial.context
-        self._metric = experiment.searcher_metric(config)[0]
+        self.metric = metric
 
-    def run(self, trial: LightningTrial, config: Mapping[str, Any], steps: int, policy: str, initial: bool) -> None:
+    def run(self, trial: LightningTrial, steps: int, policy: str, initial: bool) -> None:
         """Enter Determined's loop.
 
         Args:
             trial: the trial.
-            config: the experiment's configuration.
             steps: batches trained before.
             policy: which validations are followed by a checkpoint.
             initial: whether to validate before the first batch.
         """
-        metric, smaller_is_better = experiment.searcher_metric(config)
         driver = trial.drive_on(self)
         try:
             driver.set_up()
@@ -100,12 +100,12 @@ class FitPlatform(Platform):
                 trial_inst=trial,
                 context=trial.context,
                 max_length=pytorch.Epoch(max(1, driver.parts.settings.max_epochs)),
-                smaller_is_better=smaller_is_better,
+                smaller_is_better=self.metric.smaller_is_better,
                 steps_completed=steps,
                 latest_checkpoint=None,
                 local_training=self.is_local,
                 test_mode=False,
-                searcher_metric_name=metric,
+                searcher_metric_name=self.metric.name,
                 checkpoint_policy=policy,
                 step_zero_validation=initial,
                 global_batch_size=None,
@@ -186,7 +186,7 @@ class FitPlatform(Platform):
                 for name, value in metrics.items()
             )
             logger.info("epoch %d, batch %d: %s", epoch, batches, values or "validated, nothing was logged")
-        metric = self._metric
+        metric = self.metric.name
         if metric is None:
             return
         if metric in metrics:

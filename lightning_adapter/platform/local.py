@@ -23,6 +23,7 @@ from lightning_adapter.platform.construct import construct
 from lightning_adapter.platform.context import LocalContext
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.environment import device_kind, variables_set
+from lightning_adapter.platform.experiment.periods import Retention
 from lightning_adapter.platform.fit_platform import FitPlatform
 from lightning_adapter.platform.request import FitRequest, seed_everything
 from lightning_adapter.platform.signals import exit_status
@@ -43,7 +44,7 @@ class LocalPlatform(FitPlatform):
 
     Args:
         directory: of the run.
-        config: the experiment's configuration.
+        retention: how many checkpoints to keep.
         checkpoint_each_epoch: whether epochs without a validation end with a checkpoint too.
         **options: of `FitPlatform`.
     """
@@ -51,12 +52,12 @@ class LocalPlatform(FitPlatform):
     is_local = True
 
     def __init__(
-        self, directory: RunDirectory, config: Mapping[str, Any], checkpoint_each_epoch: bool, **options: Any
+        self, directory: RunDirectory, retention: Retention, checkpoint_each_epoch: bool, **options: Any
     ) -> None:
-        super().__init__(config=config, root_dir=str(directory.path), **options)
+        super().__init__(root_dir=str(directory.path), **options)
         self.checkpoint_each_epoch = checkpoint_each_epoch
         self._directory = directory
-        self._config = config
+        self._retention = retention
         self._missing: str | None = None
 
     def tensorboard(self) -> str:
@@ -103,9 +104,8 @@ class LocalPlatform(FitPlatform):
         """Write a checkpoint, then delete those that need not be kept."""
         uuid = super().write_checkpoint(driver, callbacks)
         if self.core.distributed.rank == 0:
-            experiment_best, trial_best, latest = experiment.checkpoint_retention(self._config)
-            metric, smaller = experiment.searcher_metric(self._config)
-            self._directory.apply_retention(max(experiment_best, trial_best), latest, metric, smaller)
+            experiment_best, trial_best, latest = self._retention
+            self._directory.apply_retention(max(experiment_best, trial_best), latest, *self.metric)
         return uuid
 
 
@@ -173,7 +173,7 @@ def _fit(
             finally:
                 if chief:
                     directory.finish()
-            _tell(trial, directory, settings, core_context)
+            _tell(trial, directory, platform)
             _end_if_asked(platform, trial)
     return trial
 
@@ -209,10 +209,11 @@ def _train(
     saves_all = request.checkpoint_period is None and settings.get("checkpoint_policy") != "none"
     platform = LocalPlatform(
         directory,
-        settings,
+        experiment.checkpoint_retention(settings),
         checkpoint_each_epoch=saves_all and periods.checkpoint is None,
         trial=trial,
         core_context=determined_private.core_context(context),
+        metric=metric,
         periods=periods,
         request=request,
         start=start,
@@ -220,7 +221,7 @@ def _train(
     )
     with platform.interruption.listening(several=distributed.size > 1):
         policy = "all" if saves_all else "none"
-        platform.run(trial, settings, steps, policy, periods.perform_initial_validation)
+        platform.run(trial, steps, policy, periods.perform_initial_validation)
     return trial, platform
 
 
@@ -290,13 +291,11 @@ def _run_directory(
             made.close()
 
 
-def _tell(
-    trial: LightningTrial, directory: RunDirectory, config: Mapping[str, Any], core_context: core.Context
-) -> None:
+def _tell(trial: LightningTrial, directory: RunDirectory, platform: LocalPlatform) -> None:
     """Tell the trial what it has left on the disk, and print it."""
-    distributed = core_context.distributed
+    distributed = platform.core.distributed
     latest, best = None, None
-    metric, smaller = experiment.searcher_metric(config)
+    metric, smaller = platform.metric
     if distributed.rank == 0:
         latest = directory.newest()
         # without a metric to rank them by, the last one is taken, as `ModelCheckpoint` does without a monitor

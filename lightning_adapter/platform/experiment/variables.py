@@ -28,9 +28,8 @@ def environment_variables(config: Mapping[str, Any], device: Callable[[], Device
     given = (config.get("environment") or {}).get("environment_variables") or []
     if isinstance(given, dict):
         kind = device()
-        given = [line for name in ("gpu", "cuda") if kind == "cuda" for line in given.get(name) or []] or (
-            given.get(kind) or []
-        )
+        names = ("gpu", "cuda") if kind == "cuda" else (kind,)
+        given = [line for name in names for line in given.get(name) or []]
     return dict(line.split("=", 1) for line in given)
 
 
