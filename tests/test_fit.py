@@ -143,6 +143,19 @@ def test_run_goes_on_in_its_own_directory_as_the_run_that_nobody_stopped() -> No
     assert checkpoints_at(resumed) == [6, 8, 12]
 
 
+def test_resume_that_does_not_come_to_train_discards_nothing() -> None:
+    keep = {"checkpoint_storage": {"save_trial_latest": 9}}
+    trial = fit(trial_of(), run_dir="mine", config=keep)
+    earlier = next(
+        path.parent for path in Path("mine").glob("checkpoints/*/metadata.json") if '": 6' in path.read_text()
+    )
+    rows = (trial.run_dir / "metrics.csv").read_bytes()
+    with pytest.raises(ZeroDivisionError):
+        fit(trial_of(lambda: 1 / 0), run_dir="mine", config=keep, resume_from=earlier)
+    assert (trial.run_dir / "metrics.csv").read_bytes() == rows
+    assert checkpoints_at(trial) == [6, 12]
+
+
 def test_directory_that_another_process_uses_is_refused_with_its_name() -> None:
     run = RunDirectory.create("Trial", run_dir="mine")
     with pytest.raises(ConfigurationError, match=rf"in use by process {os.getpid()} on .+, since \d{{4}}-"):

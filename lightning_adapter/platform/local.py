@@ -46,18 +46,25 @@ class LocalPlatform(FitPlatform):
         directory: of the run.
         retention: how many checkpoints to keep.
         checkpoint_each_epoch: whether epochs without a validation end with a checkpoint too.
+        goes_on_after: the batch after which this run writes the directory of an earlier one anew; None in one of its own.
         **options: of `FitPlatform`.
     """
 
     is_local = True
 
     def __init__(
-        self, directory: RunDirectory, retention: Retention, checkpoint_each_epoch: bool, **options: Any
+        self,
+        directory: RunDirectory,
+        retention: Retention,
+        checkpoint_each_epoch: bool,
+        goes_on_after: int | None,
+        **options: Any,
     ) -> None:
         super().__init__(root_dir=str(directory.path), **options)
         self.checkpoint_each_epoch = checkpoint_each_epoch
         self._directory = directory
         self._retention = retention
+        self._goes_on_after = goes_on_after
         self._missing: str | None = None
 
     def tensorboard(self) -> str:
@@ -65,10 +72,15 @@ class LocalPlatform(FitPlatform):
         return str(self._directory.tensorboard)
 
     def training_starts(self) -> None:
-        """Name the hyperparameters that nobody has read: by now the constructor and the loaders have read theirs."""
+        """Discard the future of the checkpoint that is restored by now, and name the hyperparameters that nobody has read."""
+        if self.core.distributed.rank != 0:
+            return
+        if self._goes_on_after is not None:
+            self._directory.truncate_after(self._goes_on_after)
         context = self._context
+        # the constructor and the loaders have read theirs
         unread = context.reads.unread() if isinstance(context, LocalContext) else []
-        if unread and self.core.distributed.rank == 0:
+        if unread:
             notices.warn(
                 f"The trial has read no hyperparameter of {'this name' if len(unread) == 1 else 'these names'}, and trains "
                 f"without what was given. Correct the name, or read it with context.get_hparam(name): {', '.join(unread)}"
@@ -162,8 +174,6 @@ def _fit(
             logger.info("%s writes to %s", trial_class.__name__, shown(directory.path))
             if source is not None:
                 logger.info("%s %s", "resuming from" if start.resumes else "taking the weights of", source)
-                if chief and resumed is not None and directory.holds(resumed):
-                    directory.truncate_after(steps)
             try:
                 trial, platform = _train(
                     trial_class, request, context, directory, settings, periods, start, resumed, steps
@@ -211,6 +221,7 @@ def _train(
         directory,
         experiment.checkpoint_retention(settings),
         checkpoint_each_epoch=saves_all and periods.checkpoint is None,
+        goes_on_after=steps if source is not None and directory.holds(source) else None,
         trial=trial,
         core_context=determined_private.core_context(context),
         metric=metric,
