@@ -108,7 +108,7 @@ def _class(name: list[str]) -> type:
     module, qualname = name
     found: Any = sys.modules.get(module)
     for part in qualname.split("."):
-        found = getattr(found, part, None)
+        found = getattr(found, "__dict__", {}).get(part)  # and no `__getattr__`, which is code
     if not isinstance(found, type):
         raise LookupError(f"there is no class {module}.{qualname}; import it in the file of your trial")
     return found
