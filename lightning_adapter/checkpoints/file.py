@@ -47,7 +47,7 @@ def save(path: location.Location, checkpoint: Mapping[str, Any]) -> None:
     there, which their constructors make again.
 
     Raises:
-        CheckpointError: something else, which a resume needs, would be refused.
+        CheckpointError: something else, which a resume needs, would be refused; or the disk does not take the file.
     """
     content, left_out = plain(checkpoint)
     if left_out:
@@ -58,8 +58,24 @@ def save(path: location.Location, checkpoint: Mapping[str, Any]) -> None:
             "arguments. To keep them, allow their classes in the file of your trial: "
             "torch.serialization.add_safe_globals([...])."
         )
-    with location.writing(path) as stream:
-        torch.save(content, stream)
+    try:
+        with location.writing(path) as stream:
+            torch.save(content, stream)
+    except Exception as error:
+        reason = _of_the_disk(error)
+        if reason is None:
+            raise
+        raise CheckpointError(
+            f"The checkpoint file {path} cannot be written: {reason}. See that its directory may be written to and has room, "
+            "then go on from the checkpoint before (--resume-from)."
+        ) from error
+
+
+def _of_the_disk(error: BaseException | None) -> OSError | None:
+    """The system's word behind an error: torch's archive tells of a full disk only that a position is another."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return error
 
 
 def plain(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], list[Refused]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +83,17 @@ def test_write_that_fails_leaves_the_old_file_and_nothing_beside_it(
 
     assert file.read(path)["epoch"] == 1
     assert os.listdir(tmp_path) == ["x.ckpt"]
+
+
+def test_full_disk_is_named_in_the_systems_words(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(CheckpointError, match=r"x\.ckpt cannot be written: \[Errno 27\] .*--resume-from"):
+            file.save(tmp_path / "x.ckpt", {"state_dict": {"weight": torch.zeros(100_000)}})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not os.listdir(tmp_path)
 
 
 def _kill() -> None:
