@@ -22,7 +22,7 @@ from lightning_adapter.argument_values import (
     train_unit,
     whole,
 )
-from lightning_adapter.errors import ConfigurationError, shown
+from lightning_adapter.errors import ConfigurationError, guess, shown
 from lightning_adapter.monkey_patch import NoEffectWarning
 from lightning_adapter.support import Support, trainer_arguments
 from lightning_adapter.support.trainer_arguments import Job
@@ -204,10 +204,10 @@ class Arguments:
         elif name not in _STRATEGIES:
             sharded = any(word in name for word in _SHARDED)
             reason = "shards the model, which a PyTorchTrial cannot save or restore" if sharded else "is not known here"
-            guess = difflib.get_close_matches(name, _STRATEGIES, 1)
+            near = difflib.get_close_matches(name, _STRATEGIES, 1)
             faults.append(
                 f"strategy={shown(name)} {reason}. Use one of {', '.join(_STRATEGIES)}"
-                + (f" (did you mean {guess[0]!r}?)." if guess else ".")
+                + (f" (did you mean {near[0]!r}?)." if near else ".")
             )
 
     def _check_integers(self, faults: list[str]) -> None:
@@ -381,6 +381,5 @@ def _others(given: Mapping[str, Any], known: set[str], job: Job) -> tuple[list[s
 
 
 def _unknown(name: str, known: set[str]) -> str:
-    guess = difflib.get_close_matches(name, sorted(known), 1)
-    hint = f"; did you mean {guess[0]!r}?" if guess else f". It takes: {', '.join(sorted(known))}."
+    hint = guess(name, known) or f". It takes: {', '.join(sorted(known))}."
     return f"LightningAdapter has no argument {name!r}{hint}"

@@ -4,7 +4,11 @@ Every message says what was found, why it cannot work here, and what to type ins
 exception of its own for the same mistake (`MisconfigurationException` for an illegal `self.log`), that one is raised.
 """
 
+from __future__ import annotations
+
+import difflib
 import reprlib
+from collections.abc import Iterable
 
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 4, 100, 100
@@ -18,6 +22,14 @@ def shown(value: object) -> str:
     except Exception:  # a user's own class may do anything, and Python writes no integer of more than 4,300 digits
         return f"<{type(value).__name__}>"
     return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def guess(name: object, candidates: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" where a name is near enough, else nothing."""
+    if not isinstance(name, str) or len(name) > 100:
+        return ""
+    near = difflib.get_close_matches(name, [text for text in candidates if isinstance(text, str)], n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 class LightningAdapterError(Exception):

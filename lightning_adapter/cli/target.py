@@ -12,7 +12,7 @@ import sys
 import traceback
 from types import ModuleType
 
-from lightning_adapter.errors import TargetError, shown
+from lightning_adapter.errors import TargetError, guess, shown
 
 
 def load_target(target: str) -> type:
@@ -52,8 +52,7 @@ def _no_class(place: str, name: str, module: ModuleType) -> str:
     classes = sorted(key for key, value in vars(module).items() if isinstance(value, type))
     own = [key for key in classes if vars(module)[key].__module__ == module.__name__]
     there = f"it defines {', '.join(own)}" if own else "it defines no class"
-    near = difflib.get_close_matches(name, classes, n=1)
-    return f"{place} has no {name}; {there}" + (f"; did you mean {near[0]!r}?" if near else "")
+    return f"{place} has no {name}; {there}{guess(name, classes)}"
 
 
 def _put_first_on_path(directory: str) -> None:
@@ -99,10 +98,10 @@ def _import_file(path: pathlib.Path) -> ModuleType:
 def _no_file(path: pathlib.Path) -> str:
     folder = path.parent
     near = [p.name for p in folder.glob("*.py")] if folder.is_dir() else []
-    guess = difflib.get_close_matches(path.name, near, n=1)
+    meant = difflib.get_close_matches(path.name, near, n=1)
     return (
         f"{path} is {'a directory' if path.is_dir() else 'not there'} (looked in {folder.resolve()}); "
-        "give a Python file" + (f"; did you mean {str(folder / guess[0])!r}?" if guess else "")
+        "give a Python file" + (f"; did you mean {str(folder / meant[0])!r}?" if meant else "")
     )
 
 
@@ -125,8 +124,8 @@ def _import_module(name: str) -> ModuleType:
 def _no_module(name: str, missing: str) -> str:
     parent, _, last = missing.rpartition(".")
     folders = list(getattr(sys.modules.get(parent), "__path__", [])) if parent else [os.getcwd()]
-    guess = difflib.get_close_matches(last, [module.name for module in pkgutil.iter_modules(folders)], n=1)
-    meant = f"{parent}.{guess[0]}" if guess and parent else guess[0] if guess else ""
+    near = difflib.get_close_matches(last, [module.name for module in pkgutil.iter_modules(folders)], n=1)
+    meant = f"{parent}.{near[0]}" if near and parent else near[0] if near else ""
     where = f"in the package {parent}" if parent else f"in the current directory {os.getcwd()}, nor installed"
     return f"{name}: there is no module {missing!r} {where}" + (f"; did you mean {meant!r}?" if meant else "")
 

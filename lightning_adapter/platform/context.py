@@ -7,8 +7,7 @@ from typing import Any
 
 from determined import pytorch
 
-from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.platform.experiment.faults import guess
+from lightning_adapter.errors import ConfigurationError, guess
 from lightning_adapter.platform.hyperparameter_reads import HyperparameterReads, ReadHyperparameters
 
 

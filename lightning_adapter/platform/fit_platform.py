@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import signal
 from abc import abstractmethod
@@ -12,6 +11,7 @@ from typing import Any
 from determined import core, pytorch
 
 from lightning_adapter.checkpoints.content import OURS
+from lightning_adapter.errors import guess
 from lightning_adapter.loop.components import Components
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
@@ -192,11 +192,10 @@ class FitPlatform(Platform):
         if metric in metrics:
             self.checkpoints.validated(batches, float(metrics[metric]))
             return
-        near = difflib.get_close_matches(metric, list(metrics), n=1)
         self.metric_is_missing(
             f"searcher.metric is {metric!r}, which the validation did not log; it logged "
             f"{', '.join(sorted(metrics)) or 'nothing'}"
-            + (f"; did you mean {near[0]!r}?" if near else ". Log it in validation_step with self.log().")
+            + (guess(metric, metrics) or ". Log it in validation_step with self.log().")
         )
 
     def restore_callbacks(self, callbacks: Mapping[str, pytorch.PyTorchCallback]) -> None:

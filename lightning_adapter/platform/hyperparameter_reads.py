@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lightning_adapter.errors import guess
 from lightning_adapter.platform.experiment import plain
-from lightning_adapter.platform.experiment.faults import dotted, guess
+from lightning_adapter.platform.experiment.faults import dotted
 
 Name = tuple[str, ...]
 

@@ -1,8 +1,7 @@
-"""How are all faults of one configuration told, in one message, with their places and what was probably meant?"""
+"""How are all faults of one configuration told, in one message, with their places?"""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 from lightning_adapter.errors import ConfigurationError
@@ -24,11 +23,3 @@ def raise_all(source: str, faults: Sequence[str]) -> None:
 def dotted(path: Iterable[object]) -> str:
     """Return the name of a nested place: ("optimizer", "lr") -> "optimizer.lr"."""
     return ".".join(text if len(text) <= 100 else f"{text[:97]}..." for text in map(str, path))
-
-
-def guess(name: object, candidates: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" where a name is near enough, else nothing."""
-    if not isinstance(name, str) or len(name) > 100:
-        return ""
-    near = difflib.get_close_matches(name, [text for text in candidates if isinstance(text, str)], n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""

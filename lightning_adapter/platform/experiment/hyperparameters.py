@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
 from lightning_adapter import notices
-from lightning_adapter.errors import ConfigurationError, shown
-from lightning_adapter.platform.experiment.faults import dotted, guess, raise_all
+from lightning_adapter.errors import ConfigurationError, guess, shown
+from lightning_adapter.platform.experiment.faults import dotted, raise_all
 from lightning_adapter.platform.experiment.ranges import Range, check_ranges, is_range, range_of
 from lightning_adapter.platform.experiment.values import check_json, is_int, plain_mapping
 

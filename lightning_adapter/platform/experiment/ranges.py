@@ -11,8 +11,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
-from lightning_adapter.errors import shown
-from lightning_adapter.platform.experiment.faults import dotted, guess
+from lightning_adapter.errors import guess, shown
+from lightning_adapter.platform.experiment.faults import dotted
 from lightning_adapter.platform.experiment.values import MAX_INT, is_finite, is_int, is_natural, is_number
 
 # Type -> the keys that it needs.

@@ -17,8 +17,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 from ruamel.yaml.nodes import Node
 
-from lightning_adapter.errors import ConfigurationError, shown
-from lightning_adapter.platform.experiment.faults import guess, raise_all
+from lightning_adapter.errors import ConfigurationError, guess, shown
+from lightning_adapter.platform.experiment.faults import raise_all
 from lightning_adapter.platform.experiment.ranges import check_ranges
 from lightning_adapter.platform.experiment.schema import check_sections, warn_without_effect
 from lightning_adapter.platform.experiment.values import MAX_DEPTH, MAX_VALUES, check_json, is_group, plain_mapping

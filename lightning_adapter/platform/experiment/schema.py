@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeAlias
 
 from lightning_adapter import notices
-from lightning_adapter.errors import shown
-from lightning_adapter.platform.experiment.faults import dotted, guess
+from lightning_adapter.errors import guess, shown
+from lightning_adapter.platform.experiment.faults import dotted
 from lightning_adapter.platform.experiment.values import MAX_INT, is_natural, is_number
 
 TIME_UNITS = ("batches", "records", "epochs")

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
-from lightning_adapter.errors import shown
-from lightning_adapter.platform.experiment.faults import guess
+from lightning_adapter.errors import guess, shown
 
 Device: TypeAlias = Literal["cpu", "cuda", "rocm"]
 
