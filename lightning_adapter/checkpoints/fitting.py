@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from lightning_adapter.checkpoints.content import Stateful
+
 #: They step in a way of their own, with a closure or sparse gradients.
 _STEP_OTHERWISE = ("LBFGS", "SparseAdam")
 
@@ -59,12 +61,11 @@ def _likeness(weight: torch.Tensor, state: Mapping[str, Any]) -> tuple[torch.Ten
     return made, own
 
 
-def check_kinds(owner: object, fresh: object, saved: Mapping[str, Any]) -> None:
+def check_kinds(owner: Stateful, saved: Mapping[str, Any]) -> None:
     """Compare a saved state with the one that its owner has without it.
 
     Args:
-        owner: whose state it is.
-        fresh: its state before anything is loaded.
+        owner: whose state it is; nothing is loaded into it yet.
         saved: to be loaded.
 
     Raises:
@@ -72,6 +73,7 @@ def check_kinds(owner: object, fresh: object, saved: Mapping[str, Any]) -> None:
     """
     if not type(owner).__module__.startswith(("torch.", "pytorch_lightning.", "lightning.")):
         return
+    fresh = owner.state_dict()  # of users' classes it may need what training makes
     if not isinstance(fresh, Mapping):
         return
     for name in fresh.keys() & saved.keys():

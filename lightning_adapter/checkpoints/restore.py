@@ -157,7 +157,7 @@ def _load_callbacks(parts: Saveable, checkpoint: Mapping[str, Any]) -> None:
         if key in states:
             own = with_constructed(checkpoint, ("callbacks", key), copy.deepcopy(states[key]), callback)
             with restoring(f"state of {type(callback).__name__}"):
-                check_kinds(callback, callback.state_dict(), own)
+                check_kinds(callback, own)
                 callback.load_state_dict(own)
 
 
@@ -193,7 +193,7 @@ def restore_optimizers(parts: Saveable, checkpoint: Mapping[str, Any]) -> None:
         scheduler = config.scheduler
         own = with_constructed(checkpoint, ("lr_schedulers", index), copy.deepcopy(state), scheduler)
         with restoring(f"scheduler {index} into {type(scheduler).__name__}"):
-            check_kinds(scheduler, scheduler.state_dict(), own)
+            check_kinds(scheduler, own)
             scheduler.load_state_dict(own)
 
 

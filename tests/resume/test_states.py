@@ -170,4 +170,9 @@ def test_all_states_that_cannot_be_saved_are_named_before_training(tmp_path: Pat
 
 
 def test_callback_whose_state_is_made_in_training_is_no_error_before_it(tmp_path: Path) -> None:
-    train(case_of(Net, Data, trace=False, callbacks=lambda: [NotYet()], max_epochs=1), tmp_path / "run")
+    def case(epochs: int) -> Any:
+        return case_of(Net, Data, trace=False, callbacks=lambda: [NotYet()], max_epochs=epochs)
+
+    half = train(case(1), tmp_path / "half")
+    resumed = train(case(2), tmp_path / "rest", resume_from=half.trial.latest_checkpoint).trial
+    assert resumed.lightning_module.trainer.global_step == 12
