@@ -54,8 +54,9 @@ def fit(
             the end of each epoch.
         checkpoint_period: Determined's `Batch(n)` or `Epoch(n)`; by default each validation is followed by a
             checkpoint in a local run, and by what `checkpoint_policy` says on a cluster.
-        resume_from: a checkpoint's directory, a directory of them (the newest whole one is taken): go on from there.
-        warm_start_from: a checkpoint's directory or a Lightning `.ckpt`: take its weights only.
+        resume_from: go on from a checkpoint: its directory, a run's or another directory of them (the newest whole one is
+            taken), a Lightning `.ckpt`, or a URL.
+        warm_start_from: take the weights only, of a checkpoint given likewise.
         seed: `seed_everything(seed)` is called before the trial is made; a cluster gives its own.
         run_dir: directory of a local run; by default `runs/<trial>/<date-time>`.
 
