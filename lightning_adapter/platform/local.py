@@ -7,6 +7,7 @@ import pathlib
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import determined as det
@@ -131,61 +132,108 @@ def fit_local(trial_class: type[Trial], request: FitRequest, processes: core.Dis
     """
     settings = experiment.read(request.config)
     with variables_set(experiment.environment_variables(settings, device_kind)):
-        return _fit(trial_class, request, processes, settings)
+        plan = _Plan.of(request, settings, 1 if processes is None else processes.size)
+        if plan.seed is not None:
+            seed_everything(plan.seed)
+        with _run_directory(trial_class.__name__, plan, processes) as directory:
+            return _fit(trial_class, plan, directory, processes)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is decided before anything is written.
+
+    Attributes:
+        request: what was asked of `fit`.
+        config: the experiment's configuration, hyperparameters resolved.
+        periods: what it says about time.
+        start: the checkpoint that the run begins with.
+        source: where that lies; None for a run from scratch.
+        steps: batches trained before.
+        seed: None where none is given.
+        size: number of processes.
+    """
+
+    request: FitRequest
+    config: Mapping[str, Any]
+    periods: experiment.Periods
+    start: StartingPoint
+    source: Location | None
+    steps: int
+    seed: int | None
+    size: int
+
+    @classmethod
+    def of(cls, request: FitRequest, settings: Mapping[str, Any], size: int) -> _Plan:
+        """Look at all that was given.
+
+        Raises:
+            ConfigurationError: something in it cannot be used.
+            CheckpointError: the checkpoint cannot be used.
+        """
+        values = experiment.hyperparameters(settings, request.hparams)
+        experiment.global_batch_size_check(values, size)
+        periods = experiment.periods(settings, values.get("global_batch_size"))
+        start, source = _starting_point(request)
+        return cls(
+            request=request,
+            config={**settings, "hyperparameters": values},
+            periods=periods,
+            start=start,
+            source=source,
+            steps=batches_trained(start.saved) if start.saved is not None and start.resumes else 0,
+            seed=periods.experiment_seed if request.seed is None else request.seed,
+            size=size,
+        )
+
+    @property
+    def resumed(self) -> pathlib.Path | None:
+        """The checkpoint on this machine that the run goes on from."""
+        return self.source if self.start.resumes and isinstance(self.source, pathlib.Path) else None
 
 
 def _fit(
-    trial_class: type[Trial],
-    request: FitRequest,
-    processes: core.DistributedContext | None,
-    settings: dict[str, Any],
+    trial_class: type[Trial], plan: _Plan, directory: RunDirectory, processes: core.DistributedContext | None
 ) -> Trial:
-    size, chief = (1, True) if processes is None else (processes.size, processes.rank == 0)
-    values = experiment.hyperparameters(settings, request.hparams)
-    experiment.global_batch_size_check(values, size)
-    periods = experiment.periods(settings, values.get("global_batch_size"))
-    start, source = _starting_point(request)
-    steps = batches_trained(start.saved) if start.saved is not None and start.resumes else 0
-    seed = periods.experiment_seed if request.seed is None else request.seed
-    if seed is not None:
-        seed_everything(seed)
-    resolved = {**settings, "hyperparameters": values}
-    resumed = source if start.resumes and isinstance(source, pathlib.Path) else None
-    with _run_directory(trial_class.__name__, request, resumed, processes) as directory:
-        if chief:
-            directory.write_config(resolved)
-        with (
-            directory.attach_log() if chief else nullcontext(),
-            core.init(distributed=processes, checkpoint_storage=_storage(directory)) as core_context,
-        ):
-            context = LocalContext(
-                core_context=core_context,
-                trial_seed=seed,
-                hparams=values,
-                slots_per_trial=size,
-                num_gpus=torch.cuda.device_count(),
-                exp_conf=resolved,
-                aggregation_frequency=1,
-                steps_completed=steps,
-                managed_training=True,
-                debug_enabled=False,
-                enable_tensorboard_logging=False,
-            )
-            logger.info("%s writes to %s", trial_class.__name__, shown(directory.path))
-            if source is not None:
-                logger.info("%s %s", "resuming from" if start.resumes else "taking the weights of", source)
-            try:
-                trial, platform = _train(
-                    trial_class, request, context, directory, settings, periods, start, resumed, steps
-                )
-            except det.InvalidHP as error:  # Determined would end the process with status 0
-                raise ConfigurationError(f"The trial refuses its hyperparameters {values}: {error}") from error
-            finally:
-                if chief:
-                    directory.finish()
-            _tell(trial, directory, platform)
-            _end_if_asked(platform, trial)
+    chief = processes is None or processes.rank == 0
+    if chief:
+        directory.write_config(plan.config)
+    with (
+        directory.attach_log() if chief else nullcontext(),
+        core.init(distributed=processes, checkpoint_storage=_storage(directory)) as core_context,
+    ):
+        context = _context(plan, core_context)
+        logger.info("%s writes to %s", trial_class.__name__, shown(directory.path))
+        if plan.source is not None:
+            logger.info("%s %s", "resuming from" if plan.start.resumes else "taking the weights of", plan.source)
+        try:
+            trial, platform = _train(trial_class, plan, context, directory)
+        except det.InvalidHP as error:  # Determined would end the process with status 0
+            raise ConfigurationError(
+                f"The trial refuses its hyperparameters {plan.config['hyperparameters']}: {error}"
+            ) from error
+        finally:
+            if chief:
+                directory.finish()
+        _tell(trial, directory, platform)
+        _end_if_asked(platform, trial)
     return trial
+
+
+def _context(plan: _Plan, core_context: core.Context) -> LocalContext:
+    return LocalContext(
+        core_context=core_context,
+        trial_seed=plan.seed,
+        hparams=plan.config["hyperparameters"],
+        slots_per_trial=plan.size,
+        num_gpus=torch.cuda.device_count(),
+        exp_conf=plan.config,
+        aggregation_frequency=1,
+        steps_completed=plan.steps,
+        managed_training=True,
+        debug_enabled=False,
+        enable_tensorboard_logging=False,
+    )
 
 
 def _storage(directory: RunDirectory) -> dict[str, str]:
@@ -194,45 +242,36 @@ def _storage(directory: RunDirectory) -> dict[str, str]:
 
 
 def _train(
-    trial_class: type[Trial],
-    request: FitRequest,
-    context: LocalContext,
-    directory: RunDirectory,
-    settings: dict[str, Any],
-    periods: experiment.Periods,
-    start: StartingPoint,
-    source: pathlib.Path | None,
-    steps: int,
+    trial_class: type[Trial], plan: _Plan, context: LocalContext, directory: RunDirectory
 ) -> tuple[Trial, LocalPlatform]:
+    request, periods, resumed = plan.request, plan.periods, plan.resumed
     trial = construct(trial_class, context)
     distributed = context.distributed
-    metric = experiment.searcher_metric(settings)
-    best = _best_before(start, source, directory, metric.name)
+    metric = experiment.searcher_metric(plan.config)
     writer = CheckpointWriter(
         distributed,
         directory.store_checkpoint,
         metric,
         directory=directory.checkpoints,
         with_code=False,
-        best=best,
+        best=_best_before(plan.start, resumed, directory, metric.name),
     )
-    saves_all = request.checkpoint_period is None and settings.get("checkpoint_policy") != "none"
+    saves_all = request.checkpoint_period is None and plan.config.get("checkpoint_policy") != "none"
     platform = LocalPlatform(
         directory,
-        experiment.checkpoint_retention(settings),
+        experiment.checkpoint_retention(plan.config),
         checkpoint_each_epoch=saves_all and periods.checkpoint is None,
-        goes_on_after=steps if source is not None and directory.holds(source) else None,
+        goes_on_after=plan.steps if resumed is not None and directory.holds(resumed) else None,
         trial=trial,
         core_context=determined_private.core_context(context),
         metric=metric,
         periods=periods,
         request=request,
-        start=start,
+        start=plan.start,
         checkpoints=writer,
     )
     with platform.interruption.listening(several=distributed.size > 1):
-        policy = "all" if saves_all else "none"
-        platform.run(trial, steps, policy, periods.perform_initial_validation)
+        platform.run(trial, plan.steps, "all" if saves_all else "none", periods.perform_initial_validation)
     return trial, platform
 
 
@@ -274,9 +313,7 @@ def _starting_point(request: FitRequest) -> tuple[StartingPoint, Location | None
 
 
 @contextmanager
-def _run_directory(
-    trial_name: str, request: FitRequest, source: pathlib.Path | None, processes: core.DistributedContext | None
-) -> Iterator[RunDirectory]:
+def _run_directory(trial_name: str, plan: _Plan, processes: core.DistributedContext | None) -> Iterator[RunDirectory]:
     """The directory of this run, made by the chief, and no other run's until the block ends.
 
     Raises:
@@ -286,7 +323,7 @@ def _run_directory(
     refused: ConfigurationError | None = None
     if processes is None or processes.rank == 0:
         try:
-            made = RunDirectory.create(trial_name, request.run_dir, source=source)
+            made = RunDirectory.create(trial_name, plan.request.run_dir, source=plan.resumed)
         except ConfigurationError as error:
             refused = error
     path = None if made is None else made.path
