@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING, Any
 
 from lightning_adapter.cli.output import telling
@@ -61,12 +62,14 @@ def run(arguments: argparse.Namespace) -> int:
     # before the user's module is imported, and torch with it: they may read what the configuration sets
     with variables_set(experiment.environment_variables(config or {}, device_kind)):
         trial_class = load_target(arguments.target)
-        _fit(trial_class, config, hparams, arguments)
+        # a file is given by its name, which messages then have; a pipe can be read only once
+        given = arguments.config if config is None or os.path.isfile(arguments.config) else config
+        _fit(trial_class, given, hparams, arguments)
     return 0
 
 
 def _configuration(path: str | None) -> dict[str, Any] | None:
-    """What a configuration holds, read once, since it may be a pipe; None where the cluster's own is used."""
+    """What a configuration holds; None where there is none, and where the cluster's own is used."""
     from lightning_adapter.platform import experiment
     from lightning_adapter.platform.environment import managed_trial
 
@@ -74,7 +77,7 @@ def _configuration(path: str | None) -> dict[str, Any] | None:
 
 
 def _fit(
-    trial_class: type, config: dict[str, Any] | None, hparams: dict[str, Any], arguments: argparse.Namespace
+    trial_class: type, config: str | dict[str, Any] | None, hparams: dict[str, Any], arguments: argparse.Namespace
 ) -> None:
     from lightning_adapter.platform.fit import fit
 
