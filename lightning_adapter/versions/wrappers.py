@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
+from types import MethodType
 from typing import Any
 from unittest.mock import Mock
 
@@ -12,18 +14,17 @@ def underlying(value: Any) -> Any:
 
     As `is_overridden` of lightning_utilities, which decides for Lightning whether a hook is the user's: a wrapper of
     Lightning's own method is none. `_mock_wraps` (Python 3.10 to 3.13) is None for a Mock that wraps nothing.
+
+    Whether there is a `__wrapped__` is not asked of the object, which may answer to any name: a stand-in for a logger does.
     """
     while True:
         if isinstance(value, Mock):
             value = value._mock_wraps
         elif isinstance(value, functools.partial):
             value = value.func
-        elif isinstance(value, (classmethod, staticmethod)) or hasattr(value, "__self__"):
-            below = getattr(value, "__func__", None)
-            if below is None:  # a method written in C
-                return value
-            value = below
-        elif hasattr(value, "__wrapped__"):
+        elif isinstance(value, (MethodType, classmethod, staticmethod)):
+            value = value.__func__
+        elif inspect.getattr_static(value, "__wrapped__", None) is not None:
             value = value.__wrapped__
         else:
             return value
