@@ -26,6 +26,7 @@ from lightning_adapter.trainer.logger_connector import LoggerConnector
 from lightning_adapter.trainer.loggers import LoggerDispatcher
 from lightning_adapter.trainer.loop_views import FitLoopView, ValidationRuns
 from lightning_adapter.trainer.settings import Setting, Settings
+from lightning_adapter.trainer.stage_view import StageView
 from lightning_adapter.trainer.stop_request import StopRequest
 from lightning_adapter.trainer.strategy_view import Strategy, StrategyView
 from lightning_adapter.versions import lightning_private
@@ -80,7 +81,7 @@ class TrainerParts:
     received_sigterm: Callable[[], bool]
 
 
-class Trainer(StrategyView, CallbacksView, EndView, TrainerPrivates):
+class Trainer(StrategyView, CallbacksView, StageView, EndView, TrainerPrivates):
     """The facts of a run under the names of Lightning's Trainer, for modules, datamodules, callbacks and loggers.
 
     What real code writes is honoured: `should_stop`, `accumulate_grad_batches` and the other settings,
@@ -113,6 +114,7 @@ class Trainer(StrategyView, CallbacksView, EndView, TrainerPrivates):
     def __init__(self, parts: TrainerParts) -> None:
         StrategyView.__init__(self, parts.host, parts.strategy)
         CallbacksView.__init__(self, parts.host, parts.callbacks)
+        StageView.__init__(self, parts.host)
         EndView.__init__(self, parts.stop, parts.received_sigterm)
         self._parts = parts
         self.arguments = parts.arguments
@@ -127,11 +129,6 @@ class Trainer(StrategyView, CallbacksView, EndView, TrainerPrivates):
             parts.datamodule or parts.module,
             lambda: parts.module.automatic_optimization,
         )
-        states = parts.host.load("trainer.states")
-        self.state = states.TrainerState(
-            status=states.TrainerStatus.RUNNING, fn=states.TrainerFn.FITTING, stage=states.RunningStage.TRAINING
-        )
-        self._stages = states.RunningStage
         self.ckpt_path: str | os.PathLike[str] | None = None
         self.default_root_dir = parts.default_root_dir
         self.enable_autolog_hparams = parts.arguments.enable_autolog_hparams
@@ -242,43 +239,6 @@ class Trainer(StrategyView, CallbacksView, EndView, TrainerPrivates):
         """Batches that each optimizer has in turn (Lightning 1.x); empty where all step in each batch."""
         return self._parts.frequencies
 
-    # --- stage ----------------------------------------------------------------------------------------------------
-
-    @property
-    def training(self) -> bool:
-        """True outside of validation."""
-        return self.state.stage is self._stages.TRAINING
-
-    @training.setter
-    def training(self, value: bool) -> None:
-        self.state.stage = self._stages.TRAINING if value else None
-
-    @property
-    def validating(self) -> bool:
-        """True in validation."""
-        return self.state.stage is self._stages.VALIDATING
-
-    @validating.setter
-    def validating(self, value: bool) -> None:
-        self.state.stage = self._stages.VALIDATING if value else None
-
-    @property
-    def sanity_checking(self) -> bool:
-        """True in the validation before training."""
-        return self.state.stage is self._stages.SANITY_CHECKING
-
-    @sanity_checking.setter
-    def sanity_checking(self, value: bool) -> None:
-        self.state.stage = self._stages.SANITY_CHECKING if value else None
-
-    @property
-    def evaluating(self) -> bool:
-        """False: `Trainer.validate` and `Trainer.test` are not run by a trial."""
-        return False
-
-    testing = predicting = evaluating
-    tuning = evaluating
-
     # --- metrics --------------------------------------------------------------------------------------------------
 
     @property
@@ -337,12 +297,15 @@ class Trainer(StrategyView, CallbacksView, EndView, TrainerPrivates):
 
     @property
     def log_dir(self) -> str | None:
-        """Directory of the first logger's files, else `default_root_dir`."""
+        """Where the first logger writes, as Lightning asks each kind of logger; `default_root_dir` without one."""
         first = self.logger
         if first is None:
             return self.default_root_dir
-        directory: str | None = getattr(first, "log_dir", None)
-        return directory if directory is not None else first.save_dir
+        kinds = self.host.pl.loggers
+        # any other one may answer to that name with whatever it likes
+        named = isinstance(first, (kinds.TensorBoardLogger, kinds.CSVLogger))
+        directory: str | None = first.log_dir if named else first.save_dir
+        return directory
 
     # --- data -----------------------------------------------------------------------------------------------------
 

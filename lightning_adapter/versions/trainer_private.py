@@ -301,6 +301,7 @@ class TrainerPrivates:
     """
 
     _results = None
+    state: Any
 
     def __init__(
         self,
@@ -315,7 +316,7 @@ class TrainerPrivates:
     ) -> None:
         self._module = module
         self._datamodule = datamodule
-        self._active_loop = fit_loop
+        self._training_loop = fit_loop
         self._evaluation_loop = fit_loop.epoch_loop.val_loop
         self._logger_connector = LoggerConnectorView(self)  # type: ignore[arg-type]  # its subclass has them
         sources = fit_loop.source, self._evaluation_loop.source
@@ -323,6 +324,13 @@ class TrainerPrivates:
         self._accelerator_connector = AcceleratorConnectorView(self, use_distributed_sampler)
         self._checkpoint_connector = CheckpointConnectorView(dump)
         self._callback_connector = CallbackConnectorView(reorder, attach)
+
+    @property
+    def _active_loop(self) -> Any:
+        stage = self.state.stage
+        if stage is None:
+            return None
+        return self._training_loop if stage.value == "train" else self._evaluation_loop
 
     def _call_lightning_module_hook(self, name: str, *args: Any) -> Any:
         return getattr(self._module, name)(*args)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from packaging.version import Version
 
 from lightning_adapter.trainer.callback_list import CallbackList
 from lightning_adapter.trainer.loop_views import ValidationRuns
@@ -304,9 +305,15 @@ def test_one_stage_at_a_time(stage: str, others: list[str]) -> None:
     setattr(trainer, stage, True)
 
     assert getattr(trainer, stage)
-    assert not any(getattr(trainer, other) for other in [*others, "testing", "predicting", "evaluating"])
+    assert not any(getattr(trainer, other) for other in [*others, "testing", "predicting"])
+    assert trainer.evaluating is trainer.state.stage.evaluating
+    assert trainer._active_loop is (trainer.fit_loop if stage == "training" else trainer.fit_loop.epoch_loop.val_loop)
+    for other in others:
+        setattr(trainer, other, False)
+    assert getattr(trainer, stage)
     setattr(trainer, stage, False)
     assert not getattr(trainer, stage)
+    assert trainer._active_loop is None
 
 
 @pytest.mark.parametrize(("every", "stepped", "expected"), [(3, 1, False), (3, 2, True), (1, 0, True), (0, 0, False)])
@@ -356,18 +363,33 @@ def test_metrics_of_a_callback_go_to_the_loggers_where_the_batch_is_logged() -> 
 
 def test_loggers_are_those_that_user_code_assigns() -> None:
     run = Run()
-    first, second = SimpleNamespace(log_dir="logs", save_dir="x"), SimpleNamespace(log_dir=None, save_dir="saves")
+    first, second = SimpleNamespace(log_dir="logs", save_dir="x"), SimpleNamespace(save_dir="saves")
     before = (run.trainer.logger, run.trainer.log_dir)
     run.trainer.loggers = [first, second]
-    several = (run.trainer.logger, run.trainer.log_dir)
+    several = run.trainer.logger
     run.trainer.logger = second
-    one = (run.trainer.loggers, run.trainer.log_dir)
+    one = run.trainer.loggers
     run.trainer.logger = None
 
     assert before == (None, "root")
-    assert several == (first, "logs")
-    assert one == ([second], "saves")
+    assert several is first
+    assert one == [second]
     assert run.dispatcher.loggers == []
+
+
+@pytest.mark.parametrize("kind", ["TensorBoardLogger", "CSVLogger", "other"])
+def test_directory_of_the_first_logger_is_lightnings(kind: str, tmp_path: pathlib.Path) -> None:
+    if kind == "CSVLogger" and HOST.version < Version("2.1"):
+        pytest.skip("older Lightnings name the directory above")
+    if kind == "other":
+        logger: Any = SimpleNamespace(log_dir="logs", save_dir="saves")
+    else:
+        logger = getattr(pl.loggers, kind)(tmp_path, version=3)
+    run = Run()
+    run.trainer.loggers = [logger]
+    theirs = pl.Trainer(accelerator="cpu", logger=logger, enable_checkpointing=False, enable_progress_bar=False)
+
+    assert run.trainer.log_dir == theirs.log_dir
 
 
 def test_loaders_are_shown_once_they_are_there() -> None:
