@@ -47,10 +47,15 @@ class Sources(Protocol):
 
 
 class Ranks(Protocol):
-    """What the strategy tells of the other processes."""
+    """What the strategy tells of the other processes.
+
+    Attributes:
+        num_processes: on this node.
+    """
 
     is_distributed: bool
     world_size: int
+    num_processes: int
     global_rank: int
 
     def check_lengths(self, batches: float) -> None:
@@ -247,8 +252,9 @@ class DataConnector:
     def combined_training(self) -> Any:
         """The training loaders as Lightning's CombinedLoader; None until they are asked for."""
         data = self.training
-        seen = data is not None and data is not self._unwanted
-        return lightning_private.shown_combined(self._host, data.collection, data.mode) if data and seen else None
+        if data is None or data is self._unwanted:
+            return None
+        return lightning_private.shown_combined(self._host, data.collection, data.mode)
 
     def combined_validation(self) -> Any:
         """The validation loaders likewise."""
@@ -300,7 +306,7 @@ class DataConnector:
     def _advise(self, loaders: Collection, stage: str) -> None:
         settings = self._settings
         overfits, reloads = bool(settings.overfit_batches), bool(settings.reload_dataloaders_every_n_epochs)
-        advise(self._host, loaders, stage, overfits, reloads, self._ranks.world_size)
+        advise(self._host, loaders, stage, overfits, reloads, self._ranks.num_processes)
 
     def _for_this_rank(self, loaders: Collection, training: bool) -> Collection:
         """The loaders of this process: its shard of the samples, its seeds for their workers."""

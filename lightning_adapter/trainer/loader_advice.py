@@ -22,7 +22,7 @@ def advise(host: Host, loaders: Collection, stage: str, overfits: bool, reloads:
         stage: "train" or "val".
         overfits: whether `overfit_batches` is set, which turns shuffling off.
         reloads: whether loaders are asked for again in later epochs.
-        processes: of the job, which share the cores.
+        processes: of the node, which share its cores.
     """
     # a CombinedLoader knows its length only once it is iterated; those in it are looked at, as Lightning does
     each = flatten(lightning_private.uncombined(loaders, "sequential")[1])

@@ -37,9 +37,10 @@ def loader_of(batches: float, **options: Any) -> DataLoader:
 class Alone:
     """The only process, or one of several that a test makes up."""
 
-    def __init__(self, size: int = 1) -> None:
+    def __init__(self, size: int = 1, nodes: int = 1) -> None:
         self.is_distributed = size > 1
         self.world_size = size
+        self.num_processes = size // nodes
         self.global_rank = 0
         self.checked: list[float] = []
 
@@ -55,13 +56,14 @@ class Data:
         training: Callable[[], Any] = lambda: loader_of(4),
         validation: Callable[[], Any] = lambda: loader_of(2),
         size: int = 1,
+        nodes: int = 1,
         has_loggers: bool = False,
         options: dict[str, Any] | None = None,
         **given: Any,
     ) -> None:
         self.settings = settings(**given)
         self.progress = TrainingProgress(self.settings)
-        self.ranks = Alone(size)
+        self.ranks = Alone(size, nodes)
         self.asked = {"train": 0, "val": 0}
         self._make = {"train": training, "val": validation}
         chosen = {

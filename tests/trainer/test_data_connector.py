@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from typing import Any
 
@@ -46,6 +47,14 @@ def test_validation_has_the_batches_that_its_own_limit_leaves_of_each_loader() -
     assert data.connector.validation is not None
     assert data.connector.validation.max_batches == [5, 2]
     assert data.connector.num_sanity_val_batches == [3, 2]
+
+
+def test_cores_are_shared_by_the_processes_of_a_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(16), raising=False)
+    data = Data(size=8, nodes=2)
+
+    with pytest.warns(UserWarning, match="'val_dataloader' does not have many workers.*`num_workers=3`"):
+        data.connector.load_validation()
 
 
 def test_fraction_that_leaves_no_batch_is_refused_with_the_least_that_does() -> None:
