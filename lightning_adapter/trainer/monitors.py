@@ -38,11 +38,12 @@ def explained(host: Host, owner: Any, error: Exception, logged: Callable[[], Ite
     """
     if not isinstance(owner, host.pl.Callback) or not isinstance(getattr(owner, "monitor", None), str):
         return None
-    monitor, names = owner.monitor, list(logged())
-    if monitor in names:
-        return None
     raised_in = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
     if not raised_in[-1].startswith(f"{host.package}.callbacks."):
+        return None
+    # last: values are computed for it, which costs, and may fail after an error of another kind
+    monitor, names = owner.monitor, list(logged())
+    if monitor in names:
         return None
     message = f"{error}\n{advice(monitor, names)}"
     if isinstance(error, host.load("utilities.exceptions").MisconfigurationException):

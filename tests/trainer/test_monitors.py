@@ -13,7 +13,8 @@ import torch
 
 from lightning_adapter import cli
 from lightning_adapter.errors import ConfigurationError, MonitorError
-from lightning_adapter.trainer.monitors import advice
+from lightning_adapter.trainer.monitors import advice, explained
+from lightning_adapter.versions import hosts
 from two_ways import BoringModel, Fit, outcomes
 
 Misconfigured = pl.utilities.exceptions.MisconfigurationException
@@ -86,6 +87,17 @@ def test_error_of_a_users_own_callback_is_left_as_it_is(tmp_path: Path) -> None:
 
     theirs, ours = outcomes(tmp_path, situation)
     assert ours == theirs
+
+
+def test_metrics_are_computed_for_an_error_about_a_metric_alone() -> None:
+    def logged() -> list[str]:
+        raise AssertionError("nobody asked for the metrics")
+
+    try:
+        raise RuntimeError("out of memory")
+    except RuntimeError as error:
+        callback = pl.callbacks.EarlyStopping("x")
+        assert explained(hosts.host("pytorch_lightning"), callback, error, logged) is None
 
 
 def test_command_line_ends_with_the_name_and_the_guess_and_no_traceback(
