@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import copy
 import enum
+import functools
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -64,7 +65,6 @@ class FitLoop:
         accumulation: acts before all hooks of an epoch: Lightning 1.x's GradientAccumulationScheduler.
         any_rank: for several processes, whether any of them has a flag set; None for a single one.
         state: what a checkpoint holds of the present position.
-        told_of_minima: whether it was said that somebody asks for the end too early.
         resume_point: that state before a limit ended an epoch: with a higher limit the run goes on from there.
     """
 
@@ -86,7 +86,10 @@ class FitLoop:
     epoch_starts: Callable[[int], None]
     state: Callable[[], dict[str, Any]]
     resume_point: dict[str, Any] | None = None
-    told_of_minima: bool = False
+
+    def __post_init__(self) -> None:
+        # said once, as `_TrainingEpochLoop.done` does
+        self._inform_of_minima = functools.cache(self._say_that_minima_are_not_met)
 
     # --- the loop -----------------------------------------------------------------------------------------------------
 
@@ -209,15 +212,13 @@ class FitLoop:
 
     # --- limits -------------------------------------------------------------------------------------------------------
 
-    def _inform_of_minima(self) -> None:
-        """Somebody asks for the end before it may come; said once, as `_TrainingEpochLoop.done` does."""
+    def _say_that_minima_are_not_met(self) -> None:
+        """Somebody asks for the end before it may come."""
         settings = self.settings
-        if not self.told_of_minima:
-            self.told_of_minima = True
-            self.hooks.host.inform(
-                f"Trainer was signaled to stop but the required `min_epochs={settings.min_epochs!r}` or"
-                f" `min_steps={settings.min_steps!r}` has not been met. Training will continue..."
-            )
+        self.hooks.host.inform(
+            f"Trainer was signaled to stop but the required `min_epochs={settings.min_epochs!r}` or"
+            f" `min_steps={settings.min_steps!r}` has not been met. Training will continue..."
+        )
 
     def _steps_reached(self) -> bool:
         return self.settings.max_steps != -1 and self.progress.optimizer_steps >= self.settings.max_steps
