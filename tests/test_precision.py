@@ -22,7 +22,6 @@ from lightning_adapter.runs import store
 from parity.harness import assert_parity, quiet, since
 from parity.models import Data, Net, pl, samples
 
-HALF = ["16-true", "bf16-true"]
 MIXED = ["16-mixed", "bf16-mixed"]
 TYPES = {"16-true": torch.half, "64-true": torch.double, "32-true": torch.float}
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pickle
 import random
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset
 
+from data.parts import Stream
 from lightning_adapter.data.random_state import RandomState
 from lightning_adapter.data.seeding import SeededSampler, SeededSamples, WorkerSeeds, seed_each_sample
 from lightning_adapter.errors import ConfigurationError
@@ -25,11 +25,6 @@ class Noise(Dataset):
 
     def __len__(self) -> int:
         return 8
-
-
-class Stream(IterableDataset):
-    def __iter__(self) -> Iterator[int]:
-        return iter([1])
 
 
 def one_pass(seed: int, **options: object) -> torch.Tensor:
