@@ -15,16 +15,8 @@ FACTS = (
     *("num_training_batches", "num_val_batches", "num_sanity_val_batches", "val_check_batch", "enable_validation"),
     *("training", "validating", "sanity_checking", "testing", "predicting", "evaluating"),
     *("callback_metrics", "logged_metrics", "progress_bar_metrics", "precision", "distributed_sampler_kwargs"),
-    *(
-        "world_size",
-        "global_rank",
-        "local_rank",
-        "node_rank",
-        "num_devices",
-        "num_nodes",
-        "device_ids",
-        "is_global_zero",
-    ),
+    *("world_size", "global_rank", "local_rank", "node_rank", "is_global_zero"),
+    *("num_devices", "num_nodes", "device_ids"),
 )
 
 

@@ -51,7 +51,7 @@ class LogArguments(NamedTuple):
 class Metadata(NamedTuple):
     """What those arguments mean, once defaults are filled in: Lightning's `_Metadata`.
 
-    Checkpoints hold it as a list, so that the order of the fields is part of their format.
+    Checkpoints hold it as a tuple, so that the order of the fields is part of their format.
     """
 
     prog_bar: bool
