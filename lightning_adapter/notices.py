@@ -19,6 +19,8 @@ _NOT_THE_USERS = (
     *("lightning_adapter", "pytorch_lightning", "lightning", "lightning_fabric", "lightning_utilities", "determined"),
     *("torch", "torchmetrics", "contextlib", "functools", "importlib", "dataclasses", "threading"),
 )
+#: Models that Lightning ships to be trained and subclassed, BoringModel for one; they are written as a user's are.
+DEMO_PACKAGES = ("lightning.pytorch.demos", "pytorch_lightning.demos")
 #: Above it nothing is the user's: the console script, or the interpreter's own way to run a module.
 _COMMAND = "lightning_adapter.cli"
 
@@ -48,11 +50,7 @@ def _users_frame() -> FrameType | None:
         name = str(frame.f_globals.get("__name__", ""))
         if name == _COMMAND:
             return None
-        if name.partition(".")[0] not in _NOT_THE_USERS or name.startswith(_DEMOS):
+        if name.partition(".")[0] not in _NOT_THE_USERS or name.startswith(DEMO_PACKAGES):
             return frame
         frame = frame.f_back
     return None
-
-
-#: Models that Lightning ships to be trained and subclassed; they stand in for a user's.
-_DEMOS = ("lightning.pytorch.demos", "pytorch_lightning.demos")

@@ -14,21 +14,9 @@ from lightning_adapter.errors import TargetError
 from lightning_adapter.support.result_objects import REASON, RESULT_OBJECTS, result_objects_in
 from lightning_adapter.support.row import OWNERS, Row, Support
 from lightning_adapter.support.table import rows
+from lightning_adapter.versions.hosts import is_host_class
 from lightning_adapter.versions.wrappers import underlying
 
-# The packages whose classes are the ground a user's class stands on: what they define is not an override.
-_HOST_PACKAGES = (
-    "builtins",
-    "determined",
-    "lightning.fabric",
-    "lightning.pytorch",
-    "lightning_adapter",
-    "lightning_fabric",
-    "pytorch_lightning",
-    "torch",
-)
-# Models that Lightning ships to be trained and subclassed, BoringModel for one; they are written as a user's are.
-_DEMO_PACKAGES = ("lightning.pytorch.demos", "pytorch_lightning.demos")
 #: The owner of a trial class, which has no rows.
 TRIAL = "LightningAdapter"
 _WITHOUT_REASON = {"hook": "called as Lightning calls it", "method": "as in Lightning", "property": "as in Lightning"}
@@ -66,7 +54,7 @@ def owner_of(cls: type) -> str:
         TargetError: if `cls` is none of them.
     """
     for base in cls.__mro__:
-        if base.__name__ in (*OWNERS, TRIAL) and _is_host(base):
+        if base.__name__ in (*OWNERS, TRIAL) and is_host_class(base):
             return base.__name__
     bases = ", ".join(f"{base.__module__}.{base.__qualname__}" for base in cls.__bases__)
     raise TargetError(
@@ -110,7 +98,7 @@ def inspect_any(cls: type) -> list[Finding]:
 
 def overridden_methods(cls: type) -> list[tuple[str, type]]:
     """The public names of a trial's base classes that user code overrides, each with the class that does."""
-    bases = [base for base in cls.__mro__ if _is_host(base) and base is not object]
+    bases = [base for base in cls.__mro__ if is_host_class(base) and base is not object]
     names = sorted({name for base in bases for name in vars(base) if name[0] != "_"})
     return [(name, definer) for name in names if (definer := _definer(cls, name)) is not None]
 
@@ -150,7 +138,7 @@ def _findings(
 def _result_objects(cls: type, owner: str) -> Iterator[Finding]:
     """The findings for what was removed with Lightning 0.9, in the class or in a base of the user's."""
     for base in cls.__mro__:
-        if _is_host(base):
+        if is_host_class(base):
             continue
         found = "" if base is cls else f" (in {base.__module__}.{base.__qualname__})"
         for name, method in result_objects_in(base):
@@ -182,7 +170,7 @@ def _truncated_bptt(cls: type, row: Row, assigned: Mapping[str, object], instanc
 def _definer(cls: type, name: str) -> type | None:
     """The user's class that `name` comes from; None where it is Lightning's, or absent."""
     found = next((base for base in cls.__mro__ if name in vars(base)), None)
-    if found is None or _is_host(found):
+    if found is None or is_host_class(found):
         return None
     return None if _is_hosts_own(cls, name, vars(found)[name]) else found
 
@@ -190,7 +178,7 @@ def _definer(cls: type, name: str) -> type | None:
 def _is_hosts_own(cls: type, name: str, value: object) -> bool:
     """Whether a value is Lightning's own function of this name, or something that only wraps it."""
     own = underlying(value)
-    hosts = (base for base in cls.__mro__ if _is_host(base) and name in vars(base))
+    hosts = (base for base in cls.__mro__ if is_host_class(base) and name in vars(base))
     return any(vars(base)[name] is value or underlying(vars(base)[name]) is own for base in hosts)
 
 
@@ -207,14 +195,7 @@ def _inherited_from(cls: type, name: str) -> str:
 
 def _defined_by_host(cls: type, name: str) -> bool:
     found = next((base for base in cls.__mro__ if name in vars(base)), None)
-    return found is not None and _is_host(found)
-
-
-def _is_host(cls: type) -> bool:
-    module = f"{cls.__module__}."
-    if any(module.startswith(f"{package}.") for package in _DEMO_PACKAGES):
-        return False
-    return any(module.startswith(f"{package}.") for package in _HOST_PACKAGES)
+    return found is not None and is_host_class(found)
 
 
 def _parameters(value: object) -> frozenset[str]:

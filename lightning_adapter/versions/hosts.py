@@ -151,14 +151,16 @@ def uncompiled(module: T) -> T:
     return compiled
 
 
-#: Methods of the host classes that every call goes through even when nobody overrides them.
-HOST_MODULE_PREFIXES = ("pytorch_lightning.", "lightning.pytorch.", "lightning_fabric.", "lightning.fabric.")
+#: The packages whose classes are the ground that a user's class stands on: what they define is no override.
+_GROUND = (
+    *("lightning.pytorch.", "pytorch_lightning.", "lightning.fabric.", "lightning_fabric."),
+    *("lightning_adapter.", "determined.", "torch.", "builtins."),
+)
 
 
 def is_host_class(cls: type) -> bool:
-    """True for classes that Lightning itself (or torch, or this package) defines."""
-    name = cls.__module__ + "."
-    return name.startswith((*HOST_MODULE_PREFIXES, "torch.", "lightning_adapter.")) or cls is object
+    """True for classes that Lightning, Determined, torch or this package define, Lightning's models for demos excepted."""
+    return not cls.__module__.startswith(notices.DEMO_PACKAGES) and f"{cls.__module__}.".startswith(_GROUND)
 
 
 def importable_hosts() -> list[Host]:
