@@ -73,7 +73,7 @@ class RandomState:
             random.setstate(self._in_python)
             for generator, state in zip(generators, self._generators, strict=False):
                 set_state(generator, state)
-        except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        except (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             raise CheckpointError(
                 f"The checkpoint's random state is none: {error}. Use another checkpoint, or warm_start_from, which takes "
                 "the weights alone."
