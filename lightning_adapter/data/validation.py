@@ -20,6 +20,7 @@ class ValidationData:
         allgather: gives `max_batches` of all processes for that of this one; None in a single process.
 
     Attributes:
+        mode: how several loaders are combined.
         collection: what the user returned, a CombinedLoader's collection in its place.
         loaders: the loaders in it.
         max_batches: number of batches of each loader in this process.
@@ -34,7 +35,7 @@ class ValidationData:
         limits: Callable[[float], float],
         allgather: Callable[[list[float]], list[list[float]]] | None = None,
     ) -> None:
-        self._mode, self.collection = lightning_private.uncombined(loaders, "sequential")
+        self.mode, self.collection = lightning_private.uncombined(loaders, "sequential")
         self.loaders: list[Loader] = flatten(self.collection)
         self.max_batches = [min(length, limits(length)) for length in map(length_of, self.loaders)]
         of_all = [self.max_batches] if allgather is None else allgather(self.max_batches)
@@ -46,7 +47,7 @@ class ValidationData:
     @property
     def is_sequential(self) -> bool:
         """False for a CombinedLoader of another mode, which yields one batch of each loader at a time."""
-        return self._mode == "sequential"
+        return self.mode == "sequential"
 
     @property
     def several(self) -> bool:
@@ -60,13 +61,13 @@ class ValidationData:
             if self.is_sequential:
                 self._under_way = batches = SequentialIterator(self.loaders, max_batches)
                 return batches
-            self._under_way = side_by_side = CombinedIterator(self.loaders, self.collection, self._mode)
+            self._under_way = side_by_side = CombinedIterator(self.loaders, self.collection, self.mode)
             return ((batch, index, 0) for index, batch in enumerate(side_by_side))
 
         if self.is_sequential:
             length = sum(max_batches)
         else:
-            length = min(max_batches) if self._mode == "min_size" else max(max_batches)
+            length = min(max_batches) if self.mode == "min_size" else max(max_batches)
         return DataFetcher(iterate, length, ahead)
 
     def pass_is_over(self) -> None:

@@ -259,7 +259,7 @@ class DataConnector:
     def combined_validation(self) -> Any:
         """The validation loaders likewise."""
         data = self.validation
-        return None if data is None else lightning_private.shown_combined(self._host, data.collection, "sequential")
+        return None if data is None else lightning_private.shown_combined(self._host, data.collection, data.mode)
 
     def check_validation_every(self, batches: float) -> None:
         """User code has set `trainer.val_check_batch`."""

@@ -95,13 +95,16 @@ class StepCounts:
 
     def read(self, automatic: bool) -> int:
         """Steps that one of the two loops has counted."""
-        return self._progress.optimizer_steps - self._of_other if automatic is self._automatic() else self._of_other
+        return self._progress.optimizer_steps - self._of_other if self._is_used(automatic) else self._of_other
 
     def write(self, automatic: bool, steps: int) -> None:
         """Set them."""
         self._progress.count_steps_from(self._progress.optimizer_steps + steps - self.read(automatic))
-        if automatic is not self._automatic():
+        if not self._is_used(automatic):
             self._of_other = steps
+
+    def _is_used(self, automatic: bool) -> bool:
+        return automatic is bool(self._automatic())  # user code may set it to anything that is true or false
 
 
 class StepTracker:

@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader
 
 from data.parts import Numbers, Stream
 from lightning_adapter.errors import CheckpointError, ConfigurationError
-from trainer.parts import Data, Misconfiguration, loader_of
+from lightning_adapter.versions import lightning_private
+from trainer.parts import HOST, Data, Misconfiguration, loader_of
 
 UNKNOWN = float("inf")
 
@@ -47,6 +48,15 @@ def test_validation_has_the_batches_that_its_own_limit_leaves_of_each_loader() -
     assert data.connector.validation is not None
     assert data.connector.validation.max_batches == [5, 2]
     assert data.connector.num_sanity_val_batches == [3, 2]
+
+
+def test_validation_loaders_side_by_side_are_shown_so() -> None:
+    combined = lightning_private.combined_loader(HOST, [loader_of(4), loader_of(2)], "min_size")
+    data = Data(validation=lambda: combined)
+
+    data.connector.load_validation()
+
+    assert lightning_private.uncombined(data.connector.combined_validation(), "")[0] == "min_size"
 
 
 def test_cores_are_shared_by_the_processes_of_a_node(monkeypatch: pytest.MonkeyPatch) -> None:

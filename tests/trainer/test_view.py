@@ -278,6 +278,20 @@ def test_progress_is_that_of_the_run() -> None:
     assert loop.epoch_loop.val_loop.batch_progress is run.progress.validation
 
 
+@pytest.mark.parametrize("automatic", [True, 1, False, 0])
+def test_steps_are_those_of_the_loop_that_the_module_uses(automatic: Any) -> None:
+    run = Run()
+    run.module.automatic_optimization = automatic
+    run.progress.count_steps_from(3)
+    loop = run.trainer.fit_loop.epoch_loop
+    counted = (
+        loop.automatic_optimization.optim_progress.optimizer.step.total.completed,
+        loop.manual_optimization.optim_step_progress.total.completed,
+    )
+
+    assert counted == ((3, 0) if automatic else (0, 3))
+
+
 def test_validation_loop_tells_whether_it_has_run() -> None:
     run = Run()
     loop = run.trainer.fit_loop.epoch_loop.val_loop
