@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -131,7 +130,7 @@ def _training(parts: Components, epoch_starts: Callable[[int], None]) -> Trainin
         "training_step", hooks, connector.training, ("training_epoch_end", "on_train_epoch_end", "on_epoch_end")
     )
     step = running_step("training_step", hooks, strategy, parts.precision)
-    single = AutomaticOptimization(
+    automatic = AutomaticOptimization(
         step, parts.steps, parts.precision, hooks, strategy, settings, progress, parts.non_finite, returned_logs
     )
     manual = ManualOptimization(step, host, strategy, progress, parts.non_finite, returned_logs)
@@ -139,13 +138,7 @@ def _training(parts: Components, epoch_starts: Callable[[int], None]) -> Trainin
     # module and callbacks have their metrics by now; each of them gathers its states when an epoch is computed
     strategy.attach_metrics()
     fetches_itself = lightning_private.has_parameter(module.training_step, "dataloader_iter")
-    bar = ProgressBar(
-        progress,
-        lambda: settings.max_epochs,
-        lambda: connector.progress_bar_metrics,
-        # a bar among the callbacks is the user's choice
-        parts.arguments.enable_progress_bar and strategy.is_global_zero and not parts.trainer.progress_bar_callback,
-    )
+    bar = _progress_bar(parts)
     batch = TrainingBatch(
         trainer=parts.trainer,
         hooks=hooks,
@@ -155,7 +148,7 @@ def _training(parts: Components, epoch_starts: Callable[[int], None]) -> Trainin
         dispatcher=parts.dispatcher,
         stop=parts.stop,
         schedulers=schedulers,
-        automatic=single if turns is None else OptimizersInTurn(single, turns),
+        automatic=automatic if turns is None else OptimizersInTurn(automatic, turns),
         manual=manual,
         fetches_itself=fetches_itself,
         takes_batch_idx=lightning_private.takes_batch_idx(host, module.training_step),
@@ -168,7 +161,6 @@ def _training(parts: Components, epoch_starts: Callable[[int], None]) -> Trainin
         stops_in_batches=strategy.is_distributed and may_stop_in_batch(host, module, parts.callbacks.items),
     )
     state = RunState(parts, manual, outputs)
-    accumulation: Any = parts.trainer.accumulation_scheduler
     fit_loop = FitLoop(
         hooks=hooks,
         progress=progress,
@@ -183,7 +175,7 @@ def _training(parts: Components, epoch_starts: Callable[[int], None]) -> Trainin
         epoch_outputs=outputs,
         unlogged=unlogged,
         progress_bar=bar,
-        accumulation=accumulation,
+        accumulation=parts.trainer.accumulation_scheduler,
         any_rank=any_rank,
         epoch_starts=epoch_starts,
         state=state.state_dict,
@@ -206,6 +198,18 @@ def _training(parts: Components, epoch_starts: Callable[[int], None]) -> Trainin
     )
     schedule = ValidationSchedule(settings, progress, data, parts.stop, strategy, fetches_itself)
     return Training(fit_loop, validation_loop, schedule, state)
+
+
+def _progress_bar(parts: Components) -> ProgressBar:
+    settings, connector = parts.settings, parts.connector
+    # a bar among the callbacks is the user's choice
+    is_shown = parts.arguments.enable_progress_bar and not parts.trainer.progress_bar_callback
+    return ProgressBar(
+        parts.progress,
+        lambda: settings.max_epochs,
+        lambda: connector.progress_bar_metrics,
+        is_shown and parts.strategy.is_global_zero,
+    )
 
 
 def _turns(parts: Components) -> OptimizerTurns | None:
