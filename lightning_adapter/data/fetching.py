@@ -26,7 +26,7 @@ class DataFetcher(Iterator[Item], Generic[Item]):
     Attributes:
         done: True if the batch handed out last is the last one.
         fetched: batches taken from the loaders in this epoch.
-        first: how many of these an earlier run took, whose pass is not the present one.
+        fetched_before: how many of these an earlier run took, whose pass is not the present one.
         iterator: the pass under way, None where there is none.
         fetches_ahead: whether a batch more is fetched than was handed out.
     """
@@ -40,7 +40,7 @@ class DataFetcher(Iterator[Item], Generic[Item]):
     ) -> None:
         self.done = False
         self.fetched = 0
-        self.first = 0
+        self.fetched_before = 0
         self.iterator: Iterator[Item] | None = None
         self.fetches_ahead = ahead and length == INFINITE
         self._iterate = iterate
@@ -61,7 +61,7 @@ class DataFetcher(Iterator[Item], Generic[Item]):
     @property
     def batch_idx(self) -> int:
         """Index in its pass of the batch that was fetched last."""
-        return self.fetched - self.first - 1
+        return self.fetched - self.fetched_before - 1
 
     def start(self) -> None:
         """Iterate the loaders anew."""
@@ -70,7 +70,7 @@ class DataFetcher(Iterator[Item], Generic[Item]):
     def resume(self, iterator: Iterator[Item], fetched: int = 0) -> None:
         """Take batches from an iterator, of which `fetched` are gone already."""
         self.iterator = iterator
-        self.fetched, self.first = fetched, 0
+        self.fetched, self.fetched_before = fetched, 0
         self.done = self._length <= fetched
         self._ahead = []
         if self.fetches_ahead:
@@ -78,7 +78,7 @@ class DataFetcher(Iterator[Item], Generic[Item]):
 
     def count_on(self, fetched: int) -> None:
         """An earlier run has trained on `fetched` batches of the epoch, which count; the pass goes on as it is."""
-        self.first += fetched
+        self.fetched_before += fetched
         self.fetched += fetched
         self.done = self.done or self._length <= self.fetched
 
