@@ -76,7 +76,7 @@ def with_sampler(loader: DataLoader[Any], sampler: Iterable[Any], host: Host) ->
     elif batch_sampler is not None:
         try:
             batch_sampler = lightning_private.rebuilt_batch_sampler(host, loader, sampler)
-        except TypeError as error:
+        except (TypeError, AttributeError) as error:
             raise ConfigurationError(
                 f"The batch sampler {type(batch_sampler).__qualname__} cannot be given another sampler: {error}. It has to "
                 "be a torch BatchSampler that takes its `sampler` as an argument and is made in train_dataloader() or "

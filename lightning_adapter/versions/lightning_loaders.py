@@ -114,6 +114,7 @@ def rebuilt_batch_sampler(host: Host, loader: DataLoader[Any], sampler: Iterable
 
     Raises:
         TypeError: the class takes no sampler.
+        AttributeError: it has no `batch_size`, which Lightning before 2.1 reads.
     """
     return host.load_fabric("utilities.data")._dataloader_init_kwargs_resolve_sampler(loader, sampler)["batch_sampler"]
 
