@@ -121,7 +121,7 @@ class Hooks:
         """True if there is a datamodule that overrides `name`."""
         return self.datamodule is not None and is_overridden(name, self.datamodule, self.host.pl.LightningDataModule)
 
-    def overridden_in_callback(self, name: str, callback: Any) -> bool:
+    def replaced_in_callback(self, name: str, callback: Any) -> bool:
         """True if `callback` has a `name` to be called: its own, or something around that of Lightning."""
         return is_replaced(name, callback, self.host.pl.Callback)
 
@@ -171,7 +171,7 @@ class Hooks:
     def call_callbacks(self, name: str, *args: Any, **kwargs: Any) -> None:
         """Run a hook of the callbacks alone."""
         for callback in self._callbacks.items:
-            if self.overridden_in_callback(name, callback):
+            if self.replaced_in_callback(name, callback):
                 self.run(name, getattr(callback, name), self._trainer(), self.module, *args, **kwargs)
 
     def run(self, name: str, function: Call, *args: Any, **kwargs: Any) -> Any:
@@ -220,7 +220,7 @@ class Hooks:
     def _hook_of(self, name: str, callback: Callback) -> Call | None:
         """A callback's hook, to be given today's arguments after trainer and module; None if it overrides none."""
         function = getattr(callback, name, None)
-        if function is None or not self.overridden_in_callback(name, callback):
+        if function is None or not self.replaced_in_callback(name, callback):
             return None
         adapter = self._adapter
         return adapter.adapt(name, function, 2) if adapter.is_hook(name, function, 2) else None

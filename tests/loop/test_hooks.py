@@ -456,8 +456,8 @@ def test_callback_overrides_by_its_own_base() -> None:
     hooks = hooks_of(Module([]))
     callback = Tells("a", [])
 
-    assert hooks.overridden_in_callback("on_train_epoch_end", callback)
-    assert not hooks.overridden_in_callback("on_train_start", callback)
+    assert hooks.replaced_in_callback("on_train_epoch_end", callback)
+    assert not hooks.replaced_in_callback("on_train_start", callback)
 
 
 def around(function: Any) -> Any:
