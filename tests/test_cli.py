@@ -252,7 +252,7 @@ def test_fit_passes_on_everything_that_was_typed(project: Path, fit_calls: list[
     assert periods == [("Batch", 100), ("Epoch", 2)]
     assert call.pop("trial_class").__name__ == "MyTrial"
     assert call == {
-        "config": {"name": "x"},
+        "config": "c.yaml",
         "hparams": {"lr": 0.001, "optimizer": {"betas": [0.9, 1], "name": "adam"}},
         "max_epochs": 3,
         "max_steps": 10,
