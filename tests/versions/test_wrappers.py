@@ -68,7 +68,9 @@ def test_function_below_is_found(value: Any) -> None:
     assert underlying(value) is function
 
 
-@pytest.mark.parametrize("value", [AnswersToAnything(), len, [].append, mock.call, 3, None], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", [AnswersToAnything(), len, [].append, mock.call, 3, None], ids=lambda value: type(value).__name__
+)
 def test_what_wraps_nothing_is_given_back(value: Any) -> None:
     assert underlying(value) is value
 
