@@ -44,6 +44,34 @@ class SizedStream(Stream):
         return len(self.data)
 
 
+class StatefulStream:
+    """No DataLoader: says where it stands, and orders its batches by a count that only its state holds."""
+
+    batches = 6
+    at = count = 0
+
+    def __iter__(self) -> Iterator:
+        order = torch.randperm(self.batches, generator=torch.Generator().manual_seed(self.count)).tolist()
+        while self.at < self.batches:
+            self.at += 1
+            yield self.batch(order[self.at - 1])
+        self.at, self.count = 0, self.count + 1
+
+    def batch(self, index: int) -> Any:
+        return samples(4, index)[:]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"at": self.at, "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.at, self.count = state["at"], state["count"]
+
+
+class SizedStatefulStream(StatefulStream):
+    def __len__(self) -> int:
+        return self.batches
+
+
 class NoisySamples(torch.utils.data.Dataset):
     """Draws augmentation from the global generator of the process that loads the sample."""
 

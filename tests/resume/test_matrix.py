@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, Sampler, WeightedRandomSampler
 
 from parity.harness import Case, differences
-from parity.models import GAN, Data, Manual, Net, SizedStream, Stream, samples
+from parity.models import GAN, Data, Manual, Net, SizedStatefulStream, SizedStream, StatefulStream, Stream, samples
 
 from .interrupting import assert_resumes, case_of, follow, pl, train
 
@@ -94,31 +94,6 @@ class Reversed(DataLoader):
     def __iter__(self) -> Iterator:
         for x, y in super().__iter__():
             yield x.flip(0), y.flip(0)
-
-
-class Remembers:
-    """No DataLoader: says where it stands, and orders its batches by a count that only its state holds."""
-
-    def __init__(self) -> None:
-        self.at = self.count = 0
-
-    def __iter__(self) -> Iterator:
-        order = torch.randperm(6, generator=torch.Generator().manual_seed(self.count)).tolist()
-        while self.at < 6:
-            self.at += 1
-            yield samples(4, order[self.at - 1])[:]
-        self.at, self.count = 0, self.count + 1
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"at": self.at, "count": self.count}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.at, self.count = state["at"], state["count"]
-
-
-class SizedRemembers(Remembers):
-    def __len__(self) -> int:
-        return 6
 
 
 class TakesTwo(Net):
@@ -394,11 +369,11 @@ add("generator in a batch sampler", net(), loader(inner_generator_loader))
 add("loader that is a generator", net(), loader(lambda: Reversed(samples(22), 4, shuffle=True)))
 add("loader that is a generator, persistent workers", net(),
     loader(lambda: Reversed(samples(22), 4, shuffle=True, num_workers=1, persistent_workers=True)))  # fmt: skip
-add("loader with a state", net(), loader(SizedRemembers), max_epochs=3)
-add("loader with a state and no length", net(), loader(Remembers), max_epochs=3)
-add("loader with a state, limited", net(), loader(SizedRemembers), max_epochs=3, limit_train_batches=4)
+add("loader with a state", net(), loader(SizedStatefulStream), max_epochs=3)
+add("loader with a state and no length", net(), loader(StatefulStream), max_epochs=3)
+add("loader with a state, limited", net(), loader(SizedStatefulStream), max_epochs=3, limit_train_batches=4)
 add("loader with a state beside another", lambda: TwoLoaders(),
-    loader(lambda: {"a": SizedRemembers(), "b": DataLoader(samples(12), 4, shuffle=True)}))  # fmt: skip
+    loader(lambda: {"a": SizedStatefulStream(), "b": DataLoader(samples(12), 4, shuffle=True)}))  # fmt: skip
 add("steps that take two batches", TakesTwo, loader(lambda: DataLoader(samples(22), 2, shuffle=True)), trace=False)
 add("no batching", Unbatched, loader(lambda: DataLoader(samples(6), batch_size=None, shuffle=True)))
 add("iterable dataset", net(), loader(lambda: DataLoader(Stream(22), 4)))

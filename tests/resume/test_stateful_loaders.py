@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from torch.utils.data import DataLoader
 
 from lightning_adapter.errors import CheckpointError
 from parity.harness import quiet, seed_everything, since
-from parity.models import Net, samples
+from parity.models import Net, SizedStatefulStream, StatefulStream, samples
 
 from .interrupting import FACE, assert_resumes, case_of, follow, pl
 from .test_lightning import keeper, trainer_of
 
-BATCHES = 6
+BATCHES = StatefulStream.batches
 
 
 class Stream:
@@ -31,28 +30,14 @@ class Stream:
         return x, y, index
 
 
-class Remembers(Stream):
-    """Says where it stands, and shuffles by a count that only its state holds."""
+class Remembers(StatefulStream):
+    """Numbered likewise, with a state."""
 
-    at = count = 0
-
-    def __iter__(self) -> Iterator[Any]:
-        order = torch.randperm(BATCHES, generator=torch.Generator().manual_seed(self.count)).tolist()
-        while self.at < BATCHES:
-            self.at += 1
-            yield self.batch(order[self.at - 1])
-        self.at, self.count = 0, self.count + 1
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"at": self.at, "count": self.count}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.at, self.count = state["at"], state["count"]
+    batch = Stream.batch
 
 
-class SizedRemembers(Remembers):
-    def __len__(self) -> int:
-        return BATCHES
+class SizedRemembers(SizedStatefulStream):
+    batch = Stream.batch
 
 
 class Beside:
