@@ -7,6 +7,8 @@ import logging
 import sys
 from collections.abc import Iterator
 
+from lightning_adapter.runs.run_log import attached
+
 
 @contextlib.contextmanager
 def telling() -> Iterator[None]:
@@ -18,13 +20,7 @@ def telling() -> Iterator[None]:
     if logging.getLogger().handlers or log.handlers:
         yield
         return
-    handler, level = logging.StreamHandler(), log.level
+    handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING if sys.stdout.isatty() else logging.INFO)
-    log.addHandler(handler)
-    if level == logging.NOTSET:
-        log.setLevel(logging.INFO)
-    try:
+    with attached(handler, (log.name,), told_all=True):
         yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)

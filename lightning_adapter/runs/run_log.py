@@ -6,7 +6,7 @@ import contextlib
 import logging
 import pathlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 _LOGGED = ("lightning_adapter", "determined")
 
@@ -19,20 +19,28 @@ def attach_log(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """
     handler = _RunLogHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    loggers = [logging.getLogger(name) for name in _LOGGED]
+    try:
+        with attached(handler, _LOGGED, told_all=not logging.getLogger().handlers):
+            yield path
+    finally:
+        handler.end()
+
+
+@contextlib.contextmanager
+def attached(handler: logging.Handler, names: Sequence[str], told_all: bool) -> Iterator[None]:
+    """Let a handler hear some loggers until the block ends, at INFO where they have no level and `told_all` is set."""
+    loggers = [logging.getLogger(name) for name in names]
     levels = [log.level for log in loggers]
-    configured = bool(logging.getLogger().handlers)
     for log in loggers:
         log.addHandler(handler)
-        if not configured and log.level == logging.NOTSET:
+        if told_all and log.level == logging.NOTSET:
             log.setLevel(logging.INFO)
     try:
-        yield path
+        yield
     finally:
         for log, level in zip(loggers, levels, strict=True):
             log.removeHandler(handler)
             log.setLevel(level)
-        handler.end()
 
 
 class _RunLogHandler(logging.FileHandler):
