@@ -94,24 +94,28 @@ def plain(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], list[Refused]]
     content: dict[str, Any] = {}
     notes: list[Note] = []
     left_out: list[Refused] = []
-    absent: list[Any] = []
     refused: list[Refused] = []
+
+    def keep(value: object, place: Place, among: dict[Any, Any], faults: list[Refused]) -> None:
+        made = PlainData(constructed)
+        plain_value = made.of(value, place)
+        if made.refused:
+            faults.extend(made.refused)
+        else:
+            notes.extend(made.notes)
+            among[place[-1]] = plain_value
+
     for key, value in checkpoint.items():
         if key in (CONSTRUCTED, LEFT_OUT):
             continue
         if key in _HYPERPARAMETERS and not isinstance(value, dict) and to_plain(value) is not None:
-            _keep(
-                value, (key,), content, notes, left_out, constructed
-            )  # a DictConfig, which refers from entry to entry
+            keep(value, (key,), content, left_out)  # a DictConfig, which refers from entry to entry
         elif key in _HYPERPARAMETERS and isinstance(value, Mapping):
             content[key] = {}
             for name, parameter in value.items():
-                _keep(parameter, (key, name), content[key], notes, left_out, constructed)
-        elif key in may_miss:
-            if not _keep(value, (key,), content, notes, left_out, constructed):
-                absent.append(key)
+                keep(parameter, (key, name), content[key], left_out)
         else:
-            _keep(value, (key,), content, notes, refused, constructed)
+            keep(value, (key,), content, left_out if key in may_miss else refused)
     if refused:
         raise CheckpointError(
             "This run cannot be saved: a checkpoint is read without running code of its own, and so may hold tensors, "
@@ -121,27 +125,10 @@ def plain(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], list[Refused]]
         )
     if notes:
         content[NOTES] = [[list(place), kind, detail] for place, kind, detail in notes]
+    absent = [key for key in may_miss if key in checkpoint and key not in content]
     if absent:
         content[LEFT_OUT] = absent  # the file names them itself
     return content, left_out
-
-
-def _keep(
-    value: object,
-    place: Place,
-    content: dict[str, Any],
-    notes: list[Note],
-    refused: list[Refused],
-    constructed: Mapping[str, int],
-) -> bool:
-    """Put a value into the content, if it is plain data; returns whether it is."""
-    made = PlainData(constructed)
-    plain_value = made.of(value, place)
-    refused += made.refused
-    if not made.refused:
-        notes += made.notes
-        content[place[-1]] = plain_value
-    return not made.refused
 
 
 def _listed(faults: Iterable[Refused]) -> str:

@@ -50,8 +50,7 @@ class Refused(NamedTuple):
     what: str
 
     def __str__(self) -> str:
-        first, *rest = self.place
-        return f"- {first}{''.join(f'[{key!r}]' for key in rest)}: {self.what}"
+        return f"- {_shown(self.place)}: {self.what}"
 
 
 class Note(NamedTuple):
