@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, overload
 
 from lightning_adapter.versions.hosts import Host
+
+
+class _Stage:
+    """Whether one of Lightning's stages is under way; setting it acts as the setters of Lightning's Trainer.
+
+    Args:
+        name: of the member of `RunningStage`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, view: None, owner: type) -> _Stage: ...
+    @overload
+    def __get__(self, view: StageView, owner: type) -> bool: ...
+    def __get__(self, view: StageView | None, owner: type) -> _Stage | bool:
+        return self if view is None else view.state.stage is view.stages[self._name]
+
+    def __set__(self, view: StageView, value: bool) -> None:
+        stage = view.stages[self._name]
+        if value:
+            view.state.stage = stage
+        elif view.state.stage is stage:  # what is not the stage is not left
+            view.state.stage = None
 
 
 class StageView:
@@ -15,6 +40,7 @@ class StageView:
 
     Attributes:
         state: Lightning's `TrainerState`.
+        stages: Lightning's `RunningStage`.
     """
 
     def __init__(self, host: Host) -> None:
@@ -22,41 +48,11 @@ class StageView:
         self.state: Any = states.TrainerState(
             status=states.TrainerStatus.RUNNING, fn=states.TrainerFn.FITTING, stage=states.RunningStage.TRAINING
         )
-        self._stages = states.RunningStage
+        self.stages: Any = states.RunningStage
 
-    @property
-    def training(self) -> bool:
-        """True outside of validation."""
-        return self.state.stage is self._stages.TRAINING
-
-    @training.setter
-    def training(self, value: bool) -> None:
-        self._set_stage(self._stages.TRAINING, value)
-
-    @property
-    def validating(self) -> bool:
-        """True in validation."""
-        return self.state.stage is self._stages.VALIDATING
-
-    @validating.setter
-    def validating(self, value: bool) -> None:
-        self._set_stage(self._stages.VALIDATING, value)
-
-    @property
-    def sanity_checking(self) -> bool:
-        """True in the validation before training."""
-        return self.state.stage is self._stages.SANITY_CHECKING
-
-    @sanity_checking.setter
-    def sanity_checking(self, value: bool) -> None:
-        self._set_stage(self._stages.SANITY_CHECKING, value)
-
-    def _set_stage(self, stage: Any, value: bool) -> None:
-        """As the setters of Lightning's Trainer: what is not the stage is not left."""
-        if value:
-            self.state.stage = stage
-        elif self.state.stage is stage:
-            self.state.stage = None
+    training = _Stage("TRAINING")
+    validating = _Stage("VALIDATING")
+    sanity_checking = _Stage("SANITY_CHECKING")
 
     @property
     def evaluating(self) -> bool:

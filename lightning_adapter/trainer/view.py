@@ -268,8 +268,7 @@ class Trainer(StrategyView, CallbacksView, StageView, EndView, TrainerPrivates):
         if every == 0:
             return False
         progress = self._parts.progress
-        training = self.state.stage is self._stages.TRAINING
-        step = progress.batches_that_stepped + 1 if training else progress.validation.current.ready
+        step = progress.batches_that_stepped + 1 if self.training else progress.validation.current.ready
         return step % every == 0 or self._parts.stop.agreed
 
     def send_to_loggers(self, metrics: dict[str, Any], step: int | None) -> None:
