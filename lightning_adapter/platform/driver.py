@@ -23,7 +23,7 @@ from determined import pytorch
 
 from lightning_adapter.arguments import Arguments
 from lightning_adapter.checkpoints.content import check_states, lightning_checkpoint
-from lightning_adapter.checkpoints.file import check_host_files, save
+from lightning_adapter.checkpoints.file import check_host_files
 from lightning_adapter.loop.build import Surroundings, build
 from lightning_adapter.loop.fit_loop import Event
 from lightning_adapter.loop.progress import Phase
@@ -119,10 +119,9 @@ class Driver(pytorch.PyTorchCallback):
 
     def _save_checkpoint(self, filepath: str | os.PathLike[str], weights_only: bool) -> None:
         """`trainer.save_checkpoint`, on all ranks together."""
-        saved = lightning_checkpoint(self.parts, weights_only)
-        if self._context.distributed.rank == 0:
-            save(filepath, saved)
-        self.parts.strategy.barrier("save_checkpoint")
+        strategy = self.parts.strategy
+        strategy.save_checkpoint(lightning_checkpoint(self.parts, weights_only), filepath)
+        strategy.barrier("save_checkpoint")
 
     # --- Determined's callbacks -----------------------------------------------------------------------------------
 
