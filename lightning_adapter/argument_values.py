@@ -11,13 +11,14 @@ import re
 from collections.abc import Container, Mapping
 from datetime import timedelta
 from numbers import Real
-from typing import Any
-
-from determined import pytorch
+from typing import TYPE_CHECKING, Any
 
 from lightning_adapter.errors import ConfigurationError, shown
 
-#: The largest number that counters, and what reads them, can hold.
+if TYPE_CHECKING:
+    from determined import pytorch
+
+#: The largest number that counters, and what reads them, can hold: the master, and NumPy.
 LARGEST = 2**63 - 1
 
 
@@ -29,6 +30,14 @@ def whole(value: object) -> int | None:
         return operator.index(value)  # type: ignore[arg-type]  # this is the question
     except TypeError:
         return None
+
+
+def integer(name: str, value: object, least: int, most: int, description: str, faults: list[str]) -> int | None:
+    """Return a whole number, None for anything else; note where it is none from `least` to `most`."""
+    number = whole(value)
+    if number is None or not least <= number <= most:
+        faults.append(f"{name}={shown(value)} has to be an integer{description}.")
+    return number
 
 
 def is_bool(value: object) -> bool:
@@ -122,6 +131,8 @@ def train_unit(name: str, unit: object) -> pytorch.TrainUnit:
     Raises:
         ConfigurationError: it is none, or counts nothing.
     """
+    from determined import pytorch  # comes with torch, before which a configuration may have to be read
+
     if not isinstance(unit, (pytorch.Batch, pytorch.Epoch)):
         raise ConfigurationError(
             f"{name}={shown(unit)} is no period. Give determined.pytorch.Batch(n), every n batches, or "

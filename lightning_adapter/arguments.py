@@ -16,6 +16,7 @@ from lightning_adapter.argument_values import (
     faults_of_durations,
     faults_of_flags,
     faults_of_objects,
+    integer,
     is_bool,
     is_number,
     seconds,
@@ -211,26 +212,23 @@ class Arguments:
             )
 
     def _check_integers(self, faults: list[str]) -> None:
-        def integer(name: str, least: int, optional: bool = True) -> None:
+        def check(name: str, least: int, optional: bool = True) -> None:
             value = getattr(self, name)
             if value is None and optional:
                 return
-            number = whole(value)
-            if number is None or not least <= number <= LARGEST:
-                faults.append(
-                    f"{name}={shown(value)} has to be an integer, {least} or more" + (", or None." if optional else ".")
-                )
-            else:
+            which = f", {least} or more" + (", or None" if optional else "")
+            number = integer(name, value, least, LARGEST, which, faults)
+            if number is not None:
                 setattr(self, name, number)
 
-        integer("accumulate_grad_batches", 1, optional=False)
-        integer("log_every_n_steps", 0, optional=False)
-        integer("reload_dataloaders_every_n_epochs", 0, optional=False)
-        integer("max_epochs", -1)
-        integer("min_epochs", 0)
-        integer("max_steps", -1, optional=False)
-        integer("min_steps", 0)
-        integer("check_val_every_n_epoch", 1)
+        check("accumulate_grad_batches", 1, optional=False)
+        check("log_every_n_steps", 0, optional=False)
+        check("reload_dataloaders_every_n_epochs", 0, optional=False)
+        check("max_epochs", -1)
+        check("min_epochs", 0)
+        check("max_steps", -1, optional=False)
+        check("min_steps", 0)
+        check("check_val_every_n_epoch", 1)
 
     def _check_fractions(self, faults: list[str]) -> None:
         """Note what is neither a fraction of the batches nor a number of them, as `_determine_batch_limits` does."""

@@ -10,31 +10,22 @@ import os
 
 from determined import pytorch
 
-from lightning_adapter.argument_values import LARGEST, train_unit, whole
+from lightning_adapter.argument_values import LARGEST, integer, train_unit
 from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.platform.experiment import Hyperparameters, is_group
 
 Path = str | os.PathLike[str]
 
 
-def integer(name: str, value: object, least: int, most: int, description: str, faults: list[str]) -> int | None:
-    """Return a whole number from `least` to `most`; None where none is given."""
-    if value is None:
-        return None
-    number = whole(value)
-    if number is None or not least <= number <= most:
-        faults.append(f"{name}={shown(value)} has to be an integer{description}.")
-    return number
-
-
 def limit(name: str, value: object, faults: list[str]) -> int | None:
     """Return a number of epochs or steps after which training ends."""
-    return integer(name, value, -1, LARGEST, ", 0 or more, or -1 for no limit", faults)
+    text = ", 0 or more, or -1 for no limit"
+    return None if value is None else integer(name, value, -1, LARGEST, text, faults)
 
 
 def seed(value: object, faults: list[str]) -> int | None:
     """Return what `seed_everything` takes."""
-    return integer("seed", value, 0, 2**32 - 1, " from 0 to 2**32 - 1", faults)
+    return None if value is None else integer("seed", value, 0, 2**32 - 1, " from 0 to 2**32 - 1", faults)
 
 
 def period(name: str, unit: object, faults: list[str]) -> pytorch.TrainUnit | None:

@@ -11,9 +11,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
+from lightning_adapter.argument_values import LARGEST
 from lightning_adapter.errors import guess, shown
 from lightning_adapter.platform.experiment.faults import dotted
-from lightning_adapter.platform.experiment.values import MAX_INT, is_finite, is_int, is_natural, is_number
+from lightning_adapter.platform.experiment.values import is_finite, is_int, is_natural, is_number
 
 # Type -> the keys that it needs.
 _FIELDS: dict[str, tuple[str, ...]] = {
@@ -167,7 +168,7 @@ def _check_keys(name: str, kind: str, needed: tuple[str, ...], spec: Mapping[str
 
 def _check_numbers(name: str, kind: str, spec: Mapping[str, Any], faults: list[str]) -> None:
     """Note what is wrong with the limits, the base and the count of a numeric range."""
-    is_of_kind: Callable[[object], bool] = (lambda value: is_natural(value, -MAX_INT)) if kind == "int" else is_finite
+    is_of_kind: Callable[[object], bool] = (lambda value: is_natural(value, -LARGEST)) if kind == "int" else is_finite
     wrong = [key for key in _FIELDS[kind] if not is_of_kind(spec[key])]
     for key in wrong:
         faults.append(f"{name}.{key} is {shown(spec[key])}, but must be a {'whole ' if kind == 'int' else ''}number")

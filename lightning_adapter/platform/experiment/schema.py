@@ -11,9 +11,10 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeAlias
 
 from lightning_adapter import notices
+from lightning_adapter.argument_values import LARGEST
 from lightning_adapter.errors import guess, shown
 from lightning_adapter.platform.experiment.faults import dotted
-from lightning_adapter.platform.experiment.values import MAX_INT, is_natural, is_number
+from lightning_adapter.platform.experiment.values import is_natural, is_number
 
 TIME_UNITS = ("batches", "records", "epochs")
 
@@ -206,7 +207,7 @@ _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "any": (lambda value: True, "anything"),
     "bool": (lambda value: isinstance(value, bool), "true or false"),
     "command": (lambda value: isinstance(value, str) or _is_text_list(value), "text or a list of texts"),
-    "int": (lambda value: is_natural(value, -MAX_INT), "a whole number"),
+    "int": (lambda value: is_natural(value, -LARGEST), "a whole number"),
     "length": (
         lambda value: _is_period(value) or is_natural(value),
         "one of {batches: N}, {epochs: N}, {records: N}",

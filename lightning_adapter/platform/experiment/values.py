@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
+from lightning_adapter.argument_values import LARGEST
 from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.platform.experiment.faults import dotted
 
@@ -18,8 +19,6 @@ from lightning_adapter.platform.experiment.faults import dotted
 MAX_DEPTH = 50
 #: Values in one configuration, those that an alias repeats counted each time.
 MAX_VALUES = 100_000
-#: The largest whole number of the programs that read a configuration: the master's, and NumPy's.
-MAX_INT = 2**63 - 1
 
 
 def is_int(value: object) -> TypeGuard[int]:
@@ -40,7 +39,7 @@ def is_finite(value: object) -> bool:
         return False
 
 
-def is_natural(value: object, least: int = 0, most: int = MAX_INT) -> TypeGuard[int]:
+def is_natural(value: object, least: int = 0, most: int = LARGEST) -> TypeGuard[int]:
     """Tell whether a value is a whole number within limits."""
     return is_int(value) and least <= value <= most
 
