@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import determined
 import pytest
@@ -109,6 +110,18 @@ def test_error_in_a_hook_of_the_module_ends_the_run_as_in_lightning(hook: str, t
 def test_error_in_a_hook_of_the_datamodule_ends_the_run_as_in_lightning(hook: str, tmp_path: Path) -> None:
     theirs, ours = outcomes(tmp_path, ending(ValueError("of user code"), hook, tmp_path, of_data=True))
     assert ours == theirs
+
+
+def test_mock_in_the_place_of_the_datamodules_hook_is_told(tmp_path: Path) -> None:
+    def situation(train: Fit) -> int:
+        model, data = BoringModel(), BoringDataModule()
+        model.training_step = raising(ValueError("of user code")).__get__(model)
+        data.on_exception = Mock()
+        with pytest.raises(ValueError, match="of user code"):
+            train(model, data, **ONE_BATCH)
+        return data.on_exception.call_count
+
+    assert outcomes(tmp_path, situation) == (1, 1)
 
 
 @pytest.mark.parametrize("hook", ["setup", "on_train_start", "on_train_end", "on_fit_end", "teardown"])
