@@ -41,7 +41,7 @@ def interrupt(parts: Components, error: BaseException) -> None:
     state.status = type(state.status).INTERRUPTED
     try:
         hooks.call_callbacks("on_exception", error)
-        # Lightning asks of this hook alone not whether it is overridden; before 2.2 its datamodule has none
+        # Lightning asks of this hook alone not whether it is overridden; before 2.3 its datamodule has none
         if hasattr(parts.datamodule, "on_exception"):
             hooks.call_data("on_exception", error)
         parts.dispatcher.finalize("failed")
