@@ -6,6 +6,7 @@ not patched.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -83,30 +84,31 @@ def _told_together(findings: Iterable[Finding]) -> list[str]:
 class Replacement:
     """A method of ours in the place of the host's, on one instance.
 
-    A copy of the module keeps it; a pickled module leaves it behind, and logs nothing. (A subclass of
-    functools.partial would be quicker, but a user's own partial of it loses it.)
+    A copy of the instance, a deep or a pickled one, has the host's method again, as that of Lightning has, which is
+    attached to no trainer: a teacher or an average of weights that is copied in training logs nothing in the run. (A flat
+    copy has this object itself. A subclass of functools.partial would be quicker, but a user's own partial of it loses it.)
+
+    Args:
+        function: what is called.
+        owner: the instance.
+        name: of the method.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], owner: object, name: str) -> None:
         self.function = function
+        self.owner = owner
+        self.name = name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call what stands in for the method."""
         return self.function(*args, **kwargs)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Replacement:
-        return self
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return getattr(type(self.owner), self.name).__get__(copy.deepcopy(self.owner, memo))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unattached, ()
-
-
-def _unattached() -> Replacement:
-    return Replacement(_log_unattached)
-
-
-def _log_unattached(*args: object, **kwargs: object) -> None:
-    notices.warn("`self.log()` was called on a module that is not being trained; nothing is logged.")
+        # as of a bound method; the instance has no attributes yet when its copy is asked for it
+        return getattr, (self.owner, self.name)
 
 
 def _log_nothing(*args: object, **kwargs: object) -> None:
@@ -138,17 +140,19 @@ def attach(module: Module, metrics: LogsValues, barebones: bool) -> None:
         barebones: log nothing, and say so once.
     """
     log, log_dict = (_log_nothing, _log_nothing) if barebones else (metrics.log, metrics.log_dict)
-    vars(module).update(log=Replacement(log), log_dict=Replacement(log_dict))
+    vars(module).update(log=Replacement(log, module, "log"), log_dict=Replacement(log_dict, module, "log_dict"))
 
 
-def attach_callback(callback: Any, metrics: LogsValues) -> None:
-    """Let `self.log` and `self.log_dict` of one callback reach `metrics`, as `_attach_callbacks_logging` does.
+def attach_callback(callback: Any, module: Module, metrics: LogsValues) -> None:
+    """Let `self.log` and `self.log_dict` of one callback reach `metrics`, as `_attach_model_logging_functions` does.
 
     Args:
-        callback: Lightning's Callback has the two as methods that do nothing by themselves.
+        callback: gets the two methods of the module, as in Lightning.
+        module: the LightningModule.
         metrics: what values are logged to.
     """
-    callback.log, callback.log_dict = Replacement(metrics.log), Replacement(metrics.log_dict)
+    callback.log = Replacement(metrics.log, module, "log")
+    callback.log_dict = Replacement(metrics.log_dict, module, "log_dict")
 
 
 def detach(module: Module) -> None:

@@ -60,6 +60,45 @@ def test_what_holds_the_trainer_is_pickled_and_copied_in_training(tmp_path: Path
     assert ours == theirs and len(ours) == 8
 
 
+class LogsIndex(BoringModel):
+    """Logs the index of the batch, or what a copy has been given in its place."""
+
+    offset = 0.0
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("index", batch_idx + self.offset)
+
+
+class Teacher(pl.Callback):
+    """Copies the module once it is attached, and runs the copy's steps beside its own."""
+
+    def __init__(self, copied: Callable[[Any], Any]) -> None:
+        self.copied = copied
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self.teacher = self.copied(pl_module)
+        self.teacher.offset = 100.0
+
+    def on_validation_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.teacher.validation_step(batch, batch_idx)
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))], ids=["deep", "pickled"]
+)
+def test_copy_of_the_module_logs_nothing_in_the_run_and_logs_in_its_own(
+    copied: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    def situation(train: Fit) -> list[float]:
+        teacher = Teacher(copied)
+        logged = train(LogsIndex(), callbacks=[teacher], **{**FEW, "limit_val_batches": 2}).callback_metrics["index"]
+        (own,) = pl.Trainer(limit_val_batches=2, logger=False, enable_progress_bar=False).validate(teacher.teacher)
+        return [float(logged), own["index"]]
+
+    theirs, ours = outcomes(tmp_path, situation)
+    assert ours == theirs == [0.5, 100.5]
+
+
 def test_copy_of_the_trainer_says_what_it_has_not() -> None:
     from lightning_adapter.trainer.copies import TrainerCopy
 

@@ -148,7 +148,7 @@ def _configure_callbacks(parts: Components) -> None:
     callbacks.extend_from_module(parts.hooks.call_module("configure_callbacks"))
     monkey_patch.reject_callbacks(callbacks.items, parts.host)
     for callback in callbacks.items:
-        monkey_patch.attach_callback(callback, parts.connector)
+        monkey_patch.attach_callback(callback, parts.module, parts.connector)
     parts.hooks.forget()
 
 

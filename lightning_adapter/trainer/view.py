@@ -147,7 +147,7 @@ class Trainer(StrategyView, CallbacksView, StageView, EndView, TrainerPrivates):
     def _attach_callbacks(self) -> None:
         """Let callbacks that user code has added log values."""
         for callback in self.callbacks:
-            monkey_patch.attach_callback(callback, self._parts.connector)
+            monkey_patch.attach_callback(callback, self.lightning_module, self._parts.connector)
 
     def __reduce__(self) -> tuple[Any, ...]:
         facts = (*FACTS, *(name for name, value in vars(Trainer).items() if isinstance(value, Setting)))
