@@ -133,6 +133,8 @@ class LoggerConnector:
             rank_zero_only,
         )
         if metric is None or metric.arguments != arguments or metric.dataloader_idx != results.dataloader_idx:
+            if batch_size is None:
+                results.check_size_can_be_inferred()
             metric = results.register(hook, name, value, LogArguments(*arguments), metric)
         logged: Logged = value
         if isinstance(value, Tensor):

@@ -19,6 +19,7 @@ from lightning_adapter.trainer.result_metric import (
     TensorResult,
     TorchmetricsResult,
 )
+from lightning_adapter.versions import lightning_private
 
 
 class Metrics(NamedTuple):
@@ -67,6 +68,18 @@ class ResultCollection:
         self._device = device
         self._parser = parser
         self._step_sync = step_sync
+
+    def check_size_can_be_inferred(self) -> None:
+        """Refuse to weight a value of a training step that fetches its batches itself: nobody knows how large they are.
+
+        Raises:
+            MisconfigurationException: as `LightningModule.log`, which asks in training alone.
+        """
+        step = getattr(self._module, "training_step", None)
+        if self.training and step is not None and lightning_private.has_parameter(step, "dataloader_iter"):
+            raise self._parser.host.misconfiguration(
+                "With `def training_step(self, dataloader_iter)`, `self.log(..., batch_size=...)` should be provided."
+            )
 
     def register(
         self, hook: str, name: str, value: Loggable, arguments: LogArguments, known: ResultMetric | None

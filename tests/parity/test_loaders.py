@@ -456,6 +456,30 @@ class FromIterator(Net):
         return self.loss(batch)
 
 
+class LogsWithoutSize(Net):
+    """Fetches its batches itself, and lets Lightning guess how many samples a logged value is of."""
+
+    def training_step(self, dataloader_iter: Any) -> Any:
+        batch, batch_idx, _ = next(dataloader_iter)
+        self.log("index", float(batch_idx), on_step=True, on_epoch=True)
+        return super().training_step(batch, batch_idx)
+
+
+class LogsLaterWithoutSize(LogsWithoutSize):
+    def training_step(self, dataloader_iter: Any) -> Any:
+        batch, batch_idx, _ = next(dataloader_iter)
+        return super(LogsWithoutSize, self).training_step(batch, batch_idx)
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.log("one", 1.0)
+
+
+@since("2.0")
+@pytest.mark.parametrize("module", [LogsWithoutSize, LogsLaterWithoutSize])
+def test_step_that_fetches_itself_has_to_say_of_how_many_samples_a_value_is(module: type[Net]) -> None:
+    assert_same_error(module, Data, match="should be provided", max_epochs=1)
+
+
 @since("2.2")
 def test_training_step_with_dataloader_iter() -> None:
     assert_parity(FromIterator, Data, trace=False, max_epochs=2)
