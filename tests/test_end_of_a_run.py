@@ -12,6 +12,7 @@ from unittest.mock import Mock
 import determined
 import pytest
 import pytorch_lightning as pl
+import torch
 from determined import pytorch
 from pytorch_lightning.loggers import CSVLogger
 
@@ -270,3 +271,34 @@ def test_signal_is_told_to_callbacks_and_ends_the_program(
     assert told.words == [f"{word}, interrupted=True", "logger failed"]
     assert seen == [False, number is signal.SIGTERM]
     assert any((tmp_path / "run" / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("hook", ["on_train_end", "on_fit_end", "teardown"])
+def test_signal_in_a_last_hook_ends_the_program_once_the_run_is_complete(
+    hook: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Late(pl.Callback):
+        pass
+
+    setattr(Late, hook, lambda *args, **_: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit) as raised:
+        fit(trial_of(BoringModel(), callbacks=[Late()], **ONE_BATCH), run_dir=tmp_path / "run")
+    assert raised.value.code == 143
+    assert "SIGTERM came when all was trained: the run is complete." in capsys.readouterr().out
+
+
+def test_generator_of_the_user_that_ends_early_is_an_error_as_in_lightning(tmp_path: Path) -> None:
+    class Counts(torch.utils.data.IterableDataset):
+        def __iter__(self) -> Iterator[torch.Tensor]:
+            numbers = iter([torch.ones(32)] * 3)
+            while True:
+                yield next(numbers)
+
+    def situation(train: Fit) -> tuple[str, str]:
+        model = BoringModel()
+        model.train_dataloader = lambda: torch.utils.data.DataLoader(Counts(), 2)
+        with pytest.raises(RuntimeError) as raised:
+            train(model, max_epochs=1)
+        return str(raised.value), type(raised.value.__cause__).__name__
+
+    assert outcomes(tmp_path, situation) == (("generator raised StopIteration", "StopIteration"),) * 2

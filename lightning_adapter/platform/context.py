@@ -42,6 +42,12 @@ class LocalContext(pytorch.PyTorchTrialContext):
         """All hyperparameters; Determined's own reader raises where there are none."""
         return self._read_values.copy() if _wants_plain_dicts() else self._read_values
 
+    def get_experiment_config(self) -> dict[str, Any]:
+        """The experiment's configuration, which has the hyperparameters in it."""
+        self.reads.read_all(())
+        config: dict[str, Any] = super().get_experiment_config()
+        return config
+
     def get_per_slot_batch_size(self) -> int:
         """Batch size of one process."""
         self._need_batch_size()

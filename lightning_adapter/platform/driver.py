@@ -281,8 +281,10 @@ class Driver(pytorch.PyTorchCallback):
         assert self._training is not None
         self._events, self._event = self._training.fit_loop.events(), None
         self.boundaries.decide(report=False, look=False, validate=False, checkpoint=False)
-        stopped = error.__cause__
-        if isinstance(stopped, StopIteration) and error.args == ("generator raised StopIteration",):
+        stopped, traceback = error.__cause__, error.__traceback__
+        # raised by the generator itself, when it was left, and not by one of the user's further down
+        at_the_generator = traceback is not None and traceback.tb_next is None
+        if isinstance(stopped, StopIteration) and at_the_generator:
             raise stopped from stopped.__cause__
         raise error
 

@@ -361,10 +361,14 @@ def _end_if_asked(platform: LocalPlatform, trial: LightningTrial) -> None:
     Raises:
         SystemExit: with the exit status that says which signal it was.
     """
-    asked, driver = platform.stopped_by, trial.driver
-    if asked is None or driver is None or driver.finished:
+    driver = trial.driver
+    platform.asked_to_stop()  # also in the last hooks, after all steps
+    asked = platform.stopped_by
+    if asked is None or driver is None:
         return
-    if platform.core.distributed.rank == 0:
+    if platform.core.distributed.rank == 0 and driver.finished:
+        say(f"{asked.name} came when all was trained: the run is complete.")
+    elif platform.core.distributed.rank == 0:
         say(
             f"{asked.name} has stopped the run after batch {driver.parts.progress.total_batches}. To go on, type the same "
             f"command with\n    --resume-from {trial.latest_checkpoint and shlex.quote(shown(trial.latest_checkpoint))}"

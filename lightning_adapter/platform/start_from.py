@@ -65,6 +65,8 @@ def read_checkpoint(given: location.Location) -> tuple[dict[str, Any], location.
     if location.is_remote(given):
         return file.read(given), given
     path = location.local_path(given)
+    if path.is_dir():
+        path = path.resolve()  # `runs/<trial>/latest` will be another run's when this one has begun
     if path.is_dir() and not (path / file.FILE).exists() and not (path / "metadata.json").exists():
         return _newest(path)
     return file.read(path), path

@@ -124,8 +124,9 @@ def test_mistyped_hyperparameter_is_named_once_with_a_guess_and_the_users_line(t
         (lambda context: context.get_hparams()["width"], False),
         (lambda context: dict(context.get_hparams()), False),
         (lambda context: context.get_hparam("width"), True),
+        (lambda context: context.get_experiment_config()["hyperparameters"]["width"], False),
     ],
-    ids=["one", "all", "in a loader"],
+    ids=["one", "all", "in a loader", "in the configuration"],
 )
 def test_hyperparameters_that_are_read_are_not_named(
     use: Callable[[Any], object], in_loader: bool, tmp_path: Path

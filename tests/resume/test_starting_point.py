@@ -36,7 +36,9 @@ def noting(seen: list[Any]) -> Any:
     return Notes
 
 
-def adapter_run(folder: Path, build: Callable[[], Any], callbacks: list[Any] | None = None, **options: Any) -> Any:
+def adapter_run(
+    folder: Path | None, build: Callable[[], Any], callbacks: list[Any] | None = None, **options: Any
+) -> Any:
     """Train without recording."""
 
     class Trial(FACE.LightningAdapter):
@@ -80,6 +82,19 @@ def test_path_of_a_checkpoint_of_this_package_is_its_file(tmp_path: Path) -> Non
     path = dict(seen)["on_train_start"]
     assert path == first.latest_checkpoint / "lightning.ckpt"
     assert "state_dict" in torch.load(path, weights_only=True)
+
+
+def test_path_that_leads_over_the_latest_run_stays_that_of_the_run_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = adapter_run(None, Net, max_epochs=1)
+    seen: list[Any] = []
+    latest = first.run_dir.parent / "latest"
+    second = adapter_run(None, noting(seen), resume_from=latest)
+
+    assert latest.resolve() == second.run_dir != first.run_dir
+    assert dict(seen)["on_train_start"] == first.latest_checkpoint / "lightning.ckpt"
 
 
 @since("2.1", reason="older ModelCheckpoints delete it")
