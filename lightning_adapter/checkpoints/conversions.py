@@ -198,6 +198,10 @@ def _make_omegaconf(plain: Any, detail: Detail) -> Any:
 
 # --- Python's own -----------------------------------------------------------------------------------------------------
 
+_PURE_PATHS: dict[str, type[pathlib.PurePath]] = {
+    kind.__name__: kind for kind in (pathlib.PurePosixPath, pathlib.PureWindowsPath)
+}
+
 _FACTORIES: dict[str, Any] = {
     made.__name__: made
     for made in (list, dict, set, tuple, int, float, bool, str, collections.deque, collections.Counter)
@@ -236,7 +240,8 @@ _TO_PLAIN: dict[type, Callable[[Any], Converted | None]] = {
     enum.Enum: _enum,
     tuple: _named_tuple,
     dict: _subclass_of_dict,
-    pathlib.PurePath: lambda value: Converted("path", str(value)),
+    pathlib.Path: lambda value: Converted("path", str(value)),
+    pathlib.PurePath: lambda value: Converted("pure path", str(value), type(value).__name__),
     collections.defaultdict: _default_dict,
     collections.deque: _deque,
     datetime.datetime: _moment,
@@ -266,6 +271,7 @@ _FROM_PLAIN: dict[str, Callable[[Any, Detail], Any]] = {
     "dict of a class": _make_subclass_of_dict,
     "omegaconf": _make_omegaconf,
     "path": lambda plain, _: pathlib.Path(plain),
+    "pure path": lambda plain, detail: _PURE_PATHS.get(detail, pathlib.Path)(plain),
     "defaultdict": lambda plain, detail: collections.defaultdict(detail and _FACTORIES[detail], plain),
     "deque": lambda plain, detail: collections.deque(plain, detail),
     "datetime": lambda plain, _: datetime.datetime.fromisoformat(plain),

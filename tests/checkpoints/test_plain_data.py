@@ -13,7 +13,7 @@ import functools
 import types
 import uuid
 from collections import OrderedDict
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,7 +70,7 @@ CLOTHES: list[Any] = [
     fractions.Fraction(1, 3), uuid.UUID(int=7), frozenset({1, "a"}), collections.deque([np.int64(1), 2], maxlen=5),
     collections.defaultdict(list, {"a": [np.float32(1)]}), collections.defaultdict(None, a=1), range(1, 9, 2), slice(1, None),
     types.MappingProxyType({"a": Path("b")}), types.SimpleNamespace(a=np.int32(1)), argparse.Namespace(lr=np.float64(1)),
-    (1, (Path("x"), [np.int64(2)])),
+    (1, (Path("x"), [np.int64(2)])), PurePosixPath("a/b"), PureWindowsPath("c:/d"),
 ]  # fmt: skip
 
 
