@@ -456,20 +456,16 @@ class FromIterator(Net):
         return self.loss(batch)
 
 
-class LogsWithoutSize(Net):
-    """Fetches its batches itself, and lets Lightning guess how many samples a logged value is of."""
+class LogsWithoutSize(FromIterator):
+    """Lets Lightning guess how many samples a logged value is of."""
 
     def training_step(self, dataloader_iter: Any) -> Any:
-        batch, batch_idx, _ = next(dataloader_iter)
-        self.log("index", float(batch_idx), on_step=True, on_epoch=True)
-        return super().training_step(batch, batch_idx)
+        loss = super().training_step(dataloader_iter)
+        self.log("one", 1.0, on_step=True, on_epoch=True)
+        return loss
 
 
-class LogsLaterWithoutSize(LogsWithoutSize):
-    def training_step(self, dataloader_iter: Any) -> Any:
-        batch, batch_idx, _ = next(dataloader_iter)
-        return super(LogsWithoutSize, self).training_step(batch, batch_idx)
-
+class LogsLaterWithoutSize(FromIterator):
     def on_train_batch_end(self, *args: Any) -> None:
         self.log("one", 1.0)
 
