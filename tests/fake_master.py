@@ -32,12 +32,29 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
+NOW = "2026-01-01T00:00:00Z"
+STORAGE_ID = 1
+RUNNING = "STATE_RUNNING"
+STOPPED = "STATE_STOPPING_COMPLETED"
+
 LONG_POLL_S = 1.0  # longest wait of a preemption poll; determined asks for 60 s, which would outlive a test
 DELIVERY_S = 2.0  # longest time that a request of the training thread is held for a preemption signal that is due
 GRACE_S = 0.05  # from "the signal was sent" to "the trial's watcher thread has stored it"
 
 INFO_DIRECTORY = "FAKE_CLUSTER_INFO"
 CONTAINER_RANK = "FAKE_CLUSTER_CONTAINER_RANK"
+
+_USER = {
+    "id": 1,
+    "username": "determined",
+    "admin": True,
+    "active": True,
+    "agentUserGroup": None,
+    "displayName": "",
+    "modifiedAt": NOW,
+    "remote": False,
+    "lastAuthAt": NOW,
+}
 
 _SITECUSTOMIZE = '''"""Put every interpreter that starts with this directory on its path into the fake cluster."""
 import fake_master
@@ -86,6 +103,7 @@ class FakeMaster:
         preemption_acks: how often the trial acknowledged the preemption signal.
         best_validation: the best searcher metric of the experiment's *other* trials; None until one has reported.
         latest_validation: steps completed at this trial's last validation in an earlier run, or None.
+        state: of the trial; a searcher that stops it changes nothing else.
         run_metadata: what `core_context.train.set_metadata()` stored.
         requests: all requests, for debugging.
         unexpected: a line for each request that a master would refuse, or that nobody taught this one to answer.
@@ -94,7 +112,13 @@ class FakeMaster:
     """
 
     def __init__(
-        self, directory: Path, store: Path, trial_id: int, experiment_id: int, searcher: dict[str, Any]
+        self,
+        directory: Path,
+        store: Path,
+        trial_id: int,
+        experiment_id: int,
+        searcher: dict[str, Any],
+        hparams: dict[str, Any],
     ) -> None:
         self.metrics: list[MetricReport] = []
         self.progress: list[float] = []
@@ -105,12 +129,15 @@ class FakeMaster:
         self.preemption_acks = 0
         self.best_validation: float | None = None
         self.latest_validation: int | None = None
+        self.state = RUNNING
         self.run_metadata: dict[str, Any] = {}
         self.requests: list[Request] = []
         self.unexpected: list[str] = []
         self.directory = directory
         self.store = store
         self.allocation_id = f"fake-{uuid.uuid4().hex}"  # names files below /tmp, so no two runs may share it
+        self.task_id = f"fake-task-{trial_id}"
+        self._trial_id, self._experiment_id, self._hparams = trial_id, experiment_id, hparams
         self._searcher = searcher
         self._raw_checkpoints: dict[str, dict[str, Any]] = {}
         self._changed = threading.Condition()
@@ -119,16 +146,25 @@ class FakeMaster:
         self._polled = False
         self._told_at: float | None = None
         self._closing = False
+        self._stop_after: int | None = None
+        self._slow: list[tuple[str, float]] = []
         # Determined's ports are fixed numbers: two test runs on one machine would talk to each other.
         ports = ("INTER_TRAIN_PROCESS_COMM_PORT_1", "INTER_TRAIN_PROCESS_COMM_PORT_2", "C10D_PORT")
         self._ports = dict(zip(ports, _free_ports(len(ports)), strict=True))
         trial, run = f"/api/v1/trials/{trial_id}", f"/api/v1/runs/{trial_id}"
-        signals = f"/api/v1/allocations/{self.allocation_id}/signals"
+        allocation = f"/api/v1/allocations/{self.allocation_id}"
+        signals = f"{allocation}/signals"
         experiment = f"/api/v1/experiments/{experiment_id}"
         self._routes: list[tuple[str, str, Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]]] = [
             ("GET", f"{signals}/preemption", self._poll_preemption),
             ("POST", f"{signals}/ack_preemption", self._acknowledge_preemption),
-            ("POST", "/api/v1/runs/start", lambda sent: (200, {})),
+            # what is asked and told before a trial's own process starts, and beside it
+            ("GET", "/api/v1/me", lambda sent: (200, {"user": _USER})),
+            ("GET", f"/api/v1/tasks/{self.task_id}/context_directory", lambda sent: (200, {"b64Tgz": ""})),
+            ("POST", f"{allocation}/acceleratorData", lambda sent: (200, {})),
+            ("GET", f"{allocation}/resources/[^/]+/rendezvous", self._rendezvous),
+            ("POST", "/api/v1/task/logs", lambda sent: (200, {})),
+            ("POST", "/api/v1/runs/start", self._start_run),
             ("GET", trial, self._describe_trial),
             ("POST", f"{trial}/runner/metadata", self._set_status),
             ("POST", f"{trial}/metrics", self._report_metrics),
@@ -183,6 +219,16 @@ class FakeMaster:
         with self._changed:
             self._preempt_when = due
 
+    def stop_after(self, validations: int) -> None:
+        """Let the searcher stop the trial when this many validations are reported: its state says so, and nothing else."""
+        with self._changed:
+            self._stop_after = validations
+
+    def slow(self, seconds: float, path: str = ".*") -> None:
+        """Hold the answer to each request whose whole path matches, for this long; its effect comes before that."""
+        with self._changed:
+            self._slow.append((path, seconds))
+
     def child_env(self, container_rank: int = 0, **extra: str) -> dict[str, str]:
         """Return the environment of a child process on this cluster.
 
@@ -220,15 +266,22 @@ class FakeMaster:
             match = re.fullmatch(pattern, path)
             if match and route_method == method:
                 try:
-                    return handle({**query, **body, **match.groupdict()})
+                    answer = handle({**query, **body, **match.groupdict()})
                 except (KeyError, TypeError, ValueError) as err:  # the body lacks what a master needs
                     return self._refuse(request, repr(err))
+                self._hold(path)
+                return answer
         return self._refuse(request, "no answer to this is known; if a master has one, add it to the routes")
 
     def _refuse(self, request: Request, why: str) -> tuple[int, dict[str, Any]]:
         with self._changed:
             self.unexpected.append(f"{request.method} {request.path}: {why}")
         return 400, {"message": why}
+
+    def _hold(self, path: str) -> None:
+        with self._changed:
+            seconds = sum(held for pattern, held in self._slow if re.fullmatch(pattern, path))
+            self._changed.wait_for(lambda: self._closing, seconds)
 
     def answered(self, path: str, body: dict[str, Any]) -> None:
         """Note that the answer to a request is on its way."""
@@ -268,16 +321,54 @@ class FakeMaster:
         with self._changed:
             self._polled = True
             self._changed.wait_for(lambda: self._preempting or self._closing, seconds)
-            return 200, {"preempt": self._preempting}
+            # When an allocation ends, whoever still waits is told to stop.
+            return 200, {"preempt": self._preempting or self._closing}
 
     def _acknowledge_preemption(self, sent: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         with self._changed:
             self.preemption_acks += 1
         return 200, {}
 
+    def _rendezvous(self, sent: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        return 200, {"rendezvousInfo": {"addresses": ["127.0.0.1"], "rank": 0, "slots": [1]}}
+
+    def _start_run(self, sent: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        self._check("runId", sent["runId"], self._trial_id)
+        return 200, {"storageId": STORAGE_ID}
+
     def _describe_trial(self, sent: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        latest = self.latest_validation
-        return 200, {"trial": {} if latest is None else {"latestValidation": {"totalBatches": latest}}}
+        with self._changed:
+            validations = [_workload(steps, values) for steps, values in self.validation]
+            if not validations and self.latest_validation is not None:
+                validations = [_workload(self.latest_validation, {})]
+            batches = max((r.steps_completed or 0 for r in self.metrics), default=0)
+            trial = {
+                "id": self._trial_id,
+                "experimentId": self._experiment_id,
+                "startTime": NOW,
+                "endTime": None,
+                "state": self.state,
+                "restarts": 0,
+                "hparams": self._hparams,
+                "totalBatchesProcessed": batches,
+                "bestValidation": validations[-1] if validations else None,
+                "latestValidation": validations[-1] if validations else None,
+                "bestCheckpoint": None,
+                "runnerState": self.statuses[-1] if self.statuses else "",
+                "wallClockTime": 0.0,
+                "warmStartCheckpointUuid": "",
+                "taskId": self.task_id,
+                "totalCheckpointSize": "0",
+                "checkpointCount": len(self.checkpoints),
+                "summaryMetrics": {},
+                "taskIds": [self.task_id],
+                "searcherMetricValue": 0,
+            }
+        return 200, {"trial": trial}
+
+    def _check(self, what: str, sent: object, expected: object) -> None:
+        if sent != expected:
+            raise ValueError(f"{what} is {sent!r}, and this trial's is {expected!r}")
 
     def _set_status(self, sent: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         with self._changed:
@@ -288,6 +379,7 @@ class FakeMaster:
     def _report_metrics(self, sent: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         group, report = sent["group"], sent["metrics"]
         steps, values = report.get("stepsCompleted"), report["metrics"]["avgMetrics"]
+        self._check("trialId", report["trialId"], self._trial_id)
         with self._changed:
             for earlier in self.metrics:
                 same = sorted(earlier.metrics.keys() & values.keys())
@@ -295,6 +387,9 @@ class FakeMaster:
                     # A master merges reports of one step, and refuses to overwrite a value.
                     self.unexpected.append(f"{group} metrics {same} reported twice for steps_completed={steps}")
             self.metrics.append(MetricReport(group, steps, values))
+            # A master asks the searcher before it answers, so whoever asks after the answer knows.
+            if self._stop_after is not None and len(self.validation) >= self._stop_after:
+                self.state = STOPPED
             if self._preempt_when is not None and self._preempt_when():
                 self._preempting = True
             self._changed.notify_all()
@@ -315,16 +410,23 @@ class FakeMaster:
         return 200, {}
 
     def _best_validation(self, sent: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        import numpy as np
+
         name = self._searcher["metric"]
         with self._changed:
             values = [metrics.get(name) for _, metrics in self.validation] + [self.best_validation]
         numbers = [value for value in values if isinstance(value, (int, float))]  # nan and inf are posted as text
         if not numbers:
-            return 404, {"message": "no validations yet"}
-        return 200, {"metric": min(numbers) if self._searcher["smaller_is_better"] else max(numbers)}
+            return 404, {"error": {"code": 5, "reason": "NotFound", "error": "no validations for experiment"}}
+        best = min(numbers) if self._searcher["smaller_is_better"] else max(numbers)
+        # A master keeps this one as a float of 32 bits, and writes as many digits as tell it from its neighbours.
+        return 200, {"metric": float(np.format_float_positional(np.float32(best)))}
 
     def _report_checkpoint(self, sent: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         with self._changed:
+            self._check("taskId", sent["taskId"], self.task_id)
+            self._check("allocationId", sent["allocationId"], self.allocation_id)
+            self._check("storageId", sent["storageId"], STORAGE_ID)
             report = CheckpointReport(sent["uuid"], sent["metadata"]["steps_completed"], sent["metadata"])
             self.checkpoints.append(report)
             self._raw_checkpoints[report.uuid] = sent
@@ -344,6 +446,11 @@ class FakeMaster:
         with self._changed:
             self.run_metadata = sent["metadata"]
         return 200, {"metadata": self.run_metadata}
+
+
+def _workload(steps: int | None, values: dict[str, Any]) -> dict[str, Any]:
+    metrics = {"avgMetrics": values, "batchMetrics": []}
+    return {"endTime": NOW, "metrics": metrics, "numInputs": 0, "totalBatches": steps or 0}
 
 
 class _Server(ThreadingHTTPServer):
@@ -440,7 +547,7 @@ def fake_cluster(
         config or {},
     )
     experiment["checkpoint_storage"] = {"type": "directory", "container_path": str(store)}
-    master = FakeMaster(directory, store, trial_id, experiment_id, experiment["searcher"])
+    master = FakeMaster(directory, store, trial_id, experiment_id, experiment["searcher"], hparams or {})
     master.latest_validation = latest_validation
     rendezvous = determined.RendezvousInfo(["127.0.0.1"] * num_nodes, 0, [slots // num_nodes] * num_nodes)
     info = determined.ClusterInfo(
@@ -448,7 +555,7 @@ def fake_cluster(
         cluster_id="fake-cluster",
         agent_id="fake-agent",
         slot_ids=list(range(slots // num_nodes)),
-        task_id=f"fake-task-{trial_id}",
+        task_id=master.task_id,
         allocation_id=master.allocation_id,
         session_token="fake-token",
         task_type="TRIAL",

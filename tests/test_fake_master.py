@@ -263,7 +263,10 @@ def test_error_in_the_block_leaves_no_cluster_behind(tmp_path: Path) -> None:
 
 
 def test_requests_that_a_master_would_refuse_are_listed(tmp_path: Path) -> None:
-    report = {"group": "training", "metrics": {"stepsCompleted": 5, "metrics": {"avgMetrics": {"loss": 1.0}}}}
+    report = {
+        "group": "training",
+        "metrics": {"trialId": 1, "stepsCompleted": 5, "metrics": {"avgMetrics": {"loss": 1.0}}},
+    }
     with fake_cluster(tmp_path) as master:
         for path, body in [
             ("/api/v1/nothing", None),
@@ -301,7 +304,7 @@ def test_preemption_poll_is_bounded_and_wakes_up_on_preempt(tmp_path: Path) -> N
         waker.join()
 
 
-def test_waiting_poll_is_answered_when_the_cluster_ends(tmp_path: Path) -> None:
+def test_waiting_poll_is_told_to_stop_when_the_allocation_ends(tmp_path: Path) -> None:
     answers: list[Any] = []
     with fake_cluster(tmp_path) as master:
         poll = f"/api/v1/allocations/{master.allocation_id}/signals/preemption?timeout_seconds=60"
@@ -313,7 +316,39 @@ def test_waiting_poll_is_answered_when_the_cluster_ends(tmp_path: Path) -> None:
     assert time.monotonic() - start < LONG_POLL_S / 2
     assert not [thread for thread in threading.enumerate() if "process_request" in thread.name]
     client.join()
-    assert answers == [{"preempt": False}]
+    assert answers == [{"preempt": True}]
+
+
+def test_searcher_that_stops_a_trial_changes_its_state_alone(cluster: Any) -> None:
+    with cluster() as master:
+        master.stop_after(validations=1)
+        train(validation_period=pytorch.Batch(10))
+        trial = ask(master, "/api/v1/trials/1")["trial"]
+    # Determined's own loop does not ask, and trains on
+    assert [steps for steps, _ in master.validation] == [10, 20] and master.preemption_acks == 0
+    assert trial["state"] == "STATE_STOPPING_COMPLETED" and trial["latestValidation"]["totalBatches"] == 20
+
+
+def test_slow_answers_come_after_their_effect_and_the_others_at_once(tmp_path: Path) -> None:
+    with fake_cluster(tmp_path) as master:
+        master.slow(0.3, path="/api/v1/trials/1/progress")
+        begun = time.monotonic()
+        ask(master, "/api/v1/trials/1")
+        at_once = time.monotonic()
+        client = threading.Thread(target=lambda: ask(master, "/api/v1/trials/1/progress", {"progress": 0.5}))
+        client.start()
+        while not master.progress:
+            time.sleep(0.01)
+        assert client.is_alive()
+        client.join()
+        slow = time.monotonic()
+    assert at_once - begun < 0.25 and slow - at_once >= 0.3
+
+
+def test_best_validation_has_the_digits_of_32_bits(cluster: Any) -> None:
+    with cluster() as master:
+        master.best_validation = 0.1461009979248047
+        assert ask(master, "/api/v1/experiments/1/searcher/best_searcher_validation_metric") == {"metric": 0.146101}
 
 
 def test_preempt_after_needs_exactly_one_condition(tmp_path: Path) -> None:

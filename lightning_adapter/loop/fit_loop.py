@@ -138,6 +138,8 @@ class FitLoop:
             over = self.is_done()
             if not over:
                 yield Event.MAY_PAUSE
+                # what ran there may have asked to stop
+                over = self.stop.agreed and self.is_done()
         if not progress.is_finished:
             # within the generator: what comes after it, a last checkpoint, is to hold what this hook did
             self.hooks.call("on_train_end")
@@ -223,6 +225,10 @@ class FitLoop:
     def _steps_reached(self) -> bool:
         return self.settings.max_steps != -1 and self.progress.optimizer_steps >= self.settings.max_steps
 
+    def _may_stop(self) -> bool:
+        """Whether somebody's wish to stop is followed: minima hold wishes of the user's own code, as `_FitLoop.done` has it."""
+        return self.stop.ordered is not None or self.progress.may_stop_early
+
     def _is_epoch_done(self) -> bool:
         """Whether no further batch belongs to this epoch, as `_TrainingEpochLoop.done`."""
         if self.progress.last_batch_reached:
@@ -231,7 +237,7 @@ class FitLoop:
         if self.settings.max_steps != -1 and self._steps_reached():
             return True
         if self.stop.agreed:
-            if self.progress.may_stop_early:
+            if self._may_stop():
                 return True
             self._inform_of_minima()
         return False
@@ -247,4 +253,4 @@ class FitLoop:
             self.progress.all_epochs_completed()
             inform(f"`Trainer.fit` stopped: `max_epochs={self.settings.max_epochs!r}` reached.")
             return True
-        return self.stop.agreed and self.progress.may_stop_early
+        return self.stop.agreed and self._may_stop()

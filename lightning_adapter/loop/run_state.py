@@ -197,7 +197,8 @@ class RunState:
         return {
             "format": _FORMAT,
             **parts.progress.state_dict(),
-            "should_stop": bool(parts.stop.wanted),
+            # an order is about the trial that got it: whoever goes on from the checkpoint trains on
+            "should_stop": bool(parts.stop.wanted) and parts.stop.ordered is None,
             "metrics": parts.connector.state_dict(),
             "metric_states": torchmetrics_private.metric_states(parts.module),
             "optimizers": [type(optimizer).__qualname__ for optimizer in parts.strategy.optimizers],

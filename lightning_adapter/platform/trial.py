@@ -17,9 +17,11 @@ from lightning_adapter.loop.set_up import show_module
 from lightning_adapter.loop.sources import Source
 from lightning_adapter.platform.determined_trainer import DeterminedTrainerPlatform
 from lightning_adapter.platform.driver import Driver
+from lightning_adapter.platform.environment import managed_trial
 from lightning_adapter.platform.placeholder import PlaceholderLoader
 from lightning_adapter.platform.platform import Platform
-from lightning_adapter.versions import hosts
+from lightning_adapter.platform.searcher import SearcherStop
+from lightning_adapter.versions import determined_private, hosts
 from lightning_adapter.versions.types import LightningDataModule, LightningModule
 
 
@@ -161,7 +163,12 @@ class LightningTrial(pytorch.PyTorchTrial):
         # all processes have to end a workload at the same batch, and callbacks may be those of one process alone
         driver.trial_has_callbacks(any(self.context.distributed.allgather(bool(own))))
         driver.set_up()
-        return {**own, "lightning_adapter": driver}
+        callbacks = {**own, "lightning_adapter": driver}
+        info = managed_trial()
+        if info is not None:
+            core_context = determined_private.core_context(self.context)
+            callbacks["lightning_adapter_searcher"] = SearcherStop(info, core_context, driver)
+        return callbacks
 
     def train_batch(self, batch: object, epoch_idx: int, batch_idx: int) -> dict[str, Any]:
         """Train on the next batch of the user's loaders; `batch` is a placeholder.

@@ -17,12 +17,14 @@ class StopRequest:
     Attributes:
         wanted: whether this rank wants to stop.
         agreed: whether training is to stop, the same on all ranks.
+        ordered: why whoever runs this trial has ended it, the same on all ranks; None as long as nobody has.
     """
 
     def __init__(self, is_distributed: bool) -> None:
         self._is_distributed = is_distributed
         self.wanted = False
         self.agreed = False
+        self.ordered: str | None = None
 
     def ask(self, stop: bool) -> None:
         """User code has set `trainer.should_stop`."""
@@ -33,6 +35,11 @@ class StopRequest:
     def decide(self, stop: bool) -> None:
         """All ranks decide the same at the same moment: a limit is reached, or a checkpoint says so."""
         self.wanted = self.agreed = stop
+
+    def order(self, why: str) -> None:
+        """Whoever runs this trial ends it, on all ranks at the same moment: `min_epochs` and `min_steps` do not hold it."""
+        self.ordered = why
+        self.decide(True)
 
     def agree(self, any_rank: Callable[[bool], list[bool]]) -> None:
         """Ask the other ranks.

@@ -26,10 +26,15 @@ class Data(cases.Data):
     def __init__(self, batch):
         super().__init__(count=32, val=(10,), batch=batch)
 
+class TellsItsEnd(cases.pl.Callback):
+    def on_train_end(self, trainer, pl_module):
+        print("rank", trainer.global_rank, "has trained", trainer.global_step, "steps", flush=True)
+
 class Trial(lightning_adapter.LightningAdapter):
     def __init__(self, context):
         data = Data(context.get_per_slot_batch_size())
-        super().__init__(context, cases.Net(), data, logger=False, log_every_n_steps=2, enable_progress_bar=False)
+        super().__init__(context, cases.Net(), data, logger=False, log_every_n_steps=2, enable_progress_bar=False,
+                         callbacks=[TellsItsEnd()])
 """
 
 
@@ -72,6 +77,18 @@ def test_preempted_trial_ends_as_an_undisturbed_one(tmp_path: pathlib.Path) -> N
     assert [steps for steps, _ in values(undisturbed)] == [4, 8, 12]
     assert sorted({steps for steps, _ in undisturbed.training}) == [2, 4, 6, 8, 10, 12]
     assert undisturbed.unexpected == first.unexpected == second.unexpected == []
+
+
+def test_all_ranks_of_a_trial_that_the_searcher_stops_end_at_one_step(tmp_path: pathlib.Path) -> None:
+    options = given()
+    options["config"]["searcher"] = {"name": "adaptive_asha"}
+    with fake_cluster(tmp_path, **options) as master:
+        master.stop_after(validations=1)
+        said = launch(tmp_path, "torch_distributed", master)
+    assert all(f"rank {rank} has trained 4 steps" in said for rank in (0, 1))
+    assert [steps for steps, _ in values(master)] == [4]
+    assert [checkpoint.steps_completed for checkpoint in master.checkpoints] == [4]
+    assert master.preemption_acks == 0 and master.unexpected == []
 
 
 @pytest.mark.horovod
