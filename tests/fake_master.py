@@ -427,6 +427,7 @@ class FakeMaster:
             self._check("taskId", sent["taskId"], self.task_id)
             self._check("allocationId", sent["allocationId"], self.allocation_id)
             self._check("storageId", sent["storageId"], STORAGE_ID)
+            self._check("state", sent["state"], "STATE_COMPLETED")
             report = CheckpointReport(sent["uuid"], sent["metadata"]["steps_completed"], sent["metadata"])
             self.checkpoints.append(report)
             self._raw_checkpoints[report.uuid] = sent
