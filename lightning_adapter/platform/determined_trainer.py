@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import determined as det
@@ -17,6 +17,45 @@ from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.versions import determined_private
 
 
+#: What each step returns where there are several slots: the name under which Determined reports the count of batches.
+_BATCHES = "batches"
+
+
+class BatchCount(pytorch.MetricReducer):
+    """The number of batches that Determined has trained, in place of the mean of what the steps of several slots returned.
+
+    `_combine_and_average_training_metrics` takes no steps without a metric (an IndexError), and training metrics are
+    reported when they are logged. So each step returns what Determined itself adds to a report, which stays a count.
+    """
+
+    def __init__(self) -> None:
+        self._batches = 0
+
+    def trained(self, returned: Any, batches: int) -> Any:
+        """A step is over.
+
+        Args:
+            returned: what it returns to Determined.
+            batches: the number of them, with this one.
+
+        Returns:
+            The same, with a metric that all steps have; what is no mapping is Determined's to judge.
+        """
+        self._batches = batches
+        return {_BATCHES: batches, **returned} if isinstance(returned, Mapping) else returned
+
+    def reset(self) -> None:
+        """The count goes on over workloads."""
+
+    def per_slot_reduce(self) -> int:
+        """The same on all slots."""
+        return self._batches
+
+    def cross_slot_reduce(self, per_slot_metrics: Sequence[int]) -> dict[str, int]:
+        """As Determined's own count, and in its place."""
+        return {_BATCHES: max(per_slot_metrics)}
+
+
 class DeterminedTrainerPlatform(Platform):
     """Periods, length and checkpoints are Determined's.
 
@@ -27,9 +66,21 @@ class DeterminedTrainerPlatform(Platform):
     owns_loop = False
 
     def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
+        self._context = context
         self.start = StartingPoint()
         self.root_dir = os.getcwd()
         self._tensorboard = functools.cache(lambda: os.fspath(determined_private.tensorboard_path(context)))
+
+    def counted(self, train_batch: Callable[..., Any]) -> Callable[..., Any]:
+        """A trial's `train_batch`, with a metric in what it returns where Determined averages over several slots."""
+        if self._context.distributed.size == 1:
+            return train_batch
+        count = self._context.wrap_reducer(BatchCount(), for_validation=False)
+
+        def counted(batch: object, epoch_idx: int, batch_idx: int) -> Any:
+            return count.trained(train_batch(batch=batch, epoch_idx=epoch_idx, batch_idx=batch_idx), batch_idx + 1)
+
+        return counted
 
     def tensorboard(self) -> str:
         """A directory whose files Determined uploads."""

@@ -159,7 +159,7 @@ class LightningTrial(pytorch.PyTorchTrial):
         made ready here.
         """
         own = dict(self._own_callbacks())
-        driver = self._driver or self.drive_on(DeterminedTrainerPlatform(self.context))
+        driver = self._driver or self._drive_under_determined()
         # all processes have to end a workload at the same batch, and callbacks may be those of one process alone
         driver.trial_has_callbacks(any(self.context.distributed.allgather(bool(own))))
         driver.set_up()
@@ -169,6 +169,12 @@ class LightningTrial(pytorch.PyTorchTrial):
             core_context = determined_private.core_context(self.context)
             callbacks["lightning_adapter_searcher"] = SearcherStop(info, core_context, driver)
         return callbacks
+
+    def _drive_under_determined(self) -> Driver:
+        platform = DeterminedTrainerPlatform(self.context)
+        driver = self.drive_on(platform)
+        vars(self)["train_batch"] = platform.counted(self.train_batch)
+        return driver
 
     def train_batch(self, batch: object, epoch_idx: int, batch_idx: int) -> dict[str, Any]:
         """Train on the next batch of the user's loaders; `batch` is a placeholder.

@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ MODEL_DEF = """
 import sys
 sys.path.insert(0, {here!r})
 import cases
+import pytorch_lightning
 import lightning_adapter
 
 class Data(cases.Data):
@@ -32,15 +34,18 @@ class TellsItsEnd(cases.pl.Callback):
 
 class Trial(lightning_adapter.LightningAdapter):
     def __init__(self, context):
+        pytorch_lightning.seed_everything(context.get_trial_seed())  # `fit` does; Determined seeds torch alone
         data = Data(context.get_per_slot_batch_size())
         super().__init__(context, cases.Net(), data, logger=False, log_every_n_steps=2, enable_progress_bar=False,
                          callbacks=[TellsItsEnd()])
 """
 
 
-def launch(folder: pathlib.Path, launcher: str, master: FakeMaster) -> str:
+FIT = (sys.executable, "-m", "lightning_adapter", "fit", "model_def:Trial", "--max-epochs", "3")
+
+
+def launch(folder: pathlib.Path, launcher: str, master: FakeMaster, entrypoint: Sequence[str] = FIT) -> str:
     (folder / "model_def.py").write_text(textwrap.dedent(MODEL_DEF).format(here=str(HERE)))
-    entrypoint = [sys.executable, "-m", "lightning_adapter", "fit", "model_def:Trial", "--max-epochs", "3"]
     command = [sys.executable, "-m", f"determined.launch.{launcher}", "--", *entrypoint]
     environment = master.child_env(OMP_NUM_THREADS="1", DET_RESOURCES_ID="fake-resources")
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=150)
@@ -98,3 +103,38 @@ def test_trial_trains_under_determineds_horovod_launcher(tmp_path: pathlib.Path)
         launch(tmp_path, "horovod", master)
     assert [steps for steps, _ in values(master)] == [4, 8, 12]
     assert master.unexpected == []
+
+
+# What a master fills in for the entrypoint that names the class, and which its loop reads.
+COMPLETE = {
+    "entrypoint": "model_def:Trial",
+    "min_validation_period": {"epochs": 1},
+    "min_checkpoint_period": {"batches": 0},
+    "searcher": {"max_length": {"epochs": 3}},
+    "scheduling_unit": 2,
+    "checkpoint_policy": "best",
+    "perform_initial_validation": False,
+    "optimizations": {"aggregation_frequency": 1, "gradient_compression": False, "average_aggregated_gradients": True},
+    "profiling": {"enabled": False},
+}
+
+
+def test_entrypoint_that_names_the_class_trains_on_two_slots_as_fit_does(tmp_path: pathlib.Path) -> None:
+    named, fitted = tmp_path / "named", tmp_path / "fitted"
+    named.mkdir()
+    fitted.mkdir()
+    with fake_cluster(fitted, **given()) as by_fit:
+        launch(fitted, "torch_distributed", by_fit)
+    with fake_cluster(named, **given(config={**given()["config"], **COMPLETE})) as by_name:
+        launch(named, "torch_distributed", by_name, ["--trial", "model_def:Trial"])
+    assert values(by_name) == values(by_fit)
+    assert by_name.checkpoints[-1].steps_completed == 12
+    # the steps' values from the adapter, and the two counts from Determined's loop, as with one slot
+    logged = [
+        (steps, {name: value for name, value in metrics.items() if name not in ("batches", "epochs")})
+        for steps, metrics in by_fit.training
+    ]
+    assert [report for report in by_name.training if "batches" not in report[1]] == logged
+    counts = [(steps, metrics) for steps, metrics in by_name.training if "batches" in metrics]
+    assert counts == [(steps, {"batches": steps, "epochs": steps // 4}) for steps in (2, 4, 6, 8, 10, 12)]
+    assert by_name.unexpected == []
