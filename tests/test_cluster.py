@@ -269,6 +269,23 @@ def test_validation_period_of_the_config(cluster: Any) -> None:
     assert [done for done, _ in master.validation] == [4, 8, 12]
 
 
+def test_last_batch_is_validated_where_a_period_is_asked_for_as_by_determined(cluster: Any) -> None:
+    config = {"min_validation_period": {"batches": 5}}
+    with cluster(config=config) as by_fit:
+        fit(trial_of())
+    with cluster(config=config) as by_determined, pytorch.init() as context:
+        pytorch.Trainer(trial_of()(context), context).fit(
+            max_length=pytorch.Epoch(2), validation_period=pytorch.Batch(5)
+        )
+    assert [done for done, _ in by_fit.validation] == [5, 10, 12] == [done for done, _ in by_determined.validation]
+    with cluster(config=config) as by_steps:
+        fit(trial_of(), max_steps=8)
+    assert [done for done, _ in by_steps.validation] == [5, 8]
+    with cluster() as lightnings:
+        fit(trial_of(val_check_interval=5))
+    assert [done for done, _ in lightnings.validation] == [5, 11]
+
+
 def test_checkpoint_holds_weights_metadata_and_the_users_code(cluster: Any) -> None:
     with cluster() as master:
         trial = fit(trial_of())

@@ -50,11 +50,13 @@ class ValidationSchedule:
         """Whether to validate now.
 
         Args:
-            period_ends: whether a period that was given to `fit` ends; None where Lightning's arguments decide.
+            period_ends: whether a period that was given to `fit` ends; None where Lightning's arguments decide. With such
+                a period the last batch of the training is validated too, as `_PyTorchTrialController._train` has it: a
+                searcher is to see the end.
         """
         batch, settings, every = self._progress.batch, self._settings, self._data.val_check_batch
         if period_ends is not None:
-            due = period_ends
+            due = period_ends or self._ends_training()
         elif self._last_is_due and batch.is_last_batch:
             due = True
         elif settings.val_check_time_interval is not None:
@@ -69,6 +71,14 @@ class ValidationSchedule:
         if not due and not (self._stop.agreed and self._progress.may_stop_early):
             return False
         return self._data.validates_in_epoch if period_ends is None else self._data.enable_validation
+
+    def _ends_training(self) -> bool:
+        """Whether `max_steps` or `max_epochs` is reached with this batch."""
+        settings, progress = self._settings, self._progress
+        if settings.max_steps != -1 and progress.optimizer_steps >= settings.max_steps:
+            return True
+        epochs = progress.epoch.current.processed + 1
+        return progress.last_batch_reached and settings.max_epochs != -1 and epochs >= settings.max_epochs
 
     def _is_due_by_clock(self, interval: float) -> bool:
         """Clocks differ between processes: the chief's is the one that counts."""

@@ -16,7 +16,6 @@ from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.versions import determined_private
 
-
 #: What each step returns where there are several slots: the name under which Determined reports the count of batches.
 _BATCHES = "batches"
 

@@ -123,6 +123,27 @@ def test_period_given_to_fit_needs_something_to_validate_on() -> None:
     assert run.epoch(1, period_ends=True) == [False]
 
 
+def test_period_given_to_fit_is_followed_by_a_validation_of_the_last_batch() -> None:
+    run = Run(every=1, max_epochs=2)
+
+    assert run.epoch(3, period_ends=False) == [False, False, False]
+    assert run.epoch(3, period_ends=False) == [False, False, True]
+
+
+def test_period_given_to_fit_is_followed_by_a_validation_of_the_last_step() -> None:
+    run = Run(every=1, max_steps=2)
+    run.progress.count_steps_from(1)
+    assert run.epoch(1, period_ends=False) == [False]
+    run.progress.count_steps_from(2)
+    assert run.epoch(1, period_ends=False) == [True]
+
+
+def test_lightnings_own_interval_does_not_validate_the_last_batch() -> None:
+    run = Run(every=2, max_epochs=1)
+
+    assert run.epoch(3) == [False, True, False]
+
+
 def test_run_that_is_about_to_stop_is_validated_once_more() -> None:
     run = Run(every=100)
     run.stop.ask(True)
