@@ -192,6 +192,17 @@ def test_seed_is_used_as_seed_everything_uses_it(cluster: Any, tmp_path: Path) -
     assert torch.equal(weights(managed), weights(fit(trial_of(), seed=5, run_dir=tmp_path / "local")))
 
 
+@pytest.mark.parametrize("entrypoint", ["python3 train.py --epochs 3", ["python3", "train.py", "--epochs", "3"]])
+def test_several_slots_without_a_launcher_are_refused_with_what_to_write(cluster: Any, entrypoint: Any) -> None:
+    with cluster(slots=2, config={"entrypoint": entrypoint}):
+        with pytest.raises(
+            ConfigurationError,
+            match=r"(?s)2 slots.*entrypoint: python3 -m determined\.launch\.torch_distributed -- python3 train\.py --epochs 3\n",
+        ) as refused:
+            fit(trial_of())
+    assert "entrypoint: python3 train.py --epochs 3\n" in str(refused.value)
+
+
 def test_arguments_that_the_cluster_decides_are_warned_about(cluster: Any, caplog: pytest.LogCaptureFixture) -> None:
     with cluster(trial_seed=5):
         fit(trial_of(), seed=6, resume_from="somewhere", run_dir="here")

@@ -472,9 +472,10 @@ def test_without_a_seed_the_generators_go_on_as_they_are() -> None:
     [
         (None, [6, 12, 18]),
         (pytorch.Epoch(1), [6, 12, 18]),
-        (pytorch.Epoch(2), [12]),
-        (pytorch.Batch(4), [4, 8, 12, 16]),
-        (pytorch.Batch([5, 9]), [5, 9]),
+        # with a period the last batch of the training is validated too
+        (pytorch.Epoch(2), [12, 18]),
+        (pytorch.Batch(4), [4, 8, 12, 16, 18]),
+        (pytorch.Batch([5, 9]), [5, 9, 18]),
     ],
 )
 def test_validation_period(period: Any, expected: list[int]) -> None:
@@ -519,7 +520,7 @@ def test_a_module_without_validation_has_a_checkpoint_per_epoch() -> None:
 
 def test_period_given_to_fit_wins_over_that_of_the_config() -> None:
     config = {"min_validation_period": {"batches": 4}}
-    assert validated_at(fit(trial_of(max_epochs=1), config=config)) == [4]
+    assert validated_at(fit(trial_of(max_epochs=1), config=config)) == [4, 6]
     assert validated_at(fit(trial_of(max_epochs=1), config=config, validation_period=pytorch.Batch(3))) == [3, 6]
 
 
@@ -545,7 +546,7 @@ def test_two_contradicting_periods_are_an_error(of_trial: dict[str, Any], given:
     ("of_trial", "period", "expected"),
     [
         ({"check_val_every_n_epoch": 2}, pytorch.Epoch(2), [12]),
-        ({"val_check_interval": 5, "check_val_every_n_epoch": None}, pytorch.Batch(5), [5, 10]),
+        ({"val_check_interval": 5, "check_val_every_n_epoch": None}, pytorch.Batch(5), [5, 10, 12]),
     ],
 )
 def test_two_periods_that_agree_are_fine(of_trial: dict[str, Any], period: Any, expected: list[int]) -> None:

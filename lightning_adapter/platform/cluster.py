@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -14,9 +15,11 @@ from lightning_adapter.platform import experiment
 from lightning_adapter.platform.checkpoint_writer import CheckpointWriter, best_before
 from lightning_adapter.platform.construct import construct
 from lightning_adapter.platform.fit_platform import FitPlatform
+from lightning_adapter.platform.launch import launcher
 from lightning_adapter.platform.request import FitRequest, seed_everything
 from lightning_adapter.platform.start_from import starting_point
 from lightning_adapter.platform.starting_point import StartingPoint
+from lightning_adapter.platform.threads import cores_shared
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.versions import determined_private
 
@@ -70,10 +73,15 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
     """
     cluster = determined_private.cluster_settings(info)
     settings, steps = cluster["config"], cluster["steps_completed"]
+    slots = max(1, len(info.slot_ids)) * max(1, len(info.container_addrs))
+    _require_launcher(slots, settings["entrypoint"])
     values = experiment.override(info.trial.hparams, request.hparams)
-    experiment.global_batch_size_check(values, max(1, len(info.slot_ids)) * max(1, len(info.container_addrs)))
+    experiment.global_batch_size_check(values, slots)
     periods = experiment.periods(settings, values.get("global_batch_size"))
-    with pytorch.init(hparams=values, exp_conf=settings, enable_tensorboard_logging=False) as context:
+    with (
+        pytorch.init(hparams=values, exp_conf=settings, enable_tensorboard_logging=False) as context,
+        cores_shared(context.distributed),
+    ):
         seed_everything(info.trial.trial_seed)
         core_context = determined_private.core_context(context)
         start = _starting_point(request, info, core_context, steps)
@@ -104,6 +112,24 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
         latest = writer.uuid or info.latest_checkpoint
         trial.left_on_cluster(latest, writer.best["uuid"] if writer.best is not None else None)
     return trial
+
+
+def _require_launcher(slots: int, entrypoint: str | list[str]) -> None:
+    """Refuse a single process where the trial has several slots.
+
+    Raises:
+        ConfigurationError: says what to write in the place of the entrypoint.
+    """
+    if slots == 1 or launcher() is not None:
+        return
+    words = shlex.join(entrypoint) if isinstance(entrypoint, list) else entrypoint
+    raise ConfigurationError(
+        f"The trial has {slots} slots, and its entrypoint starts a single process, without a launcher:\n"
+        f"    entrypoint: {words}\n"
+        "Write one before it, which starts a process for each slot:\n"
+        f"    entrypoint: python3 -m determined.launch.torch_distributed -- {words}\n"
+        "or set resources.slots_per_trial to 1."
+    )
 
 
 def _starting_point(

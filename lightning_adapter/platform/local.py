@@ -30,6 +30,7 @@ from lightning_adapter.platform.request import FitRequest, seed_everything
 from lightning_adapter.platform.signals import exit_status
 from lightning_adapter.platform.start_from import starting_point
 from lightning_adapter.platform.starting_point import StartingPoint
+from lightning_adapter.platform.threads import cores_shared
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.runs.directory import RunDirectory
 from lightning_adapter.runs.summary import say, shown
@@ -201,6 +202,7 @@ def _fit(
     with (
         directory.attach_log() if chief else nullcontext(),
         core.init(distributed=processes, checkpoint_storage=_storage(directory)) as core_context,
+        cores_shared(core_context.distributed),
     ):
         context = _context(plan, core_context)
         logger.info("%s writes to %s", trial_class.__name__, shown(directory.path))

@@ -21,6 +21,7 @@ from lightning_adapter.platform.environment import managed_trial
 from lightning_adapter.platform.placeholder import PlaceholderLoader
 from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.searcher import SearcherStop
+from lightning_adapter.platform.threads import share_cores
 from lightning_adapter.versions import determined_private, hosts
 from lightning_adapter.versions.types import LightningDataModule, LightningModule
 
@@ -173,6 +174,7 @@ class LightningTrial(pytorch.PyTorchTrial):
     def _drive_under_determined(self) -> Driver:
         platform = DeterminedTrainerPlatform(self.context)
         driver = self.drive_on(platform)
+        share_cores(self.context.distributed)
         vars(self)["train_batch"] = platform.counted(self.train_batch)
         return driver
 

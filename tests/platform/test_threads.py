@@ -1,0 +1,88 @@
+"""How many threads does torch use where ranks share a machine?"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from distributed.launching import HERE, LAUNCHER_VARIABLES, free_port
+from lightning_adapter.platform import threads
+
+
+def ranks_on(*machines: str) -> Any:
+    """Determined's context of a rank on the first machine; the others are on theirs."""
+    others = list(machines[1:])
+    return SimpleNamespace(size=len(machines), allgather=lambda mine: [mine, *others])
+
+
+@pytest.fixture(autouse=True)
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(threads, "_machine", lambda: "here")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("machines", "expected"),
+    [(["here"], 2), (["here", "here"], 1), (["here", "there"], 2), (["here", "there", "here"], 1)],
+)
+def test_ranks_of_one_machine_take_a_thread_each(machines: list[str], expected: int) -> None:
+    with threads.cores_shared(ranks_on(*machines)):
+        assert torch.get_num_threads() == expected
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "MKL_NUM_THREADS"])
+def test_variable_that_is_set_decides(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "2")
+    with threads.cores_shared(ranks_on("here", "here")):
+        assert torch.get_num_threads() == 2
+
+
+TRIAL = """
+import sys
+import torch, cases, lightning_adapter
+
+class Trial(lightning_adapter.LightningAdapter):
+    def __init__(self, context):
+        print("threads:", torch.get_num_threads())
+        super().__init__(context, cases.Net(), cases.Data(count=8), fast_dev_run=True)
+
+torch.set_num_threads(2)
+lightning_adapter.fit(Trial, run_dir="run")
+print("after:", torch.get_num_threads())
+"""
+
+
+@pytest.mark.multiprocess
+def test_processes_that_nobody_gave_a_number_of_threads_take_one_each(tmp_path: Any) -> None:
+    (tmp_path / "script.py").write_text(TRIAL)
+    environment = {name: value for name, value in os.environ.items() if name not in LAUNCHER_VARIABLES}
+    environment["PYTHONPATH"] = os.pathsep.join([str(HERE), environment.get("PYTHONPATH", "")])
+    address = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "2"}
+    # a process for each of two agents on one machine, as Determined starts them
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, "script.py"],
+            env={**environment, **address, "RANK": rank, "GROUP_RANK": rank, "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"},
+            cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in ("0", "1")
+    ]  # fmt: skip
+    try:
+        printed = [job.communicate(timeout=100)[0] for job in jobs]
+    finally:
+        for job in jobs:
+            job.kill()
+    assert all("threads: 1\n" in text and "after: 2\n" in text for text in printed), printed
