@@ -40,6 +40,12 @@ class ConfigurationError(LightningAdapterError, ValueError):
     """An argument, an experiment YAML, a hyperparameter, a loader or an optimizer configuration is not usable."""
 
 
+class MissingHyperparameterError(ConfigurationError, KeyError):
+    """The trial asks for a hyperparameter that has no value; a dict raises a KeyError there."""
+
+    __str__ = Exception.__str__  # KeyError shows its argument's `repr`
+
+
 class MonitorError(ConfigurationError, RuntimeError):
     """A callback monitors a name that is not logged; Lightning raises a RuntimeError there."""
 

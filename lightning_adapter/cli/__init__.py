@@ -21,18 +21,11 @@ from typing import TextIO
 
 import lightning_adapter
 from lightning_adapter.cli import check, fit
-from lightning_adapter.errors import (
-    CheckpointError,
-    ConfigurationError,
-    LightningAdapterError,
-    TargetError,
-    UnsupportedError,
-)
+from lightning_adapter.errors import LightningAdapterError
 from lightning_adapter.notices import NOWHERE
+from lightning_adapter.platform.failure import exit_status, tell
 
 _PROGRAM = "lightning-adapter"
-#: What somebody gave cannot be used, whenever that was noticed; any other error of ours is a run that failed.
-_BAD_INPUT = (ConfigurationError, TargetError, UnsupportedError, CheckpointError)
 #: What the numbers of a run depend on, and what a report of a fault should name.
 _HOSTS = ("pytorch-lightning", "lightning", "determined", "torch")
 
@@ -51,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _warnings_without_a_line_of_ours():
             status: int = arguments.command(arguments)
     except LightningAdapterError as error:
-        print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, _BAD_INPUT) else 1
+        tell(error, _PROGRAM)
+        return exit_status(error)
     except KeyboardInterrupt:
         return 130
     return status

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
-from lightning_adapter.errors import guess
+from lightning_adapter.errors import MissingHyperparameterError, guess
 from lightning_adapter.platform.experiment import plain
 from lightning_adapter.platform.experiment.faults import dotted
 
@@ -77,6 +77,20 @@ class ReadHyperparameters(dict[str, Any]):
         value = super().__getitem__(key)
         self._reads.read((*self._group, key))
         return value
+
+    def __missing__(self, key: object) -> NoReturn:
+        """Say what there is.
+
+        Raises:
+            MissingHyperparameterError: always.
+        """
+        name = dotted((*self._group, key))
+        known = [dotted((*self._group, other)) for other in dict.keys(self)]
+        raise MissingHyperparameterError(
+            f"The trial asks for the hyperparameter {name!r}, which has no value (given: "
+            f"{', '.join(sorted(known)) or 'none'}){guess(name, known) or '.'} Add it to 'hyperparameters:' in the experiment "
+            f"YAML, or type --hparam {name}=VALUE, or fit(hparams={{{name!r}: ...}})."
+        )
 
     def get(self, key: str, default: Any = None) -> Any:
         """As of any dict."""

@@ -18,9 +18,8 @@ from torch import distributed as dist
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.loop.strategies.horovod import horovod_module
+from lightning_adapter.platform.failure import tell_at_exit
 from lightning_adapter.versions import determined_private
-
-logger = logging.getLogger("lightning_adapter")
 
 Launcher: TypeAlias = Literal["torch", "horovod"]
 
@@ -68,20 +67,17 @@ def join_job(managed: bool) -> Iterator[DistributedContext | None]:
     variable = determined_private.HOROVOD_VARIABLE if backend == "horovod" else determined_private.TORCH_VARIABLE
     before = os.environ.get(variable)
     os.environ[variable] = before or "1"
-    rank = os.environ.get("HOROVOD_RANK" if backend == "horovod" else "RANK", "?")  # until Horovod tells it
     try:
         if backend == "horovod":
             horovod_module()
             determined_private.require_horovod().init()
         # Lightning's `_get_rank` reads torchrun's variables alone, and at its import
-        number = _rank(backend)
-        rank = str(number)
-        rank_zero_only.rank = number  # type: ignore[attr-defined]
-        with _chief_alone_tells(number):
+        rank = _rank(backend)
+        rank_zero_only.rank = rank  # type: ignore[attr-defined]
+        with _chief_alone_tells(rank):
             yield None if managed else _context(backend)
     except Exception as error:
-        size = os.environ.get("HOROVOD_SIZE" if backend == "horovod" else "WORLD_SIZE", "?")
-        logger.error("rank %s of %s failed: %s: %s", rank, size, type(error).__name__, error)
+        tell_at_exit(error)
         raise
     finally:
         if before is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from determined import pytorch
 from torch import Tensor
@@ -15,15 +15,20 @@ from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.loop.hooks import is_overridden
 from lightning_adapter.loop.set_up import show_module
 from lightning_adapter.loop.sources import Source
+from lightning_adapter.platform.context import LocalContext
 from lightning_adapter.platform.determined_trainer import DeterminedTrainerPlatform
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.environment import managed_trial
+from lightning_adapter.platform.failure import speak_as_the_command
+from lightning_adapter.platform.hyperparameter_answers import answer_in_words
 from lightning_adapter.platform.placeholder import PlaceholderLoader
 from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.searcher import SearcherStop
 from lightning_adapter.platform.threads import share_cores
 from lightning_adapter.versions import determined_private, hosts
 from lightning_adapter.versions.types import LightningDataModule, LightningModule
+
+Trial = TypeVar("Trial", bound="LightningTrial")
 
 
 def require_constructed(trial: LightningTrial) -> None:
@@ -56,6 +61,15 @@ class LightningTrial(pytorch.PyTorchTrial):
         latest_checkpoint_uuid: id of the last checkpoint.
         best_checkpoint_uuid: id of the best one.
     """
+
+    def __new__(cls: type[Trial], *args: Any, **kwargs: Any) -> Trial:
+        """Before the user's constructor asks the context for hyperparameters."""
+        if determined_private.is_entrypoint_for_a_class():
+            speak_as_the_command()
+        context = args[0] if args else kwargs.get("context")
+        if isinstance(context, pytorch.PyTorchTrialContext) and not isinstance(context, LocalContext):
+            answer_in_words(context)
+        return super().__new__(cls)
 
     def __init__(
         self,

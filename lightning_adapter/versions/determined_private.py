@@ -6,6 +6,7 @@ import contextlib
 import logging
 import pathlib
 import random
+import sys
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -131,6 +132,17 @@ def require_horovod() -> Any:
 def hyperparameters(context: Any) -> Any:
     """The hyperparameters of a trial, none where none were given (`_hparams`, 0.38.1; the public reader raises then)."""
     return context._hparams or {}
+
+
+def has_hyperparameters(context: Any) -> bool:
+    """Whether a context was given hyperparameters, be it an empty dict (`_hparams`, 0.38.1, as above)."""
+    return context._hparams is not None
+
+
+def is_entrypoint_for_a_class() -> bool:
+    """Whether this process is what Determined makes of `model_def:TrialClass` (`determined.exec.harness`, 0.38.1)."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return getattr(spec, "name", None) == "determined.exec.harness"
 
 
 def core_context(context: Any) -> Any:

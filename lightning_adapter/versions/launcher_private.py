@@ -1,0 +1,35 @@
+"""What do launchers leave in the environment of a process, and where do they look for its error? Nothing here imports torch.
+
+`TORCHELASTIC_ERROR_FILE` and the form of that file are torch 2.1 to 2.13's (`ErrorHandler.record_exception`,
+`ChildFailedError._format_failure`); `HOROVOD_GLOO_RENDEZVOUS_*` are Horovod 0.28's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import time
+
+_ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
+_RENDEZVOUS = ("HOROVOD_GLOO_RENDEZVOUS_ADDR", "HOROVOD_GLOO_RENDEZVOUS_PORT")
+
+
+def job_directory() -> pathlib.Path | None:
+    """A directory of this job alone, shared by its processes on this machine; None where torchrun has not started it."""
+    path = os.environ.get(_ERROR_FILE)
+    return None if path is None else pathlib.Path(path).parent.parent
+
+
+def horovod_address() -> str | None:
+    """What no other running job has in its environment; None where horovodrun has not started this one."""
+    found = [os.environ.get(name) for name in _RENDEZVOUS]
+    return None if None in found else "-".join(filter(None, found))
+
+
+def error_for_torchrun(message: str) -> None:
+    """Leave the error where torchrun looks for it: its last lines name the error then, in place of a link to its manual."""
+    path = os.environ.get(_ERROR_FILE)
+    if path is not None:
+        content = {"message": {"message": message, "extraInfo": {"timestamp": str(int(time.time()))}}}
+        pathlib.Path(path).write_text(json.dumps(content))

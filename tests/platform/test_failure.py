@@ -1,0 +1,127 @@
+"""Which process of a job tells an error, and what do the others say?"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from lightning_adapter.errors import ConfigurationError, NonFiniteError
+from lightning_adapter.platform import failure
+
+HOROVOD = {"HOROVOD_GLOO_RENDEZVOUS_ADDR": "10.0.0.1", "HOROVOD_GLOO_RENDEZVOUS_PORT": "40001"}
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    for name in ("RANK", "WORLD_SIZE", "TORCHELASTIC_ERROR_FILE", "HOROVOD_RANK", "HOROVOD_SIZE", *HOROVOD):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    monkeypatch.setattr(failure.tempfile, "gettempdir", lambda: str(tmp_path))
+
+
+@pytest.fixture(params=["torch", "horovod"])
+def rank(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> Any:
+    """Become a rank of one job of two."""
+
+    def become(number: int) -> None:
+        if request.param == "horovod":
+            given = {**HOROVOD, "HOROVOD_RANK": str(number), "HOROVOD_SIZE": "2"}
+        else:
+            (tmp_path / str(number)).mkdir(exist_ok=True)
+            file = str(tmp_path / str(number) / "error.json")
+            given = {"RANK": str(number), "WORLD_SIZE": "2", "TORCHELASTIC_ERROR_FILE": file}
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+
+    return become
+
+
+def told(capsys: pytest.CaptureFixture[str], error: Exception) -> str:
+    failure.tell(error, "program")  # type: ignore[arg-type]
+    return capsys.readouterr().err
+
+
+def test_process_alone_tells_its_error_without_a_rank(capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(capsys, ConfigurationError("no")) == "program: error: no\n"
+    assert told(capsys, ConfigurationError("no")) == "program: error: no\n"
+
+
+def test_first_to_fail_tells_the_error_and_the_others_a_line(rank: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    rank(1)
+    assert told(capsys, ConfigurationError("two\nlines")) == "program: error: rank 1 of 2: two\nlines\n"
+    rank(0)
+    assert told(capsys, ConfigurationError("two\nlines")) == "rank 0 of 2 ends too, with the same error as rank 1\n"
+    line = "rank 0 of 2 ends too, after rank 1: ConfigurationError: another one\n"
+    assert told(capsys, ConfigurationError("another\none")) == line
+
+
+def test_traceback_is_told_once_if_the_error_ends_the_process(rank: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    error = ValueError("broken")
+    for number in (1, 0):
+        rank(number)
+        failure.tell_at_exit(error)
+        sys.excepthook(ValueError, error, None)
+        sys.excepthook = sys.__excepthook__
+    assert capsys.readouterr().err.splitlines() == [
+        "rank 1 of 2 failed:", "ValueError: broken", "rank 0 of 2 ends too, with the same error as rank 1",
+    ]  # fmt: skip
+
+
+def test_other_error_than_the_one_of_the_job_is_told_as_usual(rank: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    rank(1)
+    failure.tell_at_exit(ValueError("caught by the script"))
+    sys.excepthook(KeyError, KeyError("later"), None)
+    assert capsys.readouterr().err == "KeyError: 'later'\n"
+
+
+def test_file_of_a_job_that_has_long_ended_counts_for_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {**HOROVOD, "HOROVOD_RANK": "0", "HOROVOD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    told(capsys, ConfigurationError("of the earlier job"))
+    (left,) = tmp_path.iterdir()
+    long_ago = time.time() - 1000
+    os.utime(left, (long_ago, long_ago))
+    assert told(capsys, ConfigurationError("no")) == "program: error: rank 0 of 2: no\n"
+
+
+def test_directory_that_cannot_be_written_silences_nobody(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {**HOROVOD, "HOROVOD_RANK": "0", "HOROVOD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(failure.tempfile, "gettempdir", lambda: "/absent")
+    for _ in range(2):
+        assert told(capsys, ConfigurationError("no")) == "program: error: rank 0 of 2: no\n"
+
+
+def test_torchrun_is_left_the_error_of_the_first_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+    files = [tmp_path / str(number) / "error.json" for number in (0, 1)]
+    for number, file in enumerate(files):
+        file.parent.mkdir()
+        for name, value in {"RANK": str(number), "WORLD_SIZE": "2", "TORCHELASTIC_ERROR_FILE": str(file)}.items():
+            monkeypatch.setenv(name, value)
+        failure.tell(NonFiniteError("train_loss is nan"), "program")
+    assert json.loads(files[0].read_text()) and not files[1].exists()
+    failures = {number: ProcessFailure(number, 1000 + number, 1, str(file)) for number, file in enumerate(files)}
+    assert "traceback : NonFiniteError: train_loss is nan\n" in ChildFailedError("program", failures).format_msg()
+
+
+def test_entrypoint_for_a_class_ends_as_the_command_does(capsys: pytest.CaptureFixture[str]) -> None:
+    failure.speak_as_the_command()
+    for error, status in ((ConfigurationError("no"), 2), (NonFiniteError("nan"), 1)):
+        with pytest.raises(SystemExit) as ended:
+            sys.excepthook(type(error), error, None)
+        assert ended.value.code == status
+        assert capsys.readouterr().err == f"lightning_adapter: error: {error}\n"
+    sys.excepthook(KeyError, KeyError("theirs"), None)
+    assert capsys.readouterr().err == "KeyError: 'theirs'\n"
