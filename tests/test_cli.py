@@ -177,6 +177,24 @@ def test_missing_submodule_is_refused_with_a_guess(project: Path) -> None:
         load_target("proj_pkg.modles:MyTrial")
 
 
+@pytest.mark.parametrize(
+    ("target", "file", "there"),
+    [
+        ("proj_pkg.train:MyTrial", "src/proj_pkg/train.py", "src/proj_pkg"),
+        ("proj_single:MyTrial", "src/proj_single.py", "src/proj_single.py"),
+        ("proj_start.py:MyTrial", "src/proj_pkg/models.py", "src/proj_pkg"),  # imports it
+    ],
+)
+def test_missing_module_that_lies_in_src_is_named_with_what_to_write(
+    project: Path, target: str, file: str, there: str
+) -> None:
+    (project / file).parent.mkdir(parents=True, exist_ok=True)
+    (project / file).write_text(TRIAL)
+    (project / "proj_start.py").write_text("import proj_pkg.models\n")
+    with pytest.raises(TargetError, match=rf"{there} is there: write PYTHONPATH=src before the command"):
+        load_target(target)
+
+
 def test_word_that_is_no_module_name_is_refused() -> None:
     with pytest.raises(TargetError, match=r"'my-model' is no module name; for a file, write its path with \.py"):
         load_target("my-model:MyTrial")

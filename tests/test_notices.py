@@ -10,8 +10,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import pytest
+from lightning_utilities.core.rank_zero import rank_zero_only
+
 import lightning_adapter
-from lightning_adapter import LightningAdapter, fit
+from lightning_adapter import LightningAdapter, fit, notices
 from parity.models import flavour
 
 models = flavour("pytorch_lightning", ours=True)
@@ -86,3 +89,14 @@ def test_every_warning_of_the_package_goes_the_same_way() -> None:
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "warnings.warn":
                 found.append(f"{path.name}:{node.lineno}")
     assert found == [], "use notices.warn(), or Host.warn() for the chief alone"
+
+
+@pytest.mark.parametrize(("rank", "times"), [(None, 1), (0, 1), (1, 0)])
+def test_of_several_processes_the_chief_alone_warns(
+    monkeypatch: pytest.MonkeyPatch, rank: int | None, times: int
+) -> None:
+    monkeypatch.setattr(rank_zero_only, "rank", rank)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        notices.warn("once")
+    assert len(told) == times

@@ -127,7 +127,22 @@ def _no_module(name: str, missing: str) -> str:
     near = difflib.get_close_matches(last, [module.name for module in pkgutil.iter_modules(folders)], n=1)
     meant = f"{parent}.{near[0]}" if near and parent else near[0] if near else ""
     where = f"in the package {parent}" if parent else f"in the current directory {os.getcwd()}, nor installed"
+    there = _below_src(missing)
+    if there:
+        return f"{name}: there is no module {missing!r} {where}{there}"
     return f"{name}: there is no module {missing!r} {where}" + (f"; did you mean {meant!r}?" if meant else "")
+
+
+def _below_src(missing: str) -> str:
+    """What to write where a module is missing that lies in `src/`, as in a project that is to be installed; else nothing."""
+    place = pathlib.Path("src", *missing.split("."))
+    found = next((path for path in (place, place.with_suffix(".py")) if path.exists()), None)
+    if found is None:
+        return ""
+    return (
+        f"; {found} is there: write PYTHONPATH=src before the command, as in `entrypoint: PYTHONPATH=src python3 -m "
+        "lightning_adapter fit ...` on a cluster, or install the project (pip install -e .)"
+    )
 
 
 def _import_failure(what: str, error: BaseException) -> str:
@@ -143,7 +158,7 @@ def _import_failure(what: str, error: BaseException) -> str:
 
     reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, ModuleNotFoundError) and error.name:
-        reason = f"it imports {error.name!r}, which is not installed and not on the path"
+        reason = f"it imports {error.name!r}, which is not installed and not on the path{_below_src(error.name)}"
     elif isinstance(error, SystemExit):
         reason = 'it calls sys.exit() while it is imported; put that below `if __name__ == "__main__":`'
     return f"{what} cannot be imported: {reason}{advice_on_import(error)}\n\n{''.join(report.format()).rstrip()}"

@@ -35,7 +35,7 @@ _STARTED = time.time()
 #: What somebody gave cannot be used, whenever that was noticed; any other error of ours is a run that failed.
 _BAD_INPUT = (ConfigurationError, TargetError, UnsupportedError, CheckpointError)
 #: Characters of an error in a line that only names it.
-_SHORT = 200
+_SHORT = 300
 
 
 class _First(NamedTuple):
@@ -97,15 +97,19 @@ def _others_were_first(error: BaseException) -> bool:
     what = " ".join(f"{type(error).__name__}: {error}".split())
     first = _first(what)
     if first is None:
-        launcher_private.error_for_torchrun(what[:_SHORT])
+        launcher_private.error_for_torchrun(_short(what))
         return False
     how = (
         f"with the same error as rank {first.rank}"
         if what == first.what
-        else f"after rank {first.rank}: {what[:_SHORT]}"
+        else f"after rank {first.rank}: {_short(what)}"
     )
     print(f"{_of_job()} ends too, {how}", file=sys.stderr, flush=True)
     return True
+
+
+def _short(what: str) -> str:
+    return what if len(what) <= _SHORT else f"{what[: _SHORT - 3]}..."
 
 
 def _first(what: str) -> _First | None:

@@ -18,8 +18,8 @@ from lightning_adapter.support.row import OWNERS, Row, Support
 
 _NO_TEST = "a trial trains and validates, it neither tests nor predicts, so this has no effect"
 _DO_TEST = (
-    "run Lightning's Trainer().test(...) or .predict(...) on "
-    "load_from_checkpoint(trial.latest_checkpoint / 'lightning.ckpt')"
+    "run Lightning's Trainer().test(...) or .predict(...) on load_from_checkpoint(...) of a checkpoint's lightning.ckpt, which "
+    "is below checkpoints/ of a local run, and in the checkpoint storage of a cluster"
 )
 _NO_TBPTT = "truncated backpropagation through time splits one batch into several steps, which Determined counts as one"
 _DO_TBPTT = (

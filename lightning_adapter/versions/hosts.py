@@ -70,7 +70,7 @@ class Host:
 
     def warn(self, message: str, category: type[Warning] = UserWarning) -> None:
         """Warn on the chief alone, as Lightning does."""
-        self.load("utilities.rank_zero").rank_zero_only(notices.warn)(message, category)
+        notices.warn(message, category)
 
     def advise(self, message: str) -> None:
         """Warn of what may be meant so, under Lightning's category for that, which users filter by."""
