@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -639,3 +640,33 @@ def test_the_command_names_a_faulty_batch_size_in_one_message(
         assert cli.main(["fit", "cluster_model_def:Trial"]) == 2
     error = capsys.readouterr().err
     assert "global_batch_size is 2.5" in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            "context.get_hparam('learning_rat')",
+            r"'learning_rat'.*given: global_batch_size, learning_rate.*'learning_rate'\?",
+        ),
+        ("context.get_hparams()['learning_rat']", r"'learning_rat'.*did you mean 'learning_rate'\?"),
+        ("context.get_hparams()['group']['learning_rat']", "'group'.*given: global_batch_size, learning_rate"),
+    ],
+)
+def test_the_command_names_a_hyperparameter_that_has_no_value(
+    cluster: Any, project: Path, capsys: pytest.CaptureFixture[str], line: str, told: str
+) -> None:
+    (project / "cluster_model_def.py").write_text(MODEL_DEF.replace("super()", f"{line}\n        super()"))
+    with cluster(hparams={"global_batch_size": 4, "learning_rate": 0.1}):
+        assert cli.main(["fit", "cluster_model_def:Trial"]) == 2
+    error = capsys.readouterr().err
+    assert re.search(told, error) and "Add it to 'hyperparameters:'" in error and "Traceback" not in error
+
+
+def test_the_command_names_a_batch_size_that_is_missing(
+    cluster: Any, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with cluster(hparams={"learning_rate": 0.1}):
+        assert cli.main(["fit", "cluster_model_def:Trial"]) == 2
+    error = capsys.readouterr().err
+    assert "global_batch_size has no value (given: learning_rate)" in error and "Traceback" not in error

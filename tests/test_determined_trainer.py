@@ -307,18 +307,50 @@ COMPLETE = {
 }
 
 
+def harness(master: Any, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = master.child_env(DET_DEBUG="0")
+    environment["PYTHONPATH"] += os.pathsep + str(folder)
+    return subprocess.run(
+        [sys.executable, "-m", "determined.exec.harness", "entry_model_def:Trial"],
+        env=environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
 def test_old_entrypoint_that_names_the_class(cluster: Any, tmp_path: Path) -> None:
     (tmp_path / "work" / "entry_model_def.py").write_text(MODEL_DEF)
     with cluster(trial_seed=3, hparams={"global_batch_size": 4}, config=COMPLETE) as master:
-        environment = master.child_env(DET_DEBUG="0")
-        environment["PYTHONPATH"] += os.pathsep + str(tmp_path / "work")
-        done = subprocess.run(
-            [sys.executable, "-m", "determined.exec.harness", "entry_model_def:Trial"],
-            env=environment, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
+        done = harness(master, tmp_path / "work")
     assert done.returncode == 0, done.stderr
     assert [step for step, _ in master.validation] == [6, 12]
     assert master.checkpoints[-1].steps_completed == 12
+
+
+def test_bad_input_under_the_old_entrypoint_is_a_message_with_exit_status_2(cluster: Any, tmp_path: Path) -> None:
+    (tmp_path / "work" / "entry_model_def.py").write_text(MODEL_DEF)
+    with cluster(hparams={"learning_rate": 0.1}, config=COMPLETE) as master:
+        done = harness(master, tmp_path / "work")
+    assert done.returncode == 2, done.stderr
+    assert (
+        "error: The trial asks for the batch size, but the hyperparameter global_batch_size has no value" in done.stderr
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_context_of_determined_answers_as_that_of_fit(cluster: Any) -> None:
+    seen: list[Any] = []
+
+    class Trial(trial_of(max_epochs=1)):  # type: ignore[misc]
+        def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
+            seen.append((context.get_hparam("lr"), context.get_hparams(), context.get_per_slot_batch_size()))
+            seen.append(context.get_hparams().get("absent", 5))
+            with pytest.raises(KeyError, match=r"'ls', which has no value \(given: global_batch_size, lr\)"):
+                context.get_hparam("ls")
+            super().__init__(context)
+
+    hparams = {"lr": 0.1, "global_batch_size": 4}
+    with cluster(hparams=hparams):
+        train(Trial, max_length=pytorch.Epoch(1))
+    assert seen == [(0.1, hparams, 4), 5]
 
 
 # --- Determined's own way to load a trial -----------------------------------------------------------------------------
