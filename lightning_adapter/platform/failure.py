@@ -1,9 +1,10 @@
 """Which of the processes of a job tells an error, and what do the others say?
 
 An error that all ranks have, or that the failure of one brings about in the others, would stand in the log as often as there
-are ranks. So the first one to fail tells it, and the others end with one line. Who is the first is decided by a file that only
-one process can make: torchrun gives each job a directory, and horovodrun's address is each job's own. Each machine of a job has
-such a file for itself, since there is nothing else that outlives a rank.
+are ranks. So the first one to fail tells it, and the others end with one line. Who is the first is decided on one machine by a file
+that only one process can make: torchrun gives each job a directory, and horovodrun's address is each job's own. Between
+machines it is decided by torch's store, once the processes have met there; before that, and under horovodrun, each machine
+tells for itself.
 
 Torch is not imported here, so that errors in what was typed are told as well.
 """
@@ -118,12 +119,16 @@ def _first(what: str) -> _First | None:
     Args:
         what: this process's error in one line; the others find it if this is the first.
     """
+    this = json.dumps(_First(_rank(), what))
+    found = launcher_private.first_on_all_machines(this)
+    if found is not None:
+        return None if found == this else _First(*json.loads(found)) if found else _First("0", "")
     place = _place()
     if place is None:
         return None
     mine = place.with_name(f"{place.name}.{os.getpid()}")
     try:
-        mine.write_text(json.dumps(_First(_rank(), what)))
+        mine.write_text(this)
         with contextlib.suppress(FileNotFoundError):
             if place.stat().st_mtime < _STARTED - _STALE_S:
                 place.unlink()
