@@ -85,7 +85,7 @@ def speak_as_the_command() -> None:
 
     def tell_once(kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
         if isinstance(value, LightningAdapterError):
-            tell(value, "lightning_adapter")
+            tell(value, "lightning-adapter")
             raise SystemExit(exit_status(value))
         if not isinstance(value, Exception) or not _others_were_first(value):
             usual(kind, value, traceback)
