@@ -105,7 +105,10 @@ def _others_were_first(error: BaseException) -> bool:
         if what == first.what
         else f"after rank {first.rank}: {_short(what)}"
     )
-    print(f"{_of_job()} ends too, {how}", file=sys.stderr, flush=True)
+    line = f"{_of_job()} ends too, {how}"
+    print(line, file=sys.stderr, flush=True)
+    if launcher_private.has_other_machines():
+        launcher_private.error_for_torchrun(line)
     return True
 
 

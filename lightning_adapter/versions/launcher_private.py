@@ -40,7 +40,7 @@ def first_on_all_machines(mine: str) -> str | None:
     torch_distributed = sys.modules.get("torch.distributed")
     if torch_distributed is None or not torch_distributed.is_available() or not torch_distributed.is_initialized():
         return None
-    if os.environ.get("LOCAL_WORLD_SIZE") == os.environ.get("WORLD_SIZE"):
+    if not has_other_machines():
         return None
     try:
         # the store's own client tells of a peer that is gone in twenty lines of C++
@@ -49,6 +49,11 @@ def first_on_all_machines(mine: str) -> str | None:
     except (OSError, RuntimeError):
         return ""
     return str(found.decode())
+
+
+def has_other_machines() -> bool:
+    """Whether torchrun has started processes elsewhere too, each machine with last lines of its own."""
+    return os.environ.get("LOCAL_WORLD_SIZE") != os.environ.get("WORLD_SIZE")
 
 
 def error_for_torchrun(message: str) -> None:

@@ -19,9 +19,22 @@ from lightning_adapter.platform import failure
 HOROVOD = {"HOROVOD_GLOO_RENDEZVOUS_ADDR": "10.0.0.1", "HOROVOD_GLOO_RENDEZVOUS_PORT": "40001"}
 
 
+def torchrun(rank: int, file: pathlib.Path, local_size: int = 2) -> dict[str, str]:
+    sizes = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": str(local_size)}
+    return {"RANK": str(rank), "TORCHELASTIC_ERROR_FILE": str(file), **sizes}
+
+
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
-    for name in ("RANK", "WORLD_SIZE", "TORCHELASTIC_ERROR_FILE", "HOROVOD_RANK", "HOROVOD_SIZE", *HOROVOD):
+    for name in (
+        "RANK",
+        "WORLD_SIZE",
+        "LOCAL_WORLD_SIZE",
+        "TORCHELASTIC_ERROR_FILE",
+        "HOROVOD_RANK",
+        "HOROVOD_SIZE",
+        *HOROVOD,
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     monkeypatch.setattr(failure.tempfile, "gettempdir", lambda: str(tmp_path))
@@ -36,8 +49,8 @@ def rank(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pa
             given = {**HOROVOD, "HOROVOD_RANK": str(number), "HOROVOD_SIZE": "2"}
         else:
             (tmp_path / str(number)).mkdir(exist_ok=True)
-            file = str(tmp_path / str(number) / "error.json")
-            given = {"RANK": str(number), "WORLD_SIZE": "2", "TORCHELASTIC_ERROR_FILE": file}
+            file = tmp_path / str(number) / "error.json"
+            given = torchrun(number, file)
         for name, value in given.items():
             monkeypatch.setenv(name, value)
 
@@ -110,12 +123,23 @@ def test_torchrun_is_left_the_error_of_the_first_alone(monkeypatch: pytest.Monke
     files = [tmp_path / str(number) / "error.json" for number in (0, 1)]
     for number, file in enumerate(files):
         file.parent.mkdir()
-        for name, value in {"RANK": str(number), "WORLD_SIZE": "2", "TORCHELASTIC_ERROR_FILE": str(file)}.items():
+        for name, value in torchrun(number, file).items():
             monkeypatch.setenv(name, value)
         failure.tell(NonFiniteError("train_loss is nan"), "program")
     assert json.loads(files[0].read_text()) and not files[1].exists()
     failures = {number: ProcessFailure(number, 1000 + number, 1, str(file)) for number, file in enumerate(files)}
     assert "traceback : NonFiniteError: train_loss is nan\n" in ChildFailedError("program", failures).format_msg()
+
+
+def test_torchrun_of_another_machine_is_left_the_line(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "1").mkdir()
+    for name, value in torchrun(1, tmp_path / "1" / "error.json", local_size=1).items():
+        monkeypatch.setenv(name, value)
+    first = json.dumps(["0", "NonFiniteError: nan"])
+    monkeypatch.setattr(failure.launcher_private, "first_on_all_machines", lambda mine: first)
+    failure.tell(NonFiniteError("nan"), "program")
+    left = json.loads((tmp_path / "1" / "error.json").read_text())
+    assert left["message"]["message"] == "rank 1 of 2 ends too, with the same error as rank 0"
 
 
 def test_entrypoint_for_a_class_ends_as_the_command_does(capsys: pytest.CaptureFixture[str]) -> None:
