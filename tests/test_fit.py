@@ -308,7 +308,7 @@ def test_log_of_a_run_is_what_a_person_reads(caplog: pytest.LogCaptureFixture) -
     assert lines[1:] == [
         f"epoch {epoch}, batch {6 * (epoch + 1)}: val_loss {loss:.6g}"
         for epoch, loss in enumerate(validation_losses(trial))
-    ]
+    ] + ["training has ended at epoch 1, batch 12: max_epochs=2 reached"]
 
 
 def validation_losses(trial: LightningAdapter) -> list[float]:

@@ -32,6 +32,19 @@ def batches_trained(checkpoint: Mapping[str, Any]) -> int:
         return int(_fit_loop(checkpoint)["epoch_loop.batch_progress"]["total"]["processed"])
 
 
+def position_of(checkpoint: Mapping[str, Any]) -> str:
+    """Where a run stood when a checkpoint was written, in words; one that holds weights alone does not say."""
+    try:
+        batches = batches_trained(checkpoint)
+        with restoring("number of epochs"):
+            ours = OURS in checkpoint
+            epochs = checkpoint[OURS]["epochs"] if ours else _fit_loop(checkpoint)["epoch_progress"]
+            begun = int(epochs["current"]["ready"])
+    except CheckpointError:
+        return "which does not say how long it was trained"
+    return f"epoch {max(0, begun - 1)}, batch {batches}"
+
+
 def _fit_loop(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
     """The counters in a checkpoint of Lightning's Trainer.
 

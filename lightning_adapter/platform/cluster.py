@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 from collections.abc import Mapping
@@ -12,8 +13,9 @@ from determined import core, pytorch
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform import experiment
-from lightning_adapter.platform.checkpoint_writer import CheckpointWriter, best_before
+from lightning_adapter.platform.checkpoint_writer import BestCheckpoint, CheckpointWriter, best_before
 from lightning_adapter.platform.construct import construct
+from lightning_adapter.platform.course import tell_begin
 from lightning_adapter.platform.fit_platform import FitPlatform
 from lightning_adapter.platform.launch import launcher
 from lightning_adapter.platform.request import FitRequest, seed_everything
@@ -22,6 +24,8 @@ from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.threads import cores_shared
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.versions import determined_private
+
+logger = logging.getLogger("lightning_adapter")
 
 Trial = TypeVar("Trial", bound=LightningTrial)
 
@@ -78,6 +82,10 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
     values = experiment.override(info.trial.hparams, request.hparams)
     experiment.global_batch_size_check(values, slots)
     periods = experiment.periods(settings, values.get("global_batch_size"))
+    logger.info(
+        "%s: trial %d of experiment %d, seed %d", trial_class.__name__, info.trial.trial_id, info.trial.experiment_id,
+        info.trial.trial_seed,
+    )  # fmt: skip
     with (
         pytorch.init(hparams=values, exp_conf=settings, enable_tensorboard_logging=False) as context,
         cores_shared(context.distributed),
@@ -110,6 +118,8 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
             if core_context.distributed.rank == 0:
                 determined_private.upload_last_tensorboard_files(core_context)
         latest = writer.uuid or info.latest_checkpoint
+        if core_context.distributed.rank == 0:
+            _tell_best(writer.best, latest, metric.name)
         trial.left_on_cluster(latest, writer.best["uuid"] if writer.best is not None else None)
     return trial
 
@@ -139,7 +149,30 @@ def _starting_point(
     if info.latest_checkpoint is not None:
         with core_context.checkpoint.restore_path(info.latest_checkpoint) as path:
             # a trial that has trained nothing was given the checkpoint of another one
-            return starting_point(path, weights_only=steps == 0)[0]
+            foreign = steps == 0
+            start = starting_point(path, weights_only=foreign)[0]
+        of = _origin(determined_private.cluster_settings(info)["config"]) if foreign else ""
+        tell_begin(start, f"checkpoint {info.latest_checkpoint}{of}")
+        return start
     if request.warm_start_from is not None:
-        return starting_point(request.warm_start_from, weights_only=True)[0]
+        start, source = starting_point(request.warm_start_from, weights_only=True)
+        tell_begin(start, source)
+        return start
     return StartingPoint()
+
+
+def _origin(settings: Mapping[str, Any]) -> str:
+    """Whose checkpoint a trial was given, as far as the experiment config tells."""
+    source = (settings.get("searcher") or {}).get("source_trial_id")
+    return " of another trial" if source is None else f" of trial {source}"
+
+
+def _tell_best(best: BestCheckpoint | None, latest: str | None, metric: str | None) -> None:
+    """Say which checkpoint is the best so far, and how it is had."""
+    if best is not None:
+        uuid, which, value = best["uuid"], "best", f" ({metric} {best['value']:.6g})"
+    elif latest is not None:
+        uuid, which, value = latest, "last", ""
+    else:
+        return
+    logger.info("%s checkpoint: %s%s; to get it, type: lightning-adapter fetch %s", which, uuid, value, uuid)

@@ -12,6 +12,7 @@ from determined import pytorch
 
 from lightning_adapter.checkpoints.content import callback_states
 from lightning_adapter.loop.components import Components
+from lightning_adapter.platform.course import tell_end, tell_foreign_weights, tell_validation
 from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.versions import determined_private
@@ -98,16 +99,25 @@ class DeterminedTrainerPlatform(Platform):
         """There is no run directory."""
 
     def validated(self, batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
-        """Determined reports its values."""
+        """Determined reports its values to the master, and says none of them."""
+        if self._context.distributed.rank == 0:
+            tell_validation(batches, epoch, metrics)
 
-    def run_is_over(self, context: pytorch.PyTorchTrialContext) -> None:
+    def run_is_over(self, parts: Components) -> None:
         """Its loop is told to stop, since its length may be longer than Lightning's."""
-        context.set_stop_requested(True)
+        if self._context.get_stop_requested():
+            return
+        if self._context.distributed.rank == 0:
+            tell_end(parts, None)
+        self._context.set_stop_requested(True)
 
-    def loads_foreign_weights(self, first_batch_idx: int) -> bool:
+    def loads_foreign_weights(self, uuid: str, first_batch_idx: int) -> bool:
         """On a cluster, where a trial that has trained before begins after its last batch."""
         info = det.get_cluster_info()
-        return info is not None and info.task_type == "TRIAL" and first_batch_idx == 0
+        foreign = info is not None and info.task_type == "TRIAL" and first_batch_idx == 0
+        if foreign and self._context.distributed.rank == 0:
+            tell_foreign_weights(uuid)
+        return foreign
 
     def state_of(self, parts: Components, state: dict[str, Any]) -> dict[str, Any]:
         """The run's state, and callbacks and schedulers, which Determined does not know."""

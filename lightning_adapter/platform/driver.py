@@ -131,7 +131,7 @@ class Driver(pytorch.PyTorchCallback):
             with determined_private.core_context(self._context).checkpoint.restore_path(checkpoint_uuid) as path:
                 check_host_files(pathlib.Path(path))
             self._loading.enter_context(determined_private.loads_own_checkpoints())
-            self._weights_only = self.platform.loads_foreign_weights(first_batch_idx)
+            self._weights_only = self.platform.loads_foreign_weights(checkpoint_uuid, first_batch_idx)
 
     def on_checkpoint_load_start(self, checkpoint: dict[str, Any]) -> None:
         """Of a checkpoint of another trial leave the weights alone: all else would stand in the middle of that trial."""
@@ -291,7 +291,7 @@ class Driver(pytorch.PyTorchCallback):
     def _run_is_over(self) -> None:
         self._event = None
         self.boundaries.run_is_over()
-        self.platform.run_is_over(self._context)
+        self.platform.run_is_over(self.parts)
 
     # --- what the controller asks ---------------------------------------------------------------------------------
 

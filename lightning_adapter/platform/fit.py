@@ -17,6 +17,7 @@ from lightning_adapter.platform.launch import join_job
 from lightning_adapter.platform.local import fit_local
 from lightning_adapter.platform.request import FitRequest
 from lightning_adapter.platform.trial import LightningTrial
+from lightning_adapter.runs.run_log import shown_in_task_log
 
 logger = logging.getLogger("lightning_adapter")
 
@@ -92,5 +93,5 @@ def fit(
             "the cluster decides how a managed trial begins and where it writes: %s has no effect here",
             ", ".join(given),
         )
-    with join_job(managed=True):
+    with join_job(managed=True), shown_in_task_log():
         return fit_managed(trial_class, request, info)

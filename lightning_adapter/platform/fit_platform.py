@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from lightning_adapter.errors import guess
 from lightning_adapter.loop.components import Components
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
+from lightning_adapter.platform.course import tell_end, tell_pause, tell_validation
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.experiment.periods import SearcherMetric
 from lightning_adapter.platform.period import Period
@@ -23,11 +23,8 @@ from lightning_adapter.platform.request import FitRequest
 from lightning_adapter.platform.signals import Interruption, exit_status
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.trial import LightningTrial
-from lightning_adapter.runs.metrics_table import plain
 from lightning_adapter.versions import determined_private, lightning_private
 from lightning_adapter.versions.determined_controller import Controller
-
-logger = logging.getLogger("lightning_adapter")
 
 
 class FitPlatform(Platform):
@@ -47,6 +44,7 @@ class FitPlatform(Platform):
         metric: the searcher's.
         interruption: a signal to stop.
         stopped_by: the signal that has ended the run, on all ranks the same; None as long as none has.
+        stop_reason: who has asked for the end of a run that could go on, in words; None as long as nobody has.
     """
 
     owns_loop = True
@@ -67,6 +65,7 @@ class FitPlatform(Platform):
         self.root_dir = root_dir
         self.interruption = Interruption()
         self.stopped_by: signal.Signals | None = None
+        self.stop_reason: str | None = None
         self.start = start
         start.belongs_to_rank(core_context.distributed.rank)
         module = trial.lightning_module
@@ -118,6 +117,7 @@ class FitPlatform(Platform):
                 driver.lifetime.end()
             else:
                 driver.lifetime.interrupt(lightning_private.stopped_by_signal(driver.parts.host, self.stopped_by))
+            self._tell_end(driver)
         except KeyboardInterrupt as error:
             driver.lifetime.interrupt(error)
             # as `_call_and_handle_interrupt` does, though with the status that a shell knows
@@ -127,6 +127,14 @@ class FitPlatform(Platform):
             raise
         finally:
             driver.parts.data.stop()
+
+    def _tell_end(self, driver: Driver) -> None:
+        if self.core.distributed.rank != 0:
+            return
+        if driver.finished:
+            tell_end(driver.parts, self.max_batches)
+        elif self.stop_reason is not None:
+            tell_pause(driver.parts, self.stop_reason, self.checkpoints.uuid)
 
     # --- the place ------------------------------------------------------------------------------------------------
 
@@ -152,14 +160,25 @@ class FitPlatform(Platform):
         mine = self.interruption.signal
         signals = [mine] if self.core.distributed.size == 1 else self.core.distributed.allgather(mine)
         self.stopped_by = next((one for one in signals if one is not None), None)
+        if self.stopped_by is not None:
+            self.stop_reason = self.stopped_by.name
         return self.stopped_by is not None
+
+    def host_stops(self) -> None:
+        """Determined's loop ends now: the master has asked for it, or the trial itself."""
+        own = self._context.get_stop_requested()
+        self.stop_reason = (
+            "the trial has asked for it (context.set_stop_requested)"
+            if own
+            else "the cluster has asked for it, for a pause, a cancel, or a trial of higher priority"
+        )
 
     @property
     def received_sigterm(self) -> bool:
         """Whether this process was told to end."""
         return self.interruption.signal is signal.SIGTERM
 
-    def run_is_over(self, context: pytorch.PyTorchTrialContext) -> None:
+    def run_is_over(self, parts: Components) -> None:
         """The loop asks the driver whether it is over."""
 
     @property
@@ -181,11 +200,7 @@ class FitPlatform(Platform):
             ConfigurationError: on a cluster, whose searcher waits for a metric that was not logged.
         """
         if self.core.distributed.rank == 0:
-            values = ", ".join(
-                f"{plain(name)} {value:.6g}" if isinstance(value, float) else f"{plain(name)} {value}"
-                for name, value in metrics.items()
-            )
-            logger.info("epoch %d, batch %d: %s", epoch, batches, values or "validated, nothing was logged")
+            tell_validation(batches, epoch, metrics)
         metric = self.metric.name
         if metric is None:
             return
@@ -219,7 +234,7 @@ class FitPlatform(Platform):
         self.checkpoint_owed = False
         return uuid
 
-    def loads_foreign_weights(self, first_batch_idx: int) -> bool:
+    def loads_foreign_weights(self, uuid: str, first_batch_idx: int) -> bool:
         """Determined loads no checkpoint here."""
         return False
 

@@ -22,6 +22,7 @@ from lightning_adapter.platform import experiment
 from lightning_adapter.platform.checkpoint_writer import BestCheckpoint, CheckpointWriter, best_before
 from lightning_adapter.platform.construct import construct
 from lightning_adapter.platform.context import LocalContext
+from lightning_adapter.platform.course import tell_begin
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.environment import device_kind, variables_set
 from lightning_adapter.platform.experiment.periods import Retention
@@ -206,8 +207,7 @@ def _fit(
     ):
         context = _context(plan, core_context)
         logger.info("%s writes to %s", trial_class.__name__, shown(directory.path))
-        if plan.source is not None:
-            logger.info("%s %s", "resuming from" if plan.start.resumes else "taking the weights of", plan.source)
+        tell_begin(plan.start, plan.source)
         try:
             trial, platform = _train(trial_class, plan, context, directory)
         except det.InvalidHP as error:  # Determined would end the process with status 0

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning_adapter.loop.components import Components
 from lightning_adapter.platform.period import Period
 from lightning_adapter.platform.starting_point import StartingPoint
-
-if TYPE_CHECKING:
-    from determined import pytorch
 
 
 class Platform(ABC):
@@ -74,12 +71,12 @@ class Platform(ABC):
         """
 
     @abstractmethod
-    def run_is_over(self, context: pytorch.PyTorchTrialContext) -> None:
+    def run_is_over(self, parts: Components) -> None:
         """Lightning's limits are reached: Determined's loop has to end too."""
 
     @abstractmethod
-    def loads_foreign_weights(self, first_batch_idx: int) -> bool:
-        """Whether Determined is about to load a checkpoint of another trial, of which the weights alone are wanted."""
+    def loads_foreign_weights(self, uuid: str, first_batch_idx: int) -> bool:
+        """Whether a checkpoint that Determined is about to load is another trial's, of which the weights alone are wanted."""
 
     @abstractmethod
     def state_of(self, parts: Components, state: dict[str, Any]) -> dict[str, Any]:

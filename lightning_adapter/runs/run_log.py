@@ -1,4 +1,4 @@
-"""How does what this package and Determined log reach a run's train.log, without changing a user's logging?"""
+"""How does what is logged reach a run's train.log, or the log of a cluster's task, without changing a user's logging?"""
 
 from __future__ import annotations
 
@@ -24,6 +24,19 @@ def attach_log(path: pathlib.Path) -> Iterator[pathlib.Path]:
             yield path
     finally:
         handler.end()
+
+
+@contextlib.contextmanager
+def shown_in_task_log() -> Iterator[None]:
+    """Let what this package logs be seen on a cluster, where nothing else tells a person of a trial's course.
+
+    A level that somebody has given the package's own logger is left alone. That of the root logger says nothing of what
+    is wanted here: it is WARNING by default, also where a library has given it a handler.
+    """
+    log = logging.getLogger(_LOGGED[0])
+    handler = logging.NullHandler() if log.hasHandlers() else logging.StreamHandler()
+    with attached(handler, (log.name,), told_all=True):
+        yield
 
 
 @contextlib.contextmanager

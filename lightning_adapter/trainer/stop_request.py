@@ -1,8 +1,26 @@
-"""Has somebody asked training to stop, and have all ranks agreed on it?"""
+"""Has somebody asked training to stop, who was it, and have all ranks agreed on it?"""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
+from types import FrameType
+from typing import NamedTuple
+
+
+class Asker(NamedTuple):
+    """Who has asked training to stop.
+
+    Attributes:
+        owner: whose method did; None where a function did.
+        function: its name.
+        place: file and line.
+    """
+
+    owner: object
+    function: str
+    place: str
 
 
 class StopRequest:
@@ -18,6 +36,7 @@ class StopRequest:
         wanted: whether this rank wants to stop.
         agreed: whether training is to stop, the same on all ranks.
         ordered: why whoever runs this trial has ended it, the same on all ranks; None as long as nobody has.
+        asker: who asked first on this rank; None where nobody did, as where another rank or a limit stops the training.
     """
 
     def __init__(self, is_distributed: bool) -> None:
@@ -25,9 +44,13 @@ class StopRequest:
         self.wanted = False
         self.agreed = False
         self.ordered: str | None = None
+        self.asker: Asker | None = None
 
     def ask(self, stop: bool) -> None:
         """User code has set `trainer.should_stop`."""
+        # callbacks of Lightning's set it at each of their checks, to what it is already
+        if bool(stop) is not self.wanted:
+            self.asker = _asker() if stop else None
         self.wanted = stop
         if not self._is_distributed:
             self.agreed = stop
@@ -50,3 +73,16 @@ class StopRequest:
         if not self.agreed:
             (stop,) = any_rank(self.wanted)
             self.decide(stop)
+
+
+def _asker() -> Asker | None:
+    """The code that has set `trainer.should_stop`: the innermost that is not this package's."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] == "lightning_adapter":
+        frame = frame.f_back
+    if frame is None:
+        return None
+    code = frame.f_code
+    return Asker(
+        frame.f_locals.get("self"), code.co_name, f"{os.path.basename(code.co_filename)}, line {frame.f_lineno}"
+    )

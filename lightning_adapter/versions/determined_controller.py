@@ -107,6 +107,9 @@ class Checkpoints(Protocol):
     def asked_to_stop(self) -> bool:
         """Whether any process got a signal to stop; all processes ask together."""
 
+    def host_stops(self) -> None:
+        """Determined's loop ends now, since the master or the trial has asked for it."""
+
     def owe_checkpoint(self) -> None:
         """A checkpoint is due and waits for the next optimizer step."""
 
@@ -233,7 +236,11 @@ class Controller(pytorch._PyTorchTrialController):
             return
         if self._checkpoints.asked_to_stop():
             raise pytorch._ShouldExit()
-        super()._stop_requested()
+        try:
+            super()._stop_requested()
+        except pytorch._ShouldExit:
+            self._checkpoints.host_stops()
+            raise
 
     def _checkpoint_is_current(self) -> bool:
         # The host's own counts from 0, so that a run that is over before its first batch would leave nothing to go on from.

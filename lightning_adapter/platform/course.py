@@ -1,0 +1,113 @@
+"""What does the log say of a run's course: with what it began, what a validation gave, why it ended?
+
+The same words here, on a cluster and under Determined's own Trainer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from lightning_adapter.checkpoints.restore import position_of
+from lightning_adapter.loop.components import Components
+from lightning_adapter.platform.starting_point import StartingPoint
+from lightning_adapter.runs.metrics_table import plain
+from lightning_adapter.trainer.stop_request import Asker
+from lightning_adapter.versions.callbacks import reason_of_early_stopping
+from lightning_adapter.versions.hosts import Host
+
+logger = logging.getLogger("lightning_adapter")
+
+
+def tell_begin(start: StartingPoint, source: object) -> None:
+    """Say which checkpoint a run begins with, if it begins with one.
+
+    Args:
+        start: the checkpoint.
+        source: where it lies, as a person knows it.
+    """
+    if start.saved is None:
+        return
+    if start.resumes:
+        logger.info("resuming from %s, %s", source, position_of(start.saved))
+        return
+    logger.info(
+        "taking the weights of %s, %s; optimizers, schedulers and counters begin anew", source, position_of(start.saved)
+    )
+
+
+def tell_foreign_weights(uuid: str) -> None:
+    """Say that Determined loads a checkpoint of another trial, of which the weights alone are taken."""
+    logger.info(
+        "taking the weights of checkpoint %s of another trial; optimizers, schedulers and counters begin anew", uuid
+    )
+
+
+def tell_validation(batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
+    """Say what a validation has logged."""
+    values = ", ".join(
+        f"{plain(name)} {value:.6g}" if isinstance(value, float) else f"{plain(name)} {value}"
+        for name, value in metrics.items()
+    )
+    logger.info("epoch %d, batch %d: %s", epoch, batches, values or "validated, nothing was logged")
+
+
+def tell_end(parts: Components, max_batches: int | None) -> None:
+    """Say why no further batch is trained.
+
+    Args:
+        parts: the run.
+        max_batches: batches after which it was to end; None where Lightning's limits decide.
+    """
+    logger.info("training has ended at %s: %s", _position(parts), why_it_ended(parts, max_batches))
+
+
+def tell_pause(parts: Components, reason: str, checkpoint: str | None) -> None:
+    """Say why training stops before its end.
+
+    Args:
+        parts: the run.
+        reason: who has asked for it.
+        checkpoint: from which it would go on; None where there is none.
+    """
+    on = f"; it can go on from checkpoint {checkpoint}" if checkpoint is not None else ""
+    logger.info("training stops at %s: %s%s", _position(parts), reason, on)
+
+
+def _position(parts: Components) -> str:
+    """The batch that was trained last, and its epoch; `current_epoch` counts an epoch that has ended already."""
+    progress = parts.progress
+    return f"epoch {max(0, progress.epoch.current.ready - 1)}, batch {progress.total_batches}"
+
+
+def why_it_ended(parts: Components, max_batches: int | None) -> str:
+    """Which limit is reached, or who has asked for the end, in the order in which `_FitLoop.done` asks.
+
+    A length in batches comes first: it may have been given to Lightning as a number of steps as well.
+    """
+    settings, progress, stop = parts.settings, parts.progress, parts.stop
+    if max_batches is not None and progress.total_batches >= max_batches:
+        return f"the length of {max_batches} batches in the experiment config is reached"
+    if settings.max_steps != -1 and progress.optimizer_steps >= settings.max_steps:
+        return f"max_steps={settings.max_steps} reached"
+    if settings.max_epochs != -1 and progress.epoch.current.processed >= settings.max_epochs:
+        return f"max_epochs={settings.max_epochs} reached"
+    if stop.agreed:
+        return _who_asked(parts.host, stop.asker, parts.arguments.max_time)
+    if settings.limit_train_batches == 0:
+        return "limit_train_batches=0"
+    return "a hook around an epoch has raised StopIteration"
+
+
+def _who_asked(host: Host, asker: Asker | None, max_time: object) -> str:
+    if asker is None:
+        return "trainer.should_stop was set, by another process or before the checkpoint that it resumed from"
+    owner, kinds = asker.owner, host.pl.callbacks
+    if isinstance(owner, kinds.EarlyStopping):
+        return f"{type(owner).__name__}: {reason_of_early_stopping(owner)}"
+    if isinstance(owner, kinds.Timer):
+        limit = f"max_time={max_time} reached" if max_time is not None else "its time limit is reached"
+        return f"{type(owner).__name__}: {limit}, {owner.time_elapsed():.0f} seconds trained"
+    name = asker.function if owner is None else f"{type(owner).__name__}.{asker.function}"
+    return f"{name} has set trainer.should_stop ({asker.place})"

@@ -1,0 +1,285 @@
+"""What does the log say of a run's course, here, on a cluster and under Determined's own Trainer?"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from determined import pytorch
+
+from lightning_adapter import LightningAdapter, fit
+from lightning_adapter.versions.callbacks import reason_of_early_stopping
+from parity.models import flavour
+
+models = flavour("pytorch_lightning", ours=True)
+
+
+def trial_of(module: Callable[[], Any] = models.Net, **arguments: Any) -> type[LightningAdapter]:
+    """A trial of two epochs of six batches."""
+
+    class Trial(LightningAdapter):
+        def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
+            given = {"max_epochs": 2, "enable_model_summary": False, "log_every_n_steps": 2, **arguments}
+            super().__init__(context, module(), models.Data(), **given)
+
+    return Trial
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
+    """What this package has logged so far."""
+    with caplog.at_level("INFO", logger="lightning_adapter"):
+        yield lambda: [record.getMessage() for record in caplog.records if record.name == "lightning_adapter"]
+
+
+Said = Callable[[], list[str]]
+
+
+# --- why it ended -----------------------------------------------------------------------------------------------------
+
+
+class Stops(models.Net):
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.trainer.global_step == 4:
+            self.trainer.should_stop = True
+
+
+class StopsAsCallback(pl.Callback):
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.should_stop = True
+
+
+class EndsTheEpochs(models.Net):
+    def on_train_epoch_start(self) -> None:
+        if self.current_epoch == 1:
+            raise StopIteration
+
+
+def stopping(**options: Any) -> pl.callbacks.EarlyStopping:
+    return pl.callbacks.EarlyStopping("val_loss", **options)
+
+
+ENDS = {
+    "epochs": (lambda: trial_of(), r"epoch 1, batch 12: max_epochs=2 reached"),
+    "steps": (lambda: trial_of(max_epochs=-1, max_steps=7), r"epoch 1, batch 7: max_steps=7 reached"),
+    "early stopping": (
+        lambda: trial_of(callbacks=[stopping(patience=1, mode="max", min_delta=100)], max_epochs=60),
+        r"epoch 1, batch 12: EarlyStopping: Monitored metric val_loss did not improve in the last 1 records\. Best score",
+    ),
+    "threshold": (
+        lambda: trial_of(callbacks=[stopping(stopping_threshold=1e9)], max_epochs=60),
+        r"epoch 0, batch 6: EarlyStopping: Stopping threshold reached: val_loss = .* < 1000000000\.0\.$",
+    ),
+    "time": (
+        lambda: trial_of(max_time=timedelta(0), max_epochs=60),
+        r"epoch 0, batch 0: Timer: max_time=0:00:00 reached, 0 seconds trained",
+    ),
+    "timer": (
+        lambda: trial_of(callbacks=[pl.callbacks.Timer(timedelta(0))], max_epochs=60),
+        r"epoch 0, batch 0: Timer: its time limit is reached, 0 seconds trained",
+    ),
+    "module": (
+        lambda: trial_of(Stops),
+        r"epoch 0, batch 4: Stops\.on_train_batch_end has set trainer\.should_stop \(test_course\.py, line \d+\)",
+    ),
+    "callback": (
+        lambda: trial_of(callbacks=[StopsAsCallback()]),
+        r"epoch 0, batch 6: StopsAsCallback\.on_validation_end has set trainer\.should_stop \(test_course\.py, line",
+    ),
+    "no batches": (lambda: trial_of(limit_train_batches=0), r"epoch 0, batch 0: limit_train_batches=0"),
+    "hook": (lambda: trial_of(EndsTheEpochs), r"epoch 1, batch 6: a hook around an epoch has raised StopIteration"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_end_of_a_run_is_said_with_its_reason(name: str, tmp_path: Path, said: Said) -> None:
+    trial, reason = ENDS[name]
+    fit(trial(), run_dir=tmp_path / "run")
+    (line,) = [text for text in said() if "training" in text]
+    assert re.match("training has ended at " + reason, line), line
+    assert line in (tmp_path / "run" / "train.log").read_text()
+
+
+def test_early_stopping_of_an_older_lightning_is_said_in_our_words() -> None:
+    callback = stopping(patience=3)
+    callback.best_score, callback.wait_count = torch.tensor(0.25), 3
+    assert reason_of_early_stopping(callback) == "val_loss did not improve in 3 checks, best value 0.25"
+    callback.wait_count = 1
+    assert "has crossed a threshold or is not finite" in reason_of_early_stopping(callback)
+
+
+def test_length_in_batches_is_the_reason_where_it_ends_a_run(cluster: Any, said: Said) -> None:
+    with cluster(config={"searcher": {"name": "single", "max_length": {"batches": 5}}}):
+        fit(trial_of(max_epochs=None))
+    assert "training has ended at epoch 0, batch 5: the length of 5 batches in the experiment config is reached" in (
+        said()
+    )
+
+
+# --- a trial's way on a cluster ---------------------------------------------------------------------------------------
+
+
+def test_task_log_has_the_course_of_a_trial(cluster: Any, said: Said) -> None:
+    with cluster(trial_seed=4, trial_id=7, experiment_id=3) as master:
+        trial = fit(trial_of())
+    lines = said()
+    assert lines[0] == "Trial: trial 7 of experiment 3, seed 4"
+    for line, (done, metrics) in zip(lines[1:3], master.validation, strict=True):
+        assert line == f"epoch {done // 6 - 1}, batch {done}: val_loss {metrics['val_loss']:.6g}"
+    assert lines[3] == "training has ended at epoch 1, batch 12: max_epochs=2 reached"
+    best = trial.best_checkpoint_uuid
+    assert re.fullmatch(
+        rf"best checkpoint: {best} \(val_loss .*\); to get it, type: lightning-adapter fetch {best}", lines[4]
+    )
+
+
+class Paused(models.Net):
+    master: Any = None
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        if self.current_epoch == 1 and batch_idx == 1:
+            self.master.preempt()
+
+
+def test_pause_and_resume_are_said_with_the_checkpoint(cluster: Any, said: Said) -> None:
+    with cluster() as first:
+        Paused.master = first
+        fit(trial_of(Paused))
+    uuid = first.checkpoints[-1].uuid
+    reason = "the cluster has asked for it, for a pause, a cancel, or a trial of higher priority"
+    assert f"training stops at epoch 1, batch 8: {reason}; it can go on from checkpoint {uuid}" in said()
+    with cluster(latest_checkpoint=uuid, steps_completed=8, trial_run_id=2):
+        fit(trial_of())
+    assert f"resuming from checkpoint {uuid}, epoch 1, batch 8" in said()
+
+
+class AsksDetermined(models.Net):
+    context: Any = None
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 1:
+            self.context.set_stop_requested(True)
+
+
+def test_stop_through_determineds_context_is_said_to_be_the_trials(cluster: Any, said: Said) -> None:
+    class Trial(trial_of(AsksDetermined)):  # type: ignore[misc]
+        def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
+            AsksDetermined.context = context
+            super().__init__(context)
+
+    with cluster():
+        fit(Trial)
+    assert any("the trial has asked for it (context.set_stop_requested)" in line for line in said())
+
+
+@pytest.mark.parametrize(
+    ("config", "whose"), [({}, "another trial"), ({"searcher": {"source_trial_id": 12}}, "trial 12")]
+)
+def test_weights_of_another_trial_are_said_to_be_taken(
+    cluster: Any, said: Said, config: dict[str, Any], whose: str
+) -> None:
+    with cluster():
+        uuid = fit(trial_of()).latest_checkpoint_uuid
+    with cluster(latest_checkpoint=uuid, steps_completed=0, trial_id=2, config=config):
+        fit(trial_of(max_epochs=1))
+    assert (
+        f"taking the weights of checkpoint {uuid} of {whose}, epoch 1, batch 12; "
+        "optimizers, schedulers and counters begin anew"
+    ) in said()
+
+
+def test_weights_of_a_file_without_a_position_are_said_to_be_taken(cluster: Any, said: Said, tmp_path: Path) -> None:
+    path = tmp_path / "weights.ckpt"
+    torch.save({"state_dict": models.Net().state_dict(), "pytorch-lightning_version": pl.__version__}, path)
+    with cluster():
+        fit(trial_of(max_epochs=1), warm_start_from=path)
+    (line,) = [text for text in said() if "taking the weights" in text]
+    assert line.startswith(f"taking the weights of {path}, which does not say how long it was trained; optimizers")
+
+
+# --- who sees it ------------------------------------------------------------------------------------------------------
+
+
+class Keeps(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@contextlib.contextmanager
+def bare_logging() -> Iterator[logging.Logger]:
+    """Nobody has configured logging; pytest's own handlers would count as somebody."""
+    root, ours = logging.getLogger(), logging.getLogger("lightning_adapter")
+    handlers, level, own = root.handlers[:], root.level, ours.level
+    root.handlers[:] = []
+    root.setLevel(logging.WARNING)
+    try:
+        yield root
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        ours.setLevel(own)
+
+
+def test_script_that_configures_no_logging_is_told_on_a_cluster(
+    cluster: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with cluster(), bare_logging():
+        fit(trial_of())
+    printed = capsys.readouterr().err
+    assert len(re.findall(r"^epoch \d, batch \d+: val_loss", printed, re.MULTILINE)) == 2
+    assert logging.getLogger("lightning_adapter").level == logging.NOTSET
+
+
+def test_handler_on_the_root_logger_gets_each_line_once(cluster: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    handler = Keeps()
+    with cluster(), bare_logging() as root:
+        root.addHandler(handler)  # as `logging.warning()` in a user's module adds one, and leaves the level
+        fit(trial_of())
+    assert len([line for line in handler.lines if line.startswith("epoch ")]) == 2
+    assert "epoch 0" not in capsys.readouterr().err
+
+
+def test_level_that_the_user_gave_the_packages_logger_is_left_alone(cluster: Any) -> None:
+    handler = Keeps()
+    with cluster(), bare_logging() as root:
+        root.addHandler(handler)
+        logging.getLogger("lightning_adapter").setLevel(logging.ERROR)
+        fit(trial_of())
+    assert not [line for line in handler.lines if line.startswith("epoch ")]
+
+
+# --- Determined's own Trainer -----------------------------------------------------------------------------------------
+
+
+def test_values_and_end_are_said_under_determineds_own_trainer(cluster: Any, said: Said) -> None:
+    with cluster(config={"searcher": {"max_length": {"epochs": 5}}}), pytorch.init(hparams={}) as context:
+        trial = trial_of()(context)
+        pytorch.Trainer(trial, context).fit(validation_period=pytorch.Epoch(1))
+    lines = [line for line in said() if line.startswith(("epoch", "training"))]
+    assert [line.partition(": val_loss")[0] for line in lines] == [
+        "epoch 0, batch 6",
+        "epoch 1, batch 12",
+        "training has ended at epoch 1, batch 12: max_epochs=2 reached",
+    ]
+
+
+def test_weights_of_another_trial_are_said_to_be_taken_under_determineds_own_trainer(cluster: Any, said: Said) -> None:
+    config = {"searcher": {"max_length": {"epochs": 1}}}
+    with cluster(config=config) as source, pytorch.init(hparams={}) as context:
+        pytorch.Trainer(trial_of()(context), context).fit()
+    uuid = source.checkpoints[-1].uuid
+    with cluster(config=config, latest_checkpoint=uuid, trial_id=2), pytorch.init(hparams={}) as context:
+        pytorch.Trainer(trial_of()(context), context).fit(latest_checkpoint=uuid)
+    assert any(line.startswith(f"taking the weights of checkpoint {uuid} of another trial") for line in said())
