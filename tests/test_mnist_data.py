@@ -9,18 +9,22 @@ import hashlib
 import http.server
 import importlib.util
 import os
+import re
 import shlex
+import shutil
 import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from importlib.metadata import version
+import venv
+import zipfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import packaging
 import pytest
 import torch
 import yaml
@@ -546,79 +550,183 @@ def test_plain_defaults_equal_const_yaml() -> None:
 
 # The startup hook, sourced the way Determined's trial entrypoint does it
 
+PIP = """import os, pathlib, sys
+with pathlib.Path(os.environ["PIP_LOG"]).open("a") as log:
+    log.write(" ".join(sys.argv[1:]) + "\\n")
+constraints = [sys.argv[at + 1] for at, word in enumerate(sys.argv) if word == "--constraint"]
+sys.exit(any("not-there" in word for word in sys.argv) or [pathlib.Path(name).read_text() for name in constraints].count(""))
+"""
 
-def run_hook(
-    context: Path, installable: bool = True, importable: bool = True, **environment: str
-) -> tuple[int, str, list[str]]:
-    """Source the hook in a context directory with a stand-in for the container's Python.
 
-    Returns:
-        The exit status, what was printed, and the arguments of each `pip install`.
-    """
-    context.mkdir(exist_ok=True)
-    hook = context / "startup-hook.sh"
-    hook.write_bytes((EXAMPLE / "startup-hook.sh").read_bytes())
-    python = context / "python-of-the-container"
-    python.write_text(
-        "#!/usr/bin/env bash\n"
-        f'if [[ "$1 $2" == "-m pip" ]]; then echo "${{*:3}}" >>"{context}/pip.log"; exit {int(not installable)}; fi\n'
-        f'if [[ "$2" == "import lightning_adapter" ]]; then exit {int(not importable)}; fi\n'
-        f'exec "{sys.executable}" "$@"\n'
+class Image(NamedTuple):
+    """A container: its Python, which has nothing but what it is given here, and the context directory."""
+
+    packages: Path
+    python: Path
+    context: Path
+
+    def hold(self, name: str, release: str, *requires: str, record: str = "") -> None:
+        """Have a distribution, as far as its metadata tells."""
+        folder = self.packages / f"{name.replace('-', '_')}-{release}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(metadata_of(name, release, requires))
+        (folder / "RECORD").write_text(record)
+
+    def run(self, **environment: str) -> tuple[int, list[str], list[str]]:
+        """Source the hook: the exit status, the lines of the log, and the arguments of each call of pip."""
+        (self.context / "startup-hook.sh").write_bytes((EXAMPLE / "startup-hook.sh").read_bytes())
+        log = self.context.parent / "pip.log"
+        # The last command prints a "u" if the hook has left `set -u` on.
+        script = 'set -e; H=startup-hook.sh; test -f "$H" && source "$H"; echo "entrypoint goes on: ${-//[^u]/}."'
+        result = subprocess.run(
+            ["bash", "-c", script],
+            cwd=self.context,
+            env={
+                "PATH": os.environ["PATH"],
+                "DET_PYTHON_EXECUTABLE": str(self.python),
+                "PIP_LOG": str(log),
+                **environment,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+        )
+        return result.returncode, result.stdout.splitlines(), log.read_text().splitlines() if log.exists() else []
+
+
+NEEDS = ("numpy", "torchmetrics>=0.7", "pytorch-lightning<2.7,>=1.9; extra == 'pytorch-lightning'",
+         "lightning<2.7,>=1.9; extra == 'lightning'", "ruff; extra == 'dev'")  # fmt: skip
+RECORD = "lightning_adapter/__init__.py,sha256=abc,10\n"
+GOES_ON = "entrypoint goes on: ."
+
+
+def metadata_of(name: str, release: str, requires: Iterable[str]) -> str:
+    return f"Name: {name}\nVersion: {release}\n" + "".join(f"Requires-Dist: {line}\n" for line in requires)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Image:
+    """An image with torch, Determined and their like, in which pip writes down how it is called."""
+    venv.create(tmp_path / "image", with_pip=False, symlinks=True)
+    (packages,) = (tmp_path / "image" / "lib").glob("python*/site-packages")
+    shutil.copytree(Path(packaging.__file__).parent, packages / "packaging")
+    (packages / "pip.py").write_text(PIP)
+    (tmp_path / "context").mkdir()
+    made = Image(packages, tmp_path / "image" / "bin" / "python", tmp_path / "context")
+    for name, release in {
+        "torch": "2.9.0+cu128",
+        "determined": "0.38.1",
+        "numpy": "2.0",
+        "torchmetrics": "1.5",
+    }.items():
+        made.hold(name, release)
+    return made
+
+
+def put_wheel(context: Path, release: str = "0.1.0", record: str = RECORD) -> str:
+    name = f"lightning_adapter-{release}-py3-none-any.whl"
+    with zipfile.ZipFile(context / name, "w") as wheel:
+        folder = f"lightning_adapter-{release}.dist-info"
+        wheel.writestr(f"{folder}/METADATA", metadata_of("lightning-adapter", release, NEEDS))
+        wheel.writestr(f"{folder}/RECORD", record)
+    return name
+
+
+def test_hook_installs_the_wheel_and_what_the_image_lacks_of_its_needs(image: Image) -> None:
+    wheel = put_wheel(image.context)
+    status, printed, installs = image.run(LIGHTNING_ADAPTER_REQUIREMENT="lightning_adapter==9")
+    assert (status, printed) == (0, [f"startup-hook.sh: installing ./{wheel} pytorch-lightning<2.7,>=1.9", GOES_ON])
+    alone, needs = installs
+    assert alone == f"install --quiet --no-warn-script-location --no-deps --force-reinstall ./{wheel}"
+    assert re.fullmatch(
+        r"install --quiet --no-warn-script-location --constraint \S+ pytorch-lightning<2\.7,>=1\.9", needs
     )
-    python.chmod(0o755)
-    # The last command prints a "u" if the hook has left `set -u` on.
-    script = 'set -e; H=startup-hook.sh; test -f "$H" && source "$H"; echo "entrypoint goes on: ${-//[^u]/}."'
-    result = subprocess.run(
-        ["bash", "-c", script],
-        cwd=context,
-        env={"PATH": os.environ["PATH"], "DET_PYTHON_EXECUTABLE": str(python), **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    log = context / "pip.log"
-    return result.returncode, result.stdout + result.stderr, log.read_text().splitlines() if log.exists() else []
 
 
-def test_hook_installs_the_wheel_beside_it_and_leaves_the_shell_as_it_was(tmp_path: Path) -> None:
-    (tmp_path / "lightning_adapter-0.1.0-py3-none-any.whl").touch()
-    status, printed, installs = run_hook(tmp_path, LIGHTNING_ADAPTER_REQUIREMENT="lightning_adapter==9")
-    assert (status, printed.splitlines()[-1]) == (0, "entrypoint goes on: .")
-    (install,) = installs
-    assert install.startswith("install --constraint ")
-    assert install.endswith(" ./lightning_adapter-0.1.0-py3-none-any.whl pytorch-lightning torchmetrics")
+@pytest.mark.parametrize("line", ["import lightning.pytorch as pl", "from lightning import LightningModule",
+                                  "from lightning_adapter.lightning import DETLM"])  # fmt: skip
+def test_hook_takes_the_lightning_that_the_code_imports(image: Image, line: str) -> None:
+    put_wheel(image.context)
+    (image.context / "src").mkdir()
+    (image.context / "src" / "model.py").write_text(f"import os\n{line}\n")
+    assert image.run()[2][1].endswith(" lightning<2.7,>=1.9")
 
 
-def test_hook_installs_the_requirement_when_there_is_no_wheel(tmp_path: Path) -> None:
-    status, _, installs = run_hook(tmp_path, LIGHTNING_ADAPTER_REQUIREMENT="lightning_adapter==0.1.0")
+def test_hook_does_nothing_where_the_image_has_all(image: Image) -> None:
+    put_wheel(image.context)
+    (image.context / "requirements.txt").write_text("# what it needs\nnumpy>=1 # arrays\n\ntorchmetrics\n")
+    image.hold("lightning-adapter", "0.1.0", *NEEDS, record=RECORD + "lightning_adapter-0.1.0.dist-info/REQUESTED,,\n")
+    image.hold("pytorch-lightning", "2.6.0")
+    assert image.run() == (0, [GOES_ON], [])
+    for wheel in image.context.glob("*.whl"):
+        wheel.unlink()
+    assert image.run() == (0, [GOES_ON], [])
+    assert image.run(LIGHTNING_ADAPTER_REQUIREMENT="lightning_adapter==0.1.0") == (0, [GOES_ON], [])
+
+
+def test_hook_installs_a_wheel_that_is_another_build_of_the_same_version(image: Image) -> None:
+    wheel = put_wheel(image.context, record="lightning_adapter/__init__.py,sha256=later,11\n")
+    image.hold("lightning-adapter", "0.1.0", *NEEDS, record=RECORD)
+    image.hold("pytorch-lightning", "2.6.0")
+    status, printed, installs = image.run()
+    assert (status, printed[-1]) == (0, GOES_ON)
+    assert [install.split()[-1] for install in installs] == [f"./{wheel}"]
+
+
+def test_hook_installs_the_requirement_when_there_is_no_wheel(image: Image) -> None:
+    status, _, installs = image.run(LIGHTNING_ADAPTER_REQUIREMENT="lightning_adapter==0.1.0")
     assert status == 0
-    assert [install.split()[3] for install in installs] == ["lightning_adapter==0.1.0"]
+    assert [install.split()[-2:] for install in installs] == [["lightning_adapter==0.1.0", "pytorch-lightning"]]
 
 
-def test_hook_takes_the_package_of_the_image(tmp_path: Path) -> None:
-    status, _, installs = run_hook(tmp_path)
-    assert (status, installs) == (0, [])
+def test_hook_installs_what_requirements_txt_has_and_the_image_has_not(image: Image) -> None:
+    image.hold("lightning-adapter", "0.1.0", "numpy", record=RECORD)
+    (image.context / "requirements.txt").write_text("numpy\ntimm\n")
+    status, printed, installs = image.run()
+    assert (status, printed[-1]) == (0, GOES_ON)
+    assert [install.split()[-1] for install in installs] == ["--requirement=requirements.txt"]
 
 
-def test_hook_without_any_source_ends_the_task(tmp_path: Path) -> None:
-    status, printed, installs = run_hook(tmp_path, importable=False)
+def test_hook_without_any_source_ends_the_task(image: Image) -> None:
+    status, printed, installs = image.run()
     assert (status, installs) == (1, [])
-    assert "pip wheel --no-deps" in printed
-    assert "LIGHTNING_ADAPTER_REQUIREMENT" in printed
-    assert "entrypoint goes on" not in printed
+    (line,) = printed
+    assert "pip wheel --no-deps" in line and "LIGHTNING_ADAPTER_REQUIREMENT" in line
 
 
-def test_hook_ends_the_task_when_pip_fails(tmp_path: Path) -> None:
-    status, printed, _ = run_hook(tmp_path, installable=False, LIGHTNING_ADAPTER_REQUIREMENT="lightning_adapter==0.1.0")
+def test_hook_ends_the_task_when_pip_fails(image: Image) -> None:
+    status, printed, _ = image.run(LIGHTNING_ADAPTER_REQUIREMENT="not-there==0.1.0")
     assert status == 1
-    assert "pip could not install 'lightning_adapter==0.1.0'" in printed
-    assert f"torch=={version('torch')}" in printed  # the distribution's, which knows of no build such as +cpu
-    assert "entrypoint goes on" not in printed
+    assert "pip could not install 'not-there==0.1.0 pytorch-lightning'" in printed[-1]
+    assert "torch==2.9.0+cu128 determined==0.38.1" in printed[-1]
 
 
-def test_hook_refuses_to_choose_between_wheels(tmp_path: Path) -> None:
+def test_hook_ends_the_task_in_an_image_without_torch(image: Image) -> None:
+    put_wheel(image.context)
+    shutil.rmtree(image.packages / "torch-2.9.0+cu128.dist-info")
+    status, printed, installs = image.run()
+    assert (status, len(printed), installs) == (1, 1, [])
+    assert "the image must hold torch and determined; set environment.image" in printed[0]
+
+
+def test_hook_refuses_to_choose_between_wheels(image: Image) -> None:
     for release in ("0.1.0", "0.2.0"):
-        (tmp_path / f"lightning_adapter-{release}-py3-none-any.whl").touch()
-    status, printed, installs = run_hook(tmp_path)
+        put_wheel(image.context, release)
+    status, printed, installs = image.run()
     assert (status, installs) == (1, [])
-    assert "found several wheels" in printed
+    assert "found several wheels" in printed[0]
+
+
+def test_hook_names_a_wheel_that_is_not_whole(image: Image) -> None:
+    name = put_wheel(image.context)
+    (image.context / name).write_bytes((image.context / name).read_bytes()[:100])
+    status, printed, installs = image.run()
+    assert (status, installs) == (1, [])
+    assert printed == [f"startup-hook.sh: {name} is no whole wheel; build it anew, in the folder of this file."]
+
+
+def test_hook_takes_no_file_of_the_context_for_one_of_pythons(image: Image) -> None:
+    image.hold("lightning-adapter", "0.1.0", record=RECORD)
+    (image.context / "zipfile.py").write_text("raise RuntimeError('the project has a module of that name')")
+    assert image.run() == (0, [GOES_ON], [])
