@@ -123,6 +123,8 @@ class Arguments:
     worker_seeds: bool = False
     #: seconds between validations, from a time given as `val_check_interval`
     val_check_time_interval: float | None = field(default=None, init=False)
+    #: names of those that do not stand at their default because nobody said anything
+    given: frozenset[str] = field(default=frozenset(), init=False, compare=False)
 
     def __post_init__(self) -> None:
         faults: list[str] = []
@@ -174,6 +176,7 @@ class Arguments:
             faults.append(str(refused))
         if faults:
             raise error("\n".join(faults))
+        arguments.given = frozenset(name for name, value in given.items() if value is not None)
         for message in without_effect:
             notices.warn(message, NoEffectWarning)
         return arguments

@@ -7,7 +7,7 @@ sanity check -> training loaders -> on_train_start
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -41,12 +41,14 @@ class Training:
         validation_loop: validates.
         schedule: says when a validation is due.
         state: what a checkpoint holds besides what Lightning saves.
+        sanity_checked: the names that a sanity check has logged; none where there was no check.
     """
 
     fit_loop: FitLoop
     validation_loop: ValidationLoop
     schedule: ValidationSchedule
     state: RunState
+    sanity_checked: frozenset[str] = frozenset()
 
 
 def start(
@@ -81,7 +83,7 @@ def start(
     parts.module.zero_grad()
     torch.autograd.set_detect_anomaly(parts.arguments.detect_anomaly)
     if parts.settings.num_sanity_val_steps and parts.data.enable_validation and not resumed:
-        training.validation_loop.run_sanity_check()
+        training = replace(training, sanity_checked=training.validation_loop.run_sanity_check())
     _run_start(parts, training)
     return training
 

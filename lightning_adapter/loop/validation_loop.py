@@ -63,8 +63,12 @@ class ValidationLoop:
 
     # --- the two occasions --------------------------------------------------------------------------------------------
 
-    def run_sanity_check(self) -> None:
-        """Validate a few batches before training, as `Trainer._run_sanity_check`; it costs no random number of later."""
+    def run_sanity_check(self) -> frozenset[str]:
+        """Validate a few batches before training, as `Trainer._run_sanity_check`; it costs no random number of later.
+
+        Returns:
+            The names that were logged.
+        """
         trainer, hooks, connector = self.trainer, self.hooks, self.connector
         with lightning_private.isolate_rng(hooks.host):
             trainer.sanity_checking = True
@@ -75,9 +79,11 @@ class ValidationLoop:
             with torch.no_grad():
                 self._run()
             hooks.call_callbacks("on_sanity_check_end")
+            logged = frozenset({*connector.callback_metrics, *connector.logged_metrics})
             connector.sanity_check_ends()
             self.progress.sanity_check_over()
             trainer.training = True
+        return logged
 
     def run(self) -> dict[str, Any]:
         """Validate once in the middle of training.

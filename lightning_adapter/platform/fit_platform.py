@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from determined import core, pytorch
 
 from lightning_adapter.checkpoints.content import OURS
-from lightning_adapter.errors import guess
 from lightning_adapter.loop.components import Components
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
@@ -20,11 +20,14 @@ from lightning_adapter.platform.experiment.periods import SearcherMetric
 from lightning_adapter.platform.period import Period
 from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.request import FitRequest
+from lightning_adapter.platform.searcher_metric import UserCode, missing
 from lightning_adapter.platform.signals import Interruption, exit_status
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.versions import determined_private, lightning_private
 from lightning_adapter.versions.determined_controller import Controller
+
+logger = logging.getLogger("lightning_adapter")
 
 
 class FitPlatform(Platform):
@@ -66,6 +69,7 @@ class FitPlatform(Platform):
         self.interruption = Interruption()
         self.stopped_by: signal.Signals | None = None
         self.stop_reason: str | None = None
+        self._metric_is_doubtful = self._knows_sanity_check = False
         self.start = start
         start.belongs_to_rank(core_context.distributed.rank)
         module = trial.lightning_module
@@ -93,6 +97,7 @@ class FitPlatform(Platform):
         driver = trial.drive_on(self)
         try:
             driver.set_up()
+            self._doubt_metric(driver.parts)
             controller = Controller(
                 driver,
                 self,
@@ -191,6 +196,38 @@ class FitPlatform(Platform):
         """Whether this run has a checkpoint of its own."""
         return self.checkpoints.uuid is not None
 
+    # --- the searcher's metric ------------------------------------------------------------------------------------
+
+    def _doubt_metric(self, parts: Components) -> None:
+        """Look whether the code can log the searcher's metric; where it seems not to, a sanity check is to show it."""
+        metric = self.metric.name
+        if metric is None or self.resumes or not parts.data.enable_validation:
+            return
+        values = [determined_private.hyperparameters(self._context), parts.module.hparams]
+        code = UserCode([parts.module, parts.datamodule, *parts.callbacks.items], values)
+        mine = (not code.may_log(metric), code.knows_sanity_check)
+        self._metric_is_doubtful, self._knows_sanity_check = self.core.distributed.broadcast(mine)
+        if self._metric_is_doubtful and not self.is_local:
+            parts.settings.add_sanity_check()
+
+    def training_starts(self, sanity_checked: Collection[str]) -> None:
+        """Look whether a sanity check has logged the searcher's metric.
+
+        Raises:
+            ConfigurationError: on a cluster, where neither the check nor the code gives reason to hope for it.
+        """
+        metric = self.metric.name
+        names = self.core.distributed.broadcast(sorted(sanity_checked))
+        if metric is None or not names or metric in names or self._knows_sanity_check:
+            return
+        message = missing(metric, names, "the sanity check")
+        if self._metric_is_doubtful:
+            self.metric_is_missing(message)
+        else:
+            logger.warning(
+                "%s If the first validation does not log it either, a cluster ends the trial there.", message
+            )
+
     # --- validation and checkpoints -------------------------------------------------------------------------------
 
     def validated(self, batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
@@ -207,11 +244,7 @@ class FitPlatform(Platform):
         if metric in metrics:
             self.checkpoints.validated(batches, float(metrics[metric]))
             return
-        self.metric_is_missing(
-            f"searcher.metric is {metric!r}, which the validation did not log; it logged "
-            f"{', '.join(sorted(metrics)) or 'nothing'}"
-            + (guess(metric, metrics) or ". Log it in validation_step with self.log().")
-        )
+        self.metric_is_missing(missing(metric, metrics, "the validation"))
 
     def restore_callbacks(self, callbacks: Mapping[str, pytorch.PyTorchCallback]) -> None:
         """Give the trial's own Determined callbacks the state that a checkpoint has of them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import pathlib
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -74,8 +74,9 @@ class LocalPlatform(FitPlatform):
         """Below the run directory."""
         return str(self._directory.tensorboard)
 
-    def training_starts(self) -> None:
+    def training_starts(self, sanity_checked: Collection[str]) -> None:
         """Discard the future of the checkpoint that is restored by now, and name the hyperparameters that nobody has read."""
+        super().training_starts(sanity_checked)
         if self.core.distributed.rank != 0:
             return
         if self._goes_on_after is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from lightning_adapter.loop.components import Components
@@ -42,8 +42,12 @@ class Platform(ABC):
     def reports_progress(self, has_callbacks: bool) -> bool:
         """Whether somebody is to be told at each reporting step: a master, or the trial's own Determined callbacks."""
 
-    def training_starts(self) -> None:  # noqa: B027 - most have nothing to do then
-        """All of the user's objects are made and ready, and the first batch is about to be trained."""
+    def training_starts(self, sanity_checked: Collection[str]) -> None:  # noqa: B027 - some have nothing to do then
+        """All of the user's objects are made and ready, and the first batch is about to be trained.
+
+        Args:
+            sanity_checked: the names that a sanity check has logged; none where there was no check.
+        """
 
     @abstractmethod
     def stops_now(self) -> bool:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: The default of `Trainer(num_sanity_val_steps=)`.
+_LIGHTNINGS_SANITY_STEPS = 2
+
 
 class Settings:
     """The values under Lightning's names, with the defaults that depend on each other filled in.
@@ -51,8 +54,15 @@ class Settings:
         self.benchmark = arguments.benchmark
         self.enable_progress_bar = arguments.enable_progress_bar
         _inform_of_limits(arguments, host)
+        told = "num_sanity_val_steps" in arguments.given or arguments.fast_dev_run or arguments.barebones
+        self._may_add_sanity_check = not told
         #: StochasticWeightAveraging passes over the data without training, and sets it for that time.
         self.skip_backward = False
+
+    def add_sanity_check(self) -> None:
+        """Validate a few batches before training, as Lightning's Trainer does unless it is told not to."""
+        if self._may_add_sanity_check:
+            self.num_sanity_val_steps = _LIGHTNINGS_SANITY_STEPS
 
 
 def _filled_in(limit: float | None) -> float:
