@@ -418,7 +418,8 @@ _TRAINER_ARGUMENTS: tuple[Row, ...] = (
     *_same("Trainer argument", "argument", _YES, "val_check_interval check_val_every_n_epoch"),
     _argument(
         "num_sanity_val_steps",
-        reason="its default is 0, not 2: a trial is resumed often, and each start would pay for it",
+        reason="its default is 0, not 2: a trial is resumed often, and each start would pay for it; on a cluster it is 2 in a "
+        "trial whose code has no text that could be searcher.metric",
     ),
     _argument("reload_dataloaders_every_n_epochs"),
     _argument("use_distributed_sampler", since="2.0"),
