@@ -577,7 +577,9 @@ class Image(NamedTuple):
         (self.context / "startup-hook.sh").write_bytes((EXAMPLE / "startup-hook.sh").read_bytes())
         log = self.context.parent / "pip.log"
         # The last command prints a "u" if the hook has left `set -u` on.
-        script = 'set -e; H=startup-hook.sh; test -f "$H" && source "$H"; echo "entrypoint goes on: ${-//[^u]/}."'
+        script = (
+            'set -ex; H=startup-hook.sh; test -f "$H" && source "$H"; set +x; echo "entrypoint goes on: ${-//[^u]/}."'
+        )
         result = subprocess.run(
             ["bash", "-c", script],
             cwd=self.context,
@@ -592,7 +594,8 @@ class Image(NamedTuple):
             text=True,
             timeout=60,
         )
-        return result.returncode, result.stdout.splitlines(), log.read_text().splitlines() if log.exists() else []
+        printed = [line for line in result.stdout.splitlines() if not line.startswith("+ ")]  # the script's own trace
+        return result.returncode, printed, log.read_text().splitlines() if log.exists() else []
 
 
 NEEDS = ("numpy", "torchmetrics>=0.7", "pytorch-lightning<2.7,>=1.9; extra == 'pytorch-lightning'",

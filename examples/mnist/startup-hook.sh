@@ -11,6 +11,7 @@
 # Determined sources this file, so the parentheses keep options and variables out of its own script. If they end with an
 # error, so does the task.
 (
+    { set +x; } 2>/dev/null # Determined has each command traced
     set -euo pipefail
     shopt -s nullglob
     python="${DET_PYTHON_EXECUTABLE:-python3}"
