@@ -51,7 +51,8 @@ try:
     held = distribution("lightning-adapter")
 except PackageNotFoundError:
     held = None
-code = (path.read_text(errors="replace") for path in pathlib.Path().rglob("*.py") if path.is_file())
+own = (path for path in pathlib.Path().rglob("*.py") if path.is_file() and "site-packages" not in path.parts)
+code = (path.read_text(errors="replace") for path in own)
 imports = re.compile(r"^\s*(from|import)\s+lightning[.\s]|lightning_adapter\.lightning", re.MULTILINE)
 flavour = "lightning" if any(map(imports.search, code)) else "pytorch-lightning"
 
