@@ -15,7 +15,7 @@ from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.checkpoint_writer import BestCheckpoint, CheckpointWriter, best_before
 from lightning_adapter.platform.construct import construct
-from lightning_adapter.platform.course import tell_begin
+from lightning_adapter.platform.course import refusal_told, tell_begin
 from lightning_adapter.platform.fit_platform import FitPlatform
 from lightning_adapter.platform.launch import launcher
 from lightning_adapter.platform.request import FitRequest, seed_everything
@@ -89,6 +89,7 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
     with (
         pytorch.init(hparams=values, exp_conf=settings, enable_tensorboard_logging=False) as context,
         cores_shared(context.distributed),
+        refusal_told(),
     ):
         seed_everything(info.trial.trial_seed)
         core_context = determined_private.core_context(context)

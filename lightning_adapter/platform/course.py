@@ -5,9 +5,12 @@ The same words here, on a cluster and under Determined's own Trainer.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+import determined as det
 
 from lightning_adapter.checkpoints.restore import position_of
 from lightning_adapter.loop.components import Components
@@ -81,11 +84,22 @@ def _position(parts: Components) -> str:
     return f"epoch {max(0, progress.epoch.current.ready - 1)}, batch {progress.total_batches}"
 
 
+@contextlib.contextmanager
+def refusal_told() -> Iterator[None]:
+    """Say it where user code refuses its hyperparameters: Determined ends a managed trial with status 0 then."""
+    try:
+        yield
+    except det.InvalidHP as error:
+        logger.warning("the trial refuses its hyperparameters, and the searcher is told so: InvalidHP: %s", error)
+        raise
+
+
 def why_it_ended(parts: Components, max_batches: int | None) -> str:
     """Which limit is reached, or who has asked for the end, in the order in which `_FitLoop.done` asks.
 
     A length in batches comes first: it may have been given to Lightning as a number of steps as well.
     """
+    settings, progress, stop = parts.settings, parts.progress, parts.stop
     settings, progress, stop = parts.settings, parts.progress, parts.stop
     if max_batches is not None and progress.total_batches >= max_batches:
         return f"the length of {max_batches} batches in the experiment config is reached"

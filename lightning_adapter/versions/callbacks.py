@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 
@@ -14,7 +15,8 @@ def reason_of_early_stopping(callback: Any) -> str:
     message = getattr(callback, "stopping_reason_message", None)
     if message:
         return str(message).replace(" Signaling Trainer to stop.", "")
-    best = f"best value {float(callback.best_score):.6g}"
+    best = float(callback.best_score)
+    score = f", best value {best:.6g}" if math.isfinite(best) else ""
     if callback.wait_count >= callback.patience:
-        return f"{callback.monitor} did not improve in {callback.wait_count} checks, {best}"
-    return f"{callback.monitor} has crossed a threshold or is not finite, {best}"
+        return f"{callback.monitor} did not improve in {callback.wait_count} checks{score}"
+    return f"{callback.monitor} has crossed a threshold or is not finite{score}"

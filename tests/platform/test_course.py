@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import determined
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -203,6 +204,19 @@ def test_weights_of_a_file_without_a_position_are_said_to_be_taken(cluster: Any,
         fit(trial_of(max_epochs=1), warm_start_from=path)
     (line,) = [text for text in said() if "taking the weights" in text]
     assert line.startswith(f"taking the weights of {path}, which does not say how long it was trained; optimizers")
+
+
+class Refuses(models.Net):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        raise determined.InvalidHP("no such width")
+
+
+def test_refused_hyperparameters_are_said_though_the_trial_ends_with_zero(cluster: Any, said: Said) -> None:
+    with cluster() as master:
+        with pytest.raises(SystemExit) as ended:
+            fit(trial_of(Refuses))
+    assert ended.value.code == 0 and master.early_exits == ["EXITED_REASON_INVALID_HP"]
+    assert "the trial refuses its hyperparameters, and the searcher is told so: InvalidHP: no such width" in said()
 
 
 # --- who sees it ------------------------------------------------------------------------------------------------------
