@@ -100,7 +100,8 @@ def why_it_ended(parts: Components, max_batches: int | None) -> str:
     A length in batches comes first: it may have been given to Lightning as a number of steps as well.
     """
     settings, progress, stop = parts.settings, parts.progress, parts.stop
-    settings, progress, stop = parts.settings, parts.progress, parts.stop
+    if stop.ordered is not None:
+        return stop.ordered
     if max_batches is not None and progress.total_batches >= max_batches:
         return f"the length of {max_batches} batches in the experiment config is reached"
     if settings.max_steps != -1 and progress.optimizer_steps >= settings.max_steps:

@@ -12,7 +12,6 @@ preempted one goes on later, and calls neither.
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -23,8 +22,6 @@ from determined.common.api.bindings import trialv1State as State
 
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.versions import determined_preemption, determined_private
-
-logger = logging.getLogger("lightning_adapter")
 
 #: Seconds that the loop waits for the answer after a validation, so that a stopped trial trains no batch more. One that
 #: comes later is found at a later look.
@@ -143,10 +140,7 @@ class SearcherStop(pytorch.PyTorchCallback):
         driver = self._driver
         if state not in _STOPPED or driver.finished:
             return
-        stop, progress = driver.parts.stop, driver.parts.progress
-        stop.order(self._why())
-        if self._core.distributed.rank == 0:
-            logger.info("%s: it ends after batch %d", stop.ordered, progress.total_batches)
+        driver.parts.stop.order(self._why())
         # finds that no batch is left to be trained, and calls the last hooks of the epoch and of the training
         driver.train_batch(None, 0, 0)
 
