@@ -654,8 +654,16 @@ def test_the_command_names_a_faulty_batch_size_in_one_message(
     ],
 )
 def test_the_command_names_a_hyperparameter_that_has_no_value(
-    cluster: Any, project: Path, capsys: pytest.CaptureFixture[str], line: str, told: str
+    cluster: Any,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    line: str,
+    told: str,
 ) -> None:
+    monkeypatch.delitem(
+        sys.modules, "omegaconf", raising=False
+    )  # which takes plain dicts alone, and another test imports
     (project / "cluster_model_def.py").write_text(MODEL_DEF.replace("super()", f"{line}\n        super()"))
     with cluster(hparams={"global_batch_size": 4, "learning_rate": 0.1}):
         assert cli.main(["fit", "cluster_model_def:Trial"]) == 2
