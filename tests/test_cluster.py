@@ -312,6 +312,49 @@ def test_checkpoint_holds_weights_metadata_and_the_users_code(cluster: Any) -> N
 # --- pause and resume -------------------------------------------------------------------------------------------------
 
 
+def test_checkpoint_leaves_out_data_beside_the_code(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "model_def.py").write_text("# code")
+    (context / "data.bin").write_bytes(bytes(1_000_001))
+    held = []
+    for limit in ("", "2"):
+        monkeypatch.setenv("LIGHTNING_ADAPTER_CODE_LIMIT_MB", limit)
+        with cluster(model_dir=context) as master:
+            fit(trial_of(max_epochs=1))
+        held.append({path.name for path in (master.store / master.checkpoints[-1].uuid / "code").iterdir()})
+
+    assert held == [{"model_def.py"}, {"model_def.py", "data.bin"}]
+
+
+def test_a_limit_of_the_code_that_is_no_number_is_refused_before_training(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIGHTNING_ADAPTER_CODE_LIMIT_MB", "1MB")
+    with cluster() as master, pytest.raises(ConfigurationError, match="no number of megabytes"):
+        fit(trial_of(max_epochs=1))
+    assert master.metrics == []
+
+
+def test_local_run_goes_on_from_a_trial_with_the_values_and_the_seed_that_were_drawn_for_it(
+    cluster: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    drawn = {"learning_rate": 0.25, "global_batch_size": 8}
+    with cluster(hparams=drawn, trial_seed=17) as master:
+        first = fit(OfHparams)
+    checkpoint = master.store / master.checkpoints[-1].uuid
+    search = {"hyperparameters": {"learning_rate": {"type": "log", "base": 10, "minval": -3, "maxval": 0}}}
+
+    trial = fit(OfHparams, config=search, resume_from=checkpoint, max_epochs=2, run_dir=tmp_path / "run")
+
+    assert trial.context.get_hparams() == drawn
+    assert (trial.seen_seed, trial.drawn) == (17, first.drawn)
+    taken = "not given, and so taken from the checkpoint: learning_rate=0.25, global_batch_size=8, seed 17"
+    assert taken in caplog.messages
+
+
 class Preempts(models.Net):
     """Asks the master to send the preemption signal in the middle of a training batch."""
 

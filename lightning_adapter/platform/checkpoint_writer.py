@@ -17,8 +17,9 @@ from lightning_adapter.checkpoints.content import OURS, lightning_checkpoint
 from lightning_adapter.loop.run_state import of_this_rank
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.experiment.periods import SearcherMetric
+from lightning_adapter.platform.made_with import MadeWith
 from lightning_adapter.platform.starting_point import StartingPoint
-from lightning_adapter.versions import determined_private
+from lightning_adapter.platform.user_code import UserCode
 
 #: From metadata to the directory that a checkpoint is written to, and its id.
 Store = Callable[[dict[str, Any]], AbstractContextManager[tuple[pathlib.Path, str]]]
@@ -58,7 +59,8 @@ class CheckpointWriter:
         store: where checkpoints go.
         metric: the searcher's metric and its direction.
         directory: of a local run's checkpoints; None on a cluster.
-        with_code: whether the trial's code is put beside the weights, where Determined's export looks for it.
+        code: the trial's, which is put beside the weights on a cluster; None elsewhere.
+        made_with: of the run, for one that goes on from a checkpoint.
         best: the best one of the run that this one goes on with.
 
     Attributes:
@@ -72,14 +74,16 @@ class CheckpointWriter:
         store: Store,
         metric: SearcherMetric,
         directory: pathlib.Path | None,
-        with_code: bool,
+        code: UserCode | None,
+        made_with: MadeWith,
         best: BestCheckpoint | None,
     ) -> None:
         self._distributed = distributed
         self._store = store
         self._metric, self._smaller = metric
         self._directory = None if directory is None else str(directory)
-        self._with_code = with_code
+        self._code = code
+        self._made_with = made_with
         self._validated: tuple[int, float] | None = None
         self.uuid: str | None = None
         self.best = best
@@ -116,7 +120,7 @@ class CheckpointWriter:
         uuid = ""
         if self._distributed.rank == 0:
             states = {name: kept for name, callback in callbacks.items() if (kept := callback.state_dict())}
-            content[OURS] = {**state, "ranks": ranks, "determined_callbacks": states}
+            content[OURS] = {**state, "ranks": ranks, "determined_callbacks": states, **self._made_with}
             for callback in callbacks.values():
                 callback.on_checkpoint_save_start(content)
             metadata = {
@@ -129,8 +133,8 @@ class CheckpointWriter:
                 content[OURS]["best"] = self._best_with(uuid, batches)
                 path.mkdir(parents=True, exist_ok=True)
                 file.save(path / file.FILE, content)
-                if self._with_code:
-                    determined_private.write_user_code(path)
+                if self._code is not None:
+                    self._code.write(path)
                 for callback in callbacks.values():
                     callback.on_checkpoint_write_end(str(path))
         self.uuid = written = self._distributed.broadcast(uuid)

@@ -27,6 +27,7 @@ from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.environment import device_kind, variables_set
 from lightning_adapter.platform.experiment.periods import Retention
 from lightning_adapter.platform.fit_platform import FitPlatform
+from lightning_adapter.platform.made_with import FromCheckpoint, MadeWith, from_checkpoint, made_with
 from lightning_adapter.platform.request import FitRequest, seed_everything
 from lightning_adapter.platform.signals import exit_status
 from lightning_adapter.platform.start_from import starting_point
@@ -153,7 +154,9 @@ class _Plan:
         start: the checkpoint that the run begins with.
         source: where that lies; None for a run from scratch.
         steps: batches trained before.
-        seed: None where none is given.
+        seed: None where none is given, nor known of the run that goes on.
+        taken: the hyperparameters of the checkpoint that nobody has given.
+        made: with what the run of the checkpoint was made.
         size: number of processes.
     """
 
@@ -164,6 +167,8 @@ class _Plan:
     source: Location | None
     steps: int
     seed: int | None
+    taken: FromCheckpoint
+    made: MadeWith
     size: int
 
     @classmethod
@@ -174,10 +179,13 @@ class _Plan:
             ConfigurationError: something in it cannot be used.
             CheckpointError: the checkpoint cannot be used.
         """
-        values = experiment.hyperparameters(settings, request.hparams)
+        start, source = _starting_point(request)
+        made = made_with(start.saved)
+        taken = from_checkpoint(made.get("hyperparameters", {}), settings, request.hparams)
+        values = experiment.hyperparameters(settings, taken.overrides)
         experiment.global_batch_size_check(values, size)
         periods = experiment.periods(settings, values.get("global_batch_size"))
-        start, source = _starting_point(request)
+        given = periods.experiment_seed if request.seed is None else request.seed
         return cls(
             request=request,
             config={**settings, "hyperparameters": values},
@@ -185,9 +193,27 @@ class _Plan:
             start=start,
             source=source,
             steps=batches_trained(start.saved) if start.saved is not None and start.resumes else 0,
-            seed=periods.experiment_seed if request.seed is None else request.seed,
+            # weights that begin a new run are drawn into it by whoever seeds that
+            seed=made.get("seed") if given is None and start.resumes else given,
+            taken=taken,
+            made=made,
             size=size,
         )
+
+    def tell(self) -> None:
+        """Say what the run takes of how the checkpoint's was made."""
+        seed, chosen = self.made.get("seed"), self.periods.experiment_seed
+        unsaid = self.request.seed is None and self.start.resumes
+        self.taken.tell(seed if unsaid and chosen is None else None)
+        if unsaid and None not in (seed, chosen) and seed != chosen:
+            # a cluster draws the seed of each trial from that of the experiment
+            logger.warning(
+                "the run that goes on was seeded with %d, and experiment_seed is %d: what is drawn while the trial is made, "
+                "such as a random split of the data, is another. To draw the same, give --seed %d",
+                seed,
+                chosen,
+                seed,
+            )
 
     @property
     def resumed(self) -> pathlib.Path | None:
@@ -209,6 +235,8 @@ def _fit(
         context = _context(plan, core_context)
         logger.info("%s writes to %s", trial_class.__name__, shown(directory.path))
         tell_begin(plan.start, plan.source)
+        if chief:
+            plan.tell()
         try:
             trial, platform = _train(trial_class, plan, context, directory)
         except det.InvalidHP as error:  # Determined would end the process with status 0
@@ -224,7 +252,7 @@ def _fit(
 
 
 def _context(plan: _Plan, core_context: core.Context) -> LocalContext:
-    return LocalContext(
+    made = LocalContext(
         core_context=core_context,
         trial_seed=plan.seed,
         hparams=plan.config["hyperparameters"],
@@ -237,6 +265,9 @@ def _context(plan: _Plan, core_context: core.Context) -> LocalContext:
         debug_enabled=False,
         enable_tensorboard_logging=False,
     )
+    for name in plan.taken.added:  # nobody has given them, so nobody is to hear that they are not read
+        made.reads.read_all(name)
+    return made
 
 
 def _storage(directory: RunDirectory) -> dict[str, str]:
@@ -256,7 +287,8 @@ def _train(
         directory.store_checkpoint,
         metric,
         directory=directory.checkpoints,
-        with_code=False,
+        code=None,
+        made_with={"hyperparameters": plan.config["hyperparameters"], "seed": plan.seed},
         best=_best_before(plan.start, resumed, directory, metric.name),
     )
     saves_all = request.checkpoint_period is None and plan.config.get("checkpoint_policy") != "none"

@@ -108,11 +108,11 @@ def cluster_settings(info: Any) -> dict[str, Any]:
     return {"config": info.trial._config, "steps_completed": int(info.trial._steps_completed)}
 
 
-def write_user_code(path: Any) -> None:
-    """Put the trial's code into a checkpoint on a cluster, where Determined's export looks for it."""
-    from determined import util
+def user_code_directory() -> pathlib.Path:
+    """The copy of the experiment's context that Determined makes for checkpoints (`determined.constants`, 0.38.1)."""
+    from determined import constants
 
-    util.write_user_code(path, True)
+    return pathlib.Path(constants.MANAGED_TRAINING_MODEL_COPY)
 
 
 #: What Determined's controller and context read to know how processes were started (`_DistributedBackend`, 0.38.1).

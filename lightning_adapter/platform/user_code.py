@@ -1,0 +1,143 @@
+"""What of the trial's code is put into a checkpoint on a cluster, and what is too large for it?
+
+Nothing reads it there again: a resume has the experiment's own copy. It is for who gets a checkpoint without its
+experiment. So data that lies beside the code, which a submission ships too, has no place in each of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import pathlib
+import shutil
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from lightning_adapter.errors import ConfigurationError, shown
+
+logger = logging.getLogger("lightning_adapter")
+
+#: Set it under `environment.environment_variables` of the experiment.
+LIMIT = "LIGHTNING_ADAPTER_CODE_LIMIT_MB"
+_MB = 1_000_000
+_NAMED = 5  # in the log; of more than these the number is told
+
+
+class Size(NamedTuple):
+    """How much a file or a directory holds.
+
+    Attributes:
+        size: bytes.
+        files: 1 for a file.
+        has_code: whether there is a Python file in it.
+    """
+
+    size: int
+    files: int
+    has_code: bool
+
+
+class UserCode:
+    """The trial's code as checkpoints get it.
+
+    Args:
+        directory: the experiment's copy of the code.
+        limit_mb: what is larger is left out: a file, or a directory without a Python file in it.
+    """
+
+    def __init__(self, directory: pathlib.Path, limit_mb: float = 1.0) -> None:
+        self._directory = directory
+        self._limit_mb = limit_mb
+        self._left_out: Mapping[str, Size] | None = None  # known when the first checkpoint is written
+
+    def write(self, checkpoint: pathlib.Path) -> None:
+        """Put the code below `code/` of a checkpoint's directory; what is left out of all of them is named once."""
+        if self._left_out is None:
+            self._left_out = too_large(self._directory, self._limit_mb * _MB)
+            if self._left_out:
+                self._tell(self._left_out)
+        left_out = self._left_out
+        code = checkpoint / "code"
+
+        def ignored(folder: str, names: list[str]) -> Collection[str]:
+            return {name for name in names if os.path.join(folder, name) in left_out}
+
+        # as `util.write_user_code` of Determined, which takes everything
+        shutil.copytree(self._directory, code, ignore=ignored)
+        code.chmod(0o755)
+
+    def _tell(self, left_out: Mapping[str, Size]) -> None:
+        largest = sorted(left_out.items(), key=lambda item: -item[1].size)
+        names = [f"{os.path.relpath(path, self._directory)} ({_amount(size)})" for path, size in largest[:_NAMED]]
+        if len(largest) > _NAMED:
+            names.append(f"{len(largest) - _NAMED} more")
+        logger.info(
+            "checkpoints hold the code without what is larger than %g MB: %s. To keep it, set %s under "
+            "environment.environment_variables; a .detignore keeps it from being shipped at all",
+            self._limit_mb,
+            ", ".join(names),
+            LIMIT,
+        )
+
+
+def limit_mb(variables: Mapping[str, str]) -> float:
+    """Return the limit that the environment sets, 1 MB where it sets none.
+
+    Raises:
+        ConfigurationError: it is no number of megabytes.
+    """
+    text = variables.get(LIMIT, "").strip() or "1"
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = math.nan
+    if not limit >= 0:
+        raise ConfigurationError(
+            f"{LIMIT}={shown(text)} in the environment is no number of megabytes. Set it to 0 or more, such as 1 or 0.5, or "
+            "to inf, which keeps everything, under environment.environment_variables of the experiment; or leave it out."
+        )
+    return limit
+
+
+def too_large(directory: pathlib.Path, limit: float) -> dict[str, Size]:
+    """Find what is larger than a limit in bytes: files, and directories without a Python file in them.
+
+    Returns:
+        Path -> size; of a directory that is left out nothing else is named.
+    """
+    found: dict[str, Size] = {}
+    if limit < math.inf:
+        _measure(str(directory), limit, found, set())
+    return found
+
+
+def _measure(directory: str, limit: float, found: dict[str, Size], around: set[str]) -> Size:
+    """Size of a directory; adds what is too large below it to `found`."""
+    real = os.path.realpath(directory)
+    if real in around:  # a link to a directory that it lies in
+        return Size(0, 0, has_code=False)
+    sizes = []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                inner: dict[str, Size] = {}
+                size = _measure(entry.path, limit, inner, around | {real})
+                if size.size > limit and not size.has_code:
+                    inner = {entry.path: size}
+                found.update(inner)
+            elif entry.is_file():
+                size = Size(entry.stat().st_size, 1, has_code=entry.name.endswith(".py"))
+                if size.size > limit:
+                    found[entry.path] = size
+            else:
+                continue
+            sizes.append(size)
+    return Size(
+        sum(each.size for each in sizes), sum(each.files for each in sizes), any(each.has_code for each in sizes)
+    )
+
+
+def _amount(size: Size) -> str:
+    text = f"{size.size / _MB:.3g} MB"
+    return text if size.files == 1 else f"{text} in {size.files} files"
