@@ -37,6 +37,7 @@ setup(
         "tqdm",
         "tabulate",
         "matplotlib",
+        "requests",
     ],
     extras_require={
         "pytorch-lightning": [f"pytorch-lightning{LIGHTNING}"],

@@ -163,6 +163,30 @@ def read(path: location.Location) -> dict[str, Any]:
     return checkpoint
 
 
+def check_whole(path: pathlib.Path) -> None:
+    """Compare the checksums of a file; nothing of it is unpickled.
+
+    Raises:
+        CheckpointError: it is cut short, or damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # damaged bytes make the reader of zip files fail in any way
+        raise CheckpointError(f"{path} is cut short, or damaged ({type(error).__name__}: {error}).") from error
+    if damaged is not None:
+        raise CheckpointError(f"{path} is damaged: the checksum of its entry {damaged} does not hold.")
+
+
+def peek(path: pathlib.Path) -> dict[str, Any]:
+    """What a file of this machine holds, of which no weight is read; nothing where the restricted loader refuses it."""
+    try:
+        content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError):  # another's file: of objects, or of the form before 1.6 of torch
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def check_host_files(path: pathlib.Path) -> None:
     """Read what Determined's own Trainer wrote, and is about to unpickle without restriction, with restriction.
 

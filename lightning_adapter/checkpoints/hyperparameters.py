@@ -9,13 +9,10 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-import pickle
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
-
-from lightning_adapter.checkpoints import location
+from lightning_adapter.checkpoints import file, location
 from lightning_adapter.checkpoints.plain_data import NOTES, restore_types
 from lightning_adapter.versions import hosts
 
@@ -74,8 +71,4 @@ def _content(path: Any) -> dict[str, Any]:
     """What a file on this machine holds, of which no weight is read; nothing where Lightning is to say what is wrong."""
     if not isinstance(path, (str, os.PathLike)) or location.is_remote(path) or not location.local_path(path).is_file():
         return {}
-    try:
-        content = torch.load(str(location.local_path(path)), map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError):  # another's file: of objects, or of the form before 1.6 of torch
-        return {}
-    return content if isinstance(content, dict) else {}
+    return file.peek(location.local_path(path))

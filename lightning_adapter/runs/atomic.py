@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import pathlib
+import shutil
 from collections.abc import Iterator
 
 from lightning_adapter import notices
@@ -21,6 +22,25 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
     finally:
         with contextlib.suppress(OSError):  # where it was not written either: that error is the one to be told
             aside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def appearing(directory: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Give a directory to fill; it gets its name in one move when the block ends well, and is deleted otherwise.
+
+    Raises:
+        FileExistsError: meanwhile there is something of that name.
+    """
+    aside = make_unique(directory.parent, f".{directory.name}.new")
+    try:
+        yield aside
+        if os.path.lexists(directory):  # an empty directory would be replaced
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(directory))
+        aside.rename(directory)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    sync_directory(directory.parent)
 
 
 def make_unique(parent: pathlib.Path, name: str) -> pathlib.Path:

@@ -1,0 +1,1 @@
+"""How does what a trial on a cluster has left become a run directory on this machine?"""

@@ -1,0 +1,101 @@
+"""With which master does a command talk, and what does it say where that does not answer, or refuses?
+
+Login is Determined's own: `DET_MASTER`, `det user login`, `DET_USER` and `DET_PASS`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import requests
+from determined.common import api
+from determined.common.api import bindings, certs, errors
+from determined.experimental.client import Determined
+
+from lightning_adapter.errors import ConfigurationError, LightningAdapterError, shown
+
+#: A master that is there answers in less.
+_FIRST_ANSWER_S = 15
+_LOGIN = "To fix, type det user login, or set DET_USER and DET_PASS."
+#: Everything that Determined's session and bindings make of a request that failed.
+_FAILED = (
+    errors.BadRequestException,
+    errors.BadResponseException,
+    bindings.APIHttpError,
+    requests.exceptions.RequestException,
+)
+
+
+def connect() -> Determined:
+    """Log in as Determined's own commands do.
+
+    Raises:
+        ConfigurationError: there is no master, or it does not know who asks.
+    """
+    given = api.get_default_master_url()
+    try:
+        url = api.canonicalize_master_url(given)
+    except ValueError as error:
+        raise ConfigurationError(f"DET_MASTER={shown(given)} is no address of a master: {error}") from None
+    _find_master(url)
+    try:
+        return Determined()
+    except EOFError as error:  # a password was asked for, and there is nobody to type it
+        raise ConfigurationError(f"The master at {url} wants a password. {_LOGIN}") from error
+    except errors.CorruptTokenCacheException as error:
+        raise ConfigurationError(f"Determined's file of logins was damaged, and is deleted. {_LOGIN}") from error
+    except (errors.UnauthenticatedException, errors.ForbiddenException) as error:
+        raise ConfigurationError(f"The master at {url} refuses the name or the password. {_LOGIN}") from error
+    except _FAILED as error:
+        raise LightningAdapterError(f"The master at {url} does not let anybody in: {_words(error)}") from error
+
+
+def _find_master(url: str) -> None:
+    """Ask for the master's version, which needs no login.
+
+    Raises:
+        ConfigurationError: nothing answers, or something else than a master.
+    """
+    try:
+        with api.UnauthSession(url, certs.default_load(url), max_retries=0) as session:
+            session.get("info", timeout=_FIRST_ANSWER_S).json()["version"]
+    except (*_FAILED, ValueError, KeyError, TypeError) as error:
+        away = isinstance(error, (errors.MasterNotFoundException, requests.exceptions.RequestException))
+        found = "No Determined master answers" if away else "What answers is no Determined master"
+        raise ConfigurationError(
+            f"{found} at {url}, which is what DET_MASTER says, or the default where it is not set. Set DET_MASTER to the "
+            "master's address: export DET_MASTER=http://HOST:8080"
+        ) from error
+
+
+@contextlib.contextmanager
+def asking(what: str) -> Iterator[None]:
+    """Say in a line why the master does not give what is asked for in the block; what it does not have is the block's.
+
+    Args:
+        what: is asked for.
+
+    Raises:
+        ConfigurationError: it refuses.
+        LightningAdapterError: it went away, or fails.
+    """
+    try:
+        yield
+    except errors.NotFoundException:
+        raise
+    except errors.UnauthenticatedException as error:
+        raise ConfigurationError(f"The master does not know you any more, asked for {what}. {_LOGIN}") from error
+    except errors.ForbiddenException as error:
+        raise ConfigurationError(f"The master does not give you {what}: {_words(error)}") from error
+    except errors.MasterNotFoundException as error:
+        raise LightningAdapterError(
+            f"The connection to the master broke, asked for {what}: {_words(error)}. Nothing is left here; try again."
+        ) from error
+    except _FAILED as error:
+        raise LightningAdapterError(f"The master does not give {what}: {_words(error)}") from error
+
+
+def _words(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text[:300] or type(error).__name__
