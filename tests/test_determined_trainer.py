@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -240,6 +241,25 @@ def test_metrics_reach_the_master_under_their_names(cluster: Any) -> None:
         *((step, "train_loss_step") for step in (2, 4, 6)), (6, "train_loss_epoch"),
         *((step, "train_loss_step") for step in (8, 10, 12)), (12, "train_loss_epoch"),
     ]  # fmt: skip
+
+
+def test_checkpoints_on_a_cluster_leave_out_data_beside_the_code(
+    cluster: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="lightning_adapter")
+    context = tmp_path / "context"
+    (context / "images").mkdir(parents=True)
+    (context / "model_def.py").write_text("# code")
+    (context / "data.bin").write_bytes(bytes(1_000_001))
+    (context / "images" / "all.bin").write_bytes(bytes(1_000_001))
+    with cluster(model_dir=context) as master:
+        train(trial_of(), checkpoint_policy="all")
+
+    assert len(master.checkpoints) == 2
+    for checkpoint in master.checkpoints:
+        assert [path.name for path in (master.store / checkpoint.uuid / "code").iterdir()] == ["model_def.py"]
+    (line,) = [line for line in caplog.messages if "without what is larger than 1 MB" in line]
+    assert "data.bin (1 MB)" in line and "images (1 MB)" in line
 
 
 def test_resume_off_a_cluster_goes_on_in_the_data() -> None:

@@ -23,7 +23,7 @@ from lightning_adapter.platform.start_from import starting_point
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.threads import cores_shared
 from lightning_adapter.platform.trial import LightningTrial
-from lightning_adapter.platform.user_code import UserCode, limit_mb
+from lightning_adapter.platform.user_code import UserCode
 from lightning_adapter.versions import determined_private
 
 logger = logging.getLogger("lightning_adapter")
@@ -83,7 +83,7 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
     values = experiment.override(info.trial.hparams, request.hparams)
     experiment.global_batch_size_check(values, slots)
     periods = experiment.periods(settings, values.get("global_batch_size"))
-    code = UserCode(determined_private.user_code_directory(), limit_mb(os.environ))
+    code = UserCode.of_experiment()
     logger.info(
         "%s: trial %d of experiment %d, seed %d", trial_class.__name__, info.trial.trial_id, info.trial.experiment_id,
         info.trial.trial_seed,

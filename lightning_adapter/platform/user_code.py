@@ -14,7 +14,10 @@ import shutil
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+from determined import pytorch
+
 from lightning_adapter.errors import ConfigurationError, shown
+from lightning_adapter.versions import determined_private
 
 logger = logging.getLogger("lightning_adapter")
 
@@ -51,25 +54,45 @@ class UserCode:
         self._limit_mb = limit_mb
         self._left_out: Mapping[str, Size] | None = None  # known when the first checkpoint is written
 
+    @classmethod
+    def of_experiment(cls) -> UserCode:
+        """The code of the experiment whose trial this process is, with the limit that its environment sets.
+
+        Raises:
+            ConfigurationError: the limit is no number of megabytes.
+        """
+        return cls(determined_private.user_code_directory(), limit_mb(os.environ))
+
     def write(self, checkpoint: pathlib.Path) -> None:
         """Put the code below `code/` of a checkpoint's directory; what is left out of all of them is named once."""
+        left_out = self._found()
+
+        def ignored(folder: str, names: list[str]) -> Collection[str]:
+            return {name for name in names if os.path.relpath(os.path.join(folder, name), self._directory) in left_out}
+
+        # as `util.write_user_code` of Determined, which takes everything
+        shutil.copytree(self._directory, checkpoint / "code", ignore=ignored)
+        (checkpoint / "code").chmod(0o755)
+
+    def trim(self, checkpoint: pathlib.Path) -> None:
+        """Take what is too large out of the copy that Determined's own Trainer has just put into a checkpoint."""
+        for name in self._found():
+            path = checkpoint / "code" / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.exists():
+                path.unlink()
+
+    def _found(self) -> Mapping[str, Size]:
         if self._left_out is None:
             self._left_out = too_large(self._directory, self._limit_mb * _MB)
             if self._left_out:
                 self._tell(self._left_out)
-        left_out = self._left_out
-        code = checkpoint / "code"
-
-        def ignored(folder: str, names: list[str]) -> Collection[str]:
-            return {name for name in names if os.path.join(folder, name) in left_out}
-
-        # as `util.write_user_code` of Determined, which takes everything
-        shutil.copytree(self._directory, code, ignore=ignored)
-        code.chmod(0o755)
+        return self._left_out
 
     def _tell(self, left_out: Mapping[str, Size]) -> None:
         largest = sorted(left_out.items(), key=lambda item: -item[1].size)
-        names = [f"{os.path.relpath(path, self._directory)} ({_amount(size)})" for path, size in largest[:_NAMED]]
+        names = [f"{path} ({_amount(size)})" for path, size in largest[:_NAMED]]
         if len(largest) > _NAMED:
             names.append(f"{len(largest) - _NAMED} more")
         logger.info(
@@ -79,6 +102,21 @@ class UserCode:
             ", ".join(names),
             LIMIT,
         )
+
+
+class TrimmedCode(pytorch.PyTorchCallback):
+    """Keeps out of the checkpoints of Determined's own Trainer, which takes all of the code, what is too large.
+
+    Args:
+        code: of the experiment.
+    """
+
+    def __init__(self, code: UserCode) -> None:
+        self._code = code
+
+    def on_checkpoint_write_end(self, checkpoint_dir: str) -> None:
+        """The chief has written a checkpoint, which is not reported yet."""
+        self._code.trim(pathlib.Path(checkpoint_dir))
 
 
 def limit_mb(variables: Mapping[str, str]) -> float:
@@ -104,12 +142,12 @@ def too_large(directory: pathlib.Path, limit: float) -> dict[str, Size]:
     """Find what is larger than a limit in bytes: files, and directories without a Python file in them.
 
     Returns:
-        Path -> size; of a directory that is left out nothing else is named.
+        Path below the directory -> size; of a directory that is left out nothing else is named.
     """
     found: dict[str, Size] = {}
     if limit < math.inf:
         _measure(str(directory), limit, found, set())
-    return found
+    return {os.path.relpath(path, directory): size for path, size in found.items()}
 
 
 def _measure(directory: str, limit: float, found: dict[str, Size], around: set[str]) -> Size:
