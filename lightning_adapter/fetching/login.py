@@ -60,6 +60,13 @@ def _find_master(url: str) -> None:
     try:
         with api.UnauthSession(url, certs.default_load(url), max_retries=0) as session:
             session.get("info", timeout=_FIRST_ANSWER_S).json()["version"]
+    except errors.CorruptCertificateCacheException as error:
+        raise ConfigurationError("Determined's file of certificates was damaged, and is deleted. Try again.") from error
+    except requests.exceptions.SSLError as error:
+        raise ConfigurationError(
+            f"The certificate of {url} is not trusted: {_words(error)}. To fix, set DET_MASTER_CERT_FILE to the file of the "
+            "certificate, or type det user login, which shows it and asks."
+        ) from error
     except (*_FAILED, ValueError, KeyError, TypeError) as error:
         away = isinstance(error, (errors.MasterNotFoundException, requests.exceptions.RequestException))
         found = "No Determined master answers" if away else "What answers is no Determined master"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import requests
 import torch
 from determined import pytorch
 from determined.common.storage import shared
@@ -368,6 +369,18 @@ def test_no_master(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
     assert refused(capsys, "7").startswith("No Determined master answers at http://127.0.0.1:9")
     monkeypatch.setenv("DET_MASTER", "http://somewhere:x")
     assert "is no address of a master" in refused(capsys, "7")
+
+
+def test_certificate_that_is_not_trusted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    def refuse(*args: Any, **options: Any) -> None:
+        raise requests.exceptions.SSLError("certificate verify failed")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DET_MASTER", "https://127.0.0.1:9")
+    monkeypatch.setattr(requests.Session, "request", refuse)
+    assert "is not trusted: certificate verify failed. To fix, set DET_MASTER_CERT_FILE" in refused(capsys, "7")
 
 
 def test_wrong_password(
