@@ -31,6 +31,8 @@ setup(
         "fsspec",
         "appdirs",
         "packaging",
+        "requests",
+        "urllib3>=1.26",
         "tensorboard",
         "PyYAML",
         "ruamel.yaml",

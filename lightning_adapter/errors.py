@@ -62,6 +62,10 @@ class TargetError(LightningAdapterError):
     """The `FILE_OR_MODULE:Class` given to the command line cannot be loaded."""
 
 
+class MasterAwayError(LightningAdapterError):
+    """The master of a cluster has not answered for as long as it is waited for; what is not delivered is not reported."""
+
+
 class NonFiniteError(LightningAdapterError):
     """A loss or a logged value became NaN or infinite and `on_nan="raise"` was asked for."""
 

@@ -43,6 +43,7 @@ GRACE_S = 0.05  # from "the signal was sent" to "the trial's watcher thread has 
 
 INFO_DIRECTORY = "FAKE_CLUSTER_INFO"
 CONTAINER_RANK = "FAKE_CLUSTER_CONTAINER_RANK"
+RETRY_AFTER = "retryAfter"  # in the body of an answer, for the header
 
 _USER = {
     "id": 1,
@@ -88,6 +89,33 @@ class Request(NamedTuple):
     method: str
     path: str
     body: Any
+
+
+class Fault(NamedTuple):
+    """What a master, or what stands before it, does in place of the answer to a request.
+
+    Attributes:
+        method: of the requests that it happens to, a pattern.
+        path: likewise.
+        status: of the answer; 0 drops the connection without one.
+        stored: whether the master has done what it was asked, so that only the answer is lost.
+        retry_after: seconds that the answer asks to wait for.
+        until: end of it, by `time.monotonic()`; None for a number of times.
+    """
+
+    method: str
+    path: str
+    status: int
+    stored: bool
+    retry_after: float | None
+    until: float | None
+
+    def happens_to(self, method: str, path: str) -> bool:
+        return bool(re.fullmatch(self.method, method) and re.fullmatch(self.path, path))
+
+    def answer(self) -> tuple[int, dict[str, Any]]:
+        body: dict[str, Any] = {"error": {"code": 14, "reason": "Unavailable", "error": "fault of the test"}}
+        return self.status, body if self.retry_after is None else {**body, RETRY_AFTER: self.retry_after}
 
 
 class FakeMaster:
@@ -148,6 +176,9 @@ class FakeMaster:
         self._closing = False
         self._stop_after: int | None = None
         self._slow: list[tuple[str, float]] = []
+        self._faults: list[Fault] = []
+        self._rows: list[dict[str, Any]] = []
+        self._away: threading.Thread | None = None
         # Determined's ports are fixed numbers: two test runs on one machine would talk to each other.
         ports = ("INTER_TRAIN_PROCESS_COMM_PORT_1", "INTER_TRAIN_PROCESS_COMM_PORT_2", "C10D_PORT")
         self._ports = dict(zip(ports, _free_ports(len(ports)), strict=True))
@@ -166,6 +197,7 @@ class FakeMaster:
             ("POST", "/api/v1/task/logs", lambda sent: (200, {})),
             ("POST", "/api/v1/runs/start", self._start_run),
             ("GET", trial, self._describe_trial),
+            ("GET", "/api/v1/trials/metrics/trial_metrics", self._stream_metrics),
             ("POST", f"{trial}/runner/metadata", self._set_status),
             ("POST", f"{trial}/metrics", self._report_metrics),
             ("POST", f"{trial}/progress", self._report_progress),
@@ -177,10 +209,8 @@ class FakeMaster:
             ("GET", f"{run}/metadata", lambda sent: (200, {"metadata": self.run_metadata})),
             ("POST", f"{run}/metadata", self._set_run_metadata),
         ]
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.master = self
+        self._server, self._thread = self._listen(0)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     @property
     def training(self) -> list[tuple[int | None, dict[str, Any]]]:
@@ -229,6 +259,71 @@ class FakeMaster:
         with self._changed:
             self._slow.append((path, seconds))
 
+    def fail(
+        self,
+        path: str = ".*",
+        method: str = ".*",
+        *,
+        status: int = 503,
+        times: int = 1,
+        stored: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        """Answer the next requests that match with a status, a number of times; 0 drops the connection.
+
+        With `stored` the request has its effect, and only its answer is lost.
+        """
+        with self._changed:
+            self._faults += [Fault(method, path, status, stored, retry_after, None)] * times
+
+    def fail_for(self, seconds: float, path: str = ".*", method: str = ".*", *, status: int = 503) -> None:
+        """Answer each request that matches with a status, for a while from now on."""
+        with self._changed:
+            self._faults.append(Fault(method, path, status, False, None, time.monotonic() + seconds))
+
+    def leave_for(self, seconds: float) -> None:
+        """Refuse connections for a while, as a master that was killed does; returns when it is away.
+
+        Not to be called in a thread that answers a request.
+        """
+        self._stop_listening()
+
+        def come_back() -> None:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing, seconds)
+                if self._closing:
+                    return
+                self._server, self._thread = self._listen(int(self.url.rpartition(":")[2]))
+                self._thread.start()
+
+        self._away = threading.Thread(target=come_back, daemon=True)
+        self._away.start()
+
+    def _listen(self, port: int) -> tuple[_Server, threading.Thread]:
+        server = _Server(("127.0.0.1", port), _Handler)
+        server.master = self
+        return server, threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+
+    def _stop_listening(self) -> None:
+        if self._away is not None:
+            self._away.join()
+        if self._thread.is_alive():
+            self._server.shutdown()
+        self._server.server_close()  # joins the threads of the requests
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _fault_of(self, method: str, path: str) -> Fault | None:
+        with self._changed:
+            now = time.monotonic()
+            self._faults = [fault for fault in self._faults if fault.until is None or fault.until > now]
+            for fault in self._faults:
+                if fault.happens_to(method, path):
+                    if fault.until is None:
+                        self._faults.remove(fault)
+                    return fault
+        return None
+
     def child_env(self, container_rank: int = 0, **extra: str) -> dict[str, str]:
         """Return the environment of a child process on this cluster.
 
@@ -260,6 +355,14 @@ class FakeMaster:
         request = Request(method, path, body or query)
         with self._changed:
             self.requests.append(request)
+        trouble = self._fault_of(method, path)
+        if trouble is not None and not trouble.stored:
+            return trouble.answer()
+        answer = self._answer(request, query, fault)
+        return answer if trouble is None else trouble.answer()
+
+    def _answer(self, request: Request, query: dict[str, str], fault: str | None) -> tuple[int, dict[str, Any]]:
+        method, path, body = request
         if fault is not None:
             return self._refuse(request, fault)
         for route_method, pattern, handle in self._routes:
@@ -285,7 +388,7 @@ class FakeMaster:
 
     def answered(self, path: str, body: dict[str, Any]) -> None:
         """Note that the answer to a request is on its way."""
-        if path.endswith("/signals/preemption") and body["preempt"]:
+        if path.endswith("/signals/preemption") and body.get("preempt"):
             with self._changed:
                 self._told_at = self._told_at or time.monotonic()
                 self._changed.notify_all()
@@ -299,9 +402,7 @@ class FakeMaster:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._server.shutdown()
-        self._server.server_close()  # joins the threads of the requests
-        self._thread.join()
+        self._stop_listening()
 
     def _deliver_preemption(self) -> None:
         """Wait until a signal that was sent has reached the trial, if the trial has asked for signals at all.
@@ -390,10 +491,32 @@ class FakeMaster:
             # A master asks the searcher before it answers, so whoever asks after the answer knows.
             if self._stop_after is not None and len(self.validation) >= self._stop_after:
                 self.state = STOPPED
+            self._keep_row(group, report, values)
             if self._preempt_when is not None and self._preempt_when():
                 self._preempting = True
             self._changed.notify_all()
         return 200, {}
+
+    def _keep_row(self, group: str, report: dict[str, Any], values: dict[str, Any]) -> None:
+        column = "validation_metrics" if group == "validation" else "avg_metrics"
+        key = {
+            "trialId": report.get("trialId"),
+            "trialRunId": report.get("trialRunId"),
+            "totalBatches": report.get("stepsCompleted"),
+            "group": group,
+        }
+        for row in self._rows:
+            if key.items() <= row.items():
+                row["metrics"][column].update(values)
+                return
+        self._rows.append({**key, "metrics": {column: dict(values)}, "archived": False, "id": len(self._rows) + 1})
+
+    def _stream_metrics(self, sent: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        with self._changed:  # one line of a stream: a master sends one for each thousand rows
+            rows = [
+                row for row in self._rows if row["group"] == sent["group"] and row["trialId"] == int(sent["trialIds"])
+            ]
+            return 200, {"result": {"metrics": rows}}
 
     def _report_progress(self, sent: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         with self._changed:
@@ -429,6 +552,9 @@ class FakeMaster:
             self._check("storageId", sent["storageId"], STORAGE_ID)
             self._check("state", sent["state"], "STATE_COMPLETED")
             report = CheckpointReport(sent["uuid"], sent["metadata"]["steps_completed"], sent["metadata"])
+            if report.uuid in self._raw_checkpoints:
+                self.unexpected.append(f"checkpoint {report.uuid} was reported twice")
+                return 500, {"error": {"code": 2, "reason": "Unknown", "error": "duplicate key value"}}
             self.checkpoints.append(report)
             self._raw_checkpoints[report.uuid] = sent
         self._deliver_preemption()
@@ -469,12 +595,16 @@ class _Handler(BaseHTTPRequestHandler):
         url = urllib.parse.urlsplit(self.path)
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         status, body = self.server.master.answer(self.command, url.path, dict(urllib.parse.parse_qsl(url.query)), raw)
+        if not status:
+            return  # the connection is dropped
         content = json.dumps(body).encode()
         # A trial that was killed does not read its answer; that is no fault of the master.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
+            if RETRY_AFTER in body:
+                self.send_header("Retry-After", str(body[RETRY_AFTER]))
             self.end_headers()
             self.wfile.write(content)
             self.wfile.flush()

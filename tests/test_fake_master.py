@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import subprocess
@@ -286,6 +287,95 @@ def test_requests_that_a_master_would_refuse_are_listed(tmp_path: Path) -> None:
         "training metrics ['loss'] reported twice for steps_completed=5",
     ]
     assert len(master.requests) == 6
+
+
+# --- faults -----------------------------------------------------------------------------------------------------------
+
+REPORT = {
+    "group": "training",
+    "metrics": {"trialId": 1, "trialRunId": 1, "stepsCompleted": 5, "metrics": {"avgMetrics": {"loss": 1.0}}},
+}
+
+
+def test_fault_answers_with_its_status_a_number_of_times_and_stores_nothing(tmp_path: Path) -> None:
+    with fake_cluster(tmp_path) as master:
+        master.fail(".*/metrics", "POST", status=502, times=2, retry_after=3)
+        assert ask(master, "/api/v1/trials/1")["trial"] is not None  # another path
+        for _ in range(2):
+            with pytest.raises(urllib.error.HTTPError, match="502") as failed:
+                ask(master, "/api/v1/trials/1/metrics", REPORT)
+            assert failed.value.headers["Retry-After"] == "3"
+        assert master.metrics == []
+        ask(master, "/api/v1/trials/1/metrics", REPORT)
+    assert len(master.metrics) == 1 and master.unexpected == []
+
+
+def test_fault_after_the_request_was_stored_loses_the_answer_only(tmp_path: Path) -> None:
+    with fake_cluster(tmp_path) as master:
+        master.fail(".*/metrics", "POST", stored=True)
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            ask(master, "/api/v1/trials/1/metrics", REPORT)
+        stream = "/api/v1/trials/metrics/trial_metrics?group=training&trialIds=1"
+        (row,) = ask(master, stream)["result"]["metrics"]
+        assert (row["totalBatches"], row["trialRunId"], row["metrics"]) == (5, 1, {"avg_metrics": {"loss": 1.0}})
+        assert ask(master, stream.replace("training", "validation"))["result"]["metrics"] == []
+    assert len(master.metrics) == 1
+
+
+def test_fault_may_drop_the_connection(tmp_path: Path) -> None:
+    with fake_cluster(tmp_path) as master:
+        master.fail(status=0)
+        with pytest.raises(http.client.RemoteDisconnected):
+            ask(master, "/api/v1/trials/1")
+        ask(master, "/api/v1/trials/1")
+
+
+def test_fault_may_last_for_a_while(tmp_path: Path) -> None:
+    with fake_cluster(tmp_path) as master:
+        master.fail_for(0.3, method="GET", status=500)
+        began = time.monotonic()
+        while time.monotonic() - began < 5:
+            try:
+                ask(master, "/api/v1/trials/1")
+                break
+            except urllib.error.HTTPError as error:
+                assert error.code == 500
+                time.sleep(0.02)
+        assert 0.25 < time.monotonic() - began < 3
+
+
+def test_master_may_be_away_for_a_while_and_come_back_at_its_address(tmp_path: Path) -> None:
+    with fake_cluster(tmp_path) as master:
+        began = time.monotonic()
+        master.leave_for(0.3)
+        with pytest.raises(urllib.error.URLError, match="refused"):
+            ask(master, "/api/v1/trials/1")
+        while time.monotonic() - began < 5:
+            try:
+                ask(master, "/api/v1/trials/1")
+                break
+            except urllib.error.URLError:
+                time.sleep(0.02)
+        assert 0.25 < time.monotonic() - began < 3
+
+
+def test_cluster_may_end_while_its_master_is_away(tmp_path: Path) -> None:
+    began = time.monotonic()
+    with fake_cluster(tmp_path) as master:
+        master.leave_for(30)
+    assert time.monotonic() - began < 5
+
+
+def test_checkpoint_that_is_reported_twice_is_refused(tmp_path: Path) -> None:
+    with fake_cluster(tmp_path) as master:
+        report = {"uuid": "u", "metadata": {"steps_completed": 1}}
+        ask(master, "/api/v1/checkpoints", report)
+        with pytest.raises(urllib.error.HTTPError, match="500"):
+            ask(master, "/api/v1/checkpoints", report)
+    assert master.unexpected == ["checkpoint u was reported twice"] and len(master.checkpoints) == 1
+
+
+# --- signals ----------------------------------------------------------------------------------------------------------
 
 
 def test_preemption_poll_is_bounded_and_wakes_up_on_preempt(tmp_path: Path) -> None:

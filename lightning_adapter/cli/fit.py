@@ -46,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     start.add_argument("--warm-start-from", metavar="PATH", help="take the weights only, and start from the beginning")
     parser.add_argument("--seed", type=int, metavar="N", help="as seed_everything(N)")
     parser.add_argument("--run-dir", metavar="DIR", help="where a local run writes; default runs/<trial>/<date-time>")
+    parser.add_argument(
+        "--master-timeout",
+        type=float,
+        metavar="SECONDS",
+        help="on a cluster, for how long a request is repeated that the master does not answer; default 600",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -94,6 +100,7 @@ def _fit(
             warm_start_from=arguments.warm_start_from,
             seed=arguments.seed,
             run_dir=arguments.run_dir,
+            master_timeout=arguments.master_timeout,
         )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import determined as det
-from determined import core, pytorch
+from determined import core
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform import experiment
@@ -18,6 +18,8 @@ from lightning_adapter.platform.construct import construct
 from lightning_adapter.platform.course import refusal_told, tell_begin
 from lightning_adapter.platform.fit_platform import FitPlatform
 from lightning_adapter.platform.launch import launcher
+from lightning_adapter.platform.master.link import connected_context
+from lightning_adapter.platform.master.outbox import Outbox
 from lightning_adapter.platform.request import FitRequest, seed_everything
 from lightning_adapter.platform.start_from import starting_point
 from lightning_adapter.platform.starting_point import StartingPoint
@@ -35,13 +37,15 @@ class ClusterPlatform(FitPlatform):
     """A master that is told of everything.
 
     Args:
+        outbox: reports that wait for the master.
         **options: of `FitPlatform`.
     """
 
     is_local = False
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, outbox: Outbox, **options: Any) -> None:
         super().__init__(root_dir=os.getcwd(), **options)
+        self._outbox = outbox
 
     def tensorboard(self) -> str:
         """The directory whose files Determined uploads."""
@@ -55,6 +59,10 @@ class ClusterPlatform(FitPlatform):
     def reports_progress(self, has_callbacks: bool) -> bool:
         """The master is told at each reporting step."""
         return True
+
+    def wait_for_room(self) -> None:
+        """A master that is away for long holds up the chief, and with it all who are about to meet it."""
+        self._outbox.wait_for_room()
 
     def record_training(self, batches: int, epoch: int, metrics: Mapping[str, float]) -> None:
         """The master keeps them."""
@@ -88,8 +96,9 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
         "%s: trial %d of experiment %d, seed %d", trial_class.__name__, info.trial.trial_id, info.trial.experiment_id,
         info.trial.trial_seed,
     )  # fmt: skip
+    options = {"hparams": values, "exp_conf": settings, "enable_tensorboard_logging": False}
     with (
-        pytorch.init(hparams=values, exp_conf=settings, enable_tensorboard_logging=False) as context,
+        connected_context(request.master_timeout, **options) as (context, outbox),
         cores_shared(context.distributed),
         refusal_told(),
     ):
@@ -115,6 +124,7 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
             request=request,
             start=start,
             checkpoints=writer,
+            outbox=outbox,
         )
         try:
             platform.run(trial, steps, periods.checkpoint_policy, periods.perform_initial_validation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from determined import pytorch
@@ -37,6 +38,7 @@ def fit(
     warm_start_from: str | os.PathLike[str] | None = None,
     seed: int | None = None,
     run_dir: str | os.PathLike[str] | None = None,
+    master_timeout: float | timedelta | None = None,
 ) -> Trial:
     """Train a trial in this process, on a cluster or off it.
 
@@ -60,6 +62,8 @@ def fit(
         warm_start_from: take the weights only, of a checkpoint given likewise.
         seed: `seed_everything(seed)` is called before the trial is made; a cluster gives its own.
         run_dir: directory of a local run; by default `runs/<trial>/<date-time>`.
+        master_timeout: on a cluster, seconds for which a request is repeated that the master does not answer; by default
+            what the environment variable LIGHTNING_ADAPTER_MASTER_TIMEOUT says, or 600.
 
     Returns:
         The trial, with its trained module.
@@ -68,6 +72,7 @@ def fit(
         ConfigurationError: something given cannot be used.
         UnsupportedError: the module or its arguments ask for what is rejected.
         CheckpointError: the checkpoint cannot be used.
+        MasterAwayError: the master of the cluster does not answer.
     """
     check_trial_class(trial_class)
     request = FitRequest.of(
@@ -81,6 +86,7 @@ def fit(
         warm_start_from=warm_start_from,
         seed=seed,
         run_dir=run_dir,
+        master_timeout=master_timeout,
     )
     info = managed_trial()
     if info is None:

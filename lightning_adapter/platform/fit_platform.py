@@ -153,6 +153,9 @@ class FitPlatform(Platform):
     def upload_tensorboard(self) -> None:
         """Upload TensorBoard files, where somebody wants them."""
 
+    def wait_for_room(self) -> None:
+        """All processes are about to meet, outside of a collective that has a timeout: a good moment to wait for others."""
+
     # --- decisions ------------------------------------------------------------------------------------------------
 
     def stops_now(self) -> bool:

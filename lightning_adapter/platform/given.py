@@ -6,13 +6,17 @@ whole numbers are taken for Python's, as Lightning takes them.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
+from datetime import timedelta
 
 from determined import pytorch
 
-from lightning_adapter.argument_values import LARGEST, integer, train_unit
+from lightning_adapter.argument_values import LARGEST, integer, is_number, train_unit
 from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.platform.experiment import Hyperparameters, is_group
+from lightning_adapter.platform.master.outage import DEFAULT_TIMEOUT_S, TIMEOUT_VARIABLE
 
 Path = str | os.PathLike[str]
 
@@ -35,6 +39,25 @@ def period(name: str, unit: object, faults: list[str]) -> pytorch.TrainUnit | No
     except ConfigurationError as error:
         faults.append(str(error))
         return None
+
+
+def master_timeout(value: object, faults: list[str]) -> float:
+    """Return seconds for which a master is waited for: what is given, what the environment says, or the default."""
+    name, given = (
+        ("master_timeout", value) if value is not None else (TIMEOUT_VARIABLE, os.environ.get(TIMEOUT_VARIABLE))
+    )
+    if given is None:
+        return DEFAULT_TIMEOUT_S
+    seconds = math.nan
+    if isinstance(given, timedelta):
+        seconds = given.total_seconds()
+    elif is_number(given) or value is None:  # the environment has text
+        with contextlib.suppress(ValueError, OverflowError):
+            seconds = float(given)  # type: ignore[arg-type]
+    if 0 <= seconds < math.inf:
+        return seconds
+    faults.append(f"{name}={shown(given)} has to be a number of seconds, 0 or more.")
+    return DEFAULT_TIMEOUT_S
 
 
 def hyperparameters(value: object, faults: list[str]) -> Hyperparameters | None:

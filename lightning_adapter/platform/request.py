@@ -31,6 +31,7 @@ class FitRequest:
     warm_start_from: Path | None
     seed: int | None
     run_dir: Path | None
+    master_timeout: float
 
     @classmethod
     def of(
@@ -46,6 +47,7 @@ class FitRequest:
         warm_start_from: object,
         seed: object,
         run_dir: object,
+        master_timeout: object,
     ) -> FitRequest:
         """Check what was given to `fit`, all of it before anything is done.
 
@@ -65,6 +67,7 @@ class FitRequest:
             warm_start_from=given.path("warm_start_from", warm_start_from, faults),
             seed=given.seed(seed, faults),
             run_dir=given.path("run_dir", run_dir, faults),
+            master_timeout=given.master_timeout(master_timeout, faults),
         )
         if resume_from is not None and warm_start_from is not None:
             faults.append(

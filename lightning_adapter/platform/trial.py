@@ -21,6 +21,7 @@ from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.environment import managed_trial
 from lightning_adapter.platform.failure import speak_as_the_command
 from lightning_adapter.platform.hyperparameter_answers import answer_in_words
+from lightning_adapter.platform.master.link import connect_with_master
 from lightning_adapter.platform.placeholder import PlaceholderLoader
 from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.searcher import SearcherStop
@@ -69,6 +70,7 @@ class LightningTrial(pytorch.PyTorchTrial):
             speak_as_the_command()
         context = args[0] if args else kwargs.get("context")
         if isinstance(context, pytorch.PyTorchTrialContext) and not isinstance(context, LocalContext):
+            connect_with_master(context)
             answer_in_words(context)
         return super().__new__(cls)
 

@@ -104,6 +104,9 @@ class Checkpoints(Protocol):
     def upload_tensorboard(self) -> None:
         """Upload TensorBoard files, where somebody wants them."""
 
+    def wait_for_room(self) -> None:
+        """Wait until there is room for reports; all processes are about to meet."""
+
     def asked_to_stop(self) -> bool:
         """Whether any process got a signal to stop; all processes ask together."""
 
@@ -222,6 +225,7 @@ class Controller(pytorch._PyTorchTrialController):
         return not self._driver.validation_pending
 
     def _aggregate_training_metrics(self, training_metrics: list[Any]) -> dict[str, Any]:
+        self._checkpoints.wait_for_room()
         preemption = self._driver.boundaries.preemption
         preemption.agree(self.context.distributed.broadcast(preemption.proposal()))
         return {"avg_metrics": {}, "batch_metrics": []}

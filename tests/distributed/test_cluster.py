@@ -96,6 +96,26 @@ def test_all_ranks_of_a_trial_that_the_searcher_stops_end_at_one_step(tmp_path: 
     assert master.preemption_acks == 0 and master.unexpected == []
 
 
+def test_master_that_fails_for_a_while_changes_nothing_of_two_ranks(tmp_path: pathlib.Path) -> None:
+    whole, faulty = tmp_path / "whole", tmp_path / "faulty"
+    whole.mkdir()
+    faulty.mkdir()
+    with fake_cluster(whole, **given()) as undisturbed:
+        launch(whole, "torch_distributed", undisturbed)
+    with fake_cluster(faulty, **given()) as master:
+        master.fail(".*/runs/start", "POST", times=2)  # each rank begins with it
+        for path in (".*/metrics", ".*/checkpoints"):
+            master.fail(path, "POST", stored=True)
+        master.fail(".*/best_searcher_validation_metric", "GET", times=3)
+        said = launch(faulty, "torch_distributed", master)
+    assert master.metrics == undisturbed.metrics
+    assert [one.steps_completed for one in master.checkpoints] == [
+        one.steps_completed for one in undisturbed.checkpoints
+    ]
+    assert undisturbed.unexpected == master.unexpected == []
+    assert "the master answers again" in said
+
+
 @pytest.mark.horovod
 def test_trial_trains_under_determineds_horovod_launcher(tmp_path: pathlib.Path) -> None:
     need_horovod()

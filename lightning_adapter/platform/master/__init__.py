@@ -1,0 +1,1 @@
+"""How are a trial's requests brought to its master, who may be away, slow, or refuse?"""
