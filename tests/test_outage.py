@@ -6,6 +6,7 @@ import io
 import logging
 import random
 import re
+import threading
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +34,7 @@ TRIAL, BEST, START, POLL = (
     ".*/runs/start",
     ".*/signals/preemption",
 )
+BEST_PATH = "/api/v1/experiments/1/searcher/best_searcher_validation_metric"
 KINDS = {
     "start": (START, "POST"),
     "last validation": (TRIAL, "GET"),
@@ -200,6 +202,22 @@ def test_training_goes_on_while_the_master_is_away(cluster: Any) -> None:
     assert ended - module.ended_at >= 1.5
     assert [done for done, _ in master.training][-1] == 12 and master.progress[-1] == 1.0
     assert [checkpoint.steps_completed for checkpoint in master.checkpoints] == [8, 12]
+
+
+def test_the_thread_that_trains_sends_no_report(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A master may take as long as it likes: what costs time is the request, and it is another thread's."""
+    sent: list[str] = []
+    send = requests.adapters.HTTPAdapter.send
+
+    def noting(self: Any, request: Any, *rest: Any, **more: Any) -> Any:
+        if threading.current_thread() is threading.main_thread():
+            sent.append(f"{request.method} {request.path_url}")
+        return send(self, request, *rest, **more)
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", noting)
+    with cluster() as master:
+        fit(trial_of())
+    assert sent == ["POST /api/v1/runs/start", "GET /api/v1/trials/1", *["GET " + BEST_PATH] * len(master.validation)]
 
 
 def test_a_checkpoint_is_reported_before_the_next_one_is_made(cluster: Any) -> None:
