@@ -109,7 +109,7 @@ def why_it_ended(parts: Components, max_batches: int | None) -> str:
     if settings.max_epochs != -1 and progress.epoch.current.processed >= settings.max_epochs:
         return f"max_epochs={settings.max_epochs} reached"
     if stop.agreed:
-        return _who_asked(parts.host, stop.asker, parts.arguments.max_time)
+        return stop.ordered or _who_asked(parts.host, stop.asker, parts.arguments.max_time)
     if settings.limit_train_batches == 0:
         return "limit_train_batches=0"
     return "a hook around an epoch has raised StopIteration"
