@@ -39,7 +39,7 @@ setup(
         "tqdm",
         "tabulate",
         "matplotlib",
-        "requests",
+        "tomli>=2; python_version < '3.11'",
     ],
     extras_require={
         "pytorch-lightning": [f"pytorch-lightning{LIGHTNING}"],

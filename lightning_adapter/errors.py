@@ -66,6 +66,10 @@ class MasterAwayError(LightningAdapterError):
     """The master of a cluster has not answered for as long as it is waited for; what is not delivered is not reported."""
 
 
+class SubmissionError(LightningAdapterError):
+    """An experiment was not created: the message holds everything that stands against it."""
+
+
 class NonFiniteError(LightningAdapterError):
     """A loss or a logged value became NaN or infinite and `on_nan="raise"` was asked for."""
 

@@ -468,7 +468,7 @@ def test_help_names_the_commands_that_exist(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit, match="0"):
         cli.main(["--help"])
     printed = capsys.readouterr().out
-    assert "fit " in printed and "check " in printed and "submit" not in printed
+    assert all(f"\n    {name} " in printed for name in ("fit", "check", "submit", "follow"))
 
 
 def test_help_imports_neither_torch_nor_its_companions(project: Path) -> None:

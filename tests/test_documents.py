@@ -106,7 +106,9 @@ def run_adapter(words: list[str]) -> None:
     if words in (["fit"], ["check", "FILE_OR_MODULE:Class"]):  # it is written about, or how it is typed in general
         return
     options = cli._parser().parse_args(words)
-    if words[0] == "fetch":
+    if words[0] == "submit":
+        experiment.read(options.config)
+    if words[0] in ("submit", "follow", "fetch"):
         return
     assert isinstance(load_target(options.target), type)
     if getattr(options, "config", None) is not None and not options.config.startswith(

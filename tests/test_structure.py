@@ -25,7 +25,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "lightning_adapter"
 ROWS: tuple[dict[str, tuple[str, ...]], ...] = (
     {"cli": ("cli", "__main__")},
     {"faces": ("__init__", "adapter", "lightning", "pytorch_lightning")},
-    {"fetching": ("fetching",)},
+    {"fetching": ("fetching",), "submission": ("submission",)},
     {"platform": ("platform",)},
     {"loop": ("loop",)},
     {"trainer": ("trainer",)},

@@ -2,12 +2,14 @@
 
     lightning-adapter fit   FILE_OR_MODULE:TrialClass --config experiment.yaml --max-epochs 3
     lightning-adapter check FILE_OR_MODULE:Class
+    lightning-adapter submit EXPERIMENT.yaml [CONTEXT]
+    lightning-adapter follow EXPERIMENT
     lightning-adapter fetch EXPERIMENT_OR_TRIAL_OR_UUID [DIR]
 
-Exit status: 0 done; 1 the training could not go on, or `check` found something that is rejected; 2 what was given is
-wrong: the command, the target, the configuration, the checkpoint, or what the trial brings. An error of this package is
-one message without a traceback; an exception from user code keeps its own. Torch is imported when a command runs, not by
-these modules, so that `--help` is quick.
+Exit status: 0 done; 1 the training could not go on, here or on a cluster, or `check` found something that is rejected; 2
+what was given is wrong: the command, the target, the configuration, the checkpoint, or what the trial brings. An error of
+this package is one message without a traceback; an exception from user code keeps its own. Torch is imported when a command
+runs, not by these modules, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 import lightning_adapter
-from lightning_adapter.cli import check, fetch, fit
+from lightning_adapter.cli import check, fetch, fit, follow, submit
 from lightning_adapter.errors import LightningAdapterError
 from lightning_adapter.notices import NOWHERE
 from lightning_adapter.platform.failure import exit_status, tell
@@ -93,7 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=_versions(), help="say which versions are installed")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, command in {"fit": fit, "check": check, "fetch": fetch}.items():
+    modules = {"fit": fit, "check": check, "submit": submit, "follow": follow, "fetch": fetch}
+    for name, command in modules.items():
         typed = commands.add_parser(
             name,
             allow_abbrev=False,  # an entrypoint must mean the same when a later version has more options

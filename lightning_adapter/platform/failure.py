@@ -25,6 +25,7 @@ from lightning_adapter.errors import (
     CheckpointError,
     ConfigurationError,
     LightningAdapterError,
+    SubmissionError,
     TargetError,
     UnsupportedError,
 )
@@ -34,7 +35,7 @@ from lightning_adapter.versions import launcher_private
 _STALE_S = 60.0
 _STARTED = time.time()
 #: What somebody gave cannot be used, whenever that was noticed; any other error of ours is a run that failed.
-_BAD_INPUT = (ConfigurationError, TargetError, UnsupportedError, CheckpointError)
+_BAD_INPUT = (ConfigurationError, TargetError, UnsupportedError, CheckpointError, SubmissionError)
 #: Characters of an error in a line that only names it.
 _SHORT = 300
 
@@ -57,11 +58,16 @@ def exit_status(error: LightningAdapterError) -> int:
 
 
 def tell(error: LightningAdapterError, program: str) -> None:
-    """Print an error that is a message, without traceback: the whole of it in the first process that fails."""
+    """Print an error that is a message, without traceback: the whole of it in the first process that fails.
+
+    A log policy of `submit` leaves out restarts after an "error", which they cannot mend.
+    """
     if not _others_were_first(error):
-        rank = _of_job()
+        word, rank = "error" if exit_status(error) == 2 else "failed", _of_job()
         print(
-            f"{program}: error: {rank}: {error}" if rank else f"{program}: error: {error}", file=sys.stderr, flush=True
+            f"{program}: {word}: {rank}: {error}" if rank else f"{program}: {word}: {error}",
+            file=sys.stderr,
+            flush=True,
         )
 
 

@@ -54,7 +54,7 @@ def checked(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> tuple[
         source, content = "the experiment config", config
     elif isinstance(config, (str, os.PathLike)) and isinstance(os.fspath(config), str):
         source = os.fspath(config)
-        content = _load(pathlib.Path(config))
+        content = load(pathlib.Path(config))
     else:
         raise ConfigurationError(
             f"config={shown(config)} is of type {type(config).__name__}; pass the path of an experiment YAML, or "
@@ -91,8 +91,12 @@ def parse_value(name: str, text: str) -> object:
         ) from None
 
 
-def _load(path: pathlib.Path) -> Mapping[str, Any]:
-    """Read a YAML file whose top level must be a mapping."""
+def load(path: pathlib.Path) -> Mapping[str, Any]:
+    """Read a YAML file without a look at its keys.
+
+    Raises:
+        ConfigurationError: it is missing, no YAML, or no mapping.
+    """
     try:
         with path.open(encoding="utf-8") as file:  # which may be a pipe, as in --config <(command)
             text = file.read(_MAX_TEXT + 1)

@@ -1,0 +1,134 @@
+"""What is to be known of a trial class before it is submitted? Found out in a process of its own.
+
+The class is imported as the container will import it: from the context's directory, with `src/` on the path, under the
+variables that the YAML sets. Nothing of it stays in this process, which goes on to follow the experiment for hours.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from types import ModuleType
+
+import lightning_adapter
+from lightning_adapter.errors import LightningAdapterError
+
+_PROGRAM = "import sys; sys.path.append(sys.argv[3]); from lightning_adapter.cli.trial_report import main; main(*sys.argv[1:3])"
+
+
+@dataclass(frozen=True)
+class TrialReport:
+    """What importing a trial class has told.
+
+    Attributes:
+        error: why it cannot be imported, or is no trial; None where it is one.
+        rejected: what the project's modules, datamodules and callbacks override that is rejected.
+        lightning: which Lightning the project's classes derive from: "pytorch-lightning", "lightning", or "".
+        files: those of imported modules that are neither Python's nor an installed package's, the trial's own first.
+    """
+
+    error: str | None = None
+    rejected: list[str] = field(default_factory=list)
+    lightning: str = ""
+    files: list[str] = field(default_factory=list)
+
+
+def look(target: str, directory: pathlib.Path, variables: Mapping[str, str]) -> TrialReport:
+    """Import a trial class in a process of its own, and say what it is.
+
+    Args:
+        target: `FILE_OR_MODULE:TrialClass`.
+        directory: the context.
+        variables: set in the process, beside those of this one.
+    """
+    package = pathlib.Path(lightning_adapter.__file__).parent.parent
+    # what the project puts on the path comes before what this process has there
+    paths = filter(None, (variables.get("PYTHONPATH"), os.environ.get("PYTHONPATH")))
+    with tempfile.TemporaryDirectory() as folder:
+        answer = pathlib.Path(folder) / "report.json"
+        done = subprocess.run(
+            [sys.executable, "-c", _PROGRAM, target, str(answer), str(package)],
+            cwd=directory, env={**os.environ, **variables, "PYTHONPATH": os.pathsep.join(paths)}, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
+        )  # fmt: skip
+        if answer.is_file():
+            return TrialReport(**json.loads(answer.read_text(encoding="utf-8")))
+    last = "\n".join(done.stdout.strip().splitlines()[-15:])
+    return TrialReport(error=f"{target}: the process that imported it ended with status {done.returncode}\n{last}")
+
+
+def main(target: str, answer: str) -> None:
+    """Import a class, and write what there is to say of it.
+
+    Args:
+        target: `FILE_OR_MODULE:TrialClass`, from the current directory.
+        answer: the file to write.
+    """
+    from lightning_adapter.cli.target import load_target
+
+    try:
+        trial_class = load_target(target)
+        # comes with torch, which a class that cannot be imported needs not wait for
+        from lightning_adapter.platform.construct import check_trial_class
+
+        check_trial_class(trial_class)
+        report = _report(trial_class)
+    except LightningAdapterError as error:
+        report = TrialReport(error=str(error))
+    pathlib.Path(answer).write_text(json.dumps(asdict(report)), encoding="utf-8")
+
+
+def _report(trial_class: type) -> TrialReport:
+    from lightning_adapter import monkey_patch, support
+    from lightning_adapter.versions import hosts
+
+    modules = list(_own_modules(sys.modules[trial_class.__module__]))
+    classes = [
+        value
+        for module in modules
+        for value in list(vars(module).values())
+        if isinstance(value, type) and value.__module__ == module.__name__
+    ]
+    found = {host.package for host in map(hosts.host_of_class, classes) if host is not None}
+    rejected = [
+        finding.message
+        for cls in classes
+        if hosts.host_of_class(cls) is not None
+        for finding in monkey_patch.inspect_any(cls)
+        if finding.support is support.Support.REJECTED
+    ]
+    # a trial may take its module from an installed package
+    packages = found or {package for package in hosts.PACKAGES if package in sys.modules}
+    lightning = "pytorch-lightning" if "pytorch_lightning" in packages else "lightning" if packages else ""
+    return TrialReport(rejected=rejected, lightning=lightning, files=[str(module.__file__) for module in modules])
+
+
+def _own_modules(first: ModuleType) -> Iterator[ModuleType]:
+    """The module itself, and the imported ones that are neither Python's nor installed."""
+    paths = sysconfig.get_paths()
+    foreign = {os.path.realpath(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    installed = {name for name, found in importlib.metadata.packages_distributions().items() if not _is_editable(found)}
+    yield first
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        # torch makes modules whose file is a name alone
+        if module is first or not file or not os.path.isabs(file) or name.partition(".")[0] in installed:
+            continue
+        place = os.path.realpath(file)
+        ours = name.partition(".")[0] == lightning_adapter.__name__
+        if not ours and not any(place.startswith(folder + os.sep) for folder in foreign):
+            yield module
+
+
+def _is_editable(distributions: list[str]) -> bool:
+    """Whether a package is run from somebody's checkout, by one of its distributions."""
+    urls = [importlib.metadata.distribution(name).read_text("direct_url.json") for name in distributions]
+    return any(url is not None and json.loads(url).get("dir_info", {}).get("editable") for url in urls)

@@ -1,0 +1,225 @@
+"""What does the master say: is it there, who are we, would it take this experiment, has it?
+
+Login is Determined's own: `DET_MASTER`, `det user login`, `DET_USER` and `DET_PASS`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import pathlib
+from typing import TYPE_CHECKING
+
+import requests
+from determined.common import api
+from determined.common.api import authentication, bindings, certs, errors
+from determined.experimental.client import Determined
+
+from lightning_adapter.errors import LightningAdapterError, SubmissionError, guess
+from lightning_adapter.versions import determined_client
+
+if TYPE_CHECKING:
+    from determined.common.api import Session
+
+#: A master that is there answers in less.
+_FIRST_ANSWER_S = 15
+#: Everything that Determined's session makes of a request that failed.
+REQUEST_FAILED = (errors.BadRequestException, errors.BadResponseException, requests.exceptions.RequestException)
+
+
+class Master:
+    """A master that has answered, and knows who asks.
+
+    Args:
+        client: Determined's own client, logged in.
+        url: for people.
+    """
+
+    def __init__(self, client: Determined, url: str) -> None:
+        self._client = client
+        self.url = url
+        self.session: Session = determined_client.session(client)
+
+    @property
+    def user(self) -> str:
+        """Under which name experiments are created."""
+        return self._client.get_session_username()
+
+    def page(self, experiment: int) -> str:
+        """Where an experiment is seen in a browser."""
+        return f"{self.url}/det/experiments/{experiment}"
+
+    def check_project(self, workspace: str, project: str) -> None:
+        """Refuse a workspace or a project that is not there.
+
+        Raises:
+            SubmissionError: with a guess at what was meant.
+        """
+        try:
+            workspaces = {each.name: each.id for each in bindings.get_GetWorkspaces(self.session, limit=0).workspaces}
+            if workspace not in workspaces:
+                raise SubmissionError(f"--project: {_no_such('workspace', workspace, list(workspaces))}")
+            answer = bindings.get_GetWorkspaceProjects(self.session, id=workspaces[workspace], limit=0)
+        except REQUEST_FAILED as error:
+            raise SubmissionError(f"--project: {self._words(error)}") from error
+        projects = [each.name for each in answer.projects]
+        if project not in projects:
+            raise SubmissionError(f"--project: {_no_such(f'project in the workspace {workspace}', project, projects)}")
+
+    def validate(self, config: str) -> None:
+        """Let the master check a configuration, as it would for an experiment, and create nothing.
+
+        Raises:
+            SubmissionError: in the master's words.
+        """
+        asked = bindings.v1CreateExperimentRequest(config=config, validateOnly=True, activate=False)
+        try:
+            self.session.post("api/v1/experiments", json=asked.to_json(True))
+        except REQUEST_FAILED as error:
+            raise SubmissionError(f"the master refuses the configuration: {self._words(error)}") from error
+
+    def create(self, config: pathlib.Path, directory: pathlib.Path) -> int:
+        """Create an experiment, and start it; return its number.
+
+        Args:
+            config: a YAML file.
+            directory: what its containers get.
+
+        Raises:
+            SubmissionError: nothing was created.
+            LightningAdapterError: the connection broke, and nobody knows.
+        """
+        try:
+            # it counts the files on one line of the terminal while it reads them, which takes no second here
+            with contextlib.redirect_stdout(io.StringIO()):
+                return self._client.create_experiment(config, directory).id
+        except (errors.APIException, errors.ForbiddenException, errors.UnauthenticatedException) as error:
+            raise SubmissionError(f"the master refuses the experiment: {self._words(error)}") from error
+        except (*REQUEST_FAILED, KeyboardInterrupt) as error:
+            why = "was interrupted" if isinstance(error, KeyboardInterrupt) else f"broke off ({self._words(error)})"
+            raise LightningAdapterError(
+                f"the submission {why}, and the master may have created the experiment all the same. Look before you submit "
+                f"again: det experiment list, or {self.url}/det"
+            ) from error
+
+    def _words(self, error: Exception) -> str:
+        return words(error, self.url)
+
+
+def address() -> str:
+    """Return the master's address, in the form that Determined keeps tokens under.
+
+    Raises:
+        SubmissionError: `DET_MASTER` holds none.
+    """
+    text = api.get_default_master_url()
+    try:
+        return api.canonicalize_master_url(text)
+    except ValueError as error:
+        raise SubmissionError(f"DET_MASTER={text} is no address of a master: {error}") from None
+
+
+def check_reachable() -> None:
+    """Ask for the master's version, which needs no login.
+
+    Raises:
+        SubmissionError: nothing answers, or something else than a master does.
+    """
+    url = address()
+    named = "DET_MASTER" if api.get_default_master_url() != "localhost:8080" else "DET_MASTER is not set"
+    try:
+        session = api.UnauthSession(url, certs.default_load(url), max_retries=0)
+        session.get("info", timeout=_FIRST_ANSWER_S).json()["version"]
+    except (*REQUEST_FAILED, ValueError, KeyError, TypeError) as error:
+        answers = isinstance(error, (ValueError, KeyError, TypeError, errors.APIException, errors.NotFoundException))
+        found = "something answers that is no Determined master" if answers else f"no master answers ({_short(error)})"
+        raise SubmissionError(
+            f"{found} at {url} ({named}). To fix, set DET_MASTER to its address, as in export DET_MASTER=http://HOST:8080"
+        ) from error
+
+
+def connect() -> Master:
+    """Log in as Determined's own commands do.
+
+    Raises:
+        SubmissionError: no master, no login, or a wrong one.
+    """
+    check_reachable()
+    url = address()
+    try:
+        _check_password(url)
+        return Master(Determined(), url)
+    except EOFError as error:  # a password was asked for, and there is nobody to type it
+        raise SubmissionError(f"the master at {url} wants a password. {_LOGIN}") from error
+    except errors.CorruptTokenCacheException as error:
+        raise SubmissionError(f"Determined's file of logins was damaged and is deleted. {_LOGIN}") from error
+    except REQUEST_FAILED as error:
+        raise SubmissionError(words(error, url)) from error
+
+
+def _check_password(url: str) -> None:
+    """Log in with a password that was given; the client takes a token that it kept, whatever is given today.
+
+    Raises:
+        SubmissionError: it is wrong.
+    """
+    user, password = authentication.get_det_username_from_env(), authentication.get_det_password_from_env()
+    if user is None or password is None:
+        return
+    try:
+        authentication.login(url, user, password, certs.default_load(url))
+    except (errors.UnauthenticatedException, errors.ForbiddenException) as error:
+        raise SubmissionError(
+            f"the master at {url} refuses the name or the password of the user {user} (DET_USER, DET_PASS). {_LOGIN}"
+        ) from error
+
+
+_LOGIN = "To fix, type det user login, or set DET_USER and DET_PASS"
+
+
+def is_away(error: Exception) -> bool:
+    """Tell whether a request failed since the master is away for a while; it may have come back the next time."""
+    if isinstance(error, (errors.ForbiddenException, errors.UnauthenticatedException, errors.NotFoundException)):
+        return False
+    return not isinstance(error, errors.APIException) or error.status_code >= 500 or error.status_code == 429
+
+
+def words(error: Exception, url: str) -> str:
+    """Return what a failed request means, in a line or two."""
+    if isinstance(error, errors.UnauthenticatedException):
+        return f"the master at {url} does not know you, or refuses the password. {_LOGIN}"
+    if isinstance(error, errors.ForbiddenException):
+        return f"the master at {url} does not allow this to you: {' '.join(str(error).split())}"
+    if isinstance(error, errors.MasterNotFoundException):
+        return f"the master at {url} cannot be reached ({_short(error)})"
+    # the master repeats a line for each part of the configuration that it concerns
+    lines = dict.fromkeys(" ".join(line.split()) for line in str(error).splitlines())
+    return " ".join(filter(None, lines)) or type(error).__name__
+
+
+def _short(error: BaseException) -> str:
+    """The innermost reason, such as "Connection refused"; the whole text names objects of urllib3's."""
+    reason: BaseException | None = error
+    while reason is not None:
+        if (
+            isinstance(reason, OSError)
+            and reason.strerror
+            and not isinstance(reason, requests.exceptions.RequestException)
+        ):
+            return reason.strerror
+        reason = reason.__cause__ or reason.__context__
+    text = " ".join(str(error).split())
+    for known in (
+        "Connection refused",
+        "timed out",
+        "Name or service not known",
+        "Temporary failure in name resolution",
+    ):
+        if known.lower() in text.lower():
+            return known
+    return text[:200]
+
+
+def _no_such(what: str, name: str, there: list[str]) -> str:
+    names = ", ".join(sorted(there)[:10]) or "none"
+    return f"there is no {what} called {name!r}{guess(name, there)} (there are: {names})"

@@ -1,0 +1,307 @@
+"""What stands against an experiment, all of it at once, and what would be sent?"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from lightning_adapter.errors import LightningAdapterError, SubmissionError, guess
+from lightning_adapter.platform import experiment
+from lightning_adapter.submission import checks
+from lightning_adapter.submission.checks import Typed
+from lightning_adapter.submission.configuration import sent, sent_text
+from lightning_adapter.submission.context import Context, counted, human, read_context
+from lightning_adapter.submission.entrypoint import Entrypoint, read_entrypoint
+from lightning_adapter.submission.hook import HOOK, Preparation, has_sources, own_hook
+from lightning_adapter.submission.requirements import Requirements, lightning_of, read_requirements
+from lightning_adapter.submission.staging import own_files
+from lightning_adapter.submission.wheel import Package
+
+_NAMED = 3
+
+
+class Report(Protocol):
+    """What importing a trial class has told; see `TrialReport`."""
+
+    @property
+    def error(self) -> str | None:
+        """Why it is no trial."""
+
+    @property
+    def rejected(self) -> list[str]:
+        """What classes beside it override that is rejected."""
+
+    @property
+    def lightning(self) -> str:
+        """The Lightning that the code imports."""
+
+    @property
+    def files(self) -> list[str]:
+        """Files of the project's own modules."""
+
+
+#: Import a trial class from a directory, under variables.
+Look: TypeAlias = Callable[[str, pathlib.Path, Mapping[str, str]], Report]
+#: Read the words after `fit`; a ConfigurationError says what is wrong with them.
+Parse: TypeAlias = Callable[[Sequence[str]], Typed]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What is sent.
+
+    Attributes:
+        text: the experiment YAML.
+        config: the values in it.
+        context: the project.
+        made: what is generated beside it: path -> content.
+        summary: what goes along, as pairs of a word and a line.
+        advice: what somebody should know, and what stops nobody.
+    """
+
+    text: str
+    config: Mapping[str, Any]
+    context: Context
+    made: Mapping[str, bytes]
+    summary: tuple[tuple[str, str], ...]
+    advice: tuple[str, ...]
+
+
+class Preparing:
+    """One look at everything that belongs to an experiment; faults are kept until all of it was looked at.
+
+    Args:
+        path: the experiment YAML.
+        directory: the context.
+        package: this one, which goes along.
+    """
+
+    def __init__(self, path: pathlib.Path, directory: pathlib.Path, package: Package) -> None:
+        self._path = path
+        self._directory = directory
+        self._package = package
+        self._faults: list[str] = []
+        self._advice: list[str] = []
+
+    def check(self, question: Callable[[], object]) -> None:
+        """Ask one more question; an error of this package is a fault like others."""
+        try:
+            question()
+        except LightningAdapterError as error:
+            self._faults.append(str(error))
+
+    def submission(self, name: str | None, place: tuple[str, str] | None, parse: Parse, look: Look) -> Submission:
+        """Look at everything.
+
+        Args:
+            name: another name for the experiment.
+            place: another workspace and project.
+            parse: reads what follows `fit` in the entrypoint.
+            look: imports the trial.
+
+        Raises:
+            SubmissionError: something stands against it; all of it is named.
+        """
+        config = self._config()
+        entrypoint = self._entrypoint(config)
+        context = self._context()
+        report = self._trial(config, entrypoint, parse, look, context)
+        preparation, requirements = self._preparation(context, report)
+        made: dict[str, bytes] = {}
+        if context is not None:
+            self.check(lambda: made.update(preparation.files(context.root)) if preparation is not None else None)
+            self._note(context.fault(counted(map(len, made.values()))))
+        if self._faults or context is None or preparation is None:
+            raise SubmissionError(_refusal(self._path, self._faults))
+        self._advise(context, requirements)
+        text = sent_text(self._path.read_text(encoding="utf-8"), name, place)
+        return Submission(
+            text=text,
+            config=sent(config, name, place),
+            context=context,
+            made=made,
+            summary=tuple(self._summary(entrypoint, context, preparation, requirements, made)),
+            advice=tuple(self._advice),
+        )
+
+    def _note(self, fault: str | None) -> None:
+        if fault is not None:
+            self._faults.append(fault)
+
+    def _config(self) -> dict[str, Any]:
+        """The YAML's content; of one with faults the entrypoint alone, which is looked at all the same."""
+        if self._path.exists() and not self._path.is_file():
+            self._note(f"{self._path} is read more than once, which only a file can be; give one")
+            return {}
+        try:
+            return experiment.checked(self._path)[1]
+        except LightningAdapterError as error:
+            self._note(str(error))
+        try:
+            entrypoint = experiment.load(self._path).get("entrypoint")
+        except LightningAdapterError:
+            return {}  # told above
+        return {"entrypoint": entrypoint} if isinstance(entrypoint, str) else {}
+
+    def _entrypoint(self, config: Mapping[str, Any]) -> Entrypoint | None:
+        value = config.get("entrypoint")
+        if not value:
+            if config:
+                self._note(
+                    "the experiment has no entrypoint. To fix, write entrypoint: python3 -m lightning_adapter fit "
+                    "MODULE:TrialClass --max-epochs 5"
+                )
+            return None
+        try:
+            return read_entrypoint(value)
+        except LightningAdapterError as error:
+            self._note(str(error))
+            return None
+
+    def _context(self) -> Context | None:
+        try:
+            return read_context(self._directory)
+        except LightningAdapterError as error:
+            self._note(str(error))
+            return None
+
+    def _trial(
+        self,
+        config: Mapping[str, Any],
+        entrypoint: Entrypoint | None,
+        parse: Parse,
+        look: Look,
+        context: Context | None,
+    ) -> Report | None:
+        """Check the entrypoint against the YAML, and import the trial that it names."""
+        if entrypoint is None:
+            return None
+        typed = Typed()
+        if entrypoint.kind == "fit" and entrypoint.is_known:
+            try:
+                typed = parse(entrypoint.arguments)
+            except LightningAdapterError as error:
+                self._note(f"the entrypoint is {entrypoint.text!r}: {error}")
+        self._faults += checks.faults_of(config, entrypoint, typed)
+        if context is None:
+            return None
+        if entrypoint.target is None or not entrypoint.is_known:
+            self._note(_missing_script(entrypoint, context))
+            if entrypoint.kind != "fit":
+                self._advice.append(f"the entrypoint is {entrypoint.text!r}, whose trial cannot be looked at from here")
+            return None
+        variables = experiment.environment_variables(config, lambda: "cpu")
+        if has_sources(context.files):
+            path = [str(context.root / "src"), variables.get("PYTHONPATH", "")]
+            variables["PYTHONPATH"] = ":".join(part for part in path if part)
+        report = look(entrypoint.target, context.root, variables)
+        if report.error is not None:
+            self._note(
+                f"the trial {entrypoint.target}, as imported in {context.root}: {report.error}{self._elsewhere(entrypoint)}"
+            )
+        faults, advice = _not_sent(report, context)
+        self._faults += faults
+        self._advice += advice
+        self._advice += [f"rejected if the trial uses it: {message}" for message in report.rejected]
+        return report
+
+    def _elsewhere(self, entrypoint: Entrypoint) -> str:
+        """Where the trial's file lies if not in the context."""
+        place = str(entrypoint.target).rpartition(":")[0]
+        file = place if place.endswith(".py") else place.replace(".", "/") + ".py"
+        folder = self._path.parent
+        if (self._directory / file).exists() or not (folder / file).exists():
+            return ""
+        return f"\n{folder / file} is there: give its directory as the context, lightning-adapter submit {self._path} {folder}"
+
+    def _preparation(self, context: Context | None, report: Report | None) -> tuple[Preparation | None, Requirements]:
+        if context is None:
+            return None, Requirements()
+        requirements = read_requirements(context.root)
+        self._faults += requirements.faults
+        packed: list[tuple[str, bytes]] = []
+        if not self._package.is_from_index():
+            self.check(lambda: packed.append(self._package.build_wheel()))
+        lightning = report.lightning if report is not None else ""
+        if not lightning:
+            lightning = lightning_of(context.root / name for name in context.files if name.endswith(".py"))
+        package, content = packed[0] if packed else (f"lightning-adapter=={self._package.version}", None)
+        file = None if requirements.lines else requirements.source
+        return (
+            Preparation(package, content, lightning, file, requirements.lines, has_sources(context.files)),
+            requirements,
+        )
+
+    def _advise(self, context: Context, requirements: Requirements) -> None:
+        self._advice += [*context.skipped, *requirements.notes]
+        large = context.advice()
+        if large is not None:
+            self._advice.append(large)
+        wheels = [name for name in context.files if name.startswith("lightning_adapter-") and name.endswith(".whl")]
+        if wheels:
+            self._advice.append(
+                f"the context holds {', '.join(wheels)}; the package goes along by itself, so delete the file, lest a hook of "
+                "yours installs another version over it"
+            )
+
+    def _summary(
+        self,
+        entrypoint: Entrypoint | None,
+        context: Context,
+        preparation: Preparation,
+        requirements: Requirements,
+        made: Mapping[str, bytes],
+    ) -> Iterator[tuple[str, str]]:
+        if entrypoint is not None and entrypoint.target is not None:
+            yield "trial", entrypoint.target
+        sent = own_files(context, made)
+        left_out = f"; left out: {', '.join(context.ignored)}" if context.ignored else ""
+        yield "context", f"{context.root}: {len(sent)} files, {human(counted(sent.values()))}{left_out}"
+        how = "from its index" if preparation.wheel is None else f"a wheel of {human(len(preparation.wheel))}"
+        extra = f", with {preparation.extra} where the image lacks it" if preparation.extra else ""
+        yield "package", f"lightning-adapter {self._package.version}, {how}{extra}"
+        also = [f"what {requirements.source} asks for"] if requirements.source is not None else []
+        also += ["src/ on the path"] if preparation.has_sources else []
+        also += [f"your {HOOK}"] if own_hook(context.root) is not None else []
+        if also:
+            yield "project", ", ".join(also)
+
+
+def _refusal(path: pathlib.Path, faults: Sequence[str]) -> str:
+    # a fault may be a message of several lines
+    lines = [fault.replace("\n", "\n    ") for fault in faults]
+    if len(lines) == 1:
+        return f"{path} is not submitted: {lines[0]}"
+    return f"{path} is not submitted, for {len(lines)} reasons:" + "".join(f"\n  - {line}" for line in lines)
+
+
+def _missing_script(entrypoint: Entrypoint, context: Context) -> str | None:
+    script = entrypoint.script
+    if script is None or "$" in script or script.removeprefix("./") in context.files:
+        return None
+    return f"the entrypoint starts {script}, which is not in the context {context.root}{guess(script, context.files)}"
+
+
+def _not_sent(report: Report, context: Context) -> tuple[list[str], list[str]]:
+    """Modules that the trial imports here and may not find there: faults, and what the image might have."""
+    faults: list[str] = []
+    outside: dict[pathlib.Path, None] = {}
+    for index, place in enumerate(report.files):
+        path = pathlib.Path(place).resolve()
+        if path.is_relative_to(context.root):
+            if path.relative_to(context.root).as_posix() not in context.files:
+                faults.append(f"the trial imports {place}, which .detignore leaves out of the context")
+        elif index == 0:
+            faults.append(
+                f"the trial is in {place}, outside of the context {context.root}. To fix, give a CONTEXT that holds it"
+            )
+        elif path.parent.parent not in outside:
+            outside[path.parent] = None
+    if not outside:
+        return faults, []
+    named = ", ".join(map(str, list(outside)[:_NAMED])) + (", ..." if len(outside) > _NAMED else "")
+    return faults, [
+        f"the trial imports from {named}, outside of the context; the image, or a bind mount, has to hold that"
+    ]
