@@ -30,7 +30,7 @@ _LONGEST_INTERVAL_S = 30.0
 #: Of a failed trial's log: where the reason is looked for, and what is shown where none is found.
 _LAST_LINES, _SHOWN_LINES = 200, 15
 #: Begins an error of this package in a trial's log, and what launchers say after it.
-_ERROR = re.compile(r"(\[rank=\d+\] )?lightning-adapter: error:")
+_ERROR = re.compile(r"(\[rank=\d+\] )?lightning-adapter: (error|failed):")
 _OF_LAUNCHER = re.compile(r"(\[rank=\d+\] )?([EWI]\d{4} |Traceback |=====|Process \d|Trial \d|resources )")
 
 

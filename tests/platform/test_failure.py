@@ -148,7 +148,7 @@ def test_entrypoint_for_a_class_ends_as_the_command_does(capsys: pytest.CaptureF
         with pytest.raises(SystemExit) as ended:
             sys.excepthook(type(error), error, None)
         assert ended.value.code == status
-        assert capsys.readouterr().err == f"lightning-adapter: error: {error}\n"
+        assert capsys.readouterr().err == f"lightning-adapter: {'error' if status == 2 else 'failed'}: {error}\n"
     sys.excepthook(KeyError, KeyError("theirs"), None)
     assert capsys.readouterr().err == "KeyError: 'theirs'\n"
 

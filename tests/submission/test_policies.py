@@ -11,7 +11,7 @@ from lightning_adapter.submission.policies import PATTERN, with_policy
 
 FINAL = [
     "lightning-adapter: error: model_def: there is no module 'model_def' in the current directory",
-    "[rank=0] lightning-adapter: error: global_batch_size is 33",
+    "[rank=0] lightning-adapter: error: rank 0 of 2: global_batch_size is 33",
     "/opt/conda/bin/python3: No module named lightning_adapter",
     "[rank=3] /usr/bin/python3.10: No module named lightning_adapter",
     "ModuleNotFoundError: No module named 'einops'",
@@ -21,6 +21,7 @@ FINAL = [
     "lightning_adapter.errors.CheckpointError: it is damaged",
 ]
 MENDABLE = [
+    "lightning-adapter: failed: rank 1 of 2: the processes no longer hold the same parameters",
     "lightning-adapter: no network: pip install x failed",
     "lightning_adapter.errors.RanksDriftedError: ranks 0 and 1",
     "RuntimeError: CUDA error",
