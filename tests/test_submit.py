@@ -508,7 +508,8 @@ def test_experiment_that_is_not_there_cannot_be_followed(
     master: ExperimentsMaster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["follow", "99"]) == 2
-    assert "not found" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "not found" in printed.err and printed.out == ""
 
 
 def test_experiment_is_followed_again_later(master: ExperimentsMaster, capsys: pytest.CaptureFixture[str]) -> None:

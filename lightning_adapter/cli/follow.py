@@ -66,15 +66,17 @@ def followed(master: Master, number: int, logs: bool) -> int:
 
     reader = Reader(master.session, number)
     screen = Screen()
+    following = Following(reader, screen, _Patience(screen, master.url), logs)
     try:
-        standing = Following(reader, screen, _Patience(screen, master.url), logs).to_the_end()
+        standing = following.to_the_end()
     except KeyboardInterrupt:
         screen.close()
         print(f"\nexperiment {number} goes on. {_come_back(number)}")
         raise
     except LightningAdapterError:
         screen.close()
-        print(_come_back(number))
+        if following.has_begun:
+            print(_come_back(number))
         raise
     finally:
         screen.close()
@@ -143,6 +145,11 @@ class Following:
         self._restarts: dict[int, int] = {}
         self._ended: set[int] = set()
         self._latest = ""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the master has said anything of the experiment."""
+        return self._state != ""
 
     def to_the_end(self) -> Standing:
         """Follow; return how the experiment ended."""
