@@ -23,7 +23,7 @@ import torch
 from determined import pytorch
 from torch import nn
 
-from fake_master import LONG_POLL_S, CheckpointReport, FakeMaster, fake_cluster
+from fake_master import LONG_POLL_S, STORAGE_ID, CheckpointReport, FakeMaster, fake_cluster
 
 # What a checkpoint of determined contains beside tensors: the state of numpy's random number generator.
 CHECKPOINT_TYPES = [np.zeros(0).__reduce__()[0], np.ndarray, np.dtype, type(np.dtype(np.uint32))]
@@ -369,7 +369,8 @@ def test_cluster_may_end_while_its_master_is_away(tmp_path: Path) -> None:
 
 def test_checkpoint_that_is_reported_twice_is_refused(tmp_path: Path) -> None:
     with fake_cluster(tmp_path) as master:
-        report = {"uuid": "u", "metadata": {"steps_completed": 1}}
+        ids = {"taskId": master.task_id, "allocationId": master.allocation_id, "storageId": STORAGE_ID}
+        report = {"uuid": "u", "metadata": {"steps_completed": 1}, "state": "STATE_COMPLETED", **ids}
         ask(master, "/api/v1/checkpoints", report)
         with pytest.raises(urllib.error.HTTPError, match="500"):
             ask(master, "/api/v1/checkpoints", report)
