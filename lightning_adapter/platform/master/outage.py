@@ -94,7 +94,6 @@ class Repetition:
     Args:
         outage: of its master.
         what: the request, as a person reads it.
-        url: of the request.
         listens: whether it listens for signals. Nothing is lost while that is in vain, so that it goes on until the run
             ends, and nobody is told.
     """
