@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from lightning_adapter.fetching.choice import choose
     from lightning_adapter.fetching.fetch import check_absent, fetch
-    from lightning_adapter.fetching.login import connect
+    from lightning_adapter.platform.login import connect
     from lightning_adapter.runs.summary import say, shown
 
     if arguments.directory is not None:

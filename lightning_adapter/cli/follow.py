@@ -105,13 +105,14 @@ class _Patience:
         Raises:
             SubmissionError: the master does not know what is asked for, or who asks.
         """
-        from lightning_adapter.submission.master import REQUEST_FAILED, is_away, words
+        from lightning_adapter.platform.login import FAILED
+        from lightning_adapter.submission.master import is_away, words
 
         wait, away = INTERVAL_S, False
         while True:
             try:
                 answer = question()
-            except REQUEST_FAILED as error:
+            except FAILED as error:
                 if not is_away(error):
                     raise SubmissionError(words(error, self._url)) from error
                 if not away:

@@ -88,13 +88,13 @@ def _checked(arguments: argparse.Namespace) -> tuple[Master, Submission]:
 
 def _prepared(arguments: argparse.Namespace) -> Submission:
     from lightning_adapter.cli import trial_report
-    from lightning_adapter.submission import master as masters
+    from lightning_adapter.platform.login import find_master
     from lightning_adapter.submission.prepare import Preparing
     from lightning_adapter.submission.wheel import Package
 
     package = Package(lightning_adapter.__version__, pathlib.Path(lightning_adapter.__file__).parent)
     preparing = Preparing(arguments.config, arguments.context, package)
-    preparing.check(masters.check_reachable)
+    preparing.check(find_master)
     return preparing.submission(arguments.name, arguments.project, _read_fit, trial_report.look)
 
 

@@ -21,9 +21,9 @@ from determined.experimental.client import (
 
 from lightning_adapter.checkpoints.file import FILE
 from lightning_adapter.errors import CheckpointError, ConfigurationError, LightningAdapterError, shown
-from lightning_adapter.fetching.login import asking
 from lightning_adapter.platform.experiment import searcher_metric
 from lightning_adapter.platform.experiment.periods import SearcherMetric
+from lightning_adapter.platform.login import asking
 
 _ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 

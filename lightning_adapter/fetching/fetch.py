@@ -14,7 +14,7 @@ from lightning_adapter.checkpoints.content import OURS
 from lightning_adapter.errors import ConfigurationError, LightningAdapterError
 from lightning_adapter.fetching import files, history
 from lightning_adapter.fetching.choice import Choice
-from lightning_adapter.fetching.login import asking
+from lightning_adapter.platform.login import asking
 from lightning_adapter.runs.atomic import appearing
 from lightning_adapter.runs.directory import RunDirectory
 

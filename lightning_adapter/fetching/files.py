@@ -14,7 +14,7 @@ from determined.experimental.client import Checkpoint, Determined, DownloadMode
 from lightning_adapter.checkpoints import file
 from lightning_adapter.errors import LightningAdapterError
 from lightning_adapter.fetching.choice import Choice
-from lightning_adapter.fetching.login import asking
+from lightning_adapter.platform.login import asking
 from lightning_adapter.runs.atomic import replacing
 from lightning_adapter.versions import determined_storage
 

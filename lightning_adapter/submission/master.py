@@ -1,7 +1,4 @@
-"""What does the master say: is it there, who are we, would it take this experiment, has it?
-
-Login is Determined's own: `DET_MASTER`, `det user login`, `DET_USER` and `DET_PASS`.
-"""
+"""What does the master say: would it take this experiment, has it created it, is it away?"""
 
 from __future__ import annotations
 
@@ -11,20 +8,15 @@ import pathlib
 from typing import TYPE_CHECKING
 
 import requests
-from determined.common import api
-from determined.common.api import authentication, bindings, certs, errors
+from determined.common.api import bindings, errors
 from determined.experimental.client import Determined
 
 from lightning_adapter.errors import LightningAdapterError, SubmissionError, guess
+from lightning_adapter.platform import login
 from lightning_adapter.versions import determined_client
 
 if TYPE_CHECKING:
     from determined.common.api import Session
-
-#: A master that is there answers in less.
-_FIRST_ANSWER_S = 15
-#: Everything that Determined's session makes of a request that failed.
-REQUEST_FAILED = (errors.BadRequestException, errors.BadResponseException, requests.exceptions.RequestException)
 
 
 class Master:
@@ -60,7 +52,7 @@ class Master:
             if workspace not in workspaces:
                 raise SubmissionError(f"--project: {_no_such('workspace', workspace, list(workspaces))}")
             answer = bindings.get_GetWorkspaceProjects(self.session, id=workspaces[workspace], limit=0)
-        except REQUEST_FAILED as error:
+        except login.FAILED as error:
             raise SubmissionError(f"--project: {self._words(error)}") from error
         projects = [each.name for each in answer.projects]
         if project not in projects:
@@ -75,7 +67,7 @@ class Master:
         asked = bindings.v1CreateExperimentRequest(config=config, validateOnly=True, activate=False)
         try:
             self.session.post("api/v1/experiments", json=asked.to_json(True))
-        except REQUEST_FAILED as error:
+        except login.FAILED as error:
             raise SubmissionError(f"the master refuses the configuration: {self._words(error)}") from error
 
     def create(self, config: pathlib.Path, directory: pathlib.Path) -> int:
@@ -95,7 +87,7 @@ class Master:
                 return self._client.create_experiment(config, directory).id
         except (errors.APIException, errors.ForbiddenException, errors.UnauthenticatedException) as error:
             raise SubmissionError(f"the master refuses the experiment: {self._words(error)}") from error
-        except (*REQUEST_FAILED, KeyboardInterrupt) as error:
+        except (*login.FAILED, KeyboardInterrupt) as error:
             why = "was interrupted" if isinstance(error, KeyboardInterrupt) else f"broke off ({self._words(error)})"
             raise LightningAdapterError(
                 f"the submission {why}, and the master may have created the experiment all the same. Look before you submit "
@@ -106,75 +98,13 @@ class Master:
         return words(error, self.url)
 
 
-def address() -> str:
-    """Return the master's address, in the form that Determined keeps tokens under.
-
-    Raises:
-        SubmissionError: `DET_MASTER` holds none.
-    """
-    text = api.get_default_master_url()
-    try:
-        return api.canonicalize_master_url(text)
-    except ValueError as error:
-        raise SubmissionError(f"DET_MASTER={text} is no address of a master: {error}") from None
-
-
-def check_reachable() -> None:
-    """Ask for the master's version, which needs no login.
-
-    Raises:
-        SubmissionError: nothing answers, or something else than a master does.
-    """
-    url = address()
-    named = "DET_MASTER" if api.get_default_master_url() != "localhost:8080" else "DET_MASTER is not set"
-    try:
-        session = api.UnauthSession(url, certs.default_load(url), max_retries=0)
-        session.get("info", timeout=_FIRST_ANSWER_S).json()["version"]
-    except (*REQUEST_FAILED, ValueError, KeyError, TypeError) as error:
-        answers = isinstance(error, (ValueError, KeyError, TypeError, errors.APIException, errors.NotFoundException))
-        found = "something answers that is no Determined master" if answers else f"no master answers ({_short(error)})"
-        raise SubmissionError(
-            f"{found} at {url} ({named}). To fix, set DET_MASTER to its address, as in export DET_MASTER=http://HOST:8080"
-        ) from error
-
-
 def connect() -> Master:
     """Log in as Determined's own commands do.
 
     Raises:
-        SubmissionError: no master, no login, or a wrong one.
+        ConfigurationError: no master, no login, or a wrong one.
     """
-    check_reachable()
-    url = address()
-    try:
-        _check_password(url)
-        return Master(Determined(), url)
-    except EOFError as error:  # a password was asked for, and there is nobody to type it
-        raise SubmissionError(f"the master at {url} wants a password. {_LOGIN}") from error
-    except errors.CorruptTokenCacheException as error:
-        raise SubmissionError(f"Determined's file of logins was damaged and is deleted. {_LOGIN}") from error
-    except REQUEST_FAILED as error:
-        raise SubmissionError(words(error, url)) from error
-
-
-def _check_password(url: str) -> None:
-    """Log in with a password that was given; the client takes a token that it kept, whatever is given today.
-
-    Raises:
-        SubmissionError: it is wrong.
-    """
-    user, password = authentication.get_det_username_from_env(), authentication.get_det_password_from_env()
-    if user is None or password is None:
-        return
-    try:
-        authentication.login(url, user, password, certs.default_load(url))
-    except (errors.UnauthenticatedException, errors.ForbiddenException) as error:
-        raise SubmissionError(
-            f"the master at {url} refuses the name or the password of the user {user} (DET_USER, DET_PASS). {_LOGIN}"
-        ) from error
-
-
-_LOGIN = "To fix, type det user login, or set DET_USER and DET_PASS"
+    return Master(login.connect(), login.address())
 
 
 def is_away(error: Exception) -> bool:
@@ -187,7 +117,7 @@ def is_away(error: Exception) -> bool:
 def words(error: Exception, url: str) -> str:
     """Return what a failed request means, in a line or two."""
     if isinstance(error, errors.UnauthenticatedException):
-        return f"the master at {url} does not know you, or refuses the password. {_LOGIN}"
+        return f"the master at {url} does not know you any more. To fix, type det user login"
     if isinstance(error, errors.ForbiddenException):
         return f"the master at {url} does not allow this to you: {' '.join(str(error).split())}"
     if isinstance(error, errors.MasterNotFoundException):

@@ -263,8 +263,9 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str, status: int = 2) ->
     assert fetch(*words) == status
     assert [name for name in sorted(os.listdir()) if name != "logins"] == [name for name in before if name != "logins"]
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert said.startswith("lightning-adapter: error: ")
-    return said.removeprefix("lightning-adapter: error: ")
+    word = f"lightning-adapter: {'error' if status == 2 else 'failed'}: "
+    assert said.startswith(word)
+    return said.removeprefix(word)
 
 
 @pytest.mark.parametrize(

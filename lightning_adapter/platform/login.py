@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import requests
 from determined.common import api
-from determined.common.api import bindings, certs, errors
+from determined.common.api import authentication, bindings, certs, errors
 from determined.experimental.client import Determined
 
 from lightning_adapter.errors import ConfigurationError, LightningAdapterError, shown
@@ -19,12 +19,25 @@ from lightning_adapter.errors import ConfigurationError, LightningAdapterError, 
 _FIRST_ANSWER_S = 15
 _LOGIN = "To fix, type det user login, or set DET_USER and DET_PASS."
 #: Everything that Determined's session and bindings make of a request that failed.
-_FAILED = (
+FAILED = (
     errors.BadRequestException,
     errors.BadResponseException,
     bindings.APIHttpError,
     requests.exceptions.RequestException,
 )
+
+
+def address() -> str:
+    """Return the master's address, in the form that Determined keeps tokens under.
+
+    Raises:
+        ConfigurationError: `DET_MASTER` holds none.
+    """
+    given = api.get_default_master_url()
+    try:
+        return api.canonicalize_master_url(given)
+    except ValueError as error:
+        raise ConfigurationError(f"DET_MASTER={shown(given)} is no address of a master: {error}") from None
 
 
 def connect() -> Determined:
@@ -33,13 +46,10 @@ def connect() -> Determined:
     Raises:
         ConfigurationError: there is no master, or it does not know who asks.
     """
-    given = api.get_default_master_url()
+    find_master()
+    url = address()
     try:
-        url = api.canonicalize_master_url(given)
-    except ValueError as error:
-        raise ConfigurationError(f"DET_MASTER={shown(given)} is no address of a master: {error}") from None
-    _find_master(url)
-    try:
+        _check_password(url)
         return Determined()
     except EOFError as error:  # a password was asked for, and there is nobody to type it
         raise ConfigurationError(f"The master at {url} wants a password. {_LOGIN}") from error
@@ -47,16 +57,24 @@ def connect() -> Determined:
         raise ConfigurationError(f"Determined's file of logins was damaged, and is deleted. {_LOGIN}") from error
     except (errors.UnauthenticatedException, errors.ForbiddenException) as error:
         raise ConfigurationError(f"The master at {url} refuses the name or the password. {_LOGIN}") from error
-    except _FAILED as error:
+    except FAILED as error:
         raise LightningAdapterError(f"The master at {url} does not let anybody in: {_words(error)}") from error
 
 
-def _find_master(url: str) -> None:
+def _check_password(url: str) -> None:
+    """Try a password that was given: the client takes a token that it kept for the name, whatever is given today."""
+    user, password = authentication.get_det_username_from_env(), authentication.get_det_password_from_env()
+    if user is not None and password is not None:
+        authentication.login(url, user, password, certs.default_load(url))
+
+
+def find_master() -> None:
     """Ask for the master's version, which needs no login.
 
     Raises:
         ConfigurationError: nothing answers, or something else than a master.
     """
+    url = address()
     try:
         with api.UnauthSession(url, certs.default_load(url), max_retries=0) as session:
             session.get("info", timeout=_FIRST_ANSWER_S).json()["version"]
@@ -67,7 +85,7 @@ def _find_master(url: str) -> None:
             f"The certificate of {url} is not trusted: {_words(error)}. To fix, set DET_MASTER_CERT_FILE to the file of the "
             "certificate, or type det user login, which shows it and asks."
         ) from error
-    except (*_FAILED, ValueError, KeyError, TypeError) as error:
+    except (*FAILED, ValueError, KeyError, TypeError) as error:
         away = isinstance(error, (errors.MasterNotFoundException, requests.exceptions.RequestException))
         found = "No Determined master answers" if away else "What answers is no Determined master"
         raise ConfigurationError(
@@ -99,7 +117,7 @@ def asking(what: str) -> Iterator[None]:
         raise LightningAdapterError(
             f"The connection to the master broke, asked for {what}: {_words(error)}. Nothing is left here; try again."
         ) from error
-    except _FAILED as error:
+    except FAILED as error:
         raise LightningAdapterError(f"The master does not give {what}: {_words(error)}") from error
 
 
