@@ -67,7 +67,7 @@ CLOTHES: list[Any] = [
     Path("/a/b"), Mode.FAST, Mode.SLOW, Level.LOW, Flags.A | Flags.B, Point(1.0, np.float64(2)), Record("r", [Path("x")]),
     Slotted(3), datetime.datetime(2026, 1, 2, 3, 4, 5, 6), datetime.datetime(2026, 1, 2, tzinfo=datetime.timezone.utc),
     datetime.date(2026, 1, 2), datetime.time(3, 4), datetime.timedelta(days=-1, microseconds=3), decimal.Decimal("0.10"),
-    fractions.Fraction(1, 3), uuid.UUID(int=7), frozenset({1, "a"}), collections.deque([np.int64(1), 2], maxlen=5),
+    fractions.Fraction(1, 3), uuid.UUID(int=7), frozenset({1, 2.5}), collections.deque([np.int64(1), 2], maxlen=5),
     collections.defaultdict(list, {"a": [np.float32(1)]}), collections.defaultdict(None, a=1), range(1, 9, 2), slice(1, None),
     types.MappingProxyType({"a": Path("b")}), types.SimpleNamespace(a=np.int32(1)), argparse.Namespace(lr=np.float64(1)),
     (1, (Path("x"), [np.int64(2)])), PurePosixPath("a/b"), PureWindowsPath("c:/d"),
