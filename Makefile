@@ -22,13 +22,14 @@ OVERLAYS := $(patsubst overlays/%.txt,%,$(wildcard overlays/*.txt))
 OVERLAYS_INSTALLED := $(OVERLAYS:%=$(OVERLAY_DIR)/%/.installed)
 
 .DELETE_ON_ERROR:
-.PHONY: help venv mnist test soak lint format docs bench horovod overlays parity-old clean
+.PHONY: help venv mnist test soak cluster-test lint format docs bench horovod overlays parity-old clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make mnist       train examples/mnist for five epochs"
 	@echo "make test        lint, then run the tests"
 	@echo "make soak        kill a training process a hundred times, and resume it"
+	@echo "make cluster-test  the acceptance on the cluster that DET_MASTER names (fifteen minutes; tests/cluster/__init__.py)"
 	@echo "make lint        ruff and mypy           make format      let ruff format the code"
 	@echo "make venv        the environment alone   make docs        write docs/support.md from the support table"
 	@echo "make bench       measure, and write docs/performance.md (ten minutes on an idle machine)"
@@ -67,6 +68,11 @@ test: lint $(if $(COMPILER),$(HOROVOD))
 # Kills a training process again and again, at random moments, and resumes it: SOAK_KILLS=1000 for a longer one.
 soak: $(INSTALLED)
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} SOAK_KILLS=$${SOAK_KILLS:-100} $(PY) -m pytest tests/resume -m soak -s $(PYTEST_ARGS)
+
+# On a real cluster, one experiment after the other; what it can be told about the cluster is in tests/cluster/__init__.py.
+cluster-test: $(INSTALLED)
+	@test -n "$$DET_MASTER" || echo "cluster-test: skipped, since DET_MASTER names no cluster"
+	test -z "$$DET_MASTER" || $(PY) -m pytest tests/cluster -m cluster -v --durations=15 $(PYTEST_ARGS)
 
 docs: $(INSTALLED)
 	$(PY) -m lightning_adapter.support > docs/support.md.new
