@@ -713,6 +713,15 @@ def test_hook_ends_the_task_in_an_image_without_torch(image: Image) -> None:
     assert "the image must hold torch and determined; set environment.image" in printed[0]
 
 
+@pytest.mark.parametrize("place", ["on PYTHONPATH", "in the context"])
+def test_hook_takes_the_package_that_is_there_as_files_alone(image: Image, place: str) -> None:
+    mounted = image.context.parent / "mounted"
+    package = (mounted if place == "on PYTHONPATH" else image.context) / "lightning_adapter"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    assert image.run(PYTHONPATH=str(mounted)) == (0, [GOES_ON], [])
+
+
 def test_hook_refuses_to_choose_between_wheels(image: Image) -> None:
     for release in ("0.1.0", "0.2.0"):
         put_wheel(image.context, release)

@@ -3,7 +3,7 @@
 # in the directory that the context was unpacked into. The first of these that is there is used:
 #   1. a wheel beside this file                 python3 -m pip wheel --no-deps --wheel-dir . ../..
 #   2. the pip requirement in the environment variable LIGHTNING_ADAPTER_REQUIREMENT
-#   3. the package as the image already holds it
+#   3. the package as the image already holds it, or as its files lie on PYTHONPATH or in the context
 # With it come what it needs, the Lightning that the code here imports, and what requirements.txt lists, if there is one.
 # What the image has already is left as it is: where nothing is missing pip is not called, and no network is needed. A user
 # who is not root gets it into a directory of their own.
@@ -34,7 +34,7 @@
     missing="$("$python" - "$package" "$constraints" <<'PYTHON'
 import sys
 sys.path = [place for place in sys.path if place]  # no file of the context is taken for one of Python's
-import pathlib, re, zipfile
+import importlib.util, pathlib, re, zipfile
 from email import message_from_bytes
 from importlib.metadata import PackageNotFoundError, distribution, version
 
@@ -69,6 +69,10 @@ def is_there(line):
 def files(record):
     return {line for line in record.splitlines() if line.startswith("lightning_adapter/")}
 
+def is_importable(name):
+    """Whether it is there as files alone: on PYTHONPATH, or in the context, where the entrypoint finds it."""
+    return importlib.util.find_spec(name) is not None or pathlib.Path(name, "__init__.py").is_file()
+
 needs = [] if held is None else held.requires or []
 if package.endswith(".whl"):
     if not zipfile.is_zipfile(package):
@@ -82,7 +86,7 @@ if package.endswith(".whl"):
         print(f"./{package}")
 elif package and not is_there(package):
     needs = [package, flavour]
-elif held is None:
+elif held is None and not is_importable("lightning_adapter"):
     sys.exit(
         "startup-hook.sh: the image holds no lightning_adapter. Put a wheel into the context directory (python3 -m pip wheel "
         "--no-deps --wheel-dir . ../..), or set LIGHTNING_ADAPTER_REQUIREMENT in environment.environment_variables."
