@@ -394,3 +394,17 @@ def test_trial_that_determined_loads_from_a_checkpoint_has_its_weights(module: C
     )
     assert torch.equal(weights(loaded), weights(trained))
     assert len(loaded.context.models) == 1
+
+
+def test_notebook_of_a_cluster_trains_as_off_a_cluster(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has a session with the master, and is no trial: nothing is reported."""
+    with cluster() as master:
+        info = determined.get_cluster_info()
+        assert info is not None
+        monkeypatch.setattr(info, "task_type", "NOTEBOOK")
+        monkeypatch.setattr(determined, "get_cluster_info", lambda: info)
+        with pytorch.init(hparams={}) as context:
+            trial = trial_of(max_epochs=2)(context)
+            pytorch.Trainer(trial, context).fit(max_length=pytorch.Epoch(2))
+    assert trial.uploads.ids
+    assert [request for request in master.requests if request.method == "POST"] == []

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from determined import core as det_core
 from requests import adapters
 
 #: Where `util.get_max_retries_config` looks for arguments of `urllib3.Retry`, in JSON.
@@ -24,13 +25,18 @@ class Post(Protocol):
 
 
 def master(core: Any) -> str | None:
-    """The master's address; None off a cluster."""
-    return None if core._session is None else str(core._session.master)
+    """The address of the master that a core context reports to; None off a cluster.
+
+    A notebook or a command of a cluster has a session too, and a `DummyTrainContext`: it is no trial, and reports nothing.
+    """
+    if core._session is None or isinstance(core.train, det_core.DummyTrainContext):
+        return None
+    return str(core._session.master)
 
 
 def reports_elsewhere(core: Any) -> bool:
-    """Whether the functions that report are replaced already, or are those of a task that is no trial."""
-    return core.train is None or "report_progress" in vars(core.train)
+    """Whether the functions that report are replaced already."""
+    return "report_progress" in vars(core.train)
 
 
 def send_through(core: Any, adapter: Callable[[adapters.HTTPAdapter], adapters.BaseAdapter]) -> None:
