@@ -318,6 +318,20 @@ def test_a_refusal_is_an_error_at_once_in_the_masters_words(cluster: Any, kind: 
 
 
 @pytest.mark.parametrize(
+    ("status", "kind"),
+    [(401, errors.UnauthenticatedException), (403, errors.ForbiddenException), (400, errors.APIException)],
+)
+def test_a_refusal_when_the_trial_begins_is_not_taken_for_a_master_that_is_away(
+    cluster: Any, status: int, kind: type[Exception]
+) -> None:
+    with cluster() as master:
+        master.fail(START, "POST", status=status, times=100)
+        with pytest.raises(kind):
+            fit(trial_of())
+        assert len([request for request in master.requests if re.fullmatch(START, request.path)]) == 1
+
+
+@pytest.mark.parametrize(
     ("status", "words", "refused"),
     [
         (500, "overwriting existing metric keys is not supported, conflicting key: loss", True),

@@ -76,6 +76,8 @@ def connected_context(timeout_s: float, **options: Any) -> Iterator[tuple[pytorc
         with variables_set({determined_session.RETRY_VARIABLE: json.dumps(_retries(timeout_s))}):
             try:
                 context = stack.enter_context(pytorch.init(**options))
+            except (errors.UnauthenticatedException, errors.ForbiddenException):
+                raise  # answers, which Determined gives no status
             except errors.BadRequestException as error:
                 status = getattr(error, "status_code", None)
                 if status is not None and status < 500 and status != 429:
