@@ -303,6 +303,20 @@ def test_a_master_that_stays_away_when_the_trial_begins_fails_it(cluster: Any) -
             fit(trial_of(max_epochs=1), master_timeout=1.0)
 
 
+def test_nobody_is_told_that_signals_are_not_listened_for_any_more(
+    cluster: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = set(threading.enumerate())
+    with cluster() as master:
+        with pytest.raises(MasterAwayError):
+            fit(trial_of(lambda: disturbing(lambda: master.fail_for(60.0))), master_timeout=1.0)
+        watchers = [each for each in set(threading.enumerate()) - before if type(each).__name__ == "_PreemptionWatcher"]
+        for watcher in watchers:
+            watcher.join(3.0)
+    assert not any(watcher.is_alive() for watcher in watchers)
+    assert "preemption API" not in caplog.text
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 

@@ -106,11 +106,14 @@ class Repetition:
         self._retry = Retry(total=None, backoff_factor=BACKOFF_FACTOR, allowed_methods=None)
         self._failures = 0
 
-    def failed(self, why: Unanswered) -> None:
+    def failed(self, why: Unanswered) -> bool:
         """A try has brought no answer: wait until it is time for the next one.
 
+        Returns:
+            Whether there is to be one; where the run has ended, nobody wants to hear of signals any more.
+
         Raises:
-            MasterAwayError: there is to be none.
+            MasterAwayError: the master was waited for long enough.
         """
         self._failures += 1
         if self._failures == 1 and not self._listens:
@@ -118,9 +121,7 @@ class Repetition:
         left = self._began + self._outage.timeout_s - time.monotonic()
         pause = self._pause(why)
         if self._listens:
-            if not self._outage.listening(pause):
-                raise MasterAwayError(f"{self._what}: {why}; the run has ended") from why
-            return
+            return self._outage.listening(pause)
         if left <= 0:
             self._outage.ends(answered=False)
             raise MasterAwayError(
@@ -130,6 +131,7 @@ class Repetition:
                 f"{TIMEOUT_VARIABLE}=SECONDS in environment.environment_variables of the experiment YAML."
             ) from why
         time.sleep(min(pause, left))
+        return True
 
     def answered(self) -> None:
         """The last try has brought an answer."""

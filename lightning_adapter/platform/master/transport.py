@@ -75,14 +75,16 @@ class PatientAdapter(adapters.BaseAdapter):  # type: ignore[misc]
         while True:
             try:
                 if doubt is not None and _is_stored(doubt, request, once):
-                    response = _acknowledged(request)
+                    response = _answered(request, {})
                 else:
                     doubt = None
                     response = _answer(request, once, stream)
             except Unanswered as why:
                 if why.may_have_arrived and doubt is None:
                     doubt = question_of(request)
-                repetition.failed(why)
+                if not repetition.failed(why):
+                    # an error would end up in the log: `_PreemptionWatcher.run` tells of each one
+                    return _answered(request, {"preempt": False})
             else:
                 repetition.answered()
                 return response
@@ -142,12 +144,12 @@ def _words(response: requests.Response) -> str:
     return " ".join(str(text).split())[:200]
 
 
-def _acknowledged(request: requests.PreparedRequest) -> requests.Response:
-    """The answer that got lost, to a report that the master has."""
+def _answered(request: requests.PreparedRequest, content: dict[str, bool]) -> requests.Response:
+    """The answer that got lost, to a report that the master has, or one that nobody waits for any more."""
     response = requests.Response()
     response.status_code = 200
     response.reason = "OK"
     response.request = request
     response.url = request.url or ""
-    response.raw = io.BytesIO(b"{}")
+    response.raw = io.BytesIO(json.dumps(content).encode())
     return response
