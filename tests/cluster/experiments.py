@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -63,15 +64,19 @@ def extra(variable: str) -> dict[str, Any] | None:
 def until(
     condition: Callable[[], Any], what: str, queued: Callable[[], bool] = lambda: False, limit_s: float = LIMIT_S
 ) -> Any:
-    """Wait until a condition is met, and return what it returned; how long something is queued does not count."""
+    """Wait until a condition is met, and return what it returned; how long something is queued does not count.
+
+    A master that is away is asked again: the trials bear it too.
+    """
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
+        with contextlib.suppress(api.errors.MasterNotFoundException):
+            found = condition()
+            if found:
+                return found
+            if queued():
+                deadline = time.monotonic() + limit_s
         time.sleep(0.3)
-        if queued():
-            deadline = time.monotonic() + limit_s
     raise TimeoutError(f"waited {limit_s:g} s for {what}")
 
 
