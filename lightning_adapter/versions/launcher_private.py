@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -57,8 +58,12 @@ def has_other_machines() -> bool:
 
 
 def error_for_torchrun(message: str) -> None:
-    """Leave the error where torchrun looks for it: its last lines name the error then, in place of a link to its manual."""
+    """Leave the error where torchrun looks for it: its last lines name the error then, in place of a link to its manual.
+
+    Where that cannot be written, as on a disk that is full, the error itself is still to be told.
+    """
     path = os.environ.get(_ERROR_FILE)
     if path is not None:
         content = {"message": {"message": message, "extraInfo": {"timestamp": str(int(time.time()))}}}
-        pathlib.Path(path).write_text(json.dumps(content))
+        with contextlib.suppress(OSError):
+            pathlib.Path(path).write_text(json.dumps(content))

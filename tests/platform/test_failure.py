@@ -131,6 +131,14 @@ def test_torchrun_is_left_the_error_of_the_first_alone(monkeypatch: pytest.Monke
     assert "traceback : NonFiniteError: train_loss is nan\n" in ChildFailedError("program", failures).format_msg()
 
 
+def test_error_is_told_though_it_cannot_be_left_for_torchrun(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in torchrun(0, tmp_path / "absent" / "0" / "error.json").items():
+        monkeypatch.setenv(name, value)
+    assert told(capsys, ConfigurationError("the disk is full")).endswith("error: rank 0 of 2: the disk is full\n")
+
+
 def test_torchrun_of_another_machine_is_left_the_line(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
     (tmp_path / "1").mkdir()
     for name, value in torchrun(1, tmp_path / "1" / "error.json", local_size=1).items():
