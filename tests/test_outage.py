@@ -236,6 +236,25 @@ def test_a_checkpoint_is_reported_before_the_next_one_is_made(cluster: Any) -> N
     assert made[0] == 0 and made[2] >= 1
 
 
+def test_a_checkpoint_that_is_deleted_at_once_is_reported_before_that(cluster: Any) -> None:
+    class Deletes(pytorch.PyTorchCallback):
+        def on_checkpoint_upload_end(self, uuid: str) -> None:
+            self.trial.context._core.checkpoint.delete(uuid)
+
+    class Trial(trial_of(max_epochs=1)):  # type: ignore[misc]
+        def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
+            deletes = Deletes()
+            deletes.trial = self
+            return {**super().build_callbacks(), "deletes": deletes}
+
+    with cluster() as master:
+        master.fail(CHECKPOINTS, "POST", times=2)
+        fit(Trial)
+        sent = [request.method for request in master.requests if re.fullmatch(CHECKPOINTS, request.path)]
+    assert sent == ["POST", "POST", "POST", "PATCH"]
+    assert len(master.deleted_checkpoints) == 1
+
+
 def test_a_run_whose_reports_cannot_be_delivered_fails_in_time(cluster: Any) -> None:
     with cluster() as master:
         began = time.monotonic()

@@ -26,13 +26,14 @@ TIMEOUT_S = (10.0, 60.0)
 _LATER = frozenset({429, *range(500, 600)} - {501, 505})
 
 _PREEMPTION = "/signals/preemption"
+_CHECKPOINTS = "/checkpoints"
 
 
 class PatientAdapter(adapters.BaseAdapter):  # type: ignore[misc]
     """Sends requests until they are answered, in place of `urllib3`'s retries, which repeat all of them unasked.
 
     A question of the trial's own thread waits until all is delivered that was reported before, so that the answer is about that
-    too.
+    too; and so does the word that a checkpoint is deleted, which the master has to know by then.
 
     Args:
         host: sends one request once.
@@ -67,7 +68,7 @@ class PatientAdapter(adapters.BaseAdapter):  # type: ignore[misc]
         """
         what, _, _ = request.path_url.partition("?")
         listens = what.endswith(_PREEMPTION)
-        if request.method == "GET" and not listens:
+        if (request.method == "GET" and not listens) or (request.method == "PATCH" and what.endswith(_CHECKPOINTS)):
             self._settle()
         repetition = Repetition(self._outage, f"{request.method} {what}", listens)
         once = partial(self._host.send, timeout=timeout or TIMEOUT_S, verify=verify, cert=cert, proxies=proxies)
