@@ -65,13 +65,14 @@ class LightningTrial(pytorch.PyTorchTrial):
     """
 
     def __new__(cls: type[Trial], *args: Any, **kwargs: Any) -> Trial:
-        """Before the user's constructor asks the context for hyperparameters."""
+        """Before the user's constructor asks the context for hyperparameters, or sets a number of threads."""
         if determined_private.is_entrypoint_for_a_class():
             speak_as_the_command()
         context = args[0] if args else kwargs.get("context")
         if isinstance(context, pytorch.PyTorchTrialContext) and not isinstance(context, LocalContext):
             connect_with_master(context)
             answer_in_words(context)
+            share_cores(context.distributed)
         return super().__new__(cls)
 
     def __init__(
@@ -193,7 +194,6 @@ class LightningTrial(pytorch.PyTorchTrial):
     def _drive_under_determined(self) -> Driver:
         platform = DeterminedTrainerPlatform(self.context)
         driver = self.drive_on(platform)
-        share_cores(self.context.distributed)
         vars(self)["train_batch"] = platform.counted(self.train_batch)
         return driver
 

@@ -6,14 +6,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from determined import pytorch
 
 from distributed.launching import HERE, LAUNCHER_VARIABLES, free_port
-from lightning_adapter.platform import threads
+from lightning_adapter import LightningAdapter
+from lightning_adapter.platform import threads, trial
+from parity.models import flavour
+
+models = flavour("pytorch_lightning", ours=True)
 
 
 def ranks_on(*machines: str) -> Any:
@@ -48,6 +54,31 @@ def test_variable_that_is_set_decides(monkeypatch: pytest.MonkeyPatch, name: str
     monkeypatch.setenv(name, "2")
     with threads.cores_shared(ranks_on("here", "here")):
         assert torch.get_num_threads() == 2
+
+
+def test_constructor_of_a_trial_decides_under_determineds_own_trainer_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(trial, "share_cores", lambda distributed: torch.set_num_threads(1))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    found: list[int] = []
+
+    class Net(models.Net):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            found.append(torch.get_num_threads())
+            return super().training_step(batch, batch_idx)
+
+    class Trial(LightningAdapter):
+        def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
+            found.append(torch.get_num_threads())
+            torch.set_num_threads(2)
+            super().__init__(context, Net(), models.Data(), max_epochs=1)
+
+    with pytorch.init(hparams={}) as context:
+        pytorch.Trainer(Trial(context), context).fit(max_length=pytorch.Batch(2), checkpoint_policy="none")
+    assert found == [1, 2, 2]
 
 
 TRIAL = """
