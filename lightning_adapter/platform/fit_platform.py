@@ -20,7 +20,7 @@ from lightning_adapter.platform.experiment.periods import SearcherMetric
 from lightning_adapter.platform.period import Period
 from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.request import FitRequest
-from lightning_adapter.platform.searcher_metric import UserCode, missing
+from lightning_adapter.platform.searcher_metric import CodeOfRun, missing
 from lightning_adapter.platform.signals import Interruption, exit_status
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.trial import LightningTrial
@@ -207,7 +207,7 @@ class FitPlatform(Platform):
         if metric is None or self.resumes or not parts.data.enable_validation:
             return
         values = [determined_private.hyperparameters(self._context), parts.module.hparams]
-        code = UserCode([parts.module, parts.datamodule, *parts.callbacks.items], values)
+        code = CodeOfRun([parts.module, parts.datamodule, *parts.callbacks.items], values)
         mine = (not code.may_log(metric), code.knows_sanity_check)
         self._metric_is_doubtful, self._knows_sanity_check = self.core.distributed.broadcast(mine)
         if self._metric_is_doubtful and not self.is_local:

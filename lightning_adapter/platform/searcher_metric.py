@@ -22,7 +22,7 @@ from lightning_adapter.versions.wrappers import underlying
 _PART = 3
 
 
-class UserCode:
+class CodeOfRun:
     """What stands in the code of the objects of a run, and of the files that their classes are from.
 
     Args:

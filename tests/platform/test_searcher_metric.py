@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from lightning_adapter import cli, fit
 from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.platform.searcher_metric import UserCode
+from lightning_adapter.platform.searcher_metric import CodeOfRun
 
 MODEL_DEF = """
 import pytorch_lightning as pl
@@ -257,10 +257,10 @@ def test_resumed_trial_is_not_doubted(cluster: Any, project: Callable[..., Any])
 
 
 def test_texts_of_hyperparameters_count_omegaconfs_with_values_that_are_missing_among_them() -> None:
-    code = UserCode([], [{"optimizer": {"monitor": "auroc"}}, OmegaConf.create({"target": "kappa", "later": "???"})])
+    code = CodeOfRun([], [{"optimizer": {"monitor": "auroc"}}, OmegaConf.create({"target": "kappa", "later": "???"})])
     assert code.may_log("auroc") and code.may_log("kappa") and not code.may_log("f1")
 
 
 def test_parts_of_a_name_count_where_they_are_not_too_short() -> None:
-    code = UserCode([], ["val", "_f"])
+    code = CodeOfRun([], ["val", "_f"])
     assert code.may_log("val_f1") and not code.may_log("test_f1")
