@@ -21,6 +21,7 @@ from determined.common.api import errors
 from fake_master import FakeMaster, fake_cluster
 from lightning_adapter import cli, fit
 from lightning_adapter.errors import ConfigurationError, MasterAwayError
+from lightning_adapter.platform.master.outage import Outage, Repetition, Unanswered
 from lightning_adapter.platform.master.receipt import is_refusal
 from parity.models import flavour
 from test_cluster import Refuses, preempting, trial_of, weights
@@ -124,6 +125,19 @@ def test_too_many_requests_are_repeated_when_the_master_says(cluster: Any, undis
         asked = [request for request in master.requests if request.path.endswith("/trial_metrics")]
     assert left(master, trial) == undisturbed
     assert took >= 1 and asked == []  # refused before anything was stored
+
+
+@pytest.mark.parametrize("seconds", ["0", "Thu, 01 Jan 1970 00:00:00 GMT"])
+def test_a_master_that_asks_for_no_pause_is_not_asked_without_one(seconds: str) -> None:
+    response = requests.Response()
+    response.headers["Retry-After"] = seconds
+    repetition = Repetition(Outage("http://master", 0.8), "POST /metrics", listens=False)
+    tries = 0
+    with pytest.raises(MasterAwayError):
+        while True:
+            tries += 1
+            repetition.failed(Unanswered("503", response, may_have_arrived=False))
+    assert 2 <= tries <= 4  # at once, then after half a second or less
 
 
 def test_preemption_is_acknowledged_though_the_first_answer_is_lost(cluster: Any) -> None:

@@ -141,7 +141,7 @@ class Repetition:
     def _pause(self, why: Unanswered) -> float:
         asked = _retry_after(self._retry, why.response)
         self._retry = self._retry.increment("", "", error=why)
-        if asked is not None:
+        if asked:  # 0, or a time that has passed, asks for no pause, and is no leave to ask without one
             return asked
         return min(self._retry.get_backoff_time(), BACKOFF_MAX_S) * _JITTER.uniform(0.5, 1.0)
 
