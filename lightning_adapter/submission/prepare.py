@@ -9,14 +9,13 @@ from typing import Any, Protocol, TypeAlias
 
 from lightning_adapter.errors import LightningAdapterError, SubmissionError, guess
 from lightning_adapter.platform import experiment
-from lightning_adapter.submission import checks
+from lightning_adapter.submission import checks, staging
 from lightning_adapter.submission.checks import Typed
 from lightning_adapter.submission.configuration import sent, sent_text
 from lightning_adapter.submission.context import Context, counted, human, read_context
 from lightning_adapter.submission.entrypoint import Entrypoint, read_entrypoint
 from lightning_adapter.submission.hook import HOOK, Preparation, has_sources, own_hook
 from lightning_adapter.submission.requirements import Requirements, lightning_of, read_requirements
-from lightning_adapter.submission.staging import own_files
 from lightning_adapter.submission.wheel import Package
 
 _NAMED = 3
@@ -113,6 +112,7 @@ class Preparing:
         if context is not None:
             self.check(lambda: made.update(preparation.files(context.root)) if preparation is not None else None)
             self._note(context.fault(counted(map(len, made.values()))))
+            self._faults += staging.faults_of(context, made)
         if self._faults or context is None or preparation is None:
             raise SubmissionError(_refusal(self._path, self._faults))
         self._advise(context, requirements)
@@ -256,7 +256,7 @@ class Preparing:
     ) -> Iterator[tuple[str, str]]:
         if entrypoint is not None and entrypoint.target is not None:
             yield "trial", entrypoint.target
-        sent = own_files(context, made)
+        sent = staging.own_files(context, made)
         left_out = f"; left out: {', '.join(context.ignored)}" if context.ignored else ""
         yield "context", f"{context.root}: {len(sent)} files, {human(counted(sent.values()))}{left_out}"
         how = "from its index" if preparation.wheel is None else f"a wheel of {human(len(preparation.wheel))}"

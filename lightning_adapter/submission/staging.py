@@ -34,6 +34,19 @@ def staged(context: Context, made: Mapping[str, bytes]) -> Iterator[pathlib.Path
         yield root
 
 
+def faults_of(context: Context, made: Mapping[str, bytes]) -> list[str]:
+    """Say what of the project stands where something is generated, and is none of a kind that could make way for it.
+
+    Args:
+        context: the project.
+        made: as for `staged`.
+    """
+    folders = {name.partition("/")[0] for name in made if "/" in name}
+    found = [f"a directory {name}, under whose name a file is sent" for name in context.directories if name in made]
+    found += [f"a file {name}, under whose name a directory is sent" for name in context.files if name in folders]
+    return [f"the context {context.root} has {what}. To fix, rename it, or name it in .detignore" for what in found]
+
+
 def own_files(context: Context, made: Mapping[str, bytes]) -> dict[str, int]:
     """Return the project's files that are sent as they are: path -> bytes."""
     # what an earlier submission had generated comes back with the code of an experiment that was downloaded
