@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -203,3 +204,24 @@ def test_an_outage_spares_the_master_nothing(master: Master, monkeypatch: pytest
     outbox.close()
     assert master.told == list(range(20))
     eventually(lambda: "reports" not in [thread.name for thread in threading.enumerate()])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_process_that_user_code_forks_waits_for_no_report_of_the_first_one(master: Master) -> None:
+    outbox = Outbox()
+    master.answers.clear()
+    outbox.post(master.hears("metrics"))
+
+    def leave() -> None:
+        outbox.settle()
+        outbox.close()
+
+    child = multiprocessing.get_context("fork").Process(target=leave)
+    child.start()
+    child.join(10)
+    status = child.exitcode
+    child.kill()
+    assert status == 0
+    master.answers.set()
+    outbox.close()
+    assert master.told == ["metrics"]

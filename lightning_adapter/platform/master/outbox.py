@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -41,6 +42,7 @@ class Outbox:
         self._took: deque[float] = deque(maxlen=2)
         self._failure: Exception | None = None
         self._thread: threading.Thread | None = None
+        self._process = os.getpid()
         self._over = threading.Event()
         # whoever trains once more after an error may do so while that error is being handled; it is not this run's
         self._handled = sys.exc_info()[1]
@@ -91,6 +93,8 @@ class Outbox:
         """
         if threading.current_thread() is self._thread:
             return  # whoever asks on in that thread asks about what is delivered
+        if self._is_copy():
+            return
         with self._changed:
             until = self._posted if number is None else number
             self._changed.wait_for(lambda: self._delivered >= until or self._failure is not None)
@@ -102,6 +106,8 @@ class Outbox:
         Raises:
             Exception: that of a report that could not be delivered, where no other error is ending the run.
         """
+        if self._is_copy():
+            return
         ending = sys.exc_info()[1]
         try:
             self.settle()
@@ -117,6 +123,10 @@ class Outbox:
                 self._changed.notify_all()
             if self._thread is not None:
                 self._thread.join(1.0)
+
+    def _is_copy(self) -> bool:
+        """Whether user code has forked this process: the thread is the first one's, and so is what waits for it."""
+        return os.getpid() != self._process
 
     def _wait_below(self, limit: int) -> None:
         if len(self._waiting) >= limit and self._failure is None:
