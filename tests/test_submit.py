@@ -533,6 +533,40 @@ def test_interrupt_leaves_the_experiment_running_and_says_how_to_come_back(maste
     assert not any("cancel" in request or "kill" in request for request in master.requests)
 
 
+def test_reader_who_goes_leaves_the_experiment_running_and_is_told_how_to_come_back(master: ExperimentsMaster) -> None:
+    master.script = [Look("STATE_RUNNING", 0.5, [trial(1)])]
+    program = "import sys; from lightning_adapter.cli import main; sys.exit(main(['follow', '12']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        master.script = [Look("STATE_PAUSED", 0.5, [trial(1)])]
+        assert process.wait(30) == 128 + signal.SIGPIPE
+        told = process.stderr.read()
+    assert told.endswith(
+        "experiment 12 goes on. To come back: lightning-adapter follow 12. To end it: det experiment cancel 12\n"
+    )
+    assert "Traceback" not in told
+
+
+def test_number_of_an_experiment_is_told_though_nobody_reads_the_output(
+    master: ExperimentsMaster, looked: list[Any], project: Path
+) -> None:
+    program = (
+        "import sys; from lightning_adapter.cli import main; sys.exit(main(['submit', 'experiment.yaml', '--detach']))"
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as closed:
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=project, stdout=closed, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert "experiment 12 as" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_following_for_hours_needs_no_torch() -> None:
     program = (
         "import sys, lightning_adapter.submission.master, lightning_adapter.submission.prepare, lightning_adapter.cli.follow, "

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.metadata
+import io
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: `--help`, or a wrong command line (status 2), as argparse does.
     """
+    _show_every_character()
     arguments = _parser().parse_args(argv)
     try:
         with _warnings_without_a_line_of_ours():
@@ -52,6 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return status
+
+
+def _show_every_character() -> None:
+    """Escape characters that an output cannot show, names of files for one, instead of failing for them."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextlib.contextmanager

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
@@ -73,6 +76,11 @@ def followed(master: Master, number: int, logs: bool) -> int:
         screen.close()
         print(f"\nexperiment {number} goes on. {_come_back(number)}")
         raise
+    except BrokenPipeError:
+        # whoever read has gone, as behind `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"experiment {number} goes on. {_come_back(number)}", file=sys.stderr)
+        return 128 + signal.SIGPIPE
     except LightningAdapterError:
         screen.close()
         if following.has_begun:

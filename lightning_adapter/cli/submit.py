@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import lightning_adapter
 from lightning_adapter.cli import fit
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.runs.summary import say
 
 if TYPE_CHECKING:
     from lightning_adapter.submission.checks import Typed
@@ -62,9 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
         print("nothing was submitted", file=sys.stderr)
         raise
     number = _created(submission, master)
-    print(f"{'created':8} experiment {number} as {master.user}: {master.page(number)}", flush=True)
+    # nobody may be left without its number
+    say(f"{'created':8} experiment {number} as {master.user}: {master.page(number)}")
     if arguments.detach:
-        print(f"{'follow':8} lightning-adapter follow {number}")
+        say(f"{'follow':8} lightning-adapter follow {number}")
         return 0
     return follow.followed(master, number, logs=arguments.logs)
 
@@ -74,11 +76,8 @@ def _checked(arguments: argparse.Namespace) -> tuple[Master, Submission]:
     from lightning_adapter.submission import master as masters
 
     submission = _prepared(arguments)
-    for word, line in submission.summary:
-        print(f"{word:8} {line}")
-    for line in submission.advice:
-        print(f"{'note':8} {line}")
-    sys.stdout.flush()
+    for word, line in (*submission.summary, *(("note", line) for line in submission.advice)):
+        say(f"{word:8} {line}")
     master = masters.connect()
     if arguments.project is not None:
         master.check_project(*arguments.project)

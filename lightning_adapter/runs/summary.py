@@ -48,4 +48,4 @@ def say(message: str) -> None:
         except UnicodeEncodeError:
             print(message.encode("ascii", "backslashreplace").decode("ascii"), flush=True)
     except OSError as error:
-        logger.warning("the summary could not be printed: %s", error)
+        logger.warning("%s (said here since it could not be printed: %s)", message, error)

@@ -691,5 +691,5 @@ def test_output_that_cannot_show_a_character_or_is_closed_ends_no_run(
     with os.fdopen(writing, "w") as pipe:
         monkeypatch.setattr("sys.stdout", pipe)
         say("val_loss 1.0")
-        assert "could not be printed" in caplog.text
+        assert "val_loss 1.0 (said here since it could not be printed: " in caplog.text
         os.dup2(os.open(os.devnull, os.O_WRONLY), writing)
