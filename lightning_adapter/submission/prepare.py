@@ -227,7 +227,7 @@ class Preparing:
         lightning = report.lightning if report is not None else ""
         if not lightning:
             lightning = lightning_of(context.root / name for name in context.files if name.endswith(".py"))
-        package, content = packed[0] if packed else (f"lightning-adapter=={self._package.version}", None)
+        package, content = packed[0] if packed else (f"lightning-adapter=={self._package.release}", None)
         file = None if requirements.lines else requirements.source
         return (
             Preparation(package, content, lightning, file, requirements.lines, has_sources(context.files)),
@@ -261,7 +261,7 @@ class Preparing:
         yield "context", f"{context.root}: {len(sent)} files, {human(counted(sent.values()))}{left_out}"
         how = "from its index" if preparation.wheel is None else f"a wheel of {human(len(preparation.wheel))}"
         extra = f", with {preparation.extra} where the image lacks it" if preparation.extra else ""
-        yield "package", f"lightning-adapter {self._package.version}, {how}{extra}"
+        yield "package", f"lightning-adapter {self._package.release}, {how}{extra}"
         also = [f"what {requirements.source} asks for"] if requirements.source is not None else []
         also += ["src/ on the path"] if preparation.has_sources else []
         also += [f"your {HOOK}"] if own_hook(context.root) is not None else []

@@ -28,11 +28,11 @@ class Package:
     """This package, as it runs.
 
     Attributes:
-        version: its own.
+        release: its version.
         folder: where its modules are.
     """
 
-    version: str
+    release: str
     folder: pathlib.Path
 
     def is_from_index(self) -> bool:
@@ -41,7 +41,7 @@ class Package:
         `direct_url.json` is written by every installer for all that comes from elsewhere (PEP 610).
         """
         found = _distribution()
-        if found is None or found.version != self.version or found.read_text("direct_url.json") is not None:
+        if found is None or found.metadata["Version"] != self.release or found.read_text("direct_url.json") is not None:
             return False
         return pathlib.Path(str(found.locate_file(self.folder.name))).resolve() == self.folder.resolve()
 
@@ -56,13 +56,13 @@ class Package:
         """
         found = _distribution()
         metadata = None if found is None else found.read_text("METADATA")
-        if found is None or metadata is None or found.version != self.version:
+        if found is None or metadata is None or found.metadata["Version"] != self.release:
             installed = "is not installed" if found is None else f"is installed as version {found.version}"
             raise ConfigurationError(
-                f"{_NAME} {self.version} runs from {self.folder}, and {installed}, so that nothing says what it requires. To "
+                f"{_NAME} {self.release} runs from {self.folder}, and {installed}, so that nothing says what it requires. To "
                 f"fix, install it: pip install -e {self.folder.parent}"
             )
-        info = f"lightning_adapter-{self.version}.dist-info"
+        info = f"lightning_adapter-{self.release}.dist-info"
         entries = {
             **dict(self._files()),
             f"{info}/METADATA": metadata.encode(),
@@ -77,7 +77,7 @@ class Package:
                 entry = zipfile.ZipInfo(name, _TIME)
                 entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
                 file.writestr(entry, content)
-        return f"lightning_adapter-{self.version}-py3-none-any.whl", archive.getvalue()
+        return f"lightning_adapter-{self.release}-py3-none-any.whl", archive.getvalue()
 
     def _files(self) -> Iterator[tuple[str, bytes]]:
         for path in sorted(self.folder.rglob("*")):
