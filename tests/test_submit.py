@@ -135,7 +135,7 @@ def test_submission_takes_everything_along(
     assert files["startup-hook-of-the-project.sh"] == b"echo mine\n"
     assert b'export PYTHONPATH="$PWD/src' in files["startup-hook.sh"]
     assert json.loads(files[".lightning_adapter/plan.json"]) == {
-        "package": Path(wheel).name, "extra": "pytorch-lightning", "file": "requirements.txt",
+        "package": Path(wheel).name, "extras": ["pytorch-lightning"], "file": "requirements.txt",
     }  # fmt: skip
     assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
     assert "experiment 12 as determined" in out and f"{master.url}/det/experiments/12" in out

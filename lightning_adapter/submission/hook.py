@@ -61,7 +61,7 @@ class Preparation:
     Attributes:
         package: a wheel's name, or a requirement.
         wheel: the wheel's content; None where an index has the package.
-        extra: the Lightning that the code imports, as the package's extra has it.
+        extras: each Lightning that the code imports, as the package's extras have them.
         requirements_file: the project's own, below its root; None where it has none.
         lines: what else the project requires, of a `pyproject.toml`.
         has_sources: whether modules lie below `src/`.
@@ -69,7 +69,7 @@ class Preparation:
 
     package: str
     wheel: bytes | None
-    extra: str
+    extras: tuple[str, ...]
     requirements_file: str | None
     lines: tuple[str, ...]
     has_sources: bool
@@ -87,7 +87,7 @@ class Preparation:
         body = _ALONE if own is None else _WITH_OWN
         hook = _FIRST_LINES + _QUIET + (_SOURCES if self.has_sources else "") + _INSTALL + body + _LOUD
         file = f"{FOLDER}/{_REQUIREMENTS}" if self.lines else self.requirements_file or ""
-        plan = {"package": self.package, "extra": self.extra, "file": file}
+        plan = {"package": self.package, "extras": self.extras, "file": file}
         made = {
             HOOK: hook.encode(),
             f"{FOLDER}/install.py": pathlib.Path(in_container.__file__).read_bytes(),

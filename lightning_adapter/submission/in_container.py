@@ -18,8 +18,8 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -68,12 +68,12 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def install(plan: dict[str, str], project: pathlib.Path, pip: Pip) -> str:
+def install(plan: dict[str, Any], project: pathlib.Path, pip: Pip) -> str:
     """Install what is missing; return in words what that was.
 
     Args:
-        plan: `package`, a wheel beside this file or a requirement; `extra`, which Lightning the code imports; `file`, the
-            requirement file, below the project. Each may be empty but the first.
+        plan: `package`, a wheel beside this file or a requirement; `extras`, each Lightning that the code imports; `file`,
+            the requirement file, below the project. Each may be empty but the first.
         project: the directory that the context was unpacked into.
         pip: installs.
 
@@ -95,7 +95,7 @@ def install(plan: dict[str, str], project: pathlib.Path, pip: Pip) -> str:
         pip.install("--no-deps", "--no-index", pip.anew, str(_HERE / package))
     elif not _is_there(package, own=True):
         pip.install("--no-deps", package)
-    own = [str(each) for each in _own_requirements(plan.get("extra", ""))]
+    own = [str(each) for each in _own_requirements(plan.get("extras", []))]
     if own:
         pip.install(*own)
     asked = list(_of_project(project / plan["file"])) if plan.get("file") else []
@@ -105,8 +105,8 @@ def install(plan: dict[str, str], project: pathlib.Path, pip: Pip) -> str:
     return f"installed {', '.join(new[:8])}{f' and {len(new) - 8} more' if len(new) > 8 else ''}"
 
 
-def _own_requirements(extra: str) -> Iterator[Requirement]:
-    """What the package requires and the image lacks; of the two Lightnings the one that the code imports.
+def _own_requirements(extras: Sequence[str]) -> Iterator[Requirement]:
+    """What the package requires and the image lacks; of the two Lightnings each that the code imports.
 
     Raises:
         Unmendable: the image has another torch, or another Determined, than the package runs with.
@@ -115,7 +115,8 @@ def _own_requirements(extra: str) -> Iterator[Requirement]:
 
     for line in importlib.metadata.requires(_OWN) or []:
         requirement = Requirement(line)
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
+        marker = requirement.marker
+        if marker is not None and not any(marker.evaluate({"extra": extra}) for extra in ("", *extras)):
             continue
         requirement.marker = None
         found = _version(requirement.name)

@@ -15,7 +15,8 @@ from lightning_adapter.submission.configuration import sent, sent_text
 from lightning_adapter.submission.context import Context, counted, human, read_context
 from lightning_adapter.submission.entrypoint import Entrypoint, read_entrypoint
 from lightning_adapter.submission.hook import HOOK, Preparation, has_sources, own_hook
-from lightning_adapter.submission.requirements import Requirements, lightning_of, read_requirements
+from lightning_adapter.submission.lightnings import extras_of, imports_of, mixture
+from lightning_adapter.submission.requirements import Requirements, read_requirements
 from lightning_adapter.submission.wheel import Package
 
 _NAMED = 3
@@ -224,13 +225,15 @@ class Preparing:
         packed: list[tuple[str, bytes]] = []
         if not self._package.is_from_index():
             self.check(lambda: packed.append(self._package.build_wheel()))
-        lightning = report.lightning if report is not None else ""
-        if not lightning:
-            lightning = lightning_of(context.root / name for name in context.files if name.endswith(".py"))
+        imports = imports_of(context.root / name for name in context.files if name.endswith(".py"))
+        extras = extras_of(imports, report.lightning if report is not None else "")
+        used = {pathlib.Path(file).resolve() for file in report.files} if report is not None else set()
+        mixed = mixture([each for each in imports if each.path.resolve() in used], context.root)
+        self._advice += [mixed] if mixed is not None else []
         package, content = packed[0] if packed else (f"lightning-adapter=={self._package.release}", None)
         file = None if requirements.lines else requirements.source
         return (
-            Preparation(package, content, lightning, file, requirements.lines, has_sources(context.files)),
+            Preparation(package, content, extras, file, requirements.lines, has_sources(context.files)),
             requirements,
         )
 
@@ -260,7 +263,8 @@ class Preparing:
         left_out = f"; left out: {', '.join(context.ignored)}" if context.ignored else ""
         yield "context", f"{context.root}: {len(sent)} files, {human(counted(sent.values()))}{left_out}"
         how = "from its index" if preparation.wheel is None else f"a wheel of {human(len(preparation.wheel))}"
-        extra = f", with {preparation.extra} where the image lacks it" if preparation.extra else ""
+        lightnings = " and ".join(preparation.extras)
+        extra = f", with {lightnings} where the image lacks it" if lightnings else ""
         yield "package", f"lightning-adapter {self._package.release}, {how}{extra}"
         also = [f"what {requirements.source} asks for"] if requirements.source is not None else []
         also += ["src/ on the path"] if preparation.has_sources else []

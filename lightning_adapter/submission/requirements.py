@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pathlib
-import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,12 +20,6 @@ else:
 
 FILE = "requirements.txt"
 _PROJECT = "pyproject.toml"
-#: In a line of Python: which Lightning is imported, this package's faces included.
-_IMPORTS = {
-    "lightning": re.compile(r"^\s*(from|import)\s+(lightning\b|lightning_adapter\.lightning\b)", re.MULTILINE),
-    "pytorch-lightning": re.compile(r"^\s*(from|import)\s+(pytorch_lightning\b|lightning_adapter\s)", re.MULTILINE),
-}
-_LONGEST = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -84,13 +77,3 @@ def _of_project(content: Mapping[str, Any]) -> Requirements:
                 "keep. To fix, install it in the image, or name an address without one"
             )
     return Requirements(source=_PROJECT, lines=() if faults else tuple(lines), faults=tuple(faults))
-
-
-def lightning_of(files: Iterable[pathlib.Path]) -> str:
-    """Return which Lightning some Python files import, read as text: "pytorch-lightning", "lightning", or "" for none."""
-    found = set()
-    for path in files:
-        if path.stat().st_size <= _LONGEST:
-            text = path.read_text(encoding="utf-8", errors="replace")
-            found |= {name for name, pattern in _IMPORTS.items() if pattern.search(text)}
-    return "lightning" if "lightning" in found else next(iter(found), "")

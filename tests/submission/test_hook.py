@@ -40,7 +40,7 @@ def project(root: Path, own: str | None = None, **changed: object) -> Path:
     if own is not None:
         (root / "startup-hook.sh").write_text(own)
     values = {
-        "package": "p-1-py3-none-any.whl", "wheel": b"wheel", "extra": "lightning", "requirements_file": "requirements.txt",
+        "package": "p-1-py3-none-any.whl", "wheel": b"wheel", "extras": ("lightning",), "requirements_file": "requirements.txt",
         "lines": (), "has_sources": False, **changed,
     }  # fmt: skip
     for name, content in Preparation(**values).files(root).items():  # type: ignore[arg-type]
@@ -131,7 +131,7 @@ def test_plan_names_what_is_installed(tmp_path: Path) -> None:
     project(tmp_path, lines=("toolz>=1", "einops"))
     made = tmp_path / ".lightning_adapter"
     assert json.loads((made / "plan.json").read_text()) == {
-        "package": "p-1-py3-none-any.whl", "extra": "lightning", "file": ".lightning_adapter/requirements.txt",
+        "package": "p-1-py3-none-any.whl", "extras": ["lightning"], "file": ".lightning_adapter/requirements.txt",
     }  # fmt: skip
     assert (made / "requirements.txt").read_text() == "toolz>=1\neinops\n"
     assert (made / "p-1-py3-none-any.whl").read_bytes() == b"wheel"

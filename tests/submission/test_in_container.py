@@ -6,7 +6,9 @@ import importlib.metadata
 import os
 import site
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +47,7 @@ def calls(pip: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def install(plan: dict[str, str], project: Path) -> str:
+def install(plan: dict[str, Any], project: Path) -> str:
     return in_container.install(plan, project, in_container.Pip(project / "aside"))
 
 
@@ -53,8 +55,10 @@ def version(name: str) -> str:
     return importlib.metadata.version(name)
 
 
-def plan(package: str = "lightning-adapter", file: str = "", extra: str = "pytorch-lightning") -> dict[str, str]:
-    return {"package": package, "extra": extra, "file": file}
+def plan(
+    package: str = "lightning-adapter", file: str = "", extras: Sequence[str] = ("pytorch-lightning",)
+) -> dict[str, Any]:
+    return {"package": package, "extras": extras, "file": file}
 
 
 def test_image_that_holds_everything_asks_nothing_of_pip(pip: Path, tmp_path: Path) -> None:
@@ -126,11 +130,15 @@ def test_image_with_an_old_python_is_told(pip: Path, tmp_path: Path, monkeypatch
         install(plan(), tmp_path)
 
 
-def test_lightning_is_the_one_that_the_code_imports(pip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("extras", [("lightning",), ("lightning", "pytorch-lightning"), ()])
+def test_each_lightning_that_the_code_imports_is_installed(
+    extras: tuple[str, ...], pip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lines = [f"not-there-{name}>=1; extra == '{name}'" for name in ("pytorch-lightning", "lightning")]
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: lines)
-    install(plan(extra="lightning"), tmp_path)
-    assert calls(pip).splitlines()[0].endswith(" not-there-lightning>=1")
+    install(plan(extras=extras), tmp_path)
+    asked = [word for word in calls(pip).split() if word.startswith("not-there-")]
+    assert sorted(asked) == [f"not-there-{extra}>=1" for extra in extras]
 
 
 def test_pips_own_words_are_told(pip: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_adapter.submission.requirements import Requirements, lightning_of, read_requirements
+from lightning_adapter.submission.requirements import Requirements, read_requirements
 
 PROJECT = '[project]\nname = "mine"\nversion = "1"\n'
 
@@ -59,21 +59,3 @@ def test_dependencies_that_cannot_be_used_are_faults_without_their_secrets(
 def test_dependency_of_a_repository_by_key_is_taken(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(PROJECT + 'dependencies = ["mine @ git+ssh://git@host/mine.git"]\n')
     assert read_requirements(tmp_path).lines == ("mine @ git+ssh://git@host/mine.git",)
-
-
-@pytest.mark.parametrize(
-    ("text", "lightning"),
-    [
-        ("import lightning.pytorch as pl\n", "lightning"),
-        ("from lightning_adapter.lightning import DETLM\n", "lightning"),
-        ("    import lightning as L\n", "lightning"),
-        ("import pytorch_lightning as pl\n", "pytorch-lightning"),
-        ("from lightning_adapter import DETLM\n", "pytorch-lightning"),
-        ("from lightning_adapter.lightning import DETLM\nfrom lightning_adapter import fit\n", "lightning"),
-        ("# import lightning\nimport lightning_utilities\n", ""),
-    ],
-)
-def test_lightning_is_the_one_that_files_import(text: str, lightning: str, tmp_path: Path) -> None:
-    (tmp_path / "a.py").write_text(text)
-    (tmp_path / "b.py").write_bytes(b"\xff\xfe no text")
-    assert lightning_of([tmp_path / "a.py", tmp_path / "b.py"]) == lightning
