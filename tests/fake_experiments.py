@@ -85,6 +85,7 @@ class ExperimentsMaster:
         refuses: what the master says against a configuration; None where it takes all.
         projects: workspace -> its projects.
         requests: method and path of each request.
+        hangs_up_at: a path whose requests get no answer.
     """
 
     def __init__(self) -> None:
@@ -95,11 +96,13 @@ class ExperimentsMaster:
         self.refuses: str | None = None
         self.projects = {"Uncategorized": ["Uncategorized"], "vision": ["digits", "faces"]}
         self.requests: list[str] = []
+        self.hangs_up_at = ""
         self.config: dict[str, Any] = {"searcher": {"name": "single", "metric": "val_loss", "smaller_is_better": True}}
         self._token = "a-token"
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._server.answer = self.answer  # type: ignore[attr-defined]
+        self._server.hangs_up = lambda path: path == self.hangs_up_at  # type: ignore[attr-defined]
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
@@ -227,6 +230,9 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         raw = self.rfile.read(length)
         place = urllib.parse.urlsplit(self.path)
+        if self.server.hangs_up(place.path):  # type: ignore[attr-defined]
+            self.close_connection = True
+            return
         status, body = self.server.answer(  # type: ignore[attr-defined]
             self.command, place.path, urllib.parse.parse_qs(place.query), json.loads(raw) if raw else {},
             self.headers.get("Authorization", ""),

@@ -379,17 +379,29 @@ def test_wrong_password_is_refused(
     master.created.clear()
     monkeypatch.setenv("DET_PASS", "wrong")
     err = refused(master, submit("experiment.yaml"))
-    assert "refuses the name or the password. To fix, type det user login" in err
+    assert "refuses the name 'determined' or its password. To fix, type det user login determined, or set" in err
 
 
 def test_missing_login_is_told(master: ExperimentsMaster, looked: list[Any], submit: Submit) -> None:
     master.password = "another"
-    assert "refuses the name or the password. To fix, type det user login" in refused(master, submit("experiment.yaml"))
+    told = f"Nobody is logged in at {master.url}. To fix, type det user login YOU, or set DET_USER and DET_PASS."
+    assert told in refused(master, submit("experiment.yaml"))
+
+
+def test_connection_that_breaks_while_logging_in_is_told_in_words(
+    master: ExperimentsMaster, looked: list[Any], submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    master.hangs_up_at = "/api/v1/auth/login"
+    err = refused(master, submit("experiment.yaml"))
+    assert "the login broke off: it closed the connection. Nothing was created; try again." in err
 
 
 @pytest.mark.parametrize(
     ("address", "told"),
-    [("http://127.0.0.1:1", "No Determined master answers"), ("http://me:pw@host", "is no address of a master")],
+    [
+        ("http://127.0.0.1:1", "(nothing listens there: connection refused), which is what DET_MASTER says"),
+        ("http://me:pw@host", "is no address of a master"),
+    ],
 )
 def test_master_that_is_not_there_is_told(
     address: str,

@@ -7,7 +7,6 @@ import io
 import pathlib
 from typing import TYPE_CHECKING
 
-import requests
 from determined.common.api import bindings, errors
 from determined.experimental.client import Determined
 
@@ -121,33 +120,10 @@ def words(error: Exception, url: str) -> str:
     if isinstance(error, errors.ForbiddenException):
         return f"the master at {url} does not allow this to you: {' '.join(str(error).split())}"
     if isinstance(error, errors.MasterNotFoundException):
-        return f"the master at {url} cannot be reached ({_short(error)})"
+        return f"the master at {url} cannot be reached ({login.reason(error)})"
     # the master repeats a line for each part of the configuration that it concerns
     lines = dict.fromkeys(" ".join(line.split()) for line in str(error).splitlines())
     return " ".join(filter(None, lines)) or type(error).__name__
-
-
-def _short(error: BaseException) -> str:
-    """The innermost reason, such as "Connection refused"; the whole text names objects of urllib3's."""
-    reason: BaseException | None = error
-    while reason is not None:
-        if (
-            isinstance(reason, OSError)
-            and reason.strerror
-            and not isinstance(reason, requests.exceptions.RequestException)
-        ):
-            return reason.strerror
-        reason = reason.__cause__ or reason.__context__
-    text = " ".join(str(error).split())
-    for known in (
-        "Connection refused",
-        "timed out",
-        "Name or service not known",
-        "Temporary failure in name resolution",
-    ):
-        if known.lower() in text.lower():
-            return known
-    return text[:200]
 
 
 def _no_such(what: str, name: str, there: list[str]) -> str:

@@ -390,7 +390,9 @@ def test_wrong_password(
     master.password = "Secret123"
     monkeypatch.setenv("DET_USER", "determined")
     monkeypatch.setenv("DET_PASS", "secret")
-    assert "refuses the name or the password. To fix, type det user login" in refused(capsys, "7")
+    assert "refuses the name 'determined' or its password. To fix, type det user login determined" in refused(
+        capsys, "7"
+    )
 
 
 def test_password_that_nobody_can_type(
@@ -404,7 +406,7 @@ def test_password_that_nobody_can_type(
     logins.mkdir()
     known = {"masters": {master.url: {"active_user": "determined", "tokens": {}}}, "version": 2}
     (logins / "auth.json").write_text(json.dumps(known))
-    assert "wants a password" in refused(capsys, "7")
+    assert "wants a password of 'determined'" in refused(capsys, "7")
 
 
 def test_help_does_not_import_torch() -> None:
