@@ -203,7 +203,7 @@ def test_word_that_is_no_module_name_is_refused() -> None:
 @pytest.mark.parametrize("target", ["proj_broken.py:MyTrial", "proj_broken:MyTrial"])
 def test_import_that_fails_in_user_code_is_named_with_the_users_frames_only(project: Path, target: str) -> None:
     (project / "proj_broken.py").write_text("import os\nimport absent_package.sub\n")
-    with pytest.raises(TargetError, match=r"it imports 'absent_package', which is not installed") as caught:
+    with pytest.raises(TargetError, match=r"it imports 'absent_package', which is not installed .* To fix") as caught:
         load_target(target)
     message = str(caught.value)
     assert f'File "{project}/proj_broken.py", line 2' in message
@@ -223,6 +223,15 @@ def test_import_that_fails_in_user_code_is_named_with_the_users_frames_only(proj
 def test_file_that_fails_while_imported_shows_its_own_error(project: Path, code: str, problem: str) -> None:
     (project / "proj_broken.py").write_text(code)
     with pytest.raises(TargetError, match=rf"proj_broken\.py cannot be imported: {problem}"):
+        load_target("proj_broken.py:MyTrial")
+
+
+@pytest.mark.parametrize("code", ["open('absent.csv')", "import pathlib\npathlib.Path('absent.csv').read_text()"])
+def test_file_that_is_missing_while_imported_is_told_with_the_users_line(project: Path, code: str) -> None:
+    (project / "proj_broken.py").write_text(f"\n{code}\n")
+    line = code.count("\n") + 2
+    told = rf"'absent\.csv', in {project}/proj_broken\.py, line {line}, with {project} as the current directory"
+    with pytest.raises(TargetError, match=told):
         load_target("proj_broken.py:MyTrial")
 
 

@@ -142,6 +142,17 @@ def test_submission_takes_everything_along(
     assert "what requirements.txt asks for, src/ on the path, your startup-hook.sh" in out
 
 
+def test_project_that_names_no_requirements_is_told_where_they_belong(
+    master: ExperimentsMaster, looked: list[Any], submit: Submit, project: Path
+) -> None:
+    told = "note     no requirements.txt in the context"
+    assert told not in submit("experiment.yaml", "--detach")[1]
+    (project / "requirements.txt").unlink()
+    assert told in submit("experiment.yaml", "--detach")[1]
+    (project / "pyproject.toml").write_text('[project]\nname = "mine"\ndependencies = []\n')
+    assert told not in submit("experiment.yaml", "--detach")[1]
+
+
 def test_nothing_that_is_made_holds_what_is_secret(
     master: ExperimentsMaster, looked: list[Any], submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import os
 import pathlib
 import pkgutil
 import sys
+import sysconfig
 import traceback
 from types import ModuleType
 
@@ -145,6 +146,13 @@ def _below_src(missing: str) -> str:
     )
 
 
+def _own_line(stack: traceback.StackSummary) -> str:
+    """The innermost line of the user's own, below which there are Python's and installed packages'."""
+    foreign = tuple(sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    own = [frame for frame in stack if not frame.filename.startswith((*foreign, "<"))] or list(stack)
+    return f"{own[-1].filename}, line {own[-1].lineno}," if own else "its code,"
+
+
 def _import_failure(what: str, error: BaseException) -> str:
     """Say what went wrong in the user's code, with the user's frames and without those of the import system."""
     report = traceback.TracebackException.from_exception(error)
@@ -158,7 +166,13 @@ def _import_failure(what: str, error: BaseException) -> str:
 
     reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, ModuleNotFoundError) and error.name:
-        reason = f"it imports {error.name!r}, which is not installed and not on the path{_below_src(error.name)}"
+        fix = _below_src(error.name) or (
+            ". To fix, install the package that holds it, and list it in requirements.txt for a cluster; a module of your own "
+            "has to lie in the current directory or on PYTHONPATH"
+        )
+        reason = f"it imports {error.name!r}, which is not installed and not on the path{fix}"
+    elif isinstance(error, FileNotFoundError):
+        reason = f"{reason}, in {_own_line(report.stack)} with {os.getcwd()} as the current directory"
     elif isinstance(error, SystemExit):
         reason = 'it calls sys.exit() while it is imported; put that below `if __name__ == "__main__":`'
     return f"{what} cannot be imported: {reason}{advice_on_import(error)}\n\n{''.join(report.format()).rstrip()}"

@@ -16,7 +16,7 @@ from lightning_adapter.submission.context import Context, counted, human, read_c
 from lightning_adapter.submission.entrypoint import Entrypoint, read_entrypoint
 from lightning_adapter.submission.hook import HOOK, Preparation, has_sources, own_hook
 from lightning_adapter.submission.lightnings import extras_of, imports_of, mixture
-from lightning_adapter.submission.requirements import Requirements, read_requirements
+from lightning_adapter.submission.requirements import FILE, Requirements, read_requirements
 from lightning_adapter.submission.wheel import Package
 
 _NAMED = 3
@@ -239,6 +239,11 @@ class Preparing:
 
     def _advise(self, context: Context, requirements: Requirements) -> None:
         self._advice += [*context.skipped, *requirements.notes]
+        if requirements.source is None and not requirements.notes:
+            self._advice.append(
+                f"no {FILE} in the context: beside what its image holds, the container gets this package and Lightning alone. "
+                f"Other packages that the trial imports belong into {FILE}"
+            )
         large = context.advice()
         if large is not None:
             self._advice.append(large)
