@@ -98,9 +98,11 @@ def install(plan: dict[str, Any], project: pathlib.Path, pip: Pip) -> str:
     own = [str(each) for each in _own_requirements(plan.get("extras", []))]
     if own:
         pip.install(*own)
-    asked = list(_of_project(project / plan["file"])) if plan.get("file") else []
-    if asked:
-        pip.install_lines(asked, project)
+    file = project / plan["file"] if plan.get("file") else None
+    asked = list(_of_project(file)) if file is not None else []
+    if file is not None and asked:
+        # what lies beside this file was written from the other one
+        pip.install_lines(asked, project, "pyproject.toml" if file.parent == _HERE else plan["file"])
     new = [f"{_OWN} {_version(_OWN)}", *own, *(line for line in asked if not line.startswith("--"))]
     return f"installed {', '.join(new[:8])}{f' and {len(new) - 8} more' if len(new) > 8 else ''}"
 
@@ -179,6 +181,12 @@ def _version(name: str) -> str | None:
         return None
 
 
+def _failure(what: str, fix: str, done: subprocess.CompletedProcess[str]) -> str:
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    kept = " and ".join(f"{name} {_version(name)}" for name in _KEPT)
+    return f"pip install {what} failed beside the image's {kept}. To fix, {fix}\n" + "\n".join(lines[-12:])
+
+
 class Pip:
     """Installs beside what the image holds.
 
@@ -193,8 +201,8 @@ class Pip:
         #: How to install what is there already; what nobody may write to cannot be removed either.
         self.anew = "--force-reinstall" if writable else "--ignore-installed"
 
-    def install_lines(self, lines: list[str], project: pathlib.Path) -> None:
-        """Install what lines of a requirement file ask for; paths in them are below the project.
+    def install_lines(self, lines: list[str], project: pathlib.Path, source: str) -> None:
+        """Install what lines of a requirement file ask for; paths in them are below the project, and `source` names it.
 
         Raises:
             PipFailed: pip says why.
@@ -202,7 +210,11 @@ class Pip:
         with tempfile.NamedTemporaryFile("w", dir=project, suffix=".txt", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
             file.flush()
-            self.install("-r", file.name)
+            done = self._pip("-r", file.name)
+        if done.returncode:
+            fix = f"correct {source}, or set environment.image to one that holds what it asks for"
+            raise PipFailed(_failure(f"of what {source} asks for", fix, done).replace(file.name, source))
+        self._see_what_is_new()
 
     def install(self, *words: str) -> None:
         """Install.
@@ -210,23 +222,23 @@ class Pip:
         Raises:
             PipFailed: pip says why.
         """
+        done = self._pip(*words)
+        if done.returncode:
+            fix = "set environment.image to one that holds it, or PIP_INDEX_URL to an index that does"
+            raise PipFailed(_failure(" ".join(words), fix, done))
+        self._see_what_is_new()
+
+    def _pip(self, *words: str) -> subprocess.CompletedProcess[str]:
         quiet = ("--quiet", "--disable-pip-version-check", "--no-input", "--no-warn-script-location")
         # pip's advice on root and on the system's own Python is not meant for a container
         variables = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore", "PIP_BREAK_SYSTEM_PACKAGES": "1"}
         with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as constraints:
             constraints.write("".join(f"{name}=={_version(name)}\n" for name in _KEPT))
             constraints.flush()
-            done = subprocess.run(
+            return subprocess.run(
                 [sys.executable, "-m", "pip", "install", *quiet, "--constraint", constraints.name, *self._place, *words],
                 env=variables, capture_output=True, text=True, check=False,
             )  # fmt: skip
-        if done.returncode:
-            lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-            kept = " and ".join(f"{name} {_version(name)}" for name in _KEPT)
-            raise PipFailed(
-                f"pip install {' '.join(words)} failed beside the image's {kept}\n" + "\n".join(lines[-12:])
-            )
-        self._see_what_is_new()
 
     def _see_what_is_new(self) -> None:
         """Let this process, and the next call of pip, find what was installed into a directory that is new."""

@@ -147,6 +147,20 @@ def test_pips_own_words_are_told(pip: Path, tmp_path: Path) -> None:
         install(plan("lightning-adapter==99"), tmp_path)
 
 
+def test_requirement_that_cannot_be_installed_is_told_with_the_projects_file(
+    pip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "requirements.txt").write_text("not-there-1\n")
+    fails(pip, 1, "ERROR: No matching distribution found for not-there-1\n")
+    told = r"of what requirements\.txt asks for failed beside .*\. To fix, correct requirements\.txt, or.*\nERROR: No"
+    with pytest.raises(PipFailed, match=told) as raised:
+        install(plan(file="requirements.txt"), tmp_path)
+    assert str(tmp_path) not in str(raised.value)
+    monkeypatch.setattr(in_container, "_HERE", tmp_path)
+    with pytest.raises(PipFailed, match=r"To fix, correct pyproject\.toml"):
+        install(plan(file="requirements.txt"), tmp_path)
+
+
 @pytest.mark.parametrize(
     ("says", "begins"),
     [
