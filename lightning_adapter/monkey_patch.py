@@ -6,13 +6,15 @@ not patched.
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lightning_adapter import notices
 from lightning_adapter.errors import UnsupportedError
-from lightning_adapter.support import REJECTED_CALLBACKS, Support
+from lightning_adapter.support import REJECTED_CALLBACKS, TEST_HOOKS, Support
 from lightning_adapter.support.overrides import Finding, inspect_any, inspect_class, inspect_instance, owner_of
 from lightning_adapter.support.report import report
 
@@ -27,6 +29,7 @@ __all__ = [
     "Replacement",
     "attach",
     "detach",
+    "hooks_for_testing_run",
     "inspect_any",
     "inspect_class",
     "inspect_instance",
@@ -37,8 +40,22 @@ __all__ = [
 ]
 
 
+#: Whether the trial that is being made ends with a test.
+_ENDS_WITH_TEST = ContextVar("ends_with_test", default=False)
+
+
 class NoEffectWarning(UserWarning):
     """Something that a class overrides has no effect in a trial."""
+
+
+@contextlib.contextmanager
+def hooks_for_testing_run(they_do: bool) -> Iterator[None]:
+    """Within the block, a trial is made that ends with a test, or not: its hooks for testing have an effect then."""
+    token = _ENDS_WITH_TEST.set(they_do)
+    try:
+        yield
+    finally:
+        _ENDS_WITH_TEST.reset(token)
 
 
 def reject_or_warn(findings: Iterable[Finding]) -> None:
@@ -53,7 +70,10 @@ def reject_or_warn(findings: Iterable[Finding]) -> None:
     messages: dict[str, Finding] = {}
     for finding in findings:
         messages.setdefault(finding.message, finding)
-    for message in _told_together(finding for finding in messages.values() if finding.support is Support.WARNED):
+    runs = TEST_HOOKS if _ENDS_WITH_TEST.get() else frozenset()
+    for message in _told_together(
+        finding for finding in messages.values() if finding.support is Support.WARNED and finding.name not in runs
+    ):
         notices.warn(message, NoEffectWarning)
     rejected = [message for message, finding in messages.items() if finding.support is Support.REJECTED]
     if rejected:

@@ -49,7 +49,7 @@ def test_warnings_of_a_run_show_the_line_of_the_user_who_asked_for_it(tmp_path: 
         w for w in caught if any(part in str(w.message) for part in ("has no effect", "no optimizer", "has read no"))
     ]
     assert [Path(warning.filename) for warning in ours] == [Path(__file__)] * 4
-    (hooks,) = [str(warning.message) for warning in ours if "neither tests" in str(warning.message)]
+    (hooks,) = [str(warning.message) for warning in ours if "never predicts" in str(warning.message)]
     assert hooks.startswith("Overriding overrides test_step, on_test_end, predict_step: a trial trains and validates")
 
 

@@ -52,6 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="on a cluster, for how long a request is repeated that the master does not answer; default 600",
     )
+    parser.add_argument(
+        "--test",
+        action="store_true",
+        help="when training is complete, test the best checkpoint with Lightning's own Trainer",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -101,6 +106,7 @@ def _fit(
             seed=arguments.seed,
             run_dir=arguments.run_dir,
             master_timeout=arguments.master_timeout,
+            test=arguments.test,
         )
 
 

@@ -16,12 +16,13 @@ from lightning_adapter.platform import experiment
 from lightning_adapter.platform.checkpoint_writer import BestCheckpoint, CheckpointWriter, best_before
 from lightning_adapter.platform.construct import construct
 from lightning_adapter.platform.course import refusal_told, tell_begin
+from lightning_adapter.platform.final_test import test_if_complete
 from lightning_adapter.platform.fit_platform import FitPlatform
 from lightning_adapter.platform.launch import launcher
 from lightning_adapter.platform.master.link import connected_context
 from lightning_adapter.platform.master.outbox import Outbox
 from lightning_adapter.platform.request import FitRequest, seed_everything
-from lightning_adapter.platform.start_from import starting_point
+from lightning_adapter.platform.start_from import read_checkpoint, starting_point
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.threads import cores_shared
 from lightning_adapter.platform.trial import LightningTrial
@@ -105,7 +106,7 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
         seed_everything(info.trial.trial_seed)
         core_context = determined_private.core_context(context)
         start = _starting_point(request, info, core_context, steps)
-        trial = construct(trial_class, context)
+        trial = construct(trial_class, context, request.test)
         metric = experiment.searcher_metric(settings)
         writer = CheckpointWriter(
             core_context.distributed,
@@ -134,8 +135,26 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
         latest = writer.uuid or info.latest_checkpoint
         if core_context.distributed.rank == 0:
             _tell_best(writer.best, latest, metric.name)
-        trial.left_on_cluster(latest, writer.best["uuid"] if writer.best is not None else None)
+        best = writer.best["uuid"] if writer.best is not None else None
+        trial.left_on_cluster(latest, best)
+        if request.test:
+            _test(trial, core_context, best or latest)
     return trial
+
+
+def _test(trial: LightningTrial, core_context: core.Context, uuid: str | None) -> None:
+    """Test a checkpoint, and tell the master, who gets it before its connection is closed."""
+
+    def read() -> dict[str, Any] | None:
+        if uuid is None:
+            return None
+        # the chief alone reads it
+        with core_context.checkpoint.restore_path(uuid, core.DownloadMode.NoSharedDownload) as path:
+            return read_checkpoint(path)[0]
+
+    tested = test_if_complete(trial, core_context.distributed, read, uuid)
+    if tested is not None and tested.metrics and core_context.distributed.rank == 0:
+        core_context.train.report_metrics(group="test", steps_completed=tested.batches, metrics=tested.metrics)
 
 
 def _require_launcher(slots: int, entrypoint: str | list[str]) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import Any, TypeVar
 
+from lightning_adapter import monkey_patch
 from lightning_adapter.errors import ConfigurationError, shown
+from lightning_adapter.platform.final_test import check_testable
 from lightning_adapter.platform.trial import LightningTrial, require_constructed
 
 Trial = TypeVar("Trial", bound=LightningTrial)
@@ -29,14 +31,22 @@ def check_trial_class(trial_class: object) -> None:
         raise ConfigurationError(_constructor(trial_class)) from error
 
 
-def construct(trial_class: type[Trial], context: Any) -> Trial:
+def construct(trial_class: type[Trial], context: Any, ends_with_test: bool) -> Trial:
     """Construct a trial whose class was checked.
 
+    Args:
+        trial_class: the trial.
+        context: Determined's context.
+        ends_with_test: whether its best checkpoint is to be tested.
+
     Raises:
-        ConfigurationError: its constructor leaves out that of LightningAdapter.
+        ConfigurationError: its constructor leaves out that of LightningAdapter, or a test is not possible.
     """
-    trial = trial_class(context)  # type: ignore[call-arg]  # a trial's constructor takes the context alone
+    with monkey_patch.hooks_for_testing_run(ends_with_test):
+        trial = trial_class(context)  # type: ignore[call-arg]  # a trial's constructor takes the context alone
     require_constructed(trial)
+    if ends_with_test:
+        check_testable(trial.lightning_module, trial.datamodule)
     return trial
 
 

@@ -49,11 +49,20 @@ def tell_foreign_weights(uuid: str) -> None:
 
 def tell_validation(batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
     """Say what a validation has logged."""
-    values = ", ".join(
+    logger.info("epoch %d, batch %d: %s", epoch, batches, _listed(metrics) or "validated, nothing was logged")
+
+
+def tell_test(checkpoint: str | None, batches: int, metrics: Mapping[str, Any]) -> None:
+    """Say what the test at the end has logged, and of which checkpoint; None where there is none."""
+    of = "" if checkpoint is None else f" of checkpoint {checkpoint}"
+    logger.info("test%s, batch %d: %s", of, batches, _listed(metrics) or "nothing was logged")
+
+
+def _listed(metrics: Mapping[str, Any]) -> str:
+    return ", ".join(
         f"{plain(name)} {value:.6g}" if isinstance(value, float) else f"{plain(name)} {value}"
         for name, value in metrics.items()
     )
-    logger.info("epoch %d, batch %d: %s", epoch, batches, values or "validated, nothing was logged")
 
 
 def tell_end(parts: Components, max_batches: int | None) -> None:

@@ -39,6 +39,7 @@ def fit(
     seed: int | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     master_timeout: float | timedelta | None = None,
+    test: bool = False,
 ) -> Trial:
     """Train a trial in this process, on a cluster or off it.
 
@@ -64,6 +65,8 @@ def fit(
         run_dir: directory of a local run; by default `runs/<trial>/<date-time>`.
         master_timeout: on a cluster, seconds for which a request is repeated that the master does not answer; by default
             what the environment variable LIGHTNING_ADAPTER_MASTER_TIMEOUT says, or 600.
+        test: when training is complete, test the best checkpoint (the last one where none is ranked) with Lightning's own
+            Trainer, in the first process; `trial.test_metrics` has the values.
 
     Returns:
         The trial, with its trained module.
@@ -87,6 +90,7 @@ def fit(
         seed=seed,
         run_dir=run_dir,
         master_timeout=master_timeout,
+        test=test,
     )
     info = managed_trial()
     if info is None:

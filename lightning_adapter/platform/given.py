@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from determined import pytorch
 
-from lightning_adapter.argument_values import LARGEST, integer, is_number, train_unit
+from lightning_adapter.argument_values import LARGEST, fault_of_flag, integer, is_number, train_unit
 from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.platform.experiment import Hyperparameters, is_group
 from lightning_adapter.platform.master.outage import DEFAULT_TIMEOUT_S, TIMEOUT_VARIABLE
@@ -30,6 +30,15 @@ def limit(name: str, value: object, faults: list[str]) -> int | None:
 def seed(value: object, faults: list[str]) -> int | None:
     """Return what `seed_everything` takes."""
     return None if value is None else integer("seed", value, 0, 2**32 - 1, " from 0 to 2**32 - 1", faults)
+
+
+def flag(name: str, value: object, faults: list[str]) -> bool:
+    """Return what switches something on; None does not."""
+    fault = None if value is None else fault_of_flag(name, value)
+    if fault is not None:
+        faults.append(fault)
+        return False
+    return bool(value)
 
 
 def period(name: str, unit: object, faults: list[str]) -> pytorch.TrainUnit | None:

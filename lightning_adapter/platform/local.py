@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import pathlib
 import shlex
@@ -26,14 +27,16 @@ from lightning_adapter.platform.course import tell_begin
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.environment import device_kind, variables_set
 from lightning_adapter.platform.experiment.periods import Retention
+from lightning_adapter.platform.final_test import test_if_complete
 from lightning_adapter.platform.fit_platform import FitPlatform
 from lightning_adapter.platform.made_with import FromCheckpoint, MadeWith, from_checkpoint, made_with
 from lightning_adapter.platform.request import FitRequest, seed_everything
 from lightning_adapter.platform.signals import exit_status
-from lightning_adapter.platform.start_from import starting_point
+from lightning_adapter.platform.start_from import read_checkpoint, starting_point
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.threads import cores_shared
 from lightning_adapter.platform.trial import LightningTrial
+from lightning_adapter.runs.atomic import replacing
 from lightning_adapter.runs.directory import RunDirectory
 from lightning_adapter.runs.summary import say, shown
 from lightning_adapter.versions import determined_private
@@ -248,6 +251,8 @@ def _fit(
                 directory.finish()
         _tell(trial, directory, platform)
         _end_if_asked(platform, trial)
+        if plan.request.test:
+            _test(trial, core_context.distributed, directory)
     return trial
 
 
@@ -279,7 +284,7 @@ def _train(
     trial_class: type[Trial], plan: _Plan, context: LocalContext, directory: RunDirectory
 ) -> tuple[Trial, LocalPlatform]:
     request, periods, resumed = plan.request, plan.periods, plan.resumed
-    trial = construct(trial_class, context)
+    trial = construct(trial_class, context, request.test)
     distributed = context.distributed
     metric = experiment.searcher_metric(plan.config)
     writer = CheckpointWriter(
@@ -388,6 +393,19 @@ def _tell(trial: LightningTrial, directory: RunDirectory, platform: LocalPlatfor
     if distributed.rank == 0:
         metrics = {name: float(value) for name, value in trial.callback_metrics.items()}
         say("\n" + directory.summary(metrics, metric, best, latest))
+
+
+def _test(trial: LightningTrial, distributed: core.DistributedContext, directory: RunDirectory) -> None:
+    """Test the best checkpoint, or the last one, and keep the values beside it."""
+    path = trial.best_checkpoint or trial.latest_checkpoint
+
+    def read() -> dict[str, Any] | None:
+        return None if path is None else read_checkpoint(path)[0]
+
+    tested = test_if_complete(trial, distributed, read, None if path is None else path.name)
+    if tested is not None and distributed.rank == 0:
+        with replacing((path or directory.path) / "test.json") as aside:
+            aside.write_text(json.dumps(tested.metrics, indent=2) + "\n")
 
 
 def _end_if_asked(platform: LocalPlatform, trial: LightningTrial) -> None:

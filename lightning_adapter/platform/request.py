@@ -32,6 +32,7 @@ class FitRequest:
     seed: int | None
     run_dir: Path | None
     master_timeout: float
+    test: bool
 
     @classmethod
     def of(
@@ -48,6 +49,7 @@ class FitRequest:
         seed: object,
         run_dir: object,
         master_timeout: object,
+        test: object,
     ) -> FitRequest:
         """Check what was given to `fit`, all of it before anything is done.
 
@@ -68,6 +70,7 @@ class FitRequest:
             seed=given.seed(seed, faults),
             run_dir=given.path("run_dir", run_dir, faults),
             master_timeout=given.master_timeout(master_timeout, faults),
+            test=given.flag("test", test, faults),
         )
         if resume_from is not None and warm_start_from is not None:
             faults.append(

@@ -62,6 +62,7 @@ class LightningTrial(pytorch.PyTorchTrial):
         best_checkpoint: directory of the checkpoint whose validation was best.
         latest_checkpoint_uuid: id of the last checkpoint.
         best_checkpoint_uuid: id of the best one.
+        test_metrics: what `fit(test=True)` has measured at the end; None where it has tested nothing.
     """
 
     def __new__(cls: type[Trial], *args: Any, **kwargs: Any) -> Trial:
@@ -91,6 +92,7 @@ class LightningTrial(pytorch.PyTorchTrial):
         self.best_checkpoint: pathlib.Path | None = None
         self.latest_checkpoint_uuid: str | None = None
         self.best_checkpoint_uuid: str | None = None
+        self.test_metrics: dict[str, float] | None = None
         self._driver: Driver | None = None
         # from the start, and not only when training is set up: `determined.pytorch.load_trial_from_checkpoint_path` makes a
         # trial, and puts weights into the models that its context has by then
@@ -146,6 +148,10 @@ class LightningTrial(pytorch.PyTorchTrial):
     def left_on_cluster(self, latest: str | None, best: str | None) -> None:
         """A managed run has ended and left checkpoints of these ids."""
         self.latest_checkpoint_uuid, self.best_checkpoint_uuid = latest, best
+
+    def tested(self, metrics: dict[str, float]) -> None:
+        """The test at the end of a run has given these values."""
+        self.test_metrics = metrics
 
     # --- what Determined calls --------------------------------------------------------------------------------------
 

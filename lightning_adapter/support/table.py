@@ -16,9 +16,10 @@ from typing import Any
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.support.row import OWNERS, Row, Support
 
-_NO_TEST = "a trial trains and validates, it neither tests nor predicts, so this has no effect"
+_NO_TEST = "a trial trains and validates, it tests only with fit(test=True) and never predicts: without that this has no effect"
 _DO_TEST = (
-    "run Lightning's Trainer().test(...) or .predict(...) on load_from_checkpoint(...) of a checkpoint's lightning.ckpt, which "
+    "call fit(..., test=True), or add --test to what is typed, which tests the best checkpoint at the end, or run "
+    "Lightning's Trainer().test(...) or .predict(...) on load_from_checkpoint(...) of a checkpoint's lightning.ckpt, which "
     "is below checkpoints/ of a local run, and in the checkpoint storage of a cluster"
 )
 _NO_TBPTT = "truncated backpropagation through time splits one batch into several steps, which Determined counts as one"
@@ -76,6 +77,11 @@ _EPOCH_LOOP_HOOKS = (
 _STEP_HOOKS = "on_before_zero_grad on_before_backward on_after_backward on_before_optimizer_step"
 _TEST_LOOP_HOOKS = (
     "on_test_start on_test_end on_test_epoch_start on_test_epoch_end on_test_batch_start on_test_batch_end"
+)
+#: What has an effect where a trial ends with a test.
+TEST_HOOKS = frozenset(
+    "test_step test_dataloader test_step_end test_epoch_end on_test_model_eval on_test_model_train on_test_dataloader "
+    f"{_TEST_LOOP_HOOKS}".split()
 )
 _PREDICT_LOOP_HOOKS = (
     "on_predict_start on_predict_end on_predict_epoch_start on_predict_epoch_end on_predict_batch_start "
@@ -437,7 +443,13 @@ _TRAINER_ARGUMENTS: tuple[Row, ...] = (
     _argument("amp_backend", reason="'native' or 'apex', with every Lightning", until="2.0"),
     _argument("amp_level", reason="'O0' to 'O3', for apex, with every Lightning", until="2.0"),
     # Accepted, without effect
-    _argument("limit_test_batches", _WARN, accepted=(1.0,), reason=_NO_TEST, instead=_DO_TEST),
+    _argument(
+        "limit_test_batches",
+        _WARN,
+        accepted=(1.0,),
+        reason="fit(test=True) tests all batches, so this has no effect",
+        instead="shorten the loader in test_dataloader()",
+    ),
     _argument("limit_predict_batches", _WARN, accepted=(1.0,), reason=_NO_TEST, instead=_DO_TEST),
     # Where it runs
     _argument("accelerator", _NO, accepted=("auto",), reason=_SLOTS, instead=_DO_SLOTS),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from torch import distributed as dist
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
@@ -72,3 +74,26 @@ def end_workers_of(loader: object) -> None:
     if isinstance(loader, DataLoader):
         end_workers(loader._iterator)
         loader._iterator = None
+
+
+@contextlib.contextmanager
+def alone(rank: int) -> Iterator[None]:
+    """Let the first process of a job work as if it were the only one; all of the job enter together.
+
+    Whoever asks for torch's default group, as each metric of torchmetrics does when it is computed, finds one of the first
+    process alone, and waits for nobody. `GroupMember.WORLD` (torch 2.1 to 2.13) is that default.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        yield
+        return
+    own: Any = dist.new_group([0])
+    if rank != 0:
+        yield
+        return
+    members: Any = dist.GroupMember
+    everybody, members.WORLD = members.WORLD, own
+    try:
+        yield
+    finally:
+        members.WORLD = everybody
+        dist.destroy_process_group(own)
