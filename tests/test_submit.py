@@ -361,14 +361,21 @@ def test_modules_that_the_image_may_hold_are_named(
     assert status == 0 and f"imports from {tmp_path}/lib, outside of the context; the image" in out
 
 
+@pytest.mark.parametrize("place", ["", "src/"])
 def test_context_of_another_directory_is_guessed(
-    master: ExperimentsMaster, submit: Submit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, project: Path
+    place: str,
+    master: ExperimentsMaster,
+    submit: Submit,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    project: Path,
 ) -> None:
-    (project / "model_def.py").write_text("")
-    monkeypatch.setattr(trial_report, "look", lambda *arguments: TrialReport(error="no module"))
+    (project / "src/model_def.py").rename(project / f"{place}model_def.py")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other").mkdir()
     err = refused(master, submit("project/experiment.yaml", "other"))
+    assert f"there is no module 'model_def' in the context {tmp_path}/other" in err and "current directory" not in err
+    assert f"project/{place}model_def.py is there. To fix, give its directory as the context: " in err
     assert "lightning-adapter submit project/experiment.yaml project" in err
 
 

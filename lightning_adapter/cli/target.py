@@ -16,13 +16,14 @@ from types import ModuleType
 from lightning_adapter.errors import TargetError, guess, shown
 
 
-def load_target(target: str) -> type:
+def load_target(target: str, here: str = "the current directory") -> type:
     """Import the class that `FILE_OR_MODULE:Class` names.
 
     The current directory comes first on `sys.path`, as under `python -m`; for a file, its own directory goes before it.
 
     Args:
         target: `path/to/model_def.py:Class`, `model_def:Class` or `package.module:Class`.
+        here: what messages call the current directory.
 
     Raises:
         TargetError: no such file, module or class, or importing it fails; the message then holds the user's own error.
@@ -35,9 +36,9 @@ def load_target(target: str) -> type:
         )
     _put_first_on_path(os.getcwd())
     if place.endswith(".py") or os.sep in place:
-        module = _import_file(pathlib.Path(place))
+        module = _import_file(pathlib.Path(place), here)
     else:
-        module = _import_module(place)
+        module = _import_module(place, here)
     found: object = vars(module).get(name)
     if name not in vars(module):
         raise TargetError(_no_class(place, name, module))
@@ -61,7 +62,7 @@ def _put_first_on_path(directory: str) -> None:
         sys.path.insert(0, directory)
 
 
-def _import_file(path: pathlib.Path) -> ModuleType:
+def _import_file(path: pathlib.Path, here: str) -> ModuleType:
     """Import a file under its own name, so that pickled objects and its neighbours find it by that name."""
     try:
         found = path.is_file()
@@ -92,7 +93,7 @@ def _import_file(path: pathlib.Path) -> ModuleType:
         del sys.modules[name]
         in_package = (path.parent / "__init__.py").exists()
         hint = f"\n{path.parent.name}/ is a package: name the class as package.module:Class" if in_package else ""
-        raise TargetError(_import_failure(str(path), error) + hint) from error
+        raise TargetError(_import_failure(str(path), error, here) + hint) from error
     return module
 
 
@@ -106,7 +107,7 @@ def _no_file(path: pathlib.Path) -> str:
     )
 
 
-def _import_module(name: str) -> ModuleType:
+def _import_module(name: str, here: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
         raise TargetError(
             f"{name!r} is no module name; for a file, write its path with .py: path/to/model_def.py:Class"
@@ -116,18 +117,18 @@ def _import_module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         # The target itself is missing, as opposed to something that it imports.
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise TargetError(_no_module(name, error.name)) from None
-        raise TargetError(_import_failure(name, error)) from error
+            raise TargetError(_no_module(name, error.name, here)) from None
+        raise TargetError(_import_failure(name, error, here)) from error
     except (Exception, SystemExit) as error:
-        raise TargetError(_import_failure(name, error)) from error
+        raise TargetError(_import_failure(name, error, here)) from error
 
 
-def _no_module(name: str, missing: str) -> str:
+def _no_module(name: str, missing: str, here: str) -> str:
     parent, _, last = missing.rpartition(".")
     folders = list(getattr(sys.modules.get(parent), "__path__", [])) if parent else [os.getcwd()]
     near = difflib.get_close_matches(last, [module.name for module in pkgutil.iter_modules(folders)], n=1)
     meant = f"{parent}.{near[0]}" if near and parent else near[0] if near else ""
-    where = f"in the package {parent}" if parent else f"in the current directory {os.getcwd()}, nor installed"
+    where = f"in the package {parent}" if parent else f"in {here} {os.getcwd()}, nor installed"
     there = _below_src(missing)
     if there:
         return f"{name}: there is no module {missing!r} {where}{there}"
@@ -153,7 +154,7 @@ def _own_line(stack: traceback.StackSummary) -> str:
     return f"{own[-1].filename}, line {own[-1].lineno}," if own else "its code,"
 
 
-def _import_failure(what: str, error: BaseException) -> str:
+def _import_failure(what: str, error: BaseException, here: str) -> str:
     """Say what went wrong in the user's code, with the user's frames and without those of the import system."""
     report = traceback.TracebackException.from_exception(error)
     frames = [
@@ -168,11 +169,11 @@ def _import_failure(what: str, error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
         fix = _below_src(error.name) or (
             ". To fix, install the package that holds it, and list it in requirements.txt for a cluster; a module of your own "
-            "has to lie in the current directory or on PYTHONPATH"
+            f"has to lie in {here} or on PYTHONPATH"
         )
         reason = f"it imports {error.name!r}, which is not installed and not on the path{fix}"
     elif isinstance(error, FileNotFoundError):
-        reason = f"{reason}, in {_own_line(report.stack)} with {os.getcwd()} as the current directory"
+        reason = f"{reason}, in {_own_line(report.stack)} with {os.getcwd()} as {here}"
     elif isinstance(error, SystemExit):
         reason = 'it calls sys.exit() while it is imported; put that below `if __name__ == "__main__":`'
     return f"{what} cannot be imported: {reason}{advice_on_import(error)}\n\n{''.join(report.format()).rstrip()}"

@@ -75,7 +75,7 @@ def main(target: str, answer: str) -> None:
     from lightning_adapter.cli.target import load_target
 
     try:
-        trial_class = load_target(target)
+        trial_class = load_target(target, here="the context")
         # comes with torch, which a class that cannot be imported needs not wait for
         from lightning_adapter.platform.construct import check_trial_class
 

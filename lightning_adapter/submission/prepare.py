@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -211,11 +212,14 @@ class Preparing:
     def _elsewhere(self, entrypoint: Entrypoint) -> str:
         """Where the trial's file lies if not in the context."""
         place = str(entrypoint.target).rpartition(":")[0]
-        file = place if place.endswith(".py") else place.replace(".", "/") + ".py"
+        module = place.removesuffix(".py") if place.endswith(".py") else place.replace(".", "/")
+        files = [f"{top}{module}{end}" for top in ("", "src/") for end in (".py", "/__init__.py")]
         folder = self._path.parent
-        if (self._directory / file).exists() or not (folder / file).exists():
+        found = next((folder / file for file in files if (folder / file).is_file()), None)
+        if found is None or any((self._directory / file).exists() for file in files):
             return ""
-        return f"\n{folder / file} is there: give its directory as the context, lightning-adapter submit {self._path} {folder}"
+        typed = shlex.join(["lightning-adapter", "submit", str(self._path), str(folder)])
+        return f"\n{found} is there. To fix, give its directory as the context: {typed}"
 
     def _preparation(self, context: Context | None, report: Report | None) -> tuple[Preparation | None, Requirements]:
         if context is None:
