@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ LIMIT = constants.MAX_CONTEXT_SIZE
 #: From this size on it is likely that there are data among the files.
 _MUCH = 20 * 1024 * 1024
 _NAMED = 5
+#: A file that each local run has, in the directory that runs are in.
+_OF_A_RUN = re.compile(r"((?:.*/)?runs/)[^/]+/[^/]+/metrics\.csv")
 #: Left out of every context; nobody misses them.
 _NEVER_SENT = (".detignore", ".git", "__pycache__", ".mypy_cache", ".vscode", ".idea", ".terraform")
 
@@ -45,6 +48,18 @@ class Context:
     def size(self) -> int:
         """Bytes of all files, as Determined counts them."""
         return counted(self.files.values())
+
+    def notes(self) -> list[str]:
+        """Say what cannot be sent, and what is sent that no trial needs."""
+        runs = {found[1] for found in map(_OF_A_RUN.fullmatch, self.files) if found is not None}
+        notes = [line for line in self.skipped if not any(line.startswith(folder) for folder in runs)]
+        for folder in sorted(runs):
+            size = sum(size for path, size in self.files.items() if path.startswith(folder))
+            notes.append(
+                f"{folder} holds runs of this machine, {human(size)}, which go along. To leave them here, write the line "
+                f"{folder} into {self.root / '.detignore'}"
+            )
+        return notes
 
     def fault(self, more: int = 0) -> str | None:
         """Say that the master would refuse the files, and which are the largest.

@@ -242,7 +242,7 @@ class Preparing:
         )
 
     def _advise(self, context: Context, requirements: Requirements) -> None:
-        self._advice += [*context.skipped, *requirements.notes]
+        self._advice += [*context.notes(), *requirements.notes]
         if requirements.source is None and not requirements.notes:
             self._advice.append(
                 f"no {FILE} in the context: beside what its image holds, the container gets this package and Lightning alone. "

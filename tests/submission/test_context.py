@@ -107,3 +107,17 @@ def test_context_that_is_no_directory_is_told(project: Path, name: str, what: st
 )
 def test_sizes_are_written_for_people(size: int, text: str) -> None:
     assert human(size) == text
+
+
+def test_local_runs_are_told_once_with_the_line_that_leaves_them_out(tmp_path: Path) -> None:
+    for run in ("1", "2"):
+        (tmp_path / "runs/MyTrial" / run).mkdir(parents=True)
+        (tmp_path / "runs/MyTrial" / run / "metrics.csv").write_text("x" * 1024)
+    (tmp_path / "runs/MyTrial/latest").symlink_to("2")
+    (tmp_path / "data").symlink_to("runs")
+    notes = read_context(tmp_path).notes()
+    assert len(notes) == 2 and notes[0].startswith("data/ is a link")
+    assert notes[1].startswith("runs/ holds runs of this machine, 2.0 kB, which go along.")
+    assert f"write the line runs/ into {tmp_path}/.detignore" in notes[1]
+    (tmp_path / ".detignore").write_text("runs/\n")
+    assert len(read_context(tmp_path).notes()) == 1
