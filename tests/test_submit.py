@@ -448,15 +448,15 @@ def test_one_trial_is_followed_to_its_end(master: ExperimentsMaster, looked: lis
     assert lines[lines.index("experiment 12 waiting for slots") :] == [
         "experiment 12 waiting for slots",
         "experiment 12 running",
-        "trial 35: epoch 1, batch 100: val_loss 1, val_acc 0.5",
+        "trial 35: batch 100, 1 epoch done: val_loss 1, val_acc 0.5",
         "experiment 12 running, 20%",
         "experiment 12 paused (det experiment activate 12 lets it go on)",
         "experiment 12 running",
         "trial 35 failed and starts again, for the first time",
-        "trial 35: epoch 2, batch 200: val_loss 0.5, val_acc 0.6667",
-        "trial 35: epoch 3, batch 300: val_loss 0.3333, val_acc 0.75",
+        "trial 35: batch 200, 2 epochs done: val_loss 0.5, val_acc 0.6667",
+        "trial 35: batch 300, 3 epochs done: val_loss 0.3333, val_acc 0.75",
         "experiment 12 running, 50%",
-        "trial 35: epoch 4, batch 400: val_loss 0.25, val_acc 0.8",
+        "trial 35: batch 400, 4 epochs done: val_loss 0.25, val_acc 0.8",
         "experiment 12 completed",
         "best val_loss 0.25, of trial 35",
         "its checkpoint: lightning-adapter fetch 12",
@@ -540,7 +540,7 @@ def test_experiment_that_is_not_there_cannot_be_followed(
 def test_experiment_is_followed_again_later(master: ExperimentsMaster, capsys: pytest.CaptureFixture[str]) -> None:
     master.script = [Look("STATE_COMPLETED", 1.0, [trial(2, "STATE_COMPLETED")])]
     assert cli.main(["follow", "12"]) == 0
-    assert "trial 35: epoch 2, batch 200: val_loss 0.5" in capsys.readouterr().out
+    assert "trial 35: batch 200, 2 epochs done: val_loss 0.5" in capsys.readouterr().out
 
 
 def test_interrupt_leaves_the_experiment_running_and_says_how_to_come_back(master: ExperimentsMaster) -> None:
@@ -551,7 +551,7 @@ def test_interrupt_leaves_the_experiment_running_and_says_how_to_come_back(maste
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if "trial 35: epoch 1" in line:
+            if "trial 35: batch 100" in line:
                 break
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)

@@ -263,8 +263,10 @@ def _values(validation: Validation) -> str:
 
 
 def _place(validation: Validation) -> str:
-    epochs = f"epoch {validation.epochs:g}, " if validation.epochs is not None else ""
-    return f"{epochs}batch {validation.batches}"
+    if validation.epochs is None:
+        return f"batch {validation.batches}"
+    # whole ones, while a log names the running one, counted from 0
+    return f"batch {validation.batches}, {validation.epochs:g} epoch{'' if validation.epochs == 1 else 's'} done"
 
 
 def _searched(trial: TrialStanding, standing: Standing) -> str:
