@@ -103,7 +103,11 @@ def _summary(choice: Choice, directory: pathlib.Path, has_tensorboard: bool) -> 
         ("tensorboard", shown(made.tensorboard) if has_tensorboard else nothing),
         ("run directory", shown(directory)),
     ]
-    typed = ("lightning-adapter", "fit", _target(choice.config.get("entrypoint")), "--config", shown(made.config_file))
+    target = _target(choice.config.get("entrypoint"))
+    before = (
+        ("PYTHONPATH=src",) if _is_below_sources(target, made.checkpoints / choice.checkpoint.uuid / "code") else ()
+    )
+    typed = (*before, "lightning-adapter", "fit", target, "--config", shown(made.config_file))
     go_on = shlex.join([*typed, "--resume-from", shown(directory)])
     parts = [table] if values else []
     parts += [
@@ -111,6 +115,13 @@ def _summary(choice: Choice, directory: pathlib.Path, has_tensorboard: bool) -> 
         f"go on:  {go_on} --max-epochs N\nload:   YourModule.load_from_checkpoint({file!r})",
     ]
     return "\n\n".join(parts)
+
+
+def _is_below_sources(target: str, code: pathlib.Path) -> bool:
+    """Whether a module is found in the `src/` of a project's code, and not beside it."""
+    module = target.rpartition(":")[0].replace(".", "/")
+    beside, below = ([root / f"{module}.py", root / module / "__init__.py"] for root in (code, code / "src"))
+    return any(path.is_file() for path in below) and not any(path.is_file() for path in beside)
 
 
 def _target(entrypoint: object) -> str:

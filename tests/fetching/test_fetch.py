@@ -141,6 +141,22 @@ def test_best_checkpoint_of_a_search_becomes_a_run_directory(
     assert "lightning-adapter fit model_def:MNISTTrial --config run/experiment.yaml --resume-from run" in said
 
 
+def test_project_below_src_goes_on_with_src_on_the_path(
+    master: CheckpointsMaster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete = files._complete_metadata
+
+    def with_code(choice: Any, path: pathlib.Path) -> None:
+        complete(choice, path)
+        module = path.parent / "code/src/model_def.py"
+        module.parent.mkdir()
+        (path.parent / "code/model_def.py").rename(module)
+
+    monkeypatch.setattr(files, "_complete_metadata", with_code)
+    assert fetch("7", "run") == 0
+    assert "go on:  PYTHONPATH=src lightning-adapter fit model_def:MNISTTrial " in capsys.readouterr().out
+
+
 def test_values_that_fit_was_given_on_the_cluster_are_those_of_the_configuration(master: CheckpointsMaster) -> None:
     for number in (22, 23):
         master.trial(number)["hparams"] = {"lr": 0.5}  # drawn by the master, and not used
