@@ -534,7 +534,8 @@ def test_experiment_that_is_not_there_cannot_be_followed(
 ) -> None:
     assert cli.main(["follow", "99"]) == 2
     printed = capsys.readouterr()
-    assert "not found" in printed.err and printed.out == ""
+    assert f"The master at {master.url} has no experiment 99. det experiment list shows" in printed.err
+    assert printed.out == "" and "Traceback" not in printed.err
 
 
 def test_experiment_is_followed_again_later(master: ExperimentsMaster, capsys: pytest.CaptureFixture[str]) -> None:

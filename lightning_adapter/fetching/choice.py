@@ -23,7 +23,7 @@ from lightning_adapter.checkpoints.file import FILE
 from lightning_adapter.errors import CheckpointError, ConfigurationError, LightningAdapterError, shown
 from lightning_adapter.platform.experiment import searcher_metric
 from lightning_adapter.platform.experiment.periods import SearcherMetric
-from lightning_adapter.platform.login import asking
+from lightning_adapter.platform.login import absent, asking
 
 _ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -93,7 +93,7 @@ def _by_id(client: Determined, uuid: str) -> Choice:
         try:
             checkpoint = client.get_checkpoint(uuid)
         except errors.NotFoundException:
-            raise ConfigurationError(f"The master has no checkpoint {uuid}.") from None
+            raise ConfigurationError(f"{absent(f'checkpoint {uuid}')}.") from None
         training = checkpoint.training
         if training is None:
             raise CheckpointError(f"Checkpoint {uuid} is of no trial, so there is no run to fetch.")
@@ -106,7 +106,7 @@ def _of_experiment(client: Determined, number: int, last: bool) -> Choice:
         try:
             experiment = client.get_experiment(number)
         except errors.NotFoundException:
-            raise ConfigurationError(f"There is no experiment {number}{_trial_of(client, number)}.") from None
+            raise ConfigurationError(f"{absent(f'experiment {number}')}{_trial_of(client, number)}.") from None
         newest_first = _usable(experiment.list_checkpoints(CheckpointSortBy.END_TIME, OrderBy.DESC))
     checkpoint, why = _pick(newest_first, experiment, f"experiment {number}", last=False)
     trial = _trial_id(checkpoint)
@@ -122,7 +122,7 @@ def _of_trial(client: Determined, number: int, last: bool) -> Choice:
         try:
             trial = client.get_trial(number)
         except errors.NotFoundException:
-            raise ConfigurationError(f"There is no trial {number}.") from None
+            raise ConfigurationError(f"{absent(f'trial {number}')}.") from None
         experiment = trial.get_experiment()
         newest_first = _usable(trial.list_checkpoints(CheckpointSortBy.END_TIME, OrderBy.DESC))
     return Choice(experiment, trial, *_pick(newest_first, experiment, f"trial {number}", last))

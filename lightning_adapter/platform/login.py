@@ -133,6 +133,11 @@ def _source() -> str:
     )
 
 
+def absent(what: str) -> str:
+    """Say that the master does not have what somebody has named; another one may."""
+    return f"The master at {address()} has no {what}"
+
+
 @contextlib.contextmanager
 def asking(what: str) -> Iterator[None]:
     """Say in a line why the master does not give what is asked for in the block; what it does not have is the block's.

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from determined.common import api
-from determined.common.api import bindings, logs
+from determined.common.api import bindings, errors, logs
 
+from lightning_adapter.errors import SubmissionError
 from lightning_adapter.platform import experiment
+from lightning_adapter.platform.login import absent
 
 if TYPE_CHECKING:
     from determined.common.api import Session
@@ -133,8 +135,17 @@ class Reader:
         self.number = number
 
     def standing(self) -> Standing:
-        """Ask how far the experiment is."""
-        found = bindings.get_GetExperiment(self._session, experimentId=self.number).experiment
+        """Ask how far the experiment is.
+
+        Raises:
+            SubmissionError: there is none of that number.
+        """
+        try:
+            found = bindings.get_GetExperiment(self._session, experimentId=self.number).experiment
+        except errors.NotFoundException as error:
+            raise SubmissionError(
+                f"{absent(f'experiment {self.number}')}. det experiment list shows those that it has."
+            ) from error
         config = found.config or {}
         ranking = experiment.searcher_metric(config)
         return Standing(
