@@ -115,8 +115,9 @@ def test_trial_is_given_back_as_training_has_left_it(tmp_path: Path) -> None:
     assert module.called == ["on_test_start"] and left.called == []
 
 
-def test_last_weights_are_tested_where_nothing_ranks(tmp_path: Path) -> None:
-    trial = fit(trial_of(), run_dir=tmp_path / "run", test=True)
+@pytest.mark.parametrize("config", [{}, {"searcher": {**CONFIG["searcher"], "metric": "that nobody logs"}}])
+def test_last_weights_are_tested_where_nothing_ranks(tmp_path: Path, config: dict[str, Any]) -> None:
+    trial = fit(trial_of(), config=config, run_dir=tmp_path / "run", test=True)
     assert trial.latest_checkpoint is not None
     assert trial.test_metrics == json.loads((trial.latest_checkpoint / "test.json").read_text())
 
@@ -126,11 +127,15 @@ def test_callbacks_for_checkpoints_go_along(tmp_path: Path) -> None:
     assert trial.test_metrics
 
 
-def test_run_that_a_signal_stops_is_not_tested(tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", ["in the middle", "when all is trained"])
+def test_run_that_a_signal_stops_is_not_tested(tmp_path: Path, when: str) -> None:
     class Stopped(Net):
         def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-            if self.global_step == 2:
+            if when == "in the middle" and self.global_step == 2:
                 signal.raise_signal(signal.SIGTERM)
+
+        def on_fit_end(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
 
         def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
             raise AssertionError("tested")

@@ -112,7 +112,7 @@ def _trainer(parts: Components) -> Any:
     return host.pl.Trainer(
         accelerator="gpu" if cuda else "cpu",
         devices=[parts.device.index or 0] if cuda else 1,
-        # a launcher's environment speaks of several processes, and Lightning's own for it would refuse a single device
+        # not what Lightning makes of a launcher's variables, which speak of several processes
         plugins=[host.load("plugins.environments").LightningEnvironment()],
         precision=lightning_precision.precision_name(host, arguments.precision),
         callbacks=list(items),
