@@ -110,7 +110,8 @@ def test_trial_is_given_back_as_training_has_left_it(tmp_path: Path) -> None:
     assert [part.training for part in left.modules()] == [part.training for part in module.modules()]
     assert module.trainer is not None and type(module.trainer) is type(left.trainer)
     assert module.trainer.global_step == 12
-    assert trial.datamodule is not None and type(trial.datamodule.trainer) is type(left.trainer)
+    assert trial.datamodule is not None and plain.datamodule is not None
+    assert type(trial.datamodule.trainer) is type(plain.datamodule.trainer)
     assert plain.test_metrics is None and trial.callback_metrics == plain.callback_metrics
     assert module.called == ["on_test_start"] and left.called == []
 
