@@ -546,7 +546,11 @@ def test_experiment_is_followed_again_later(master: ExperimentsMaster, capsys: p
 
 def test_interrupt_leaves_the_experiment_running_and_says_how_to_come_back(master: ExperimentsMaster) -> None:
     master.script = [Look("STATE_RUNNING", 0.5, [trial(1)])]
-    program = "import sys; from lightning_adapter.cli import main; sys.exit(main(['follow', '12']))"
+    # a shell's background job is started with SIGINT ignored, and so are its children
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from lightning_adapter.cli import main; sys.exit(main(['follow', '12']))"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", program], env={**os.environ, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True
     ) as process:
