@@ -231,7 +231,7 @@ def test_trial_that_is_fine_is_reported_with_what_it_imports(
     [
         ("import nowhere_to_be_found\n", "imports 'nowhere_to_be_found', which is not installed"),
         ("class MyTrial:\n    pass\n", "which is no trial class"),
-        ("import os\nprint('last words')\nos._exit(3)\n", "ended with status 3\nlast words"),
+        ("import os\nprint('last words', flush=True)\nos._exit(3)\n", "ended with status 3\nlast words"),
     ],
 )
 def test_trial_that_is_none_is_refused(

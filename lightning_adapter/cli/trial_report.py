@@ -23,6 +23,9 @@ from lightning_adapter.errors import LightningAdapterError
 
 _PROGRAM = "import sys; sys.path.append(sys.argv[3]); from lightning_adapter.cli.trial_report import main; main(*sys.argv[1:3])"
 
+#: What Python's `site` imports at its start, wherever it lies: on Debian below /etc.
+_OF_MACHINE = ("sitecustomize", "usercustomize")
+
 
 @dataclass(frozen=True)
 class TrialReport:
@@ -120,7 +123,12 @@ def _own_modules(first: ModuleType) -> Iterator[ModuleType]:
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         # torch makes modules whose file is a name alone
-        if module is first or not file or not os.path.isabs(file) or name.partition(".")[0] in installed:
+        if (
+            module is first
+            or not file
+            or not os.path.isabs(file)
+            or name.partition(".")[0] in (*installed, *_OF_MACHINE)
+        ):
             continue
         place = os.path.realpath(file)
         ours = name.partition(".")[0] == lightning_adapter.__name__
