@@ -11,8 +11,6 @@ import warnings
 from types import FrameType
 from typing import Any
 
-from lightning_utilities.core.rank_zero import rank_zero_only
-
 #: In the place of a file's name, where no line is the user's.
 NOWHERE = "lightning_adapter"
 
@@ -31,6 +29,9 @@ _told: dict[Any, int] = {}
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn, and name the user's line; of several processes the chief alone does, as under Lightning."""
+    # takes as long as all else that `--help` imports
+    from lightning_utilities.core.rank_zero import rank_zero_only
+
     if getattr(rank_zero_only, "rank", None):
         return
     frame = _users_frame()
