@@ -6,7 +6,7 @@ import pathlib
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from lightning_adapter.errors import LightningAdapterError, SubmissionError, guess
 from lightning_adapter.platform import experiment
@@ -19,6 +19,8 @@ from lightning_adapter.submission.hook import HOOK, Preparation, has_sources, ow
 from lightning_adapter.submission.lightnings import extras_of, imports_of, mixture
 from lightning_adapter.submission.requirements import FILE, Requirements, read_requirements
 from lightning_adapter.submission.wheel import Package
+
+T = TypeVar("T")
 
 _NAMED = 3
 
@@ -86,12 +88,13 @@ class Preparing:
         self._faults: list[str] = []
         self._advice: list[str] = []
 
-    def check(self, question: Callable[[], object]) -> None:
-        """Ask one more question; an error of this package is a fault like others."""
+    def check(self, question: Callable[[], T]) -> T | None:
+        """Ask one more question, and return the answer; an error of this package is a fault like others, and no answer."""
         try:
-            question()
+            return question()
         except LightningAdapterError as error:
             self._faults.append(str(error))
+            return None
 
     def submission(self, name: str | None, place: tuple[str, str] | None, parse: Parse, look: Look) -> Submission:
         """Look at everything.
@@ -107,15 +110,17 @@ class Preparing:
         """
         config = self._config()
         entrypoint = self._entrypoint(config)
-        context = self._context()
+        context = self.check(lambda: read_context(self._directory))
         report = self._trial(config, entrypoint, parse, look, context)
-        preparation, requirements = self._preparation(context, report)
-        made: dict[str, bytes] = {}
-        if context is not None:
-            self.check(lambda: made.update(preparation.files(context.root)) if preparation is not None else None)
-            self._note(context.fault(counted(map(len, made.values()))))
-            self._faults += staging.faults_of(context, made)
-        if self._faults or context is None or preparation is None:
+        if context is None:  # which is a fault, and leaves nothing more to look at
+            raise SubmissionError(_refusal(self._path, self._faults))
+        requirements = read_requirements(context.root)
+        self._faults += requirements.faults
+        preparation = self._preparation(context, requirements, report)
+        made = self.check(lambda: preparation.files(context.root)) or {}
+        self._note(context.fault(counted(map(len, made.values()))))
+        self._faults += staging.faults_of(context, made)
+        if self._faults:
             raise SubmissionError(_refusal(self._path, self._faults))
         self._advise(context, requirements)
         text = sent_text(self._path.read_text(encoding="utf-8"), name, place)
@@ -156,18 +161,7 @@ class Preparing:
                     "MODULE:TrialClass --max-epochs 5"
                 )
             return None
-        try:
-            return read_entrypoint(value)
-        except LightningAdapterError as error:
-            self._note(str(error))
-            return None
-
-    def _context(self) -> Context | None:
-        try:
-            return read_context(self._directory)
-        except LightningAdapterError as error:
-            self._note(str(error))
-            return None
+        return self.check(lambda: read_entrypoint(value))
 
     def _trial(
         self,
@@ -221,25 +215,16 @@ class Preparing:
         typed = shlex.join(["lightning-adapter", "submit", str(self._path), str(folder)])
         return f"\n{found} is there. To fix, give its directory as the context: {typed}"
 
-    def _preparation(self, context: Context | None, report: Report | None) -> tuple[Preparation | None, Requirements]:
-        if context is None:
-            return None, Requirements()
-        requirements = read_requirements(context.root)
-        self._faults += requirements.faults
-        packed: list[tuple[str, bytes]] = []
-        if not self._package.is_from_index():
-            self.check(lambda: packed.append(self._package.build_wheel()))
+    def _preparation(self, context: Context, requirements: Requirements, report: Report | None) -> Preparation:
+        packed = None if self._package.is_from_index() else self.check(self._package.build_wheel)
         imports = imports_of(context.root / name for name in context.files if name.endswith(".py"))
         extras = extras_of(imports, report.lightning if report is not None else "")
         used = {pathlib.Path(file).resolve() for file in report.files} if report is not None else set()
         mixed = mixture([each for each in imports if each.path.resolve() in used], context.root)
         self._advice += [mixed] if mixed is not None else []
-        package, content = packed[0] if packed else (f"lightning-adapter=={self._package.release}", None)
+        package, content = packed or (f"lightning-adapter=={self._package.release}", None)
         file = None if requirements.lines else requirements.source
-        return (
-            Preparation(package, content, extras, file, requirements.lines, has_sources(context.files)),
-            requirements,
-        )
+        return Preparation(package, content, extras, file, requirements.lines, has_sources(context.files))
 
     def _advise(self, context: Context, requirements: Requirements) -> None:
         self._advice += [*context.notes(), *requirements.notes]
