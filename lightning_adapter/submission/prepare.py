@@ -15,7 +15,7 @@ from lightning_adapter.submission.checks import Typed
 from lightning_adapter.submission.configuration import sent, sent_text
 from lightning_adapter.submission.context import Context, counted, human, read_context
 from lightning_adapter.submission.entrypoint import Entrypoint, read_entrypoint
-from lightning_adapter.submission.hook import HOOK, Preparation, has_sources, own_hook
+from lightning_adapter.submission.hook import HOOK, OWN_HOOK, Preparation, has_sources
 from lightning_adapter.submission.lightnings import extras_of, imports_of, mixture
 from lightning_adapter.submission.requirements import FILE, Requirements, read_requirements
 from lightning_adapter.submission.wheel import Package
@@ -262,7 +262,7 @@ class Preparing:
         yield "package", f"lightning-adapter {self._package.release}, {how}{extra}"
         also = [f"what {requirements.source} asks for"] if requirements.source is not None else []
         also += ["src/ on the path"] if preparation.has_sources else []
-        also += [f"your {HOOK}"] if own_hook(context.root) is not None else []
+        also += [f"your {HOOK}"] if OWN_HOOK in made else []
         if also:
             yield "project", ", ".join(also)
 
