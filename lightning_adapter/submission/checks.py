@@ -51,11 +51,6 @@ def slots_per_trial(config: Mapping[str, Any]) -> int:
     return _DEFAULT_SLOTS if slots is None else int(slots)
 
 
-def is_search(config: Mapping[str, Any]) -> bool:
-    """Tell whether there will be several trials."""
-    return (config.get("searcher") or {}).get("name") not in (None, "single")
-
-
 def _launcher_faults(entrypoint: Entrypoint, slots: int) -> Iterator[str]:
     if len(entrypoint.launchers) > 1:
         yield (

@@ -12,7 +12,7 @@ from lightning_adapter.errors import LightningAdapterError, SubmissionError, gue
 from lightning_adapter.platform import experiment
 from lightning_adapter.submission import checks, staging
 from lightning_adapter.submission.checks import Typed
-from lightning_adapter.submission.configuration import sent, sent_text
+from lightning_adapter.submission.configuration import sent_text
 from lightning_adapter.submission.context import Context, counted, human, read_context
 from lightning_adapter.submission.entrypoint import Entrypoint, read_entrypoint
 from lightning_adapter.submission.hook import HOOK, OWN_HOOK, Preparation, has_sources
@@ -57,7 +57,6 @@ class Submission:
 
     Attributes:
         text: the experiment YAML.
-        config: the values in it.
         context: the project.
         made: what is generated beside it: path -> content.
         summary: what goes along, as pairs of a word and a line.
@@ -65,7 +64,6 @@ class Submission:
     """
 
     text: str
-    config: Mapping[str, Any]
     context: Context
     made: Mapping[str, bytes]
     summary: tuple[tuple[str, str], ...]
@@ -123,10 +121,8 @@ class Preparing:
         if self._faults:
             raise SubmissionError(_refusal(self._path, self._faults))
         self._advise(context, requirements)
-        text = sent_text(self._path.read_text(encoding="utf-8"), name, place)
         return Submission(
-            text=text,
-            config=sent(config, name, place),
+            text=sent_text(self._path.read_text(encoding="utf-8"), name, place),
             context=context,
             made=made,
             summary=tuple(self._summary(entrypoint, context, preparation, requirements, made)),
