@@ -119,20 +119,15 @@ def _own_modules(first: ModuleType) -> Iterator[ModuleType]:
     paths = sysconfig.get_paths()
     foreign = {os.path.realpath(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     installed = {name for name, found in importlib.metadata.packages_distributions().items() if not _is_editable(found)}
+    others = installed | {lightning_adapter.__name__, *_OF_MACHINE}
     yield first
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         # torch makes modules whose file is a name alone
-        if (
-            module is first
-            or not file
-            or not os.path.isabs(file)
-            or name.partition(".")[0] in (*installed, *_OF_MACHINE)
-        ):
+        if module is first or not file or not os.path.isabs(file) or name.partition(".")[0] in others:
             continue
         place = os.path.realpath(file)
-        ours = name.partition(".")[0] == lightning_adapter.__name__
-        if not ours and not any(place.startswith(folder + os.sep) for folder in foreign):
+        if not any(place.startswith(folder + os.sep) for folder in foreign):
             yield module
 
 
