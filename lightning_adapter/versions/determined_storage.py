@@ -11,6 +11,8 @@ from determined.common import storage
 from determined.common.api import bindings
 from determined.experimental.client import Determined
 
+from lightning_adapter.versions import determined_client
+
 
 def download_tensorboard(
     client: Determined, config: Mapping[str, Any], experiment: int, trial: int, directory: pathlib.Path
@@ -18,7 +20,7 @@ def download_tensorboard(
     """Copy them from the storage of checkpoints, where their place is named by the cluster (determined 0.38.1).
 
     Args:
-        client: its session (`_session`, 0.38.1) asks for the cluster's id.
+        client: its session asks for the cluster's id.
         config: `checkpoint_storage` of the experiment.
         experiment: its number.
         trial: its number.
@@ -27,6 +29,6 @@ def download_tensorboard(
     Raises:
         Exception: there are none, or the storage is not in reach; each storage has errors of its own.
     """
-    cluster = bindings.get_GetMaster(client._session).clusterId
+    cluster = bindings.get_GetMaster(determined_client.session(client)).clusterId
     place = tensorboard.get_sync_path(cluster, str(experiment), str(trial))
     storage.build(dict(config), container_path=None).download(str(place), str(directory))
