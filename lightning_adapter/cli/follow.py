@@ -174,9 +174,10 @@ class Following:
     def _tell(self, standing: Standing) -> None:
         if not standing.has_ended:
             self._tell_state(standing)
-        if self._log is not None and standing.trials:
+        log = self._log
+        if log is not None and standing.trials:
             first = standing.trials[0].id
-            self._patience.ask(lambda: None if self._log is None else self._log.tell(first))
+            self._patience.ask(lambda: log.tell(first))
         for trial in standing.trials:
             self._tell_trial(trial, standing)
         if standing.has_ended:
