@@ -14,25 +14,17 @@ fields of a real 0.38.1::
 from __future__ import annotations
 
 import io
-import json
 import tarfile
-import threading
-import urllib.parse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from determined.common.api import authentication
-
-MOMENT = "2026-11-25T21:26:40.589561Z"
+from fake_commands_master import MOMENT, Answer, CommandsMaster, refusal
 
 
-class CheckpointsMaster:
+class CheckpointsMaster(CommandsMaster):
     """A master with one user and one experiment, of number 7.
 
     Attributes:
-        password: of the user "determined".
         config: the experiment's; its storage is in no other machine's reach until a test names a directory.
         state: the experiment's.
         checkpoints: as a master describes them, from the oldest to the newest.
@@ -41,8 +33,10 @@ class CheckpointsMaster:
         log: lines of each trial.
     """
 
+    wrong_login = refusal(403, 7, "PermissionDenied", "invalid credentials")
+
     def __init__(self, store: Path) -> None:
-        self.password = ""
+        super().__init__()
         self.config: dict[str, Any] = {
             "name": "digits",
             "entrypoint": "python3 -m lightning_adapter fit model_def:MNISTTrial --max-epochs 2",
@@ -59,21 +53,6 @@ class CheckpointsMaster:
         self._store = store
         self._trials: dict[int, dict[str, Any]] = {}
         self._metrics: dict[tuple[int, str], list[dict[str, Any]]] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.master = self  # type: ignore[attr-defined]
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-
-    def __enter__(self) -> CheckpointsMaster:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def add_trial(self, number: int, trained: Any, hparams: dict[str, Any] | None = None) -> None:
         """Know what the fake cluster's master was told by a trial."""
@@ -120,27 +99,11 @@ class CheckpointsMaster:
             },
         })  # fmt: skip
 
-    def answer(self, path: str, query: dict[str, list[str]], sent: Any, token: str) -> tuple[int, Any]:
-        """Return status and body: JSON, a list of it as a stream, or bytes."""
-        if path == "/info":
-            return 200, {"version": "0.38.1", "clusterId": "c", "masterId": "m", "clusterName": ""}
-        if path == "/api/v1/auth/login":
-            right = authentication.salt_and_hash(self.password)
-            if (sent["username"], sent["password"]) == ("determined", right):
-                return 200, {"token": "a-token", "user": _USER}
-            return 403, {"error": {"code": 7, "reason": "PermissionDenied", "error": "invalid credentials"}}
-        if token != "Bearer a-token":
-            return 401, {"error": {"code": 16, "reason": "Unauthenticated", "error": "invalid credentials"}}
+    def known(self, method: str, path: str, query: dict[str, list[str]], sent: Any) -> Answer | None:
         for begin, status in self.fails.items():
             if path.startswith(begin):
-                return status, {"error": {"code": 14, "reason": "Unavailable", "error": "out of order"}}
-        found = self._known(path.strip("/").split("/"), query)
-        return found if found is not None else (404, {"error": {"code": 5, "reason": "NotFound", "error": "not found"}})
-
-    def _known(self, parts: list[str], query: dict[str, list[str]]) -> tuple[int, Any] | None:
-        match parts:
-            case ["api", "v1", "me"]:
-                return 200, {"user": _USER}
+                return refusal(status, 14, "Unavailable", "out of order")
+        match path.strip("/").split("/"):
             case ["api", "v1", "master"]:
                 return 200, _MASTER
             case ["api", "v1", "experiments", "7"]:
@@ -160,7 +123,7 @@ class CheckpointsMaster:
                 return 200, self._archive(uuid)
         return None
 
-    def _of_trial(self, number: int, rest: list[str], query: dict[str, list[str]]) -> tuple[int, Any] | None:
+    def _of_trial(self, number: int, rest: list[str], query: dict[str, list[str]]) -> Answer | None:
         if rest == ["checkpoints"]:  # of every state, and so deleted ones too
             return self._page([each for each in self.checkpoints if each["training"]["trialId"] == number], query)
         if rest == ["logs"]:
@@ -168,7 +131,7 @@ class CheckpointsMaster:
             return 200, [{"result": {**one, "message": line}} for line in self.log]
         return (200, {"trial": self._trials[number]}) if not rest else None
 
-    def _page(self, found: list[dict[str, Any]], query: dict[str, list[str]]) -> tuple[int, Any]:
+    def _page(self, found: list[dict[str, Any]], query: dict[str, list[str]]) -> Answer:
         assert (query["sortByAttr"], query["orderBy"]) == (["SORT_BY_END_TIME"], ["ORDER_BY_DESC"])
         begin = int(query.get("offset", ["0"])[0])
         page = found[::-1][begin : begin + 2]  # as a master does with many
@@ -189,7 +152,6 @@ class CheckpointsMaster:
         return file.getvalue()[: self.cut]
 
 
-_USER = {"id": 2, "username": "determined", "admin": False, "active": True, "agentUserGroup": None, "displayName": ""}
 _MASTER = {
     "version": "0.38.1", "masterId": "m", "clusterId": "the-cluster", "clusterName": "", "telemetryEnabled": False,
     "ssoProviders": [], "externalLoginUri": "", "externalLogoutUri": "", "branding": "determined", "rbacEnabled": False,
@@ -203,32 +165,3 @@ _EXPERIMENT = {
     "projectName": "", "workspaceId": 1, "workspaceName": "", "parentArchived": False, "originalConfig": "",
     "projectOwnerId": 1,
 }  # fmt: skip
-
-
-class _Handler(BaseHTTPRequestHandler):
-    timeout = 10
-
-    def _handle(self) -> None:
-        url = urllib.parse.urlsplit(self.path)
-        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        status, body = self.server.master.answer(  # type: ignore[attr-defined]
-            url.path,
-            urllib.parse.parse_qs(url.query),
-            json.loads(raw) if raw else None,
-            self.headers.get("Authorization", ""),
-        )
-        if isinstance(body, bytes):
-            content = body
-        elif isinstance(body, list):
-            content = b"".join(json.dumps(each).encode() + b"\n" for each in body)
-        else:
-            content = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    do_GET = do_POST = _handle
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""

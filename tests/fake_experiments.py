@@ -1,30 +1,25 @@
 """What would a master answer to people: to a login, a submission, questions about an experiment?  A loopback one.
 
-`fake_master.py` stands in for the master that a trial's container talks to; this one for the master that commands talk
-to. Answers have the fields of a real 0.38.1::
+Answers have the fields of a real 0.38.1::
 
     with ExperimentsMaster() as master:
         monkeypatch.setenv("DET_MASTER", master.url)
-        master.script = [running(0.5), completed()]     # what each look at an experiment finds, the last one for ever
-        ...                                             # run a command
-    master.created                                      # what was submitted
+        # what each look at an experiment finds, the last one for ever
+        master.script = [Look("STATE_RUNNING", 0.5), Look("STATE_COMPLETED", 1.0)]
+        ...                                     # run a command
+    master.created                              # what was submitted
 """
 
 from __future__ import annotations
 
 import base64
 import dataclasses
-import json
 import threading
-import urllib.parse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any
 
-from determined.common.api import authentication
 from ruamel.yaml import YAML
 
-MOMENT = "2026-11-25T21:26:40.589561Z"
+from fake_commands_master import MOMENT, Answer, CommandsMaster, refusal
 
 
 @dataclasses.dataclass
@@ -74,11 +69,10 @@ class Look:
     status: int = 200
 
 
-class ExperimentsMaster:
+class ExperimentsMaster(CommandsMaster):
     """A master with one user and at most one experiment.
 
     Attributes:
-        password: of the user "determined".
         script: what looks at the experiment find, one after the other; the last one stays.
         created: the requests that created experiments.
         validated: configurations that were to be validated.
@@ -89,7 +83,7 @@ class ExperimentsMaster:
     """
 
     def __init__(self) -> None:
-        self.password = ""
+        super().__init__()
         self.script = [Look("STATE_COMPLETED", 1.0)]
         self.created: list[dict[str, Any]] = []
         self.validated: list[str] = []
@@ -98,24 +92,7 @@ class ExperimentsMaster:
         self.requests: list[str] = []
         self.hangs_up_at = ""
         self.config: dict[str, Any] = {"searcher": {"name": "single", "metric": "val_loss", "smaller_is_better": True}}
-        self._token = "a-token"
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.answer = self.answer  # type: ignore[attr-defined]
-        self._server.hangs_up = lambda path: path == self.hangs_up_at  # type: ignore[attr-defined]
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-
-    def __enter__(self) -> ExperimentsMaster:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     @property
     def files(self) -> dict[str, bytes]:
@@ -123,22 +100,15 @@ class ExperimentsMaster:
         sent = self.created[-1]["modelDefinition"]
         return {file["path"]: base64.b64decode(file["content"]) for file in sent if chr(file["type"]) == "0"}
 
-    def answer(self, method: str, path: str, query: dict[str, list[str]], sent: Any, token: str) -> tuple[int, Any]:
-        """Return status and body; a list is a stream."""
+    def answer(self, method: str, path: str, query: dict[str, list[str]], sent: Any, token: str) -> Answer:
+        if path == self.hangs_up_at:
+            return 0, None
         with self._lock:
             self.requests.append(f"{method} {path}")
-            if path == "/info":
-                return 200, {"version": "0.38.1", "clusterId": "c", "master_id": "m", "clusterName": ""}
-            if path == "/api/v1/auth/login":
-                return self._login(sent)
-            if token != f"Bearer {self._token}":
-                return 401, {"error": {"code": 16, "reason": "Unauthenticated", "error": "invalid credentials"}}
-            return self._known(method, path, query, sent)
+            return super().answer(method, path, query, sent, token)
 
-    def _known(self, method: str, path: str, query: dict[str, list[str]], sent: Any) -> tuple[int, Any]:
+    def known(self, method: str, path: str, query: dict[str, list[str]], sent: Any) -> Answer | None:
         look = self.script[0]
-        if (method, path) == ("GET", "/api/v1/me"):
-            return 200, {"user": _user("determined")}
         if path == "/api/v1/workspaces":
             return 200, {
                 "workspaces": [_workspace(*each) for each in enumerate(self.projects, 1)],
@@ -166,16 +136,11 @@ class ExperimentsMaster:
             return 200, [{"result": {"metrics": self._metrics(look, int(query["trialIds"][0]))}}]
         if path.startswith("/api/v1/trials/") and path.endswith("/logs"):
             return 200, self._log(look, int(path.split("/")[4]), query)
-        return 404, {"error": {"code": 5, "reason": "NotFound", "error": f"{path} not found"}}
+        return None
 
-    def _login(self, sent: Any) -> tuple[int, Any]:
-        if sent["username"] != "determined" or sent["password"] != authentication.salt_and_hash(self.password):
-            return 401, {"error": {"code": 16, "reason": "Unauthenticated", "error": "invalid credentials"}}
-        return 200, {"token": self._token, "user": _user("determined")}
-
-    def _create(self, sent: Any) -> tuple[int, Any]:
+    def _create(self, sent: Any) -> Answer:
         if self.refuses is not None:
-            return 400, {"error": {"code": 3, "reason": "InvalidArgument", "error": self.refuses}}
+            return refusal(400, 3, "InvalidArgument", self.refuses)
         if sent.get("validateOnly"):
             self.validated.append(sent["config"])
             return 200, {"experiment": {}, "config": None, "jobSummary": None, "warnings": []}
@@ -223,42 +188,8 @@ class ExperimentsMaster:
         return [{"result": line} for line in lines]
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def _answer(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        raw = self.rfile.read(length)
-        place = urllib.parse.urlsplit(self.path)
-        if self.server.hangs_up(place.path):  # type: ignore[attr-defined]
-            self.close_connection = True
-            return
-        status, body = self.server.answer(  # type: ignore[attr-defined]
-            self.command, place.path, urllib.parse.parse_qs(place.query), json.loads(raw) if raw else {},
-            self.headers.get("Authorization", ""),
-        )  # fmt: skip
-        text = "".join(json.dumps(one) + "\n" for one in body) if isinstance(body, list) else json.dumps(body)
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text.encode())))
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-    do_GET = do_POST = _answer
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
 def _page(total: int) -> dict[str, int]:
     return {"offset": 0, "limit": 0, "startIndex": 0, "endIndex": total, "total": total}
-
-
-def _user(name: str) -> dict[str, Any]:
-    return {
-        "id": 1, "username": name, "admin": False, "active": True, "agentUserGroup": None, "displayName": "",
-        "modifiedAt": MOMENT, "remote": False, "lastAuthAt": MOMENT,
-    }  # fmt: skip
 
 
 def _workspace(number: int, name: str) -> dict[str, Any]:

@@ -45,7 +45,7 @@ INFO_DIRECTORY = "FAKE_CLUSTER_INFO"
 CONTAINER_RANK = "FAKE_CLUSTER_CONTAINER_RANK"
 RETRY_AFTER = "retryAfter"  # in the body of an answer, for the header
 
-_USER = {
+USER = {
     "id": 1,
     "username": "determined",
     "admin": True,
@@ -190,7 +190,7 @@ class FakeMaster:
             ("GET", f"{signals}/preemption", self._poll_preemption),
             ("POST", f"{signals}/ack_preemption", self._acknowledge_preemption),
             # what is asked and told before a trial's own process starts, and beside it
-            ("GET", "/api/v1/me", lambda sent: (200, {"user": _USER})),
+            ("GET", "/api/v1/me", lambda sent: (200, {"user": USER})),
             ("GET", f"/api/v1/tasks/{self.task_id}/context_directory", lambda sent: (200, {"b64Tgz": ""})),
             ("POST", f"{allocation}/acceleratorData", lambda sent: (200, {})),
             ("GET", f"{allocation}/resources/[^/]+/rendezvous", self._rendezvous),
