@@ -46,20 +46,21 @@ def command(backend: str, script: str, *arguments: object) -> list[str]:
     return [sys.executable, *tail]
 
 
+def environment() -> dict[str, str]:
+    """What a process is given that no launcher has started, and that imports the modules beside this one."""
+    variables = {name: value for name, value in os.environ.items() if name not in LAUNCHER_VARIABLES}
+    return {**variables, "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])}
+
+
 @contextmanager
 def started(backend: str, log: pathlib.Path, script: str, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
     """Start a job in a session of its own; whatever is left of it afterwards is killed."""
-    environment = {name: value for name, value in os.environ.items() if name not in LAUNCHER_VARIABLES}
-    environment |= {
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
-    }
     with log.open("wb") as output:
         job = subprocess.Popen(
             command(backend, script, *arguments),
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=environment,
+            env={**environment(), "OMP_NUM_THREADS": "1"},
             cwd=log.parent,
             start_new_session=True,
         )
@@ -80,3 +81,28 @@ def ended(job: subprocess.Popen[bytes], log: pathlib.Path, seconds: float) -> st
             f"the job did not end within {seconds:g} s:\n{log.read_text(errors='replace')[-4000:]}", pytrace=False
         )
     return log.read_text(errors="replace")
+
+
+def printed_by_each(script: pathlib.Path, *arguments: object) -> list[str]:
+    """Run a job of one process for each of two agents, as Determined starts them; returns what each process printed.
+
+    Both are on this machine; whatever is left of them is killed.
+    """
+    sizes = {"WORLD_SIZE": str(PROCESSES), "GROUP_WORLD_SIZE": str(PROCESSES), "LOCAL_WORLD_SIZE": "1"}
+    job = {**environment(), **sizes, "MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port())}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(script), *map(str, arguments)],
+            env={**job, "RANK": rank, "GROUP_RANK": rank, "LOCAL_RANK": "0"},
+            cwd=script.parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in map(str, range(PROCESSES))
+    ]
+    try:
+        return [process.communicate(timeout=100)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()

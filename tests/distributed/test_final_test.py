@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
 
 import pytest
 
-from .launching import HERE, ended, started
+from .launching import ended, environment, started
 
 pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 
@@ -25,9 +24,8 @@ def test_values_are_those_of_lightnings_trainer_in_a_single_process(tmp_path: pa
     assert job.returncode == 0, printed[-4000:]
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first == second and first["size"] == 2.0
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-c", LIGHTNING, str(tmp_path), first["checkpoint"]]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=True)
     assert first["metrics"] == pytest.approx(json.loads(done.stdout.splitlines()[-1]), rel=1e-6)
     assert len(first["metrics"]) == 6
     assert first["metrics"]["accuracy/dataloader_idx_0"] == first["metrics"]["accuracy/dataloader_idx_1"]

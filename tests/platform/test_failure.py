@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import subprocess
 import sys
 import time
 from typing import Any
 
 import pytest
 
-from distributed.launching import HERE, LAUNCHER_VARIABLES, free_port
+from distributed.launching import printed_by_each
 from lightning_adapter.errors import ConfigurationError, NonFiniteError
 from lightning_adapter.platform import failure
 
@@ -179,22 +178,7 @@ lightning_adapter.fit(Trial, run_dir="run")
 @pytest.mark.parametrize("first", [0, 1])
 def test_error_that_another_machine_has_told_is_told_in_a_line(tmp_path: pathlib.Path, first: int) -> None:
     (tmp_path / "script.py").write_text(FAILS)
-    environment = {name: value for name, value in os.environ.items() if name not in LAUNCHER_VARIABLES}
-    environment["PYTHONPATH"] = os.pathsep.join([str(HERE), environment.get("PYTHONPATH", "")])
-    address = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1"}
-    jobs = [
-        subprocess.Popen(
-            [sys.executable, "script.py", str(first)],
-            env={**environment, **address, "RANK": rank, "GROUP_RANK": rank, "LOCAL_RANK": "0"},
-            cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for rank in ("0", "1")
-    ]  # fmt: skip
-    try:
-        printed = [job.communicate(timeout=100)[0] for job in jobs]
-    finally:
-        for job in jobs:
-            job.kill()
+    printed = printed_by_each(tmp_path / "script.py", first)
     assert f"rank {first} of 2 failed:" in printed[first] and "ValueError: broken" in printed[first]
     other = printed[1 - first]
     assert f"rank {1 - first} of 2 ends too, after rank {first}: " in other and "Traceback" not in other

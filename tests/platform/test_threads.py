@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +11,7 @@ import pytest
 import torch
 from determined import pytorch
 
-from distributed.launching import HERE, LAUNCHER_VARIABLES, free_port
+from distributed.launching import printed_by_each
 from lightning_adapter import LightningAdapter
 from lightning_adapter.platform import threads, trial
 from parity.models import flavour
@@ -99,21 +96,5 @@ print("after:", torch.get_num_threads())
 @pytest.mark.multiprocess
 def test_processes_that_nobody_gave_a_number_of_threads_take_one_each(tmp_path: Any) -> None:
     (tmp_path / "script.py").write_text(TRIAL)
-    environment = {name: value for name, value in os.environ.items() if name not in LAUNCHER_VARIABLES}
-    environment["PYTHONPATH"] = os.pathsep.join([str(HERE), environment.get("PYTHONPATH", "")])
-    address = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "2"}
-    # a process for each of two agents on one machine, as Determined starts them
-    jobs = [
-        subprocess.Popen(
-            [sys.executable, "script.py"],
-            env={**environment, **address, "RANK": rank, "GROUP_RANK": rank, "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"},
-            cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for rank in ("0", "1")
-    ]  # fmt: skip
-    try:
-        printed = [job.communicate(timeout=100)[0] for job in jobs]
-    finally:
-        for job in jobs:
-            job.kill()
+    printed = printed_by_each(tmp_path / "script.py")
     assert all("threads: 1\n" in text and "after: 2\n" in text for text in printed), printed
