@@ -309,9 +309,6 @@ def test_checkpoint_holds_weights_metadata_and_the_users_code(cluster: Any) -> N
         assert torch.equal(loaded.state_dict()[name], value), name
 
 
-# --- pause and resume -------------------------------------------------------------------------------------------------
-
-
 def test_checkpoint_leaves_out_data_beside_the_code(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -336,6 +333,9 @@ def test_a_limit_of_the_code_that_is_no_number_is_refused_before_training(
     with cluster() as master, pytest.raises(ConfigurationError, match="no number of megabytes"):
         fit(trial_of(max_epochs=1))
     assert master.metrics == []
+
+
+# --- pause and resume -------------------------------------------------------------------------------------------------
 
 
 def test_local_run_goes_on_from_a_trial_with_the_values_and_the_seed_that_were_drawn_for_it(
@@ -676,13 +676,21 @@ def test_the_command_trains_on_a_cluster(cluster: Any, project: Path) -> None:
     assert list(project.iterdir()) == [project / "cluster_model_def.py"] or not (project / "runs").exists()
 
 
-def test_the_command_names_a_faulty_batch_size_in_one_message(
-    cluster: Any, project: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("hparams", "told"),
+    [
+        ({"global_batch_size": 2.5}, "global_batch_size is 2.5"),
+        ({"learning_rate": 0.1}, "global_batch_size has no value (given: learning_rate)"),
+    ],
+    ids=["faulty", "missing"],
+)
+def test_the_command_names_a_batch_size_that_is_none_in_one_message(
+    cluster: Any, project: Path, capsys: pytest.CaptureFixture[str], hparams: dict[str, Any], told: str
 ) -> None:
-    with cluster(hparams={"global_batch_size": 2.5}):
+    with cluster(hparams=hparams):
         assert cli.main(["fit", "cluster_model_def:Trial"]) == 2
     error = capsys.readouterr().err
-    assert "global_batch_size is 2.5" in error and "Traceback" not in error
+    assert told in error and "Traceback" not in error
 
 
 @pytest.mark.parametrize(
@@ -712,12 +720,3 @@ def test_the_command_names_a_hyperparameter_that_has_no_value(
         assert cli.main(["fit", "cluster_model_def:Trial"]) == 2
     error = capsys.readouterr().err
     assert re.search(told, error) and "Add it to 'hyperparameters:'" in error and "Traceback" not in error
-
-
-def test_the_command_names_a_batch_size_that_is_missing(
-    cluster: Any, project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with cluster(hparams={"learning_rate": 0.1}):
-        assert cli.main(["fit", "cluster_model_def:Trial"]) == 2
-    error = capsys.readouterr().err
-    assert "global_batch_size has no value (given: learning_rate)" in error and "Traceback" not in error
