@@ -3,8 +3,7 @@
 The cluster is the one that `DET_MASTER` names; the login is Determined's own (`det user login`, or `DET_USER` and
 `DET_PASS`). Without `DET_MASTER` everything here is skipped, and a plain `make test` leaves it out. Experiments of a few
 seconds each are made in the project that is the user's default, with a wheel of this checkout in their context; they are
-killed and deleted where a test has failed or been stopped. An idle cluster with two CPU slots needs about fifteen
-minutes.
+killed where a test has failed or been stopped. An idle cluster with two CPU slots needs about fifteen minutes.
 
 What the experiments need on this cluster is said by environment variables:
 

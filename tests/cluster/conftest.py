@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.experiments import TORCHRUN, Cluster, Run, built_context, fit
+from cluster.experiments import TORCHRUN, TWO_SLOTS, Cluster, Run, built_context, fit
 
 HERE = Path(__file__).resolve().parent
 EPOCHS = 5
@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The cluster under test; what is still running at the end is killed."""
-    cluster = Cluster(*built_context(tmp_path_factory.mktemp("cluster")))
+    cluster = Cluster(built_context(tmp_path_factory.mktemp("cluster")))
     yield cluster
     cluster.end_all()
 
@@ -46,4 +46,4 @@ def undisturbed(real: Cluster) -> Run:
 @pytest.fixture(scope="session")
 def two_slots(real: Cluster) -> Run:
     """The same on two slots of one agent."""
-    return real.start(fit(EPOCHS, launcher=TORCHRUN), {"resources": {"slots_per_trial": 2}}).wait()
+    return real.start(fit(EPOCHS, launcher=TORCHRUN), TWO_SLOTS).wait()

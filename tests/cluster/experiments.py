@@ -24,6 +24,9 @@ BATCHES = 16  # of an epoch of context/model_def.py
 LIMIT_S = 300.0  # for whatever is waited for
 TORCHRUN = "python3 -m determined.launch.torch_distributed -- "
 HOROVODRUN = "python3 -m determined.launch.horovod -- "
+#: To be merged into the configuration: slow enough to be interrupted in the second epoch.
+SLOW = {"hyperparameters": {"seconds_per_batch": 0.1}}
+TWO_SLOTS = {"resources": {"slots_per_trial": 2}}
 HYPERPARAMETERS = {"lr": 0.01, "width": 16, "global_batch_size": 10}
 DONE = {"COMPLETED", "CANCELED", "ERROR"}
 
@@ -184,18 +187,17 @@ class Cluster:
     """The cluster under test.
 
     Args:
-        context: a directory that holds the context of the experiments, for files of a test's own to be added to a copy.
-        wheel: this checkout, built.
+        context: a directory that holds the context of the experiments, with a wheel of this checkout.
     """
 
-    def __init__(self, context: Path, wheel: Path) -> None:
+    def __init__(self, context: Path) -> None:
         self.determined = client.Determined()
         self.session = self.determined._session
         self.config = from_variables()
-        self.context, self.wheel = context, wheel
+        self.context = context
         self.runs: list[Run] = []
 
-    def start(self, entrypoint: str, *configs: Mapping[str, Any], context: Path | None = None, **keys: Any) -> Run:
+    def start(self, entrypoint: str, *configs: Mapping[str, Any], **keys: Any) -> Run:
         """Create an experiment; `configs` are merged into its configuration, `keys` replace what is there."""
         base = {
             "name": "cluster-test",
@@ -208,7 +210,7 @@ class Cluster:
             "environment": {"environment_variables": ["OMP_NUM_THREADS=1"]},
         }
         config = {**merged(base, self.config, *configs), **keys}
-        run = Run(self.determined.create_experiment(config, model_dir=context or self.context), self.session)
+        run = Run(self.determined.create_experiment(config, model_dir=self.context), self.session)
         self.runs.append(run)
         return run
 
@@ -237,8 +239,8 @@ class Cluster:
                 run.experiment.kill()
 
 
-def built_context(directory: Path) -> tuple[Path, Path]:
-    """Copy the context, with a wheel of this checkout beside it; return the context and the wheel."""
+def built_context(directory: Path) -> Path:
+    """Copy the context, with a wheel of this checkout in it."""
     context = directory / "context"
     shutil.copytree(CONTEXT, context)
     sources = directory / "sources"  # a build leaves folders beside the sources
@@ -249,5 +251,5 @@ def built_context(directory: Path) -> tuple[Path, Path]:
         shutil.copy(ROOT / name, sources / name)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]
     subprocess.run([*command, str(context), str(sources)], check=True)
-    (wheel,) = context.glob("lightning_adapter-*.whl")
-    return context, wheel
+    assert len(list(context.glob("lightning_adapter-*.whl"))) == 1
+    return context

@@ -12,10 +12,7 @@ from determined.common import util
 from determined.common.api import bindings
 
 from cluster.conftest import EPOCHS
-from cluster.experiments import BATCHES, TORCHRUN, Cluster, Run, fit, until
-
-#: Slow enough to be interrupted in the second epoch.
-SLOW = {"hyperparameters": {"seconds_per_batch": 0.1}}
+from cluster.experiments import BATCHES, SLOW, TORCHRUN, TWO_SLOTS, Cluster, Run, fit, until
 
 
 def run_command(variable: str) -> None:
@@ -38,7 +35,7 @@ def test_paused_and_activated(real: Cluster, undisturbed: Run) -> None:
 
 
 def test_paused_and_activated_on_two_slots(real: Cluster, two_slots: Run) -> None:
-    run = real.start(fit(EPOCHS, launcher=TORCHRUN), SLOW, {"resources": {"slots_per_trial": 2}})
+    run = real.start(fit(EPOCHS, launcher=TORCHRUN), SLOW, TWO_SLOTS)
     run.wait_for_batches(BATCHES + 5).experiment.pause()
     until(lambda: run.described(run.trial).state.name == "PAUSED", "the trial's pause")
     run.experiment.activate()

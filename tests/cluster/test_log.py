@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cluster.conftest import EPOCHS
-from cluster.experiments import BATCHES, TORCHRUN, Cluster, Run, fit
-
-TWO_SLOTS = {"resources": {"slots_per_trial": 2}}
+from cluster.experiments import BATCHES, TORCHRUN, TWO_SLOTS, Cluster, Run, fit
 
 
 def lines_with(run: Run, *words: str) -> list[str]:

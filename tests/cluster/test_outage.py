@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from cluster.conftest import EPOCHS
-from cluster.experiments import BATCHES, TORCHRUN, Cluster, Run, fit
+from cluster.experiments import BATCHES, SLOW, TORCHRUN, Cluster, Run, fit
 
-SLOW = {"hyperparameters": {"seconds_per_batch": 0.1}}
 #: Everything that a trial says or asks while it trains.
 KINDS = {
     "metrics": ("POST", "/trials/[0-9]+/metrics"),

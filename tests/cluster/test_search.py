@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from cluster.experiments import BATCHES, TORCHRUN, Cluster, Run, fit, until
+from cluster.experiments import BATCHES, TORCHRUN, TWO_SLOTS, Cluster, Run, fit, until
 
 TRIALS = 9  # as many as it takes for the searcher to look after the first and after the third epoch
 EPOCHS = 9
@@ -77,7 +77,6 @@ def test_a_stopped_trial_says_so_once_and_has_a_checkpoint_of_its_end(search: Se
 def test_two_slots_stop_together(real: Cluster) -> None:
     # one after the other, and the largest loss is the best: of what this seed draws, some are stopped
     few = {"max_trials": 3, "max_concurrent_trials": 1, "smaller_is_better": False}
-    two_slots = {"resources": {"slots_per_trial": 2}}
-    found = watched(real.start(fit(EPOCHS, launcher=TORCHRUN), SEARCH, {"searcher": few}, two_slots))
+    found = watched(real.start(fit(EPOCHS, launcher=TORCHRUN), SEARCH, {"searcher": few}, TWO_SLOTS))
     assert min(found.batches().values()) < EPOCHS * BATCHES
     assert {found.run.described(trial).state.name for trial in found.run.trials} == {"COMPLETED"}

@@ -5,9 +5,18 @@ from __future__ import annotations
 import pytest
 
 from cluster.conftest import EPOCHS
-from cluster.experiments import BATCHES, HOROVODRUN, HYPERPARAMETERS, TORCHRUN, Cluster, Run, extra, fit, until
-
-TWO_SLOTS = {"resources": {"slots_per_trial": 2}}
+from cluster.experiments import (
+    BATCHES,
+    HOROVODRUN,
+    HYPERPARAMETERS,
+    TORCHRUN,
+    TWO_SLOTS,
+    Cluster,
+    Run,
+    extra,
+    fit,
+    until,
+)
 
 
 def test_the_master_has_values_under_their_logged_names_and_the_progress(undisturbed: Run) -> None:
