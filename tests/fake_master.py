@@ -750,6 +750,25 @@ def fake_cluster(
                 shutil.rmtree(left) if os.path.isdir(left) else os.unlink(left)
 
 
+def complete_config(entrypoint: str, epochs: int) -> dict[str, Any]:
+    """What a master fills in for an entrypoint that names the class, and whose loop reads all of it."""
+    return {
+        "entrypoint": entrypoint,
+        "min_validation_period": {"epochs": 1},
+        "min_checkpoint_period": {"batches": 0},
+        "searcher": {"max_length": {"epochs": epochs}},
+        "scheduling_unit": 2,
+        "checkpoint_policy": "best",
+        "perform_initial_validation": False,
+        "optimizations": {
+            "aggregation_frequency": 1,
+            "gradient_compression": False,
+            "average_aggregated_gradients": True,
+        },
+        "profiling": {"enabled": False},
+    }
+
+
 def join(directory: str | os.PathLike[str] | None = None) -> None:
     """Put this process into the cluster whose information is in `directory` (default: what the environment says).
 

@@ -16,6 +16,7 @@ import torch
 from determined import pytorch
 from torch.utils.data import DataLoader
 
+from fake_master import complete_config
 from lightning_adapter import LightningAdapter, fit
 from parity.models import flavour, samples
 
@@ -309,22 +310,7 @@ class Trial(LightningAdapter):
         data = models.Data(batch_size=context.get_per_slot_batch_size())
         super().__init__(context, models.Net(), data, max_epochs=2, log_every_n_steps=2, enable_model_summary=False)
 """
-# What a master fills in for the old entrypoint, which reads all of it.
-COMPLETE = {
-    "entrypoint": "entry_model_def:Trial",
-    "min_validation_period": {"epochs": 1},
-    "min_checkpoint_period": {"batches": 0},
-    "searcher": {"max_length": {"epochs": 2}},
-    "scheduling_unit": 2,
-    "checkpoint_policy": "best",
-    "perform_initial_validation": False,
-    "optimizations": {
-        "aggregation_frequency": 1,
-        "gradient_compression": False,
-        "average_aggregated_gradients": True,
-    },
-    "profiling": {"enabled": False},
-}
+COMPLETE = complete_config("entry_model_def:Trial", epochs=2)
 
 
 def harness(master: Any, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fake_master import FakeMaster, fake_cluster
+from fake_master import FakeMaster, complete_config, fake_cluster
 
 from .launching import HERE, need_horovod
 
@@ -65,18 +65,22 @@ def values(master: FakeMaster) -> list[tuple[Any, float]]:
     return [(steps, metrics["val_loss"]) for steps, metrics in master.validation]
 
 
-def test_preempted_trial_ends_as_an_undisturbed_one(tmp_path: pathlib.Path) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    whole.mkdir()
-    parts.mkdir()
-    with fake_cluster(whole, **given()) as undisturbed:
-        launch(whole, "torch_distributed", undisturbed)
-    with fake_cluster(parts, **given()) as first:
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> FakeMaster:
+    """What a master was told by a trial that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with fake_cluster(folder, **given()) as master:
+        launch(folder, "torch_distributed", master)
+    return master
+
+
+def test_preempted_trial_ends_as_an_undisturbed_one(tmp_path: pathlib.Path, undisturbed: FakeMaster) -> None:
+    with fake_cluster(tmp_path, **given()) as first:
         first.preempt_after(reports=3)
-        launch(parts, "torch_distributed", first)
+        launch(tmp_path, "torch_distributed", first)
     last = first.checkpoints[-1]
-    with fake_cluster(parts, **given(latest_checkpoint=last.uuid, steps_completed=last.steps_completed)) as second:
-        launch(parts, "torch_distributed", second)
+    with fake_cluster(tmp_path, **given(latest_checkpoint=last.uuid, steps_completed=last.steps_completed)) as second:
+        launch(tmp_path, "torch_distributed", second)
     assert 0 < last.steps_completed < 12
     assert values(undisturbed) == values(first) + values(second)
     assert [steps for steps, _ in values(undisturbed)] == [4, 8, 12]
@@ -96,18 +100,15 @@ def test_all_ranks_of_a_trial_that_the_searcher_stops_end_at_one_step(tmp_path: 
     assert master.preemption_acks == 0 and master.unexpected == []
 
 
-def test_master_that_fails_for_a_while_changes_nothing_of_two_ranks(tmp_path: pathlib.Path) -> None:
-    whole, faulty = tmp_path / "whole", tmp_path / "faulty"
-    whole.mkdir()
-    faulty.mkdir()
-    with fake_cluster(whole, **given()) as undisturbed:
-        launch(whole, "torch_distributed", undisturbed)
-    with fake_cluster(faulty, **given()) as master:
+def test_master_that_fails_for_a_while_changes_nothing_of_two_ranks(
+    tmp_path: pathlib.Path, undisturbed: FakeMaster
+) -> None:
+    with fake_cluster(tmp_path, **given()) as master:
         master.fail(".*/runs/start", "POST", times=2)  # each rank begins with it
         for path in (".*/metrics", ".*/checkpoints"):
             master.fail(path, "POST", stored=True)
         master.fail(".*/best_searcher_validation_metric", "GET", times=3)
-        said = launch(faulty, "torch_distributed", master)
+        said = launch(tmp_path, "torch_distributed", master)
     assert master.metrics == undisturbed.metrics
     assert [one.steps_completed for one in master.checkpoints] == [
         one.steps_completed for one in undisturbed.checkpoints
@@ -125,34 +126,18 @@ def test_trial_trains_under_determineds_horovod_launcher(tmp_path: pathlib.Path)
     assert master.unexpected == []
 
 
-# What a master fills in for the entrypoint that names the class, and which its loop reads.
-COMPLETE = {
-    "entrypoint": "model_def:Trial",
-    "min_validation_period": {"epochs": 1},
-    "min_checkpoint_period": {"batches": 0},
-    "searcher": {"max_length": {"epochs": 3}},
-    "scheduling_unit": 2,
-    "checkpoint_policy": "best",
-    "perform_initial_validation": False,
-    "optimizations": {"aggregation_frequency": 1, "gradient_compression": False, "average_aggregated_gradients": True},
-    "profiling": {"enabled": False},
-}
-
-
-def test_entrypoint_that_names_the_class_trains_on_two_slots_as_fit_does(tmp_path: pathlib.Path) -> None:
-    named, fitted = tmp_path / "named", tmp_path / "fitted"
-    named.mkdir()
-    fitted.mkdir()
-    with fake_cluster(fitted, **given()) as by_fit:
-        launch(fitted, "torch_distributed", by_fit)
-    with fake_cluster(named, **given(config={**given()["config"], **COMPLETE})) as by_name:
-        launch(named, "torch_distributed", by_name, ["--trial", "model_def:Trial"])
-    assert values(by_name) == values(by_fit)
+def test_entrypoint_that_names_the_class_trains_on_two_slots_as_fit_does(
+    tmp_path: pathlib.Path, undisturbed: FakeMaster
+) -> None:
+    config = {**given()["config"], **complete_config("model_def:Trial", epochs=3)}
+    with fake_cluster(tmp_path, **given(config=config)) as by_name:
+        launch(tmp_path, "torch_distributed", by_name, ["--trial", "model_def:Trial"])
+    assert values(by_name) == values(undisturbed)
     assert by_name.checkpoints[-1].steps_completed == 12
     # the steps' values from the adapter, and the two counts from Determined's loop, as with one slot
     logged = [
         (steps, {name: value for name, value in metrics.items() if name not in ("batches", "epochs")})
-        for steps, metrics in by_fit.training
+        for steps, metrics in undisturbed.training
     ]
     assert [report for report in by_name.training if "batches" not in report[1]] == logged
     counts = [(steps, metrics) for steps, metrics in by_name.training if "batches" in metrics]
