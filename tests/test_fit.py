@@ -34,6 +34,7 @@ from lightning_adapter import DETDM, DETLM, LightningAdapter, fit
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.runs.directory import RunDirectory
 from parity.models import flavour, samples
+from two_ways import weights
 
 models = flavour("pytorch_lightning", ours=True)
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,10 +61,6 @@ def working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.mkdir()
     monkeypatch.chdir(path)
     return path
-
-
-def weights(module: Any) -> torch.Tensor:
-    return torch.cat([value.flatten().double() for value in module.state_dict().values()])
 
 
 def validated_at(trial: LightningAdapter) -> list[int]:

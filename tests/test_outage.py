@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import determined
 import pytest
 import requests
 import torch
@@ -25,6 +24,7 @@ from lightning_adapter.platform.master.outage import Outage, Repetition, Unanswe
 from lightning_adapter.platform.master.receipt import is_refusal
 from parity.models import flavour
 from test_cluster import Refuses, preempting, trial_of, weights
+from test_determined_trainer import train
 
 models = flavour("pytorch_lightning", ours=True)
 
@@ -398,29 +398,23 @@ def test_a_conflict_that_the_master_calls_a_fault_of_its_own_is_a_refusal(
 
 
 def test_determineds_own_trainer_survives_too(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def train() -> Any:
-        info = determined.get_cluster_info()
-        assert info is not None
-        with pytorch.init(hparams=info.trial.hparams) as context:
-            trial = trial_of()(context)
-            pytorch.Trainer(trial, context).fit(
-                max_length=pytorch.Batch(12), reporting_period=pytorch.Batch(2), validation_period=pytorch.Batch(6)
-            )
-        return trial
+    def by_determined() -> Any:
+        periods = {"reporting_period": pytorch.Batch(2), "validation_period": pytorch.Batch(6)}
+        return train(trial_of(), seed=None, max_length=pytorch.Batch(12), **periods)
 
     with cluster(trial_seed=3) as whole:
-        expected = train()
+        expected = by_determined()
     with cluster(trial_seed=3) as master:
         for kind, (path, method) in KINDS.items():
             if kind != "start":  # sent before there is a trial
                 master.fail(path, method, stored=True)
-        trial = train()
+        trial = by_determined()
     assert left(master, trial) == left(whole, expected)
     monkeypatch.setenv("LIGHTNING_ADAPTER_MASTER_TIMEOUT", "0.5")
     with cluster(trial_seed=3) as master:
         master.fail_for(60.0, METRICS)
         with pytest.raises(MasterAwayError):
-            train()
+            by_determined()
 
 
 # --- how long ---------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from lightning_adapter import LightningAdapter, fit
 from lightning_adapter.platform import searcher
 from lightning_adapter.platform.searcher import TrialState
 from parity.models import flavour
+from two_ways import by_lightning, weights
 
 models = flavour("pytorch_lightning", ours=True)
 plain = flavour("pytorch_lightning", ours=False)
@@ -73,10 +74,6 @@ def trial_of(calls: Calls, module: Callable[[], Any] = models.Net, **arguments: 
     return Trial
 
 
-def weights(module: torch.nn.Module) -> torch.Tensor:
-    return torch.cat([value.flatten().double() for value in module.state_dict().values()])
-
-
 def questions(master: FakeMaster) -> int:
     """How often the trial was asked for; once Determined does by itself."""
     return sum(request.method == "GET" and request.path == "/api/v1/trials/1" for request in master.requests) - 1
@@ -86,16 +83,14 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.message for record in caplog.records if LINE in record.message]
 
 
-def by_lightning(tmp_path: Path, seed: int, validations: int, **arguments: Any) -> tuple[torch.nn.Module, Calls]:
+def stopped_by_lightning(
+    tmp_path: Path, seed: int, validations: int, **arguments: Any
+) -> tuple[torch.nn.Module, Calls]:
     calls = Calls()
     pl.seed_everything(seed)
-    module, data = plain.Net(), plain.Data()
-    given = {"max_epochs": 3, "log_every_n_steps": 2, "num_sanity_val_steps": 0, **arguments}
-    trainer = pl.Trainer(
-        accelerator="cpu", logger=False, enable_checkpointing=False, enable_model_summary=False,
-        enable_progress_bar=False, default_root_dir=tmp_path, callbacks=[StopsInValidation(validations), calls], **given,
-    )  # fmt: skip
-    trainer.fit(module, data)
+    module = plain.Net()
+    given = {"max_epochs": 3, "log_every_n_steps": 2, **arguments}
+    by_lightning(tmp_path)(module, plain.Data(), callbacks=[StopsInValidation(validations), calls], **given)
     return module, calls
 
 
@@ -115,7 +110,7 @@ def test_stopped_trial_ends_as_lightnings_run_that_is_to_stop(
     with cluster(trial_seed=4, config={"searcher": ADAPTIVE}) as master:
         master.stop_after(validations=validations)
         trial = fit(trial_of(calls, **arguments))
-    module, expected = by_lightning(tmp_path, 4, validations, **arguments)
+    module, expected = stopped_by_lightning(tmp_path, 4, validations, **arguments)
     assert torch.equal(weights(trial.lightning_module), weights(module))
     assert calls.names == expected.names
     assert trial.lightning_module.trainer.state.finished
@@ -286,7 +281,7 @@ def test_stopped_trial_ends_under_determineds_own_trainer(
     with cluster(trial_seed=4, config={"searcher": ADAPTIVE}) as master:
         master.stop_after(validations=1)
         train(trial_of(calls), checkpoint_policy=policy)
-    _, expected = by_lightning(tmp_path, 4, 1)
+    _, expected = stopped_by_lightning(tmp_path, 4, 1)
     assert calls.names == expected.names
     assert [done for done, _ in master.validation] == [6]
     assert [checkpoint.steps_completed for checkpoint in master.checkpoints] == [6]

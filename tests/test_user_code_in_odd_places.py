@@ -15,7 +15,7 @@ import torchmetrics
 
 from lightning_adapter import LightningAdapter, fit
 from parity.models import flavour
-from two_ways import BoringModel, Fit, outcomes
+from two_ways import BoringModel, Fit, outcomes, weights
 from two_ways import trial_of as trial_without_data
 
 ours, theirs = flavour("pytorch_lightning", ours=True), flavour("pytorch_lightning", ours=False)
@@ -28,10 +28,6 @@ def trial_of(module: Callable[[], Any], **arguments: Any) -> type[LightningAdapt
             super().__init__(context, module(), ours.Data(), enable_model_summary=False, **arguments)
 
     return Trial
-
-
-def weights(module: Any) -> torch.Tensor:
-    return torch.cat([value.flatten().double() for value in module.state_dict().values()])
 
 
 def under_lightning(make: Callable[[], Any], tmp_path: Path, **arguments: Any) -> Any:

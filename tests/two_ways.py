@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.demos.boring_classes import BoringDataModule, BoringModel
 
 from lightning_adapter import LightningAdapter, fit
@@ -17,7 +18,7 @@ from lightning_adapter import LightningAdapter, fit
 #: Trains a module, with a datamodule or without, under arguments of a Trainer; returns what has trained it.
 Fit = Callable[..., Any]
 
-__all__ = ["BoringDataModule", "BoringModel", "Fit", "by_adapter", "by_lightning", "outcomes", "trial_of"]
+__all__ = ["BoringDataModule", "BoringModel", "Fit", "by_adapter", "by_lightning", "outcomes", "trial_of", "weights"]
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
 
@@ -53,6 +54,11 @@ def by_lightning(directory: Path) -> Fit:
         return trainer
 
     return train
+
+
+def weights(module: Any) -> torch.Tensor:
+    """All parameters and buffers of a module, to be compared with another one's."""
+    return torch.cat([value.flatten().double() for value in module.state_dict().values()])
 
 
 def outcomes(tmp_path: Path, situation: Callable[[Fit], Any]) -> tuple[Any, Any]:

@@ -16,22 +16,12 @@ import pytorch_lightning as pl
 import torch
 from determined import pytorch
 
-from lightning_adapter import LightningAdapter, fit
+from lightning_adapter import fit
 from lightning_adapter.versions.callbacks import reason_of_early_stopping
 from parity.models import flavour
+from test_cluster import trial_of
 
 models = flavour("pytorch_lightning", ours=True)
-
-
-def trial_of(module: Callable[[], Any] = models.Net, **arguments: Any) -> type[LightningAdapter]:
-    """A trial of two epochs of six batches."""
-
-    class Trial(LightningAdapter):
-        def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
-            given = {"max_epochs": 2, "enable_model_summary": False, "log_every_n_steps": 2, **arguments}
-            super().__init__(context, module(), models.Data(), **given)
-
-    return Trial
 
 
 @pytest.fixture
