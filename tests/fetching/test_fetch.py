@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,7 +19,7 @@ from determined import pytorch
 from determined.common.storage import shared
 
 from fake_checkpoints import CheckpointsMaster
-from fake_master import FakeMaster
+from fake_master import FakeMaster, fake_cluster
 from lightning_adapter import LightningAdapter, cli, fit
 from lightning_adapter.checkpoints.file import FILE
 from lightning_adapter.fetching import files
@@ -26,6 +27,7 @@ from lightning_adapter.platform.experiment import read
 from parity.models import flavour
 
 models = flavour("pytorch_lightning", ours=True)
+RATES = {22: 0.2, 23: 0.01}  # of the two trials
 
 
 class Net(models.Net):
@@ -65,11 +67,9 @@ class Writes(pytorch.PyTorchCallback):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[int, FakeMaster]:
     """Two trials of a search."""
-    from fake_master import fake_cluster
-
     here = tmp_path_factory.mktemp("cluster")
     done = {}
-    for number, lr in ((22, 0.2), (23, 0.01)):
+    for number, lr in RATES.items():
         with fake_cluster(here, hparams={"lr": lr}, trial_seed=number, config={"checkpoint_policy": "all"}) as told:
             fit(Trial)
         done[number] = told
@@ -85,7 +85,7 @@ def master(
     store = tmp_path / "other machine"
     shutil.copytree(trained[22].store, store)
     with CheckpointsMaster(store) as running:
-        for number, lr in ((22, 0.2), (23, 0.01)):
+        for number, lr in RATES.items():
             running.add_trial(number, trained[number], {"lr": lr})
         monkeypatch.setenv("DET_MASTER", running.url)
         monkeypatch.setenv("DET_DEBUG_CONFIG_PATH", str(tmp_path / "logins"))
@@ -427,8 +427,6 @@ def test_password_that_nobody_can_type(
 
 
 def test_help_does_not_import_torch() -> None:
-    import subprocess
-
     code = (
         "import sys\nfrom lightning_adapter import cli\ntry: cli.main(['fetch', '--help'])\n"
         "except SystemExit: pass\nsys.exit('torch' in sys.modules)"
