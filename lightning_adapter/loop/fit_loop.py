@@ -222,9 +222,6 @@ class FitLoop:
             f" `min_steps={settings.min_steps!r}` has not been met. Training will continue..."
         )
 
-    def _steps_reached(self) -> bool:
-        return self.settings.max_steps != -1 and self.progress.optimizer_steps >= self.settings.max_steps
-
     def _may_stop(self) -> bool:
         """Whether somebody's wish to stop is followed: minima hold wishes of the user's own code, as `_FitLoop.done` has it."""
         return self.stop.ordered is not None or self.progress.may_stop_early
@@ -234,7 +231,7 @@ class FitLoop:
         if self.progress.last_batch_reached:
             return True
         # asked after each batch, so what costs a call comes last
-        if self.settings.max_steps != -1 and self._steps_reached():
+        if self.settings.max_steps != -1 and self.progress.max_steps_reached:
             return True
         if self.stop.agreed:
             if self._may_stop():
@@ -245,11 +242,11 @@ class FitLoop:
     def is_done(self) -> bool:
         """Whether the whole run is over, as `_FitLoop.done`."""
         inform = self.hooks.host.inform
-        if self._steps_reached():
+        if self.progress.max_steps_reached:
             inform(f"`Trainer.fit` stopped: `max_steps={self.settings.max_steps!r}` reached.")
             return True
         # a run of 0 epochs is over before its first, and `current_epoch` says how many there were
-        if self.settings.max_epochs != -1 and self.progress.epoch.current.processed >= self.settings.max_epochs:
+        if self.progress.max_epochs_reached:
             self.progress.all_epochs_completed()
             inform(f"`Trainer.fit` stopped: `max_epochs={self.settings.max_epochs!r}` reached.")
             return True

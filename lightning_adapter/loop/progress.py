@@ -181,13 +181,16 @@ class Accumulation(Protocol):
     accumulate_grad_batches: int
     min_epochs: int
     min_steps: int | None
+    max_epochs: int
+    max_steps: int
 
 
 class TrainingProgress:
     """The position of one run.
 
     Args:
-        settings: says over how many batches gradients are accumulated, and before what nothing may stop the run.
+        settings: says over how many batches gradients are accumulated, before what nothing may stop the run, and after what
+            it ends.
 
     Attributes:
         phase: where the run stands between two batches.
@@ -270,6 +273,16 @@ class TrainingProgress:
         settings = self._settings
         epochs = not settings.min_epochs or self.epoch.current.processed >= settings.min_epochs
         return epochs and (not settings.min_steps or self.optimizer_steps >= settings.min_steps)
+
+    @property
+    def max_steps_reached(self) -> bool:
+        """Whether as many optimizer steps are taken as there may be."""
+        return self._settings.max_steps != -1 and self.optimizer_steps >= self._settings.max_steps
+
+    @property
+    def max_epochs_reached(self) -> bool:
+        """Whether as many epochs are processed as there may be."""
+        return self._settings.max_epochs != -1 and self.epoch.current.processed >= self._settings.max_epochs
 
     @property
     def whole_epochs(self) -> int:

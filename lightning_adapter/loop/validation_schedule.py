@@ -75,8 +75,9 @@ class ValidationSchedule:
     def _ends_training(self) -> bool:
         """Whether `max_steps` or `max_epochs` is reached with this batch."""
         settings, progress = self._settings, self._progress
-        if settings.max_steps != -1 and progress.optimizer_steps >= settings.max_steps:
+        if progress.max_steps_reached:
             return True
+        # the epoch of this batch is not processed yet
         epochs = progress.epoch.current.processed + 1
         return progress.last_batch_reached and settings.max_epochs != -1 and epochs >= settings.max_epochs
 

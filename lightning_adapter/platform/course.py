@@ -113,9 +113,9 @@ def why_it_ended(parts: Components, max_batches: int | None) -> str:
         return stop.ordered
     if max_batches is not None and progress.total_batches >= max_batches:
         return f"the length of {max_batches} batches in the experiment config is reached"
-    if settings.max_steps != -1 and progress.optimizer_steps >= settings.max_steps:
+    if progress.max_steps_reached:
         return f"max_steps={settings.max_steps} reached"
-    if settings.max_epochs != -1 and progress.epoch.current.processed >= settings.max_epochs:
+    if progress.max_epochs_reached:
         return f"max_epochs={settings.max_epochs} reached"
     if stop.agreed:
         return stop.ordered or _who_asked(parts.host, stop.asker, parts.arguments.max_time)

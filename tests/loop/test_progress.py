@@ -19,6 +19,8 @@ class Limits:
     accumulate_grad_batches: int = 1
     min_epochs: int = 0
     min_steps: int | None = None
+    max_epochs: int = -1
+    max_steps: int = -1
 
 
 def position(**limits: Any) -> TrainingProgress:
