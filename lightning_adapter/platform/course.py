@@ -118,7 +118,7 @@ def why_it_ended(parts: Components, max_batches: int | None) -> str:
     if progress.max_epochs_reached:
         return f"max_epochs={settings.max_epochs} reached"
     if stop.agreed:
-        return stop.ordered or _who_asked(parts.host, stop.asker, parts.arguments.max_time)
+        return _who_asked(parts.host, stop.asker, parts.arguments.max_time)
     if settings.limit_train_batches == 0:
         return "limit_train_batches=0"
     return "a hook around an epoch has raised StopIteration"
