@@ -7,12 +7,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import determined as det
 from determined import pytorch
 
 from lightning_adapter.checkpoints.content import callback_states
 from lightning_adapter.loop.components import Components
 from lightning_adapter.platform.course import tell_end, tell_foreign_weights, tell_validation
+from lightning_adapter.platform.environment import managed_trial
 from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.versions import determined_private
@@ -113,8 +113,7 @@ class DeterminedTrainerPlatform(Platform):
 
     def loads_foreign_weights(self, uuid: str, first_batch_idx: int) -> bool:
         """On a cluster, where a trial that has trained before begins after its last batch."""
-        info = det.get_cluster_info()
-        foreign = info is not None and info.task_type == "TRIAL" and first_batch_idx == 0
+        foreign = managed_trial() is not None and first_batch_idx == 0
         if foreign and self._context.distributed.rank == 0:
             tell_foreign_weights(uuid)
         return foreign
