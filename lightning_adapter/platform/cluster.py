@@ -105,7 +105,7 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
     ):
         seed_everything(info.trial.trial_seed)
         core_context = determined_private.core_context(context)
-        start = _starting_point(request, info, core_context, steps)
+        start = _starting_point(request, info, core_context, cluster)
         trial = construct(trial_class, context, request.test)
         metric = experiment.searcher_metric(settings)
         writer = CheckpointWriter(
@@ -176,15 +176,15 @@ def _require_launcher(slots: int, entrypoint: str | list[str]) -> None:
 
 
 def _starting_point(
-    request: FitRequest, info: det.ClusterInfo, core_context: core.Context, steps: int
+    request: FitRequest, info: det.ClusterInfo, core_context: core.Context, cluster: Mapping[str, Any]
 ) -> StartingPoint:
     """The trial's own latest checkpoint, that of another trial, or the weights that `fit` names."""
     if info.latest_checkpoint is not None:
         with core_context.checkpoint.restore_path(info.latest_checkpoint) as path:
             # a trial that has trained nothing was given the checkpoint of another one
-            foreign = steps == 0
+            foreign = cluster["steps_completed"] == 0
             start = starting_point(path, weights_only=foreign)[0]
-        of = _origin(determined_private.cluster_settings(info)["config"]) if foreign else ""
+        of = _origin(cluster["config"]) if foreign else ""
         tell_begin(start, f"checkpoint {info.latest_checkpoint}{of}")
         return start
     if request.warm_start_from is not None:
