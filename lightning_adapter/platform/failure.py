@@ -36,6 +36,8 @@ _STALE_S = 60.0
 _STARTED = time.time()
 #: What somebody gave cannot be used, whenever that was noticed; any other error of ours is a run that failed.
 _BAD_INPUT = (ConfigurationError, TargetError, UnsupportedError, CheckpointError, SubmissionError)
+#: On an error that other processes of the job may have too.
+_MARK = "_lightning_adapter_of_job"
 #: Characters of an error in a line that only names it.
 _SHORT = 300
 
@@ -74,9 +76,11 @@ def tell(error: LightningAdapterError, program: str) -> None:
 def tell_at_exit(error: Exception) -> None:
     """See to it that an error is told once, with its traceback, if it ends this process and others too."""
     usual = sys.excepthook
+    # not kept by the hook: a script may go on without it, and its frames hold the memory of the run that has failed
+    vars(error)[_MARK] = True
 
     def tell_once(kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
-        if value is not error:
+        if not vars(value).pop(_MARK, False):
             usual(kind, value, traceback)
         elif not _others_were_first(value):
             print(f"{_of_job()} failed:", file=sys.stderr, flush=True)

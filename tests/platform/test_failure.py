@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pathlib
 import sys
 import time
+import weakref
 from typing import Any
 
 import pytest
@@ -92,6 +94,19 @@ def test_other_error_than_the_one_of_the_job_is_told_as_usual(rank: Any, capsys:
     failure.tell_at_exit(ValueError("caught by the script"))
     sys.excepthook(KeyError, KeyError("later"), None)
     assert capsys.readouterr().err == "KeyError: 'later'\n"
+
+
+def test_error_that_a_script_survives_is_kept_by_nobody(rank: Any) -> None:
+    class Broken(Exception):
+        pass
+
+    rank(1)
+    error = Broken()
+    kept = weakref.ref(error)
+    failure.tell_at_exit(error)
+    del error
+    gc.collect()
+    assert kept() is None
 
 
 def test_file_of_a_job_that_has_long_ended_counts_for_nothing(
