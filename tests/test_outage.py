@@ -430,3 +430,11 @@ def test_a_timeout_in_the_environment_that_is_none_is_refused(monkeypatch: pytes
     monkeypatch.setenv("LIGHTNING_ADAPTER_MASTER_TIMEOUT", "10 minutes")
     with pytest.raises(ConfigurationError, match="LIGHTNING_ADAPTER_MASTER_TIMEOUT='10 minutes'"):
         fit(trial_of())
+
+
+def test_a_timeout_that_is_given_wins_over_one_in_the_environment_that_is_none(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIGHTNING_ADAPTER_MASTER_TIMEOUT", "10 minutes")
+    with cluster():
+        assert fit(trial_of(), master_timeout=60).latest_checkpoint_uuid is not None

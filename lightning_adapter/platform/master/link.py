@@ -29,10 +29,10 @@ def connect(core_context: core.Context, timeout_s: float) -> Outbox | None:
         timeout_s: seconds for which one request is repeated.
 
     Returns:
-        The reports that wait; None where there is no master, or its core context is connected already.
+        The reports that wait; None where there is no master.
     """
     master = determined_session.master(core_context)
-    if master is None or determined_session.reports_elsewhere(core_context):
+    if master is None:
         return None
     outage, outbox = Outage(master, timeout_s), Outbox()
 
@@ -53,11 +53,14 @@ def connect_with_master(context: pytorch.PyTorchTrialContext) -> None:
     Raises:
         ConfigurationError: what it says is no number of seconds.
     """
+    core_context = determined_private.core_context(context)
+    if determined_session.reports_elsewhere(core_context):  # `fit` has done so, with the time that it was given
+        return
     faults: list[str] = []
     timeout_s = given.master_timeout(None, faults)
     if faults:
         raise ConfigurationError("\n".join(faults))
-    connect(determined_private.core_context(context), timeout_s)
+    connect(core_context, timeout_s)
 
 
 @contextmanager
