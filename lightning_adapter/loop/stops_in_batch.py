@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
-from types import CodeType
 
 from lightning_adapter.versions.hosts import Host, is_host_class
 from lightning_adapter.versions.types import Callback, LightningModule
-from lightning_adapter.versions.wrappers import underlying
+from lightning_adapter.versions.wrappers import code_within, underlying
 
 
 def may_stop_in_batch(host: Host, module: LightningModule, callbacks: Iterable[Callback]) -> bool:
@@ -26,11 +25,7 @@ def may_stop_in_batch(host: Host, module: LightningModule, callbacks: Iterable[C
         for cls in type(owner).__mro__:
             if not is_host_class(cls):
                 functions += [value for value in vars(cls).values() if inspect.isfunction(value)]
-        below = map(underlying, functions)
-        if any(inspect.isfunction(function) and _names(function.__code__, "should_stop") for function in below):
+        below = (function for function in map(underlying, functions) if inspect.isfunction(function))
+        if any("should_stop" in code.co_names for function in below for code in code_within(function.__code__)):
             return True
     return False
-
-
-def _names(code: CodeType, name: str) -> bool:
-    return name in code.co_names or any(_names(part, name) for part in code.co_consts if isinstance(part, CodeType))

@@ -16,7 +16,7 @@ from typing import Any
 
 from lightning_adapter.errors import guess
 from lightning_adapter.versions.hosts import is_host_class
-from lightning_adapter.versions.wrappers import underlying
+from lightning_adapter.versions.wrappers import code_within, underlying
 
 #: Shorter texts are parts of too many names to say anything.
 _PART = 3
@@ -37,16 +37,10 @@ class CodeOfRun:
     def __init__(self, owners: Iterable[object], values: object = None) -> None:
         self.texts: set[str] = set(_texts(values))
         self.names: set[str] = set()
-        for code in {code for owner in owners for code in _code_of(owner)}:
-            self._add(code)
-
-    def _add(self, code: CodeType) -> None:
-        self.names.update(code.co_names)
-        for constant in code.co_consts:
-            if isinstance(constant, CodeType):
-                self._add(constant)
-            else:
-                self.texts.update(_texts(constant))
+        for function in {code for owner in owners for code in _code_of(owner)}:
+            for code in code_within(function):
+                self.names.update(code.co_names)
+                self.texts.update(_texts(code.co_consts))
 
     def may_log(self, name: str) -> bool:
         """Whether a text is the name, or a part that it could be made of."""

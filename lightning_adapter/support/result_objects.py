@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from types import CodeType, FunctionType, ModuleType
+from types import FunctionType, ModuleType
+
+from lightning_adapter.versions.wrappers import code_within
 
 #: What to write instead of each.
 RESULT_OBJECTS = {
@@ -35,17 +37,10 @@ def result_objects_in(cls: type) -> Iterator[tuple[str, str]]:
     for attribute, value in vars(cls).items():
         function = inspect.unwrap(getattr(value, "__func__", getattr(value, "fget", value)))
         if isinstance(function, FunctionType):
-            used = set(_names(function.__code__))
+            used = {name for code in code_within(function.__code__) for name in code.co_names}
             for name in RESULT_OBJECTS:
                 if name in used and not _is_there(name, used, function):
                     yield name, attribute
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)
 
 
 def _is_there(name: str, used: set[str], function: FunctionType) -> bool:

@@ -1,10 +1,11 @@
-"""Which function stands below what wraps it, as tracers and autologging tools wrap hooks?"""
+"""Which function stands below what wraps it, as tracers and autologging tools wrap hooks, and which code stands in it?"""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from types import MethodType
+from collections.abc import Iterator
+from types import CodeType, MethodType
 from typing import Any
 from unittest.mock import Mock
 
@@ -28,3 +29,11 @@ def underlying(value: Any) -> Any:
             value = value.__wrapped__
         else:
             return value
+
+
+def code_within(code: CodeType) -> Iterator[CodeType]:
+    """The code of a function, and that of functions, classes and comprehensions in it, however deep."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from code_within(constant)
