@@ -50,6 +50,10 @@ class MonitorError(ConfigurationError, RuntimeError):
     """A callback monitors a name that is not logged; Lightning raises a RuntimeError there."""
 
 
+class RunRecordError(ConfigurationError):
+    """The `run.json` of a run directory is damaged, or of a newer version; the message names the file and why."""
+
+
 class UnsupportedError(LightningAdapterError):
     """The module or a trainer argument asks for something that is rejected; the message names all of them."""
 

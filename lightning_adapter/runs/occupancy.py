@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
+import fcntl
 import json
 import logging
 import os
@@ -16,6 +17,8 @@ import pathlib
 import shlex
 import shutil
 import socket
+import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import filelock
@@ -30,7 +33,13 @@ LOCK = ".lock"
 RECORD = ".run.json"
 #: Seconds that the lock of a process that was killed may outlive it, in those that it has forked.
 _GRACE_S = 10.0
-_WITHOUT_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
+#: Seconds for which somebody may look whether a directory is in use, which takes the lock for a moment.
+_LOOK_S = 0.5
+#: Seconds after which a run of another machine that holds no lock and writes nothing is taken for gone; not all file
+#: systems show the locks of other machines.
+_SILENCE_S = 24 * 3600.0
+#: What a file system answers that knows no locks.
+WITHOUT_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
 
 class Holder(NamedTuple):
@@ -74,11 +83,11 @@ class Occupancy:
         self._lock = filelock.FileLock(directory / LOCK)
         holder = last_holder(directory)
         try:
-            self._lock.acquire(timeout=_GRACE_S if holder is not None and holder.is_gone() else 0)
+            self._lock.acquire(timeout=_GRACE_S if holder is not None and holder.is_gone() else _LOOK_S)
         except filelock.Timeout as error:
             raise ConfigurationError(_in_use(directory, last_holder(directory))) from error
         except (OSError, NotImplementedError) as error:
-            if isinstance(error, OSError) and error.errno not in _WITHOUT_LOCKS:
+            if isinstance(error, OSError) and error.errno not in WITHOUT_LOCKS:
                 raise
             logger.warning(
                 "%s is on a file system without locks: see to it yourself that no second run writes there", directory
@@ -98,6 +107,51 @@ def last_holder(directory: pathlib.Path) -> Holder | None:
         return Holder(**json.loads((directory / RECORD).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, RecursionError):
         return None
+
+
+def is_abandoned(directory: pathlib.Path, host: str | None, pid: int | None, written: Sequence[str]) -> bool:
+    """Whether a run that has not said how it ended is over all the same. Nothing is written.
+
+    Args:
+        directory: of the run.
+        host: the machine that it was begun on.
+        pid: the number of its process there.
+        written: names of files that a run writes again and again.
+    """
+    locked = _is_locked(directory / LOCK)
+    if locked:
+        return False
+    if host != socket.gethostname():
+        return locked is False and _silence_s(directory, written) > _SILENCE_S
+    return locked is False or pid is None or Holder(pid, host, "").is_gone()
+
+
+def _is_locked(path: pathlib.Path) -> bool | None:
+    """Whether a process holds a lock; None where its file system, or its owner, lets nobody know."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # which goes with the descriptor
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _silence_s(directory: pathlib.Path, written: Sequence[str]) -> float:
+    """Seconds since one of some files was written; none of them there is a long time."""
+    times = [0.0]
+    for name in written:
+        with contextlib.suppress(OSError):
+            times.append((directory / name).stat().st_mtime)
+    return time.time() - max(times)
 
 
 def _in_use(directory: pathlib.Path, holder: Holder | None) -> str:
