@@ -6,6 +6,7 @@ import atexit
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,6 +26,8 @@ Launcher: TypeAlias = Literal["torch", "horovod"]
 
 #: What torchrun sets for each process.
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
+#: Seconds in which threads let go of the tensors of a last collective.
+_LAST_TENSORS_S = 0.2
 
 
 def launcher() -> Launcher | None:
@@ -188,12 +191,23 @@ def _check_devices(processes: int) -> None:
 
 
 def _init_process_group(local_rank: int) -> None:
+    atexit.register(_leave_process_group)
     if not torch.cuda.is_available():
         dist.init_process_group("gloo")
         return
     torch.cuda.set_device(local_rank)  # before NCCL looks for it, as `CUDAAccelerator.setup_device` does
     dist.init_process_group("nccl", device_id=torch.device("cuda", local_rank))
-    atexit.register(dist.destroy_process_group)
+
+
+def _leave_process_group() -> None:
+    """End the group before the interpreter ends.
+
+    A thread of gloo takes Python's lock to let go of a collective's tensors. One that still waits for the lock when the
+    interpreter ends is ended by it, and aborts the process; in a sleep the lock is free.
+    """
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    time.sleep(_LAST_TENSORS_S)
 
 
 def _free_ports() -> list[int]:
