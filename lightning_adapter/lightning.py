@@ -7,10 +7,11 @@ import lightning.pytorch as pl
 from lightning_adapter.adapter import LightningAdapter
 from lightning_adapter.checkpoints.hyperparameters import GivesBackHyperparameters
 from lightning_adapter.datamodule import DataModuleMixin
+from lightning_adapter.evaluation.loading import load_trial
 from lightning_adapter.module import ModuleMixin
 from lightning_adapter.platform.fit import fit
 
-__all__ = ["DETDM", "DETLM", "LightningAdapter", "fit"]
+__all__ = ["DETDM", "DETLM", "LightningAdapter", "fit", "load_trial"]
 
 
 class DETLM(ModuleMixin, GivesBackHyperparameters, pl.LightningModule):  # noqa: D101 - below

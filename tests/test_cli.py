@@ -20,7 +20,6 @@ import lightning_adapter
 from lightning_adapter import cli
 from lightning_adapter.cli.output import telling
 from lightning_adapter.cli.periods import parse_period
-from lightning_adapter.cli.target import load_target
 from lightning_adapter.errors import (
     CheckpointError,
     ConfigurationError,
@@ -29,6 +28,7 @@ from lightning_adapter.errors import (
     TargetError,
     UnsupportedError,
 )
+from lightning_adapter.platform.target import load_target
 
 TRIAL = "class MyTrial:\n    pass\n"
 # A module that must not be constructed, with a property that must not be evaluated.

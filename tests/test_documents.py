@@ -20,9 +20,9 @@ from ruamel.yaml import YAML
 from torch.distributed.run import get_args_parser
 
 from lightning_adapter import cli
-from lightning_adapter.cli.target import load_target
 from lightning_adapter.errors import LightningAdapterError
 from lightning_adapter.platform import experiment
+from lightning_adapter.platform.target import load_target
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "mnist"

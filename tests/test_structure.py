@@ -25,6 +25,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "lightning_adapter"
 ROWS: tuple[dict[str, tuple[str, ...]], ...] = (
     {"cli": ("cli", "__main__")},
     {"faces": ("__init__", "adapter", "lightning", "pytorch_lightning")},
+    {"evaluation": ("evaluation",)},
     {"fetching": ("fetching",), "submission": ("submission",)},
     {"platform": ("platform",)},
     {"loop": ("loop",)},

@@ -7,7 +7,7 @@ Beside these keys, under `lightning_adapter`, a checkpoint of this package holds
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from torch.optim import Optimizer
@@ -173,6 +173,28 @@ def lightning_checkpoint(parts: Saveable, weights_only: bool = False) -> dict[st
     checkpoint[LEFT_OUT] = [key for key in checkpoint if key not in known]  # what a file may leave out
     checkpoint[CONSTRUCTED] = _constructed(datamodule)
     return checkpoint
+
+
+def with_what_was_left_out(
+    module: LightningModule,
+    datamodule: LightningDataModule | None,
+    checkpoint: dict[str, Any],
+    on_save_checkpoint: Callable[[dict[str, Any]], object] | None = None,
+) -> dict[str, Any]:
+    """Return a checkpoint with the keys of the module's own that the file could not hold, as the module makes them now.
+
+    Args:
+        module: ready to be saved.
+        datamodule: or None.
+        checkpoint: content of the file.
+        on_save_checkpoint: how the module's hook is called; by default without further ado.
+    """
+    if not checkpoint.get(LEFT_OUT):
+        return checkpoint
+    made = dict(checkpoint)
+    lightning_private.dump_hyperparameters(made, module, datamodule)
+    (on_save_checkpoint or module.on_save_checkpoint)(made)
+    return {**checkpoint, **{key: made[key] for key in checkpoint[LEFT_OUT] if key in made}}
 
 
 def _constructed(datamodule: LightningDataModule | None) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -11,13 +12,16 @@ import torch
 from torch.optim import Optimizer
 
 from lightning_adapter.checkpoints import form
-from lightning_adapter.checkpoints.content import OURS, Saveable
-from lightning_adapter.checkpoints.file import LEFT_OUT
+from lightning_adapter.checkpoints.content import OURS, Saveable, with_what_was_left_out
 from lightning_adapter.checkpoints.fitting import check_kinds, step_likeness
 from lightning_adapter.checkpoints.plain_data import with_constructed
 from lightning_adapter.errors import CheckpointError
 from lightning_adapter.versions import lightning_private
 from lightning_adapter.versions.types import LightningModule
+
+_ADVICE = (
+    "Resume with the code that the checkpoint was written with, or use warm_start_from, which takes the weights alone."
+)
 
 
 def batches_trained(checkpoint: Mapping[str, Any]) -> int:
@@ -68,12 +72,12 @@ def load_weights(module: LightningModule, state: dict[str, Any]) -> None:
     Raises:
         CheckpointError: they do not; names what is missing, unexpected or of another shape.
     """
-    with restoring(f"weights into {type(module).__name__}", lambda: _differences(module, state)):
+    with restoring(f"weights into {type(module).__name__}", lambda: weight_differences(module, state)):
         module.load_state_dict(state, strict=getattr(module, "strict_loading", True))
 
 
-def _differences(module: LightningModule, state: Mapping[str, Any]) -> str:
-    """What in the names and shapes of saved weights is not as in the module; empty where that says nothing."""
+def weight_differences(module: LightningModule, state: Mapping[str, Any]) -> str:
+    """Return what in the names and shapes of saved weights is not as in the module; empty where that says nothing."""
     own = module.state_dict()
     faults = [f"- {name} is in the module, not in the checkpoint" for name in own if name not in state]
     faults += [f"- {name} is in the checkpoint, not in the module" for name in state if name not in own]
@@ -94,12 +98,13 @@ def _shape(weight: object) -> object:
 
 
 @contextlib.contextmanager
-def restoring(what: str, differences: Callable[[], str] = str) -> Iterator[None]:
+def restoring(what: str, differences: Callable[[], str] = str, advice: str = _ADVICE) -> Iterator[None]:
     """Say of which part of the checkpoint an error is that its content leads to.
 
     Args:
         what: the part, and where it goes.
         differences: says more exactly what does not fit, where it can.
+        advice: what to do instead.
 
     Raises:
         CheckpointError: in place of what is raised where data is not as expected.
@@ -108,10 +113,7 @@ def restoring(what: str, differences: Callable[[], str] = str) -> Iterator[None]
         yield
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, AssertionError) as error:
         text = differences() or f"The checkpoint's {what} cannot be restored ({type(error).__name__}: {error})."
-        raise CheckpointError(
-            f"{text}\nResume with the code that the checkpoint was written with, or use warm_start_from, which takes the "
-            "weights alone."
-        ) from error
+        raise CheckpointError(f"{text}\n{advice}") from error
 
 
 def restore_weights(parts: Saveable, checkpoint: dict[str, Any], weights_only: bool) -> None:
@@ -129,7 +131,8 @@ def restore_weights(parts: Saveable, checkpoint: dict[str, Any], weights_only: b
     if OURS not in checkpoint:
         with restoring("form"):
             lightning_private.migrate_checkpoint(parts.host, checkpoint)
-    hooks.call_module("on_load_checkpoint", _with_what_was_left_out(parts, checkpoint))
+    made = functools.partial(hooks.call_module, "on_save_checkpoint")
+    hooks.call_module("on_load_checkpoint", with_what_was_left_out(module, datamodule, checkpoint, made))
     load_weights(module, checkpoint["state_dict"])
     if weights_only:
         return
@@ -140,16 +143,6 @@ def restore_weights(parts: Saveable, checkpoint: dict[str, Any], weights_only: b
     _warn_of_missing_callbacks(parts, checkpoint.get("callbacks", {}))
     hooks.call_callbacks("on_load_checkpoint", checkpoint)
     _load_callbacks(parts, checkpoint)
-
-
-def _with_what_was_left_out(parts: Saveable, checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """The checkpoint with the keys of the module's own that the file could not hold, as the module makes them now."""
-    if not checkpoint.get(LEFT_OUT):
-        return checkpoint
-    made = dict(checkpoint)
-    lightning_private.dump_hyperparameters(made, parts.module, parts.datamodule)
-    parts.hooks.call_module("on_save_checkpoint", made)
-    return {**checkpoint, **{key: made[key] for key in checkpoint[LEFT_OUT] if key in made}}
 
 
 def _warn_of_missing_callbacks(parts: Saveable, states: Mapping[str, Any]) -> None:

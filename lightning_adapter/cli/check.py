@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from lightning_adapter.cli.target import load_target
+from lightning_adapter.platform.target import load_target
 
 HELP = "say what of a class runs, is warned about, is rejected"
 DESCRIPTION = (

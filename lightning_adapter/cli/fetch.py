@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_absent(pathlib.Path(arguments.directory))
     client = connect()
     choice = choose(client, arguments.wanted, last=arguments.last, of_trial=arguments.trial)
-    place = f"runs/experiment-{choice.experiment.id}/trial-{choice.trial.id}-batch-{choice.steps}"
+    place = choice.run_directory
     directory = pathlib.Path(arguments.directory or place).expanduser().absolute()
     say(_found(choice))
     check_absent(pathlib.Path(arguments.directory or place).expanduser())
@@ -85,6 +85,7 @@ def _summary(choice: Choice, directory: pathlib.Path, has_tensorboard: bool) -> 
     import tabulate
 
     from lightning_adapter.checkpoints.file import FILE
+    from lightning_adapter.fetching.target import target_of
     from lightning_adapter.runs.directory import RunDirectory
     from lightning_adapter.runs.metrics_table import plain
     from lightning_adapter.runs.summary import shown
@@ -103,7 +104,7 @@ def _summary(choice: Choice, directory: pathlib.Path, has_tensorboard: bool) -> 
         ("tensorboard", shown(made.tensorboard) if has_tensorboard else nothing),
         ("run directory", shown(directory)),
     ]
-    target = _target(choice.config.get("entrypoint"))
+    target = target_of(choice.config.get("entrypoint")) or "FILE:TrialClass"
     before = (
         ("PYTHONPATH=src",) if _is_below_sources(target, made.checkpoints / choice.checkpoint.uuid / "code") else ()
     )
@@ -122,10 +123,3 @@ def _is_below_sources(target: str, code: pathlib.Path) -> bool:
     module = target.rpartition(":")[0].replace(".", "/")
     beside, below = ([root / f"{module}.py", root / module / "__init__.py"] for root in (code, code / "src"))
     return any(path.is_file() for path in below) and not any(path.is_file() for path in beside)
-
-
-def _target(entrypoint: object) -> str:
-    """The trial class that the entrypoint trains, as it is typed; a placeholder where that is not to be seen."""
-    words = entrypoint if isinstance(entrypoint, list) else str(entrypoint or "").split()
-    after = words[words.index("fit") + 1 :] if "fit" in words else []
-    return next((str(word) for word in after if ":" in str(word) and not str(word).startswith("-")), "FILE:TrialClass")

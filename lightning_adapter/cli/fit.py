@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_adapter.cli.output import telling
 from lightning_adapter.cli.periods import Period, parse_period
-from lightning_adapter.cli.target import load_target
+from lightning_adapter.platform.target import load_target
 
 if TYPE_CHECKING:
     from determined import pytorch

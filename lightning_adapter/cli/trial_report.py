@@ -75,7 +75,7 @@ def main(target: str, answer: str) -> None:
         target: `FILE_OR_MODULE:TrialClass`, from the current directory.
         answer: the file to write.
     """
-    from lightning_adapter.cli.target import load_target
+    from lightning_adapter.platform.target import load_target
 
     try:
         trial_class = load_target(target, here="the context")

@@ -52,6 +52,11 @@ class Choice:
         return _steps(self.checkpoint)
 
     @property
+    def run_directory(self) -> str:
+        """Where it is fetched to unless somebody names another place; from the working directory on."""
+        return f"runs/experiment-{self.experiment.id}/trial-{self.trial.id}-batch-{self.steps}"
+
+    @property
     def validation(self) -> dict[str, float]:
         """The finite values of the validation at that batch; none where there was none."""
         return _validation(self.checkpoint)

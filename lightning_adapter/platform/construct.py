@@ -13,8 +13,12 @@ from lightning_adapter.platform.trial import LightningTrial, require_constructed
 Trial = TypeVar("Trial", bound=LightningTrial)
 
 
-def check_trial_class(trial_class: object) -> None:
-    """Refuse what `fit()` cannot construct with a context.
+def check_trial_class(trial_class: object, caller: str = "fit()") -> None:
+    """Refuse what cannot be constructed with a context.
+
+    Args:
+        trial_class: is to be a class of trials.
+        caller: whom it was given to.
 
     Raises:
         ConfigurationError: it is no trial class, or its constructor takes something else.
@@ -22,7 +26,7 @@ def check_trial_class(trial_class: object) -> None:
     if not (isinstance(trial_class, type) and issubclass(trial_class, LightningTrial)):
         made = isinstance(trial_class, LightningTrial)
         raise ConfigurationError(
-            f"fit() was given {shown(trial_class)}, which is {'an instance of a trial' if made else 'no trial class'}. "
+            f"{caller} was given {shown(trial_class)}, which is {'an instance of a trial' if made else 'no trial class'}. "
             "Derive a class from LightningAdapter and pass the class itself."
         )
     try:

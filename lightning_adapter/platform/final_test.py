@@ -6,18 +6,19 @@ import contextlib
 import copy
 import signal
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from determined import core
 
-from lightning_adapter.checkpoints.restore import batches_trained, load_weights, restore_weights
+from lightning_adapter.checkpoints.restore import batches_trained, load_weights
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.loop.components import Components
 from lightning_adapter.loop.hooks import is_overridden
 from lightning_adapter.platform.course import tell_test
+from lightning_adapter.platform.evaluation_trainer import Place, Weights, evaluation_trainer, telling_differences
 from lightning_adapter.platform.signals import exit_status
 from lightning_adapter.platform.trial import LightningTrial
-from lightning_adapter.versions import hosts, lightning_precision, torch_private
+from lightning_adapter.versions import hosts, torch_private
 from lightning_adapter.versions.types import LightningDataModule, LightningModule
 
 
@@ -48,15 +49,23 @@ def check_testable(module: LightningModule, datamodule: LightningDataModule | No
     if not in_data and not is_overridden("test_dataloader", module, pl.LightningModule):
         owner = name if datamodule is None else type(datamodule).__name__
         faults.append(f"{owner} has no test_dataloader(). Write one that returns the DataLoader of the test data.")
-    for old, today in (("test_epoch_end", "on_test_epoch_end"), ("test_step_end", "test_step")):
-        if callable(getattr(module, old, None)) and not hasattr(pl.LightningModule, old):
-            faults.append(f"{name} has {old}(), which the Trainer of Lightning 2 does not call. Do it in {today}().")
+    faults += faults_of_old_hooks(module, "test")
     if faults:
         raise ConfigurationError(
             "A test was asked for at the end of training, and cannot be made:\n"
             + "\n".join(f"- {fault}" for fault in faults)
             + "\nOr train without --test (test=True)."
         )
+
+
+def faults_of_old_hooks(module: LightningModule, stage: Literal["test", "validation"]) -> list[str]:
+    """What Lightning's own Trainer would leave out: hooks of Lightning 1.x of a stage, where that is not installed."""
+    name, base = type(module).__name__, hosts.host_of(module).pl.LightningModule
+    return [
+        f"{name} has {old}(), which the Trainer of Lightning 2 does not call. Do it in {today}()."
+        for old, today in ((f"{stage}_epoch_end", f"on_{stage}_epoch_end"), (f"{stage}_step_end", f"{stage}_step"))
+        if callable(getattr(module, old, None)) and not hasattr(base, old)
+    ]
 
 
 def test_if_complete(
@@ -84,7 +93,7 @@ def test_if_complete(
     tested: Tested | None = None
     with torch_private.alone(distributed.rank):
         if distributed.rank == 0:
-            tested = _test(driver.parts, read())
+            tested = _test(driver.parts, read(), checkpoint)
             tell_test(checkpoint, tested.batches, tested.metrics)
         tested = distributed.broadcast(tested)
     assert tested is not None
@@ -92,54 +101,39 @@ def test_if_complete(
     return tested
 
 
-def _test(parts: Components, saved: dict[str, Any] | None) -> Tested:
-    with _module_kept(parts.module, parts.datamodule):
-        batches = parts.progress.total_batches
-        if saved is not None:
-            batches = batches_trained(saved)
-            restore_weights(parts, saved, weights_only=True)
-        trainer = _trainer(parts)
-        found = trainer.test(parts.module, datamodule=parts.datamodule, verbose=False)
+def _test(parts: Components, saved: dict[str, Any] | None, checkpoint: str | None) -> Tested:
+    module, datamodule = parts.module, parts.datamodule
+    weights = None if saved is None else Weights(str(checkpoint), lambda: saved)
+    trainer = evaluation_trainer(
+        parts.host,
+        parts.arguments,
+        Place(parts.device),
+        callbacks=parts.callbacks.items,
+        loggers=(),
+        progress_bar=False,  # where there is one, it is among the callbacks
+        root=parts.trainer.default_root_dir,
+        handed_over=None if weights is None else lambda: weights.handed_over(module, datamodule),
+    )
+    with module_kept(module, datamodule), telling_differences(module):
+        found = trainer.test(module, datamodule=datamodule, ckpt_path=weights and weights.name, verbose=False)
     if found is None:  # until Lightning 2.4, an interrupt of the keyboard ends `Trainer.test` without an error
         raise SystemExit(exit_status(signal.SIGINT))
+    batches = parts.progress.total_batches if saved is None else batches_trained(saved)
     return Tested(batches, {name: float(value) for of_loader in found for name, value in of_loader.items()})
 
 
-def _trainer(parts: Components) -> Any:
-    """Lightning's Trainer for one device, with what the run has of arguments that decide what a test gives."""
-    host, arguments, items = parts.host, parts.arguments, parts.callbacks.items
-    cuda = parts.device.type == "cuda"
-    return host.pl.Trainer(
-        accelerator="gpu" if cuda else "cpu",
-        devices=[parts.device.index or 0] if cuda else 1,
-        # not what Lightning makes of a launcher's variables, which speak of several processes
-        plugins=[host.load("plugins.environments").LightningEnvironment()],
-        precision=lightning_precision.precision_name(host, arguments.precision),
-        callbacks=list(items),
-        logger=False,
-        # Lightning refuses callbacks of these kinds where it is told that there are none
-        enable_checkpointing=bool(parts.callbacks.of_kind(host.pl.callbacks.Checkpoint)),
-        enable_progress_bar=bool(parts.callbacks.of_kind(host.progress_bar_class)),
-        enable_model_summary=False,
-        limit_test_batches=int(arguments.fast_dev_run) or None,
-        inference_mode=arguments.inference_mode,
-        deterministic=arguments.deterministic,
-        benchmark=arguments.benchmark,
-        detect_anomaly=arguments.detect_anomaly,
-        default_root_dir=parts.trainer.default_root_dir,
-    )
-
-
 @contextlib.contextmanager
-def _module_kept(module: LightningModule, datamodule: LightningDataModule | None) -> Iterator[None]:
+def module_kept(module: LightningModule, datamodule: LightningDataModule | None) -> Iterator[None]:
     """Give the module back as training has left it: weights, mode, its attributes, `trainer` among them."""
     weights = copy.deepcopy(module.state_dict())
     modes = [(part, part.training) for part in module.modules()]
+    members = torch_private.members(module)  # `setup` may make layers anew
     kept, trainer = dict(vars(module)), getattr(datamodule, "trainer", None)
     try:
         yield
     finally:
         vars(module).update(kept)
+        torch_private.set_members(module, members)
         if datamodule is not None:
             datamodule.trainer = trainer
         load_weights(module, weights)

@@ -17,6 +17,7 @@ from lightning_adapter.platform.experiment import Hyperparameters
 from lightning_adapter.platform.launch import join_job
 from lightning_adapter.platform.local import fit_local
 from lightning_adapter.platform.request import FitRequest
+from lightning_adapter.platform.target import check_may_train
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.runs.run_log import shown_in_task_log
 
@@ -77,6 +78,7 @@ def fit(
         CheckpointError: the checkpoint cannot be used.
         MasterAwayError: the master of the cluster does not answer.
     """
+    check_may_train()
     check_trial_class(trial_class)
     request = FitRequest.of(
         config=config,

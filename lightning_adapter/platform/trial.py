@@ -119,6 +119,11 @@ class LightningTrial(pytorch.PyTorchTrial):
         return getattr(type(self), name) is not getattr(LightningTrial, name)
 
     @property
+    def own_loaders(self) -> tuple[Source | None, Source | None]:
+        """The trial's own builders of training and of validation loaders, where it overrides them."""
+        return self._own_loaders
+
+    @property
     def driver(self) -> Driver | None:
         """What drives Lightning's loop; None until Determined, or `fit`, begins."""
         return self._driver

@@ -291,7 +291,7 @@ class DataConnector:
         faults = check_loaders(loaders, name)
         if faults:
             raise ConfigurationError("\n".join(faults))
-        loaders = map_loaders(loaders, _without_determined)
+        loaders = map_loaders(loaders, without_determined)
         if not self._host.quirks.checks_no_loader:
             iterate_once(flatten(lightning_private.uncombined(loaders, "")[1]))
         return loaders
@@ -389,8 +389,8 @@ class DataConnector:
         self._training_loaded_in, self._validation_loaded_in = state["loaded_in"]
 
 
-def _without_determined(loader: Loader) -> Loader:
-    """A torch loader in place of Determined's, which is sharded like any other then."""
+def without_determined(loader: Loader) -> Loader:
+    """Return a torch loader in place of Determined's, which is sharded like any other then."""
     if isinstance(loader, pytorch.DataLoader):
         return loader.get_data_loader(repeat=False, skip=0, num_replicas=1, rank=0)
     return loader

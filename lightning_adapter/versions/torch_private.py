@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import distributed as dist
+from torch.nn import Module
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
@@ -74,6 +75,22 @@ def end_workers_of(loader: object) -> None:
     if isinstance(loader, DataLoader):
         end_workers(loader._iterator)
         loader._iterator = None
+
+
+#: Where a module has its parameters, buffers and modules (torch 2.1 to 2.13).
+_MEMBERS = ("_parameters", "_buffers", "_modules")
+
+
+def members(module: Module) -> dict[str, dict[str, Any]]:
+    """What a module consists of at this moment, below the names that `set_members` takes."""
+    return {kind: dict(vars(module)[kind]) for kind in _MEMBERS}
+
+
+def set_members(module: Module, kept: dict[str, dict[str, Any]]) -> None:
+    """Let a module consist of the very objects of before."""
+    for kind, objects in kept.items():
+        vars(module)[kind].clear()
+        vars(module)[kind].update(objects)
 
 
 @contextlib.contextmanager

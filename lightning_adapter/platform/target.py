@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
@@ -11,9 +12,42 @@ import pkgutil
 import sys
 import sysconfig
 import traceback
+from collections.abc import Iterator
+from contextvars import ContextVar
 from types import ModuleType
 
-from lightning_adapter.errors import TargetError, guess, shown
+from lightning_adapter.errors import ConfigurationError, TargetError, guess, shown
+
+#: What somebody imports a target for, where that is not its training.
+_IMPORTED_TO: ContextVar[str | None] = ContextVar("imported_to", default=None)
+
+
+@contextlib.contextmanager
+def imported_to(purpose: str) -> Iterator[None]:
+    """Within the block, targets are imported for something else than training, and a script that trains is refused.
+
+    Args:
+        purpose: what is done with the class, after "to".
+    """
+    token = _IMPORTED_TO.set(purpose)
+    try:
+        yield
+    finally:
+        _IMPORTED_TO.reset(token)
+
+
+def check_may_train() -> None:
+    """Refuse to train where a script is only imported.
+
+    Raises:
+        ConfigurationError: says what to write.
+    """
+    purpose = _IMPORTED_TO.get()
+    if purpose is not None:
+        raise ConfigurationError(
+            f"fit() is called while the file is imported to {purpose}, and would train instead. Write "
+            '`if __name__ == "__main__":` before the call, as in every script that others import.'
+        )
 
 
 def load_target(target: str, here: str = "the current directory") -> type:

@@ -1,0 +1,1 @@
+"""How is a trained model validated, tested, used and handed on?"""

@@ -1,0 +1,61 @@
+"""What does a trial lack that is to be validated, tested, or to predict?"""
+
+from __future__ import annotations
+
+from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.evaluation.loaders import DEFAULT_SPLITS, Split, Stage, owner_of, source_of
+from lightning_adapter.loop.hooks import is_overridden
+from lightning_adapter.platform.final_test import faults_of_old_hooks
+from lightning_adapter.platform.trial import LightningTrial
+from lightning_adapter.versions import hosts
+from lightning_adapter.versions.types import LightningModule
+
+_STEPS = {"validate": "validation_step", "test": "test_step"}
+_OPTIONS = {"train": "--split train (split='train')", "val": "--split val (split='val')"}
+
+
+def check(trial: LightningTrial, stage: Stage, split: Split, brings_loaders: bool) -> None:
+    """Refuse what Lightning could not do.
+
+    Args:
+        trial: whose module is used.
+        stage: what is done with it.
+        split: which loaders.
+        brings_loaders: whether loaders were given by hand.
+
+    Raises:
+        ConfigurationError: all that is missing, in one message.
+    """
+    faults = _faults_of_steps(trial.lightning_module, stage)
+    if not brings_loaders and source_of(trial, split) is None:
+        faults.append(_no_loader(trial, stage, split))
+    if faults:
+        many = f"{stage} cannot be done:\n" + "\n".join(f"- {fault}" for fault in faults)
+        raise ConfigurationError(faults[0] if len(faults) == 1 else many)
+
+
+def _faults_of_steps(module: LightningModule, stage: Stage) -> list[str]:
+    host, name = hosts.host_of(module), type(module).__name__
+    base = host.pl.LightningModule
+    if stage == "predict":
+        # Lightning's own `predict_step` calls `forward`
+        if is_overridden("predict_step", module, base) or is_overridden("forward", module, base):
+            return []
+        return [
+            f"{name} has no predict_step() and no forward(). Write `def predict_step(self, batch, batch_idx):` in it, which "
+            "returns the predictions of a batch."
+        ]
+    step = _STEPS[stage]
+    faults = []
+    if not is_overridden(step, module, base):
+        faults.append(f"{name} has no {step}(). Write `def {step}(self, batch, batch_idx):` in it.")
+    return faults + faults_of_old_hooks(module, "test" if stage == "test" else "validation")
+
+
+def _no_loader(trial: LightningTrial, stage: Stage, split: Split) -> str:
+    owner = type(owner_of(trial)).__name__
+    fault = f"{owner} has no {split}_dataloader(). Write one that returns the DataLoader of that data"
+    others = [other for other in _OPTIONS if other != split and source_of(trial, other) is not None]  # type: ignore[arg-type]
+    if split == DEFAULT_SPLITS[stage] and others:
+        return f"{fault}, or take the loaders of another split: {' or '.join(_OPTIONS[other] for other in others)}."
+    return f"{fault}."

@@ -1,0 +1,110 @@
+"""How does Lightning's own Trainer validate, test or predict with a trial's module?"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.evaluation.checks import check
+from lightning_adapter.evaluation.loaders import DEFAULT_SPLITS, Split, Stage, check_split, loaders_of
+from lightning_adapter.platform.evaluation_trainer import Place, Weights, evaluation_trainer, telling_differences
+from lightning_adapter.platform.signals import exit_status
+from lightning_adapter.platform.trial import LightningTrial
+from lightning_adapter.versions import hosts
+from lightning_adapter.versions.types import Callback, Logger
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Lightning's Trainer over a trial's module, made anew for each use.
+
+    Attributes:
+        trial: whose module, data and arguments it gets.
+        callbacks: of the trial.
+        loggers: that are told, made when they are first needed.
+        progress_bar: whether there is one besides those among the callbacks.
+        root: `trainer.default_root_dir`.
+    """
+
+    trial: LightningTrial
+    callbacks: Sequence[Callback]
+    loggers: Callable[[], Sequence[Logger]]
+    progress_bar: bool
+    root: str | os.PathLike[str] | None
+
+    def run(
+        self,
+        stage: Stage,
+        weights: Weights | None,
+        *,
+        dataloaders: Any = None,
+        split: Split | None = None,
+        callbacks: Sequence[Callback] = (),
+        options: Mapping[str, Any] | None = None,
+        **given: Any,
+    ) -> Any:
+        """Validate, test or predict.
+
+        Args:
+            stage: which of them.
+            weights: of a checkpoint; None for those that the module has.
+            dataloaders: in the place of the trial's.
+            split: whose loaders are used; by default those of the stage.
+            callbacks: besides those of the trial.
+            options: arguments of Lightning's Trainer that win over the trial's.
+            **given: to the Trainer's method, `verbose` or `return_predictions`.
+
+        Returns:
+            What Lightning's Trainer returns.
+
+        Raises:
+            ConfigurationError: the trial lacks what is needed.
+            CheckpointError: the weights do not fit the module.
+        """
+        trial = self.trial
+        check_split(split)
+        if split is not None and dataloaders is not None:
+            raise ConfigurationError("dataloaders and split were both given. Leave one of them out.")
+        chosen = split or DEFAULT_SPLITS[stage]
+        check(trial, stage, chosen, dataloaders is not None)
+        data = {"datamodule": trial.datamodule} if dataloaders is None else {"dataloaders": dataloaders}
+        around = contextlib.nullcontext() if dataloaders is not None else loaders_of(trial, stage, chosen)
+        trainer = self.trainer(weights, callbacks, **(options or {}))
+        with around, telling_differences(trial.lightning_module):
+            path = None if weights is None else weights.name
+            found = getattr(trainer, stage)(trial.lightning_module, ckpt_path=path, **data, **given)
+        if trainer.interrupted:  # until Lightning 2.4, an interrupt of the keyboard ends its methods without an error
+            raise SystemExit(exit_status(signal.SIGINT))
+        return found
+
+    def trainer(self, weights: Weights | None, callbacks: Sequence[Callback] = (), **options: Any) -> Any:
+        """Lightning's Trainer; see `run`."""
+        module, datamodule = self.trial.lightning_module, self.trial.datamodule
+        return evaluation_trainer(
+            hosts.host_of(module),
+            self.trial.arguments,
+            place_of(self.trial),
+            callbacks=[*self.callbacks, *callbacks],
+            loggers=self.loggers(),
+            progress_bar=self.progress_bar,
+            root=self.root,
+            handed_over=None if weights is None else lambda: weights.handed_over(module, datamodule),
+            **options,
+        )
+
+
+def place_of(trial: LightningTrial) -> Place:
+    """The processes that the trial has."""
+    processes = trial.context.distributed
+    return Place(trial.context.device, processes.local_size, processes.cross_size)
+
+
+def callbacks_of(trial: LightningTrial) -> list[Callback]:
+    """The callbacks that a trial gave its adapter."""
+    given = trial.arguments.callbacks
+    return list(given) if isinstance(given, (list, tuple)) else [given] if given else []

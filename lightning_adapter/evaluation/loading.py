@@ -1,0 +1,339 @@
+"""How does a trained model come back, with its data, from where a run has left it?"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning_adapter.checkpoints import file
+from lightning_adapter.checkpoints.restore import batches_trained
+from lightning_adapter.data.collections import Collection
+from lightning_adapter.errors import CheckpointError, ConfigurationError, LightningAdapterError
+from lightning_adapter.evaluation import weights as loaded_weights
+from lightning_adapter.evaluation.evaluator import Evaluator, callbacks_of
+from lightning_adapter.evaluation.loaders import SETUP, Split, check_split, made_by, owner_of, source_of
+from lightning_adapter.evaluation.loggers import Position, loggers_of_run
+from lightning_adapter.evaluation.made_again import Making, construct_again
+from lightning_adapter.evaluation.source import Source, find
+from lightning_adapter.evaluation.trial_class import Given, trial_class_of
+from lightning_adapter.platform import experiment
+from lightning_adapter.platform.evaluation_trainer import Weights
+from lightning_adapter.platform.made_with import MadeWith, made_with
+from lightning_adapter.platform.trial import LightningTrial
+from lightning_adapter.versions.types import Callback, LightningDataModule, LightningModule
+
+
+def load_trial(
+    what: str | os.PathLike[str],
+    trial_class: Given = None,
+    *,
+    last: bool = False,
+    hparams: experiment.Hyperparameters | None = None,
+    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+) -> LoadedTrial:
+    """Load the trained model of a run, with its data.
+
+    The trial's own constructor makes module and data, with the hyperparameters and the seed of the run; nothing is written.
+
+    Args:
+        what: a run directory (`runs/<trial>/latest`), a checkpoint directory, a `.ckpt` file, a URL of one, or, of a cluster,
+            the id of a checkpoint or the number of an experiment, which is fetched into `runs/`. Of a run the best checkpoint
+            is taken, or the last one where no metric ranks them.
+        trial_class: the trial, or its `FILE_OR_MODULE:Class`; by default what the run was made with.
+        last: take the newest checkpoint of the run.
+        hparams: hyperparameters that win over those of the run.
+        config: an experiment YAML's path, or its content, that wins likewise.
+
+    Returns:
+        The trial with the weights of the checkpoint.
+
+    Raises:
+        ConfigurationError: something given cannot be used; all that is wrong, in one message.
+        CheckpointError: there is no checkpoint, or it cannot be used.
+        TargetError: the trial cannot be imported.
+    """
+    faults: list[LightningAdapterError] = []
+    source = found = None
+    try:
+        source = find(what, last=last)
+    except LightningAdapterError as error:
+        faults.append(error)
+    try:
+        # checked even where there is no checkpoint: all faults are told together
+        given = experiment.checked(config)[1]
+        experiment.nest(hparams or {}, known=given.get("hyperparameters") or {})
+    except LightningAdapterError as error:
+        faults.append(error)
+    if source is not None or trial_class is not None:
+        try:
+            found = trial_class_of(source or Source(None, pathlib.Path(what)), trial_class)
+        except LightningAdapterError as error:
+            faults.append(error)
+    raise_together(faults)
+    assert source is not None and found is not None
+    saved = file.read(source.checkpoint)
+    return LoadedTrial.of(found, source, saved, config, hparams)
+
+
+def raise_together(faults: Sequence[LightningAdapterError]) -> None:
+    """Raise what was found, in one message.
+
+    Raises:
+        LightningAdapterError: there is something.
+    """
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise ConfigurationError("\n".join(f"- {fault}" for fault in faults))
+
+
+def fresh_trial(
+    trial_class: type[LightningTrial],
+    *,
+    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    hparams: experiment.Hyperparameters | None = None,
+    seed: int | None = None,
+) -> LoadedTrial:
+    """Construct a trial as `fit` would, with the weights that its constructor draws; nothing is written.
+
+    Args:
+        trial_class: the trial.
+        config: an experiment YAML's path, or its content.
+        hparams: hyperparameters that win over it.
+        seed: `seed_everything(seed)` is called before; by default what `config` says.
+
+    Raises:
+        ConfigurationError: something given cannot be used.
+    """
+    making = Making.of({} if seed is None else {"seed": seed}, {}, config, hparams)
+    return LoadedTrial(construct_again(trial_class, making), making, None, None)
+
+
+class LoadedTrial:
+    """A trial that was constructed to be used and not trained. `load_trial` makes it.
+
+    Args:
+        trial: constructed.
+        making: with what.
+        source: the checkpoint; None for one with the weights of its constructor.
+        saved: content of the checkpoint.
+
+    Attributes:
+        trial: the LightningAdapter.
+        source: where its checkpoint lies, and what is known of its run; None where there is none.
+    """
+
+    def __init__(
+        self, trial: LightningTrial, making: Making, source: Source | None, saved: dict[str, Any] | None
+    ) -> None:
+        self.trial = trial
+        self.source = source
+        self._making = making
+        self._has_weights = source is None
+        self._set_up: set[str] = set()
+        position = None if saved is None else Position.of(saved)
+        self._weights = None if source is None else Weights.of(source.checkpoint, first=saved)
+        run = None if source is None else source.run
+        record: Mapping[str, Any] = {} if source is None else source.record
+        self._evaluator = Evaluator(
+            trial,
+            callbacks_of(trial),
+            lambda: loggers_of_run(trial, run, record, position),
+            progress_bar=trial.arguments.enable_progress_bar,
+            root=run,
+        )
+
+    @classmethod
+    def of(
+        cls,
+        trial_class: type[LightningTrial],
+        source: Source,
+        saved: dict[str, Any],
+        config: str | os.PathLike[str] | Mapping[str, Any] | None,
+        hparams: experiment.Hyperparameters | None,
+    ) -> LoadedTrial:
+        """Construct the trial of a checkpoint.
+
+        Args:
+            trial_class: the trial.
+            source: where the checkpoint lies.
+            saved: its content.
+            config: that was given; see `load_trial`.
+            hparams: likewise.
+        """
+        made = made_with(saved)
+        if "seed" not in made and source.record.get("seed") is not None:
+            made = MadeWith(**made, seed=source.record["seed"])
+        making = Making.of(made, source.config, config, hparams, _steps(saved))
+        return cls(construct_again(trial_class, making), making, source, saved)
+
+    @property
+    def lightning_module(self) -> LightningModule:
+        """The module on the CPU, in eval mode, with the weights of the checkpoint.
+
+        Raises:
+            CheckpointError: they do not fit it.
+        """
+        if not self._has_weights:
+            assert self._weights is not None
+            loaded_weights.load(self._evaluator, self._weights)
+            self._has_weights = True
+        module = self.trial.lightning_module
+        return module.eval()
+
+    @property
+    def datamodule(self) -> LightningDataModule | None:
+        """The datamodule; None where the module makes its loaders itself."""
+        return self.trial.datamodule
+
+    @property
+    def hparams(self) -> dict[str, Any]:
+        """The hyperparameters that the trial was made with."""
+        return self._making.hparams
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The experiment's configuration that the trial was made with."""
+        return self._making.config
+
+    @property
+    def checkpoint(self) -> pathlib.Path | None:
+        """The checkpoint's directory, or file; of a URL its text."""
+        return None if self.source is None else self.source.checkpoint
+
+    @property
+    def run_dir(self) -> pathlib.Path | None:
+        """The run directory; None where the checkpoint is of none."""
+        return None if self.source is None else self.source.run
+
+    def validate(
+        self,
+        dataloaders: Any = None,
+        *,
+        verbose: bool = True,
+        split: Split | None = None,
+        callbacks: Sequence[Callback] = (),
+        **trainer_arguments: Any,
+    ) -> list[dict[str, float]]:
+        """Validate with Lightning's own Trainer.
+
+        Args:
+            dataloaders: in the place of the trial's.
+            verbose: print the values.
+            split: take the loaders of "train", "val" or "test".
+            callbacks: besides those of the trial.
+            **trainer_arguments: of Lightning's Trainer, which win over the trial's, such as `limit_val_batches`.
+
+        Returns:
+            For each loader, the values by name.
+
+        Raises:
+            ConfigurationError: there is no step, or no loader.
+            CheckpointError: the weights do not fit the module.
+        """
+        found: list[dict[str, float]] = self._run(
+            "validate", dataloaders, split, callbacks, trainer_arguments, verbose=verbose
+        )
+        return found
+
+    def test(
+        self,
+        dataloaders: Any = None,
+        *,
+        verbose: bool = True,
+        split: Split | None = None,
+        callbacks: Sequence[Callback] = (),
+        **trainer_arguments: Any,
+    ) -> list[dict[str, float]]:
+        """Test with Lightning's own Trainer; see `validate`."""
+        found: list[dict[str, float]] = self._run(
+            "test", dataloaders, split, callbacks, trainer_arguments, verbose=verbose
+        )
+        return found
+
+    def predict(
+        self,
+        dataloaders: Any = None,
+        *,
+        return_predictions: bool | None = None,
+        split: Split | None = None,
+        callbacks: Sequence[Callback] = (),
+        **trainer_arguments: Any,
+    ) -> list[Any] | list[list[Any]] | None:
+        """Predict with Lightning's own Trainer.
+
+        Args:
+            dataloaders: in the place of the trial's.
+            return_predictions: whether to keep and return them; by default Lightning does where its strategy can.
+            split: take the loaders of "train", "val" or "test"; no `predict_dataloader` is needed then.
+            callbacks: besides those of the trial, such as a BasePredictionWriter.
+            **trainer_arguments: of Lightning's Trainer, which win over the trial's, such as `limit_predict_batches`.
+
+        Returns:
+            What `predict_step` has returned of each batch; of several loaders, a list for each.
+
+        Raises:
+            ConfigurationError: there is no step, or no loader.
+            CheckpointError: the weights do not fit the module.
+        """
+        given = {} if return_predictions is None else {"return_predictions": return_predictions}
+        found: list[Any] | list[list[Any]] | None = self._run(
+            "predict", dataloaders, split, callbacks, trainer_arguments, **given
+        )
+        return found
+
+    def _run(
+        self,
+        stage: Any,
+        dataloaders: Any,
+        split: Split | None,
+        callbacks: Sequence[Callback],
+        options: Mapping[str, Any],
+        **given: Any,
+    ) -> Any:
+        found = self._evaluator.run(
+            stage,
+            self._weights,
+            dataloaders=dataloaders,
+            split=split,
+            callbacks=callbacks,
+            options=options,
+            **given,
+        )
+        self._has_weights = True  # Lightning has put them in
+        return found
+
+    def dataloaders(self, split: Split) -> Collection:
+        """The loaders of a split, as the trial makes them, set up as Lightning would.
+
+        Args:
+            split: "train", "val", "test" or "predict".
+
+        Raises:
+            ConfigurationError: nobody makes them.
+        """
+        check_split(split)
+        source, owner = source_of(self.trial, split), owner_of(self.trial)
+        if source is None:
+            raise ConfigurationError(
+                f"{type(owner).__name__} has no {split}_dataloader(). Write one that returns the DataLoader of that data."
+            )
+        if not self._set_up:
+            owner.prepare_data()
+        stage = SETUP[split]
+        if stage not in self._set_up:
+            self._set_up.add(stage)
+            owner.setup(stage=stage)
+            # a module that makes its loaders itself may have made its layers anew too
+            self._has_weights = self._has_weights and (self._weights is None or owner is self.datamodule)
+        return made_by(source)
+
+
+def _steps(saved: Mapping[str, Any]) -> int:
+    """Batches trained; 0 for weights alone."""
+    try:
+        return batches_trained(saved)
+    except CheckpointError:
+        return 0

@@ -1,0 +1,113 @@
+"""How do values that are measured later come into the very runs of the loggers that training has told?"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lightning_adapter import notices
+from lightning_adapter.platform.trial import LightningTrial
+from lightning_adapter.trainer.loggers import determined_logger
+from lightning_adapter.versions import hosts, lightning_loggers
+from lightning_adapter.versions.types import Logger
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where training stood when a checkpoint was written, in the numbers that it gave its loggers.
+
+    Attributes:
+        step: batches after which an optimizer had stepped.
+        epoch: the running one.
+    """
+
+    step: int
+    epoch: int
+
+    @classmethod
+    def of(cls, saved: Mapping[str, Any]) -> Position | None:
+        """What a checkpoint says; None for weights alone."""
+        try:
+            step = saved["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]
+            return cls(int(step), int(saved["epoch"]))
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+def loggers_of_run(
+    trial: LightningTrial, run: pathlib.Path | None, record: Mapping[str, Any], position: Position | None
+) -> list[Logger]:
+    """Loggers that go on with the runs of training's; of those that cannot, none is begun anew.
+
+    Args:
+        trial: made again, with loggers of its own.
+        run: directory of the run, whose `tensorboard/` the default logger writes to; None where there is none.
+        record: of the run.
+        position: at which values stand.
+    """
+    given = trial.arguments.logger
+    host = hosts.host_of(trial.lightning_module)
+    if given is False or (run is None and given in (None, True)):
+        return []
+    if given is None or given is True:
+        assert run is not None
+        loggers = [determined_logger(host, lambda: str(run / "tensorboard"), lambda: str(run))]
+    else:
+        loggers = _continued(list(given) if isinstance(given, (list, tuple)) else [given], record)
+    for logger in loggers:
+        _tells_position(logger, position)
+    return loggers
+
+
+def _continued(loggers: list[Logger], record: Mapping[str, Any]) -> list[Logger]:
+    known = [one for one in record.get("loggers") or [] if isinstance(one, Mapping)]
+    found, absent = [], []
+    for logger in loggers:
+        name = f"{type(logger).__module__}.{type(logger).__qualname__}"
+        run = next((one for one in known if one.get("class") == name), None)
+        if run is not None:
+            known.remove(run)
+        if (
+            run is not None
+            and run.get("version") is not None
+            and lightning_loggers.continue_run(logger, run["version"], _directory(run, record))
+        ):
+            found.append(logger)
+        else:
+            absent.append(type(logger).__name__)
+    if absent:
+        notices.warn(
+            f"{', '.join(absent)} of the trial cannot go on with the run of its training, and is not told the values: "
+            + ("the run does not say which it was." if not record.get("loggers") else "it is not one that can.")
+        )
+    return found
+
+
+def _directory(run: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
+    """Where the logger wrote."""
+    directory = run.get("save_dir")
+    if not isinstance(directory, str) or "://" in directory:
+        return None
+    return os.path.abspath(os.path.join(str(record.get("working_directory") or ""), os.path.expanduser(directory)))
+
+
+def _tells_position(logger: Any, position: Position | None) -> None:
+    """Let a logger have the values where training stood; Lightning's Trainer is a new one, at epoch and step 0.
+
+    What its first batches log has no epoch, and keeps its step. Hyperparameters are known from training.
+    """
+    log: Callable[..., None] = logger.log_metrics
+
+    def log_metrics(metrics: Mapping[str, Any], step: int | None = None) -> None:
+        if position is not None and step == 0 and metrics.get("epoch") == 0:
+            metrics, step = {**metrics, "epoch": position.epoch}, position.step
+        log(metrics=metrics, step=step)
+
+    vars(logger).update(log_metrics=log_metrics, log_hyperparams=_nothing, log_graph=_nothing)
+
+
+def _nothing(*args: object, **kwargs: object) -> None:
+    """In the place of what the training has told."""

@@ -1,0 +1,113 @@
+"""How is the trial of a run constructed again, with the hyperparameters and the seed that the run had?"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from determined import InvalidHP, core
+
+from lightning_adapter import monkey_patch
+from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.platform import experiment
+from lightning_adapter.platform.context import LocalContext
+from lightning_adapter.platform.launch import join_job
+from lightning_adapter.platform.made_with import MadeWith, from_checkpoint
+from lightning_adapter.platform.request import seed_everything
+from lightning_adapter.platform.trial import LightningTrial, require_constructed
+
+
+@dataclass(frozen=True)
+class Making:
+    """With what a trial is made.
+
+    Attributes:
+        config: the experiment's configuration, hyperparameters resolved.
+        seed: None where it was not seeded.
+        steps: batches trained before.
+    """
+
+    config: Mapping[str, Any]
+    seed: int | None
+    steps: int = 0
+
+    @property
+    def hparams(self) -> dict[str, Any]:
+        """The hyperparameters."""
+        return dict(self.config["hyperparameters"])
+
+    @classmethod
+    def of(
+        cls,
+        made: MadeWith,
+        used: Mapping[str, Any],
+        config: str | os.PathLike[str] | Mapping[str, Any] | None,
+        hparams: experiment.Hyperparameters | None,
+        steps: int = 0,
+    ) -> Making:
+        """Put together what was typed, what a configuration that was given says, and what the run had, in this order.
+
+        Args:
+            made: what the checkpoint says.
+            used: the configuration of the run.
+            config: one that was given: an experiment YAML's path, or its content.
+            hparams: hyperparameters that were typed.
+            steps: batches trained before.
+
+        Raises:
+            ConfigurationError: something in it cannot be used.
+        """
+        had = made.get("hyperparameters")
+        if had is None:
+            had = dict(used.get("hyperparameters") or {})
+        given = experiment.read(config)
+        settings = {**used, "hyperparameters": had} if config is None else {**used, **given}
+        values = experiment.hyperparameters(settings, from_checkpoint(had, settings, hparams).overrides)
+        chosen = experiment.periods(settings).experiment_seed
+        seed = made.get("seed")
+        return cls({**settings, "hyperparameters": values}, chosen if seed is None else seed, steps)
+
+
+def construct_again(trial_class: type[LightningTrial], making: Making) -> LightningTrial:
+    """Construct a trial as `fit` does, in a process that may be one of several; nothing is written.
+
+    Args:
+        trial_class: was checked.
+        making: with what.
+
+    Raises:
+        ConfigurationError: the trial's constructor refuses it, or cannot be used.
+    """
+    with join_job(managed=False) as processes, contextlib.ExitStack() as stack:
+        size = 1 if processes is None else processes.size
+        experiment.global_batch_size_check(making.hparams, size)
+        # a place that is there; nothing is kept in it
+        storage = {"type": "directory", "container_path": tempfile.gettempdir()}
+        core_context = stack.enter_context(core.init(distributed=processes, checkpoint_storage=storage))
+        stack.enter_context(monkey_patch.hooks_for_testing_run(True))
+        if making.seed is not None:
+            seed_everything(making.seed)
+        context = LocalContext(
+            core_context=core_context,
+            trial_seed=making.seed,
+            hparams=making.hparams,
+            slots_per_trial=size,
+            num_gpus=torch.cuda.device_count(),
+            exp_conf=dict(making.config),
+            aggregation_frequency=1,
+            steps_completed=making.steps,
+            managed_training=True,
+            debug_enabled=False,
+            enable_tensorboard_logging=False,
+        )
+        try:
+            trial = trial_class(context)  # type: ignore[call-arg]  # a trial's constructor takes the context alone
+        except InvalidHP as error:  # Determined would end the process with status 0
+            raise ConfigurationError(f"The trial refuses its hyperparameters {making.hparams}: {error}") from error
+        require_constructed(trial)
+    return trial

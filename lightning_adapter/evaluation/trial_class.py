@@ -1,0 +1,97 @@
+"""Which class is the trial of a run, and how is it imported without a training of its script?"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pathlib
+import sys
+
+from lightning_adapter.errors import ConfigurationError, shown
+from lightning_adapter.evaluation.source import Source
+from lightning_adapter.platform.construct import check_trial_class
+from lightning_adapter.platform.target import imported_to, load_target
+from lightning_adapter.platform.trial import LightningTrial
+
+Given = type[LightningTrial] | str | None
+
+
+def trial_class_of(source: Source, given: Given) -> type[LightningTrial]:
+    """Find the trial's class: what is given, or what the run knows.
+
+    A file that the run names is looked for in the run's working directory, then in the current one; a module in the
+    current one first. A class of the running script or notebook is taken from there.
+
+    Args:
+        source: the run's.
+        given: a class, or its `FILE_OR_MODULE:Class`.
+
+    Raises:
+        ConfigurationError: nobody knows it, or it is no trial.
+        TargetError: it cannot be imported.
+    """
+    found: object = given
+    if given is None or isinstance(given, str):
+        found = _running(source) if given is None else None
+        if found is None:
+            target = given or _recorded(source)
+            with imported_to("use its trial"):
+                found = load_target(target)
+    check_trial_class(found, "load_trial()")
+    assert isinstance(found, type)
+    return found
+
+
+def _running(source: Source) -> object:
+    """The class where the running script, or the notebook, defines it."""
+    main = sys.modules.get("__main__")
+    target = source.target
+    place, _, name = (target or "").rpartition(":")
+    if target is None:
+        name = str(source.record.get("name") or "")
+    found = vars(main).get(name) if main is not None and name else None
+    if not (isinstance(found, type) and issubclass(found, LightningTrial) and found.__module__ == "__main__"):
+        return None
+    file = getattr(main, "__file__", None)
+    if target is None or file is None:
+        return found
+    there = pathlib.Path(file).resolve()
+    return found if any(path.resolve() == there for path in _places(place, source)) else None
+
+
+def _places(place: str, source: Source) -> list[pathlib.Path]:
+    """Where the file of a target may lie; of a module, where its file would."""
+    name = place if _is_file(place) else f"{place.replace('.', '/')}.py"
+    return [folder / name for folder in (source.working_directory, pathlib.Path.cwd()) if folder is not None]
+
+
+def _is_file(place: str) -> bool:
+    return place.endswith(".py") or os.sep in place
+
+
+def _recorded(source: Source) -> str:
+    """The target of a run, as it can be loaded from here.
+
+    Raises:
+        ConfigurationError: nobody knows it.
+    """
+    if source.target is None:
+        of = "is of no run here" if source.run is None else f"is of the run {shown(str(source.run))}"
+        raise ConfigurationError(
+            f"The checkpoint {source.checkpoint} {of}{'' if source.run is None else ', which does not say which trial it was'}"
+            ": name the trial, as in `lightning-adapter test WHAT model_def.py:MNISTTrial`, or load_trial(WHAT, MNISTTrial)."
+        )
+    place, _, name = source.target.rpartition(":")
+    if _is_file(place):
+        path = next((path for path in _places(place, source) if path.is_file()), None)
+        return source.target if path is None else f"{path}:{name}"
+    if source.working_directory is not None and source.working_directory.is_dir() and not _is_found(place):
+        sys.path.append(str(source.working_directory))
+    return source.target
+
+
+def _is_found(module: str) -> bool:
+    """Whether the current directory, or the path, has a module."""
+    first = module.partition(".")[0]
+    here = pathlib.Path.cwd() / first
+    return here.is_dir() or here.with_suffix(".py").is_file() or importlib.util.find_spec(first) is not None
