@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, NoReturn
 
 from determined import pytorch
@@ -9,6 +10,8 @@ from determined import pytorch
 from lightning_adapter import monkey_patch
 from lightning_adapter.arguments import Arguments
 from lightning_adapter.errors import ConfigurationError, shown
+from lightning_adapter.evaluation.after_fit import evaluate
+from lightning_adapter.evaluation.loaders import Split
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.support.trainer_arguments import Job
 from lightning_adapter.versions import hosts, lightning_1x
@@ -51,6 +54,74 @@ class LightningAdapter(LightningTrial):
         arguments = Arguments.of(lightning_1x.arguments(host, trainer_arguments), job, host.misconfiguration)
         _check(host, lightning_module, datamodule)
         super().__init__(context, lightning_module, datamodule, arguments)
+
+    def validate(
+        self,
+        dataloaders: Any = None,
+        ckpt_path: str | os.PathLike[str] | None = None,
+        verbose: bool = True,
+        *,
+        split: Split | None = None,
+    ) -> list[dict[str, float]]:
+        """Validate what `fit` has trained, with Lightning's own Trainer; the module stays as training has left it.
+
+        Of several processes all call this together.
+
+        Args:
+            dataloaders: in the place of the trial's.
+            ckpt_path: "best", "last", or where a checkpoint lies; by default the best one where a metric ranks them, else
+                the last.
+            verbose: print the values.
+            split: take the loaders of "train", "val" or "test".
+
+        Returns:
+            For each loader, the values by name, as `Trainer.validate`.
+
+        Raises:
+            ConfigurationError: the trial is not trained, or there is no step, or no loader.
+            CheckpointError: the checkpoint cannot be used.
+        """
+        found: list[dict[str, float]] = evaluate(self, "validate", dataloaders, ckpt_path, split, verbose=verbose)
+        return found
+
+    def test(
+        self,
+        dataloaders: Any = None,
+        ckpt_path: str | os.PathLike[str] | None = None,
+        verbose: bool = True,
+        *,
+        split: Split | None = None,
+    ) -> list[dict[str, float]]:
+        """Test what `fit` has trained, with Lightning's own Trainer; see `validate`. `test_metrics` has the values too."""
+        found: list[dict[str, float]] = evaluate(self, "test", dataloaders, ckpt_path, split, verbose=verbose)
+        return found
+
+    def predict(
+        self,
+        dataloaders: Any = None,
+        ckpt_path: str | os.PathLike[str] | None = None,
+        return_predictions: bool | None = None,
+        *,
+        split: Split | None = None,
+    ) -> list[Any] | list[list[Any]] | None:
+        """Predict with what `fit` has trained, with Lightning's own Trainer; see `validate`.
+
+        Args:
+            dataloaders: in the place of the trial's.
+            ckpt_path: see `validate`.
+            return_predictions: whether to keep and return them; by default Lightning does where its strategy can.
+            split: take the loaders of "train", "val" or "test"; no `predict_dataloader` is needed then.
+
+        Returns:
+            What `predict_step` has returned of each batch; of several loaders, a list for each.
+
+        Raises:
+            ConfigurationError: the trial is not trained, or there is no step, or no loader.
+            CheckpointError: the checkpoint cannot be used.
+        """
+        given = {} if return_predictions is None else {"return_predictions": return_predictions}
+        found: list[Any] | None = evaluate(self, "predict", dataloaders, ckpt_path, split, **given)
+        return found
 
     @classmethod
     def from_argparse_args(cls, *args: Any, **kwargs: Any) -> NoReturn:

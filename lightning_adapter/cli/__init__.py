@@ -2,6 +2,7 @@
 
     lightning-adapter fit   FILE_OR_MODULE:TrialClass --config experiment.yaml --max-epochs 3
     lightning-adapter check FILE_OR_MODULE:Class
+    lightning-adapter validate | test WHAT [TARGET]
     lightning-adapter submit EXPERIMENT.yaml [CONTEXT]
     lightning-adapter follow EXPERIMENT
     lightning-adapter fetch EXPERIMENT_OR_TRIAL_OR_UUID [DIR]
@@ -24,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 import lightning_adapter
-from lightning_adapter.cli import check, fetch, fit, follow, submit
+from lightning_adapter.cli import check, fetch, fit, follow, submit, test, validate
 from lightning_adapter.errors import LightningAdapterError
 from lightning_adapter.notices import NOWHERE
 from lightning_adapter.platform.failure import exit_status, tell
@@ -104,7 +105,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=_versions(), help="say which versions are installed")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    modules = {"fit": fit, "check": check, "submit": submit, "follow": follow, "fetch": fetch}
+    modules = {
+        "fit": fit,
+        "check": check,
+        "validate": validate,
+        "test": test,
+        "submit": submit,
+        "follow": follow,
+        "fetch": fetch,
+    }
     for name, command in modules.items():
         typed = commands.add_parser(
             name,

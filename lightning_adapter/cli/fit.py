@@ -6,6 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
+from lightning_adapter.cli.hparams import add_hparam, hyperparameters
 from lightning_adapter.cli.output import telling
 from lightning_adapter.cli.periods import Period, parse_period
 from lightning_adapter.platform.target import load_target
@@ -24,14 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="an experiment YAML; on a cluster the cluster's own is used")
     parser.add_argument("--max-epochs", type=int, metavar="N", help="stop after N epochs")
     parser.add_argument("--max-steps", type=int, metavar="N", help="stop after N optimizer steps")
-    parser.add_argument(
-        "--hparam",
-        action="append",
-        default=[],
-        type=_assignment,
-        metavar="NAME=VALUE",
-        help="set a hyperparameter, read as YAML; dots nest: optimizer.lr=1e-3; may be repeated",
-    )
+    add_hparam(parser)
     for name, what in (("validation", "validate"), ("checkpoint", "save a checkpoint")):
         parser.add_argument(
             f"--{name}-period",
@@ -68,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lightning_adapter.platform import experiment
     from lightning_adapter.platform.environment import device_kind, variables_set
 
-    hparams = experiment.nest({name: experiment.parse_value(name, text) for name, text in arguments.hparam})
+    hparams = hyperparameters(arguments)
     config = _configuration(arguments.config)
     # before the user's module is imported, and torch with it: they may read what the configuration sets
     with variables_set(experiment.environment_variables(config or {}, device_kind)):
@@ -88,7 +82,10 @@ def _configuration(path: str | None) -> dict[str, Any] | None:
 
 
 def _fit(
-    trial_class: type, config: str | dict[str, Any] | None, hparams: dict[str, Any], arguments: argparse.Namespace
+    trial_class: type,
+    config: str | dict[str, Any] | None,
+    hparams: dict[str, Any] | None,
+    arguments: argparse.Namespace,
 ) -> None:
     from lightning_adapter.platform.fit import fit
 
@@ -96,7 +93,7 @@ def _fit(
         fit(
             trial_class,
             config=config,
-            hparams=hparams or None,
+            hparams=hparams,
             max_epochs=arguments.max_epochs,
             max_steps=arguments.max_steps,
             validation_period=_resolved(arguments.validation_period),
@@ -108,14 +105,6 @@ def _fit(
             master_timeout=arguments.master_timeout,
             test=arguments.test,
         )
-
-
-def _assignment(text: str) -> tuple[str, str]:
-    """Split `name=value`; the value is read later, as YAML."""
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} is no assignment: write name=value, for example learning_rate=0.01")
-    return name, value
 
 
 def _resolved(period: Period | None) -> pytorch.TrainUnit | None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.evaluation.checks import check
 from lightning_adapter.evaluation.loaders import DEFAULT_SPLITS, Split, Stage, check_split, loaders_of
+from lightning_adapter.evaluation.loggers import Position, told_at
 from lightning_adapter.platform.evaluation_trainer import Place, Weights, evaluation_trainer, telling_differences
+from lightning_adapter.platform.launch import launcher
 from lightning_adapter.platform.signals import exit_status
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.versions import hosts
@@ -26,14 +28,16 @@ class Evaluator:
     Attributes:
         trial: whose module, data and arguments it gets.
         callbacks: of the trial.
-        loggers: that are told, made when they are first needed.
+        loggers: that are told.
+        position: at which the loggers have the values.
         progress_bar: whether there is one besides those among the callbacks.
         root: `trainer.default_root_dir`.
     """
 
     trial: LightningTrial
     callbacks: Sequence[Callback]
-    loggers: Callable[[], Sequence[Logger]]
+    loggers: Sequence[Logger]
+    position: Position | None
     progress_bar: bool
     root: str | os.PathLike[str] | None
 
@@ -75,7 +79,7 @@ class Evaluator:
         data = {"datamodule": trial.datamodule} if dataloaders is None else {"dataloaders": dataloaders}
         around = contextlib.nullcontext() if dataloaders is not None else loaders_of(trial, stage, chosen)
         trainer = self.trainer(weights, callbacks, **(options or {}))
-        with around, telling_differences(trial.lightning_module):
+        with around, telling_differences(trial.lightning_module), told_at(self.loggers, self.position):
             path = None if weights is None else weights.name
             found = getattr(trainer, stage)(trial.lightning_module, ckpt_path=path, **data, **given)
         if trainer.interrupted:  # until Lightning 2.4, an interrupt of the keyboard ends its methods without an error
@@ -90,7 +94,7 @@ class Evaluator:
             self.trial.arguments,
             place_of(self.trial),
             callbacks=[*self.callbacks, *callbacks],
-            loggers=self.loggers(),
+            loggers=self.loggers,
             progress_bar=self.progress_bar,
             root=self.root,
             handed_over=None if weights is None else lambda: weights.handed_over(module, datamodule),
@@ -99,8 +103,17 @@ class Evaluator:
 
 
 def place_of(trial: LightningTrial) -> Place:
-    """The processes that the trial has."""
+    """Where the trial's processes run.
+
+    Raises:
+        ConfigurationError: Lightning's Trainer cannot work with who started them.
+    """
     processes = trial.context.distributed
+    if processes.size > 1 and launcher() == "horovod":
+        raise ConfigurationError(
+            f"These are {processes.size} processes of horovodrun, which Lightning's Trainer does not know. Start them with "
+            "torchrun, or type lightning-adapter test (validate, predict) in one process."
+        )
     return Place(trial.context.device, processes.local_size, processes.cross_size)
 
 

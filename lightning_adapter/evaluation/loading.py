@@ -16,9 +16,11 @@ from lightning_adapter.evaluation.evaluator import Evaluator, callbacks_of
 from lightning_adapter.evaluation.loaders import SETUP, Split, check_split, made_by, owner_of, source_of
 from lightning_adapter.evaluation.loggers import Position, loggers_of_run
 from lightning_adapter.evaluation.made_again import Making, construct_again
-from lightning_adapter.evaluation.source import Source, find
+from lightning_adapter.evaluation.source import Source
 from lightning_adapter.evaluation.trial_class import Given, trial_class_of
+from lightning_adapter.evaluation.wanted import Config, Wanted
 from lightning_adapter.platform import experiment
+from lightning_adapter.platform.environment import device_kind, variables_set
 from lightning_adapter.platform.evaluation_trainer import Weights
 from lightning_adapter.platform.made_with import MadeWith, made_with
 from lightning_adapter.platform.trial import LightningTrial
@@ -31,7 +33,7 @@ def load_trial(
     *,
     last: bool = False,
     hparams: experiment.Hyperparameters | None = None,
-    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    config: Config = None,
 ) -> LoadedTrial:
     """Load the trained model of a run, with its data.
 
@@ -54,45 +56,34 @@ def load_trial(
         CheckpointError: there is no checkpoint, or it cannot be used.
         TargetError: the trial cannot be imported.
     """
-    faults: list[LightningAdapterError] = []
-    source = found = None
-    try:
-        source = find(what, last=last)
-    except LightningAdapterError as error:
-        faults.append(error)
-    try:
-        # checked even where there is no checkpoint: all faults are told together
-        given = experiment.checked(config)[1]
-        experiment.nest(hparams or {}, known=given.get("hyperparameters") or {})
-    except LightningAdapterError as error:
-        faults.append(error)
-    if source is not None or trial_class is not None:
-        try:
-            found = trial_class_of(source or Source(None, pathlib.Path(what)), trial_class)
-        except LightningAdapterError as error:
-            faults.append(error)
-    raise_together(faults)
-    assert source is not None and found is not None
-    saved = file.read(source.checkpoint)
-    return LoadedTrial.of(found, source, saved, config, hparams)
+    wanted = Wanted.of(what, last, hparams, config)
+    with variables_set(wanted.variables()):
+        return load(wanted, trial_class)
 
 
-def raise_together(faults: Sequence[LightningAdapterError]) -> None:
-    """Raise what was found, in one message.
+def load(wanted: Wanted, trial_class: Given = None) -> LoadedTrial:
+    """Load what was looked for; the environment variables of its configuration are set by now.
 
     Raises:
-        LightningAdapterError: there is something.
+        LightningAdapterError: as of `load_trial`.
     """
-    if len(faults) == 1:
-        raise faults[0]
-    if faults:
-        raise ConfigurationError("\n".join(f"- {fault}" for fault in faults))
+    source = wanted.source
+    if wanted.faults:
+        try:
+            if isinstance(trial_class, str):
+                trial_class_of(source, trial_class)  # what was typed is told together with the rest
+        except LightningAdapterError as error:
+            wanted.raise_faults(error)
+        wanted.raise_faults()
+    assert source is not None
+    found = trial_class_of(source, trial_class)
+    return LoadedTrial.of(found, source, file.read(source.checkpoint), wanted.config, wanted.hparams)
 
 
 def fresh_trial(
     trial_class: type[LightningTrial],
     *,
-    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    config: Config = None,
     hparams: experiment.Hyperparameters | None = None,
     seed: int | None = None,
 ) -> LoadedTrial:
@@ -107,8 +98,10 @@ def fresh_trial(
     Raises:
         ConfigurationError: something given cannot be used.
     """
-    making = Making.of({} if seed is None else {"seed": seed}, {}, config, hparams)
-    return LoadedTrial(construct_again(trial_class, making), making, None, None)
+    given = experiment.read(config)
+    with variables_set(experiment.environment_variables(given, device_kind)):
+        making = Making.of({} if seed is None else {"seed": seed}, {}, given, hparams)
+        return LoadedTrial(construct_again(trial_class, making), making, None, None)
 
 
 class LoadedTrial:
@@ -133,14 +126,14 @@ class LoadedTrial:
         self._making = making
         self._has_weights = source is None
         self._set_up: set[str] = set()
-        position = None if saved is None else Position.of(saved)
         self._weights = None if source is None else Weights.of(source.checkpoint, first=saved)
         run = None if source is None else source.run
         record: Mapping[str, Any] = {} if source is None else source.record
         self._evaluator = Evaluator(
             trial,
             callbacks_of(trial),
-            lambda: loggers_of_run(trial, run, record, position),
+            loggers_of_run(trial, run, record),
+            None if saved is None else Position.of(saved),
             progress_bar=trial.arguments.enable_progress_bar,
             root=run,
         )
@@ -151,7 +144,7 @@ class LoadedTrial:
         trial_class: type[LightningTrial],
         source: Source,
         saved: dict[str, Any],
-        config: str | os.PathLike[str] | Mapping[str, Any] | None,
+        config: Mapping[str, Any] | None,
         hparams: experiment.Hyperparameters | None,
     ) -> LoadedTrial:
         """Construct the trial of a checkpoint.
@@ -182,6 +175,11 @@ class LoadedTrial:
             self._has_weights = True
         module = self.trial.lightning_module
         return module.eval()
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this is the first of the processes, which tells and writes what they have found."""
+        return self.trial.context.distributed.rank == 0
 
     @property
     def datamodule(self) -> LightningDataModule | None:

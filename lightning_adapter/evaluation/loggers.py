@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lightning_adapter import notices
+from lightning_adapter.platform.evaluation_trainer import replaced
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.trainer.loggers import determined_logger
 from lightning_adapter.versions import hosts, lightning_loggers
@@ -37,16 +40,13 @@ class Position:
             return None
 
 
-def loggers_of_run(
-    trial: LightningTrial, run: pathlib.Path | None, record: Mapping[str, Any], position: Position | None
-) -> list[Logger]:
+def loggers_of_run(trial: LightningTrial, run: pathlib.Path | None, record: Mapping[str, Any]) -> list[Logger]:
     """Loggers that go on with the runs of training's; of those that cannot, none is begun anew.
 
     Args:
         trial: made again, with loggers of its own.
         run: directory of the run, whose `tensorboard/` the default logger writes to; None where there is none.
         record: of the run.
-        position: at which values stand.
     """
     given = trial.arguments.logger
     host = hosts.host_of(trial.lightning_module)
@@ -54,12 +54,8 @@ def loggers_of_run(
         return []
     if given is None or given is True:
         assert run is not None
-        loggers = [determined_logger(host, lambda: str(run / "tensorboard"), lambda: str(run))]
-    else:
-        loggers = _continued(list(given) if isinstance(given, (list, tuple)) else [given], record)
-    for logger in loggers:
-        _tells_position(logger, position)
-    return loggers
+        return [determined_logger(host, lambda: str(run / "tensorboard"), lambda: str(run))]
+    return _continued(list(given) if isinstance(given, (list, tuple)) else [given], record)
 
 
 def _continued(loggers: list[Logger], record: Mapping[str, Any]) -> list[Logger]:
@@ -94,19 +90,25 @@ def _directory(run: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
     return os.path.abspath(os.path.join(str(record.get("working_directory") or ""), os.path.expanduser(directory)))
 
 
-def _tells_position(logger: Any, position: Position | None) -> None:
-    """Let a logger have the values where training stood; Lightning's Trainer is a new one, at epoch and step 0.
+@contextlib.contextmanager
+def told_at(loggers: Iterable[Logger], position: Position | None) -> Iterator[None]:
+    """Within the block, loggers have values where training stood; Lightning's Trainer is a new one, at epoch and step 0.
 
-    What its first batches log has no epoch, and keeps its step. Hyperparameters are known from training.
+    What its batches log has no epoch, and keeps its step. Hyperparameters and the graph are known from training.
     """
-    log: Callable[..., None] = logger.log_metrics
+    with contextlib.ExitStack() as stack:
+        for logger in loggers:
+            log = functools.partial(_log, logger.log_metrics, position)
+            stack.enter_context(replaced(logger, log_metrics=log, log_hyperparams=_nothing, log_graph=_nothing))
+        yield
 
-    def log_metrics(metrics: Mapping[str, Any], step: int | None = None) -> None:
-        if position is not None and step == 0 and metrics.get("epoch") == 0:
-            metrics, step = {**metrics, "epoch": position.epoch}, position.step
-        log(metrics=metrics, step=step)
 
-    vars(logger).update(log_metrics=log_metrics, log_hyperparams=_nothing, log_graph=_nothing)
+def _log(
+    log: Callable[..., None], position: Position | None, metrics: Mapping[str, Any], step: int | None = None
+) -> None:
+    if position is not None and step == 0 and metrics.get("epoch") == 0:
+        metrics, step = {**metrics, "epoch": position.epoch}, position.step
+    log(metrics=metrics, step=step)
 
 
 def _nothing(*args: object, **kwargs: object) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,7 +45,7 @@ class Making:
         cls,
         made: MadeWith,
         used: Mapping[str, Any],
-        config: str | os.PathLike[str] | Mapping[str, Any] | None,
+        config: Mapping[str, Any] | None,
         hparams: experiment.Hyperparameters | None,
         steps: int = 0,
     ) -> Making:
@@ -55,7 +54,7 @@ class Making:
         Args:
             made: what the checkpoint says.
             used: the configuration of the run.
-            config: one that was given: an experiment YAML's path, or its content.
+            config: content of one that was given.
             hparams: hyperparameters that were typed.
             steps: batches trained before.
 
@@ -65,8 +64,7 @@ class Making:
         had = made.get("hyperparameters")
         if had is None:
             had = dict(used.get("hyperparameters") or {})
-        given = experiment.read(config)
-        settings = {**used, "hyperparameters": had} if config is None else {**used, **given}
+        settings = {**used, "hyperparameters": had, **(config or {})}
         values = experiment.hyperparameters(settings, from_checkpoint(had, settings, hparams).overrides)
         chosen = experiment.periods(settings).experiment_seed
         seed = made.get("seed")

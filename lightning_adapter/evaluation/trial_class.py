@@ -16,14 +16,14 @@ from lightning_adapter.platform.trial import LightningTrial
 Given = type[LightningTrial] | str | None
 
 
-def trial_class_of(source: Source, given: Given) -> type[LightningTrial]:
+def trial_class_of(source: Source | None, given: Given) -> type[LightningTrial]:
     """Find the trial's class: what is given, or what the run knows.
 
     A file that the run names is looked for in the run's working directory, then in the current one; a module in the
     current one first. A class of the running script or notebook is taken from there.
 
     Args:
-        source: the run's.
+        source: the run's; None where there is none, and something is given.
         given: a class, or its `FILE_OR_MODULE:Class`.
 
     Raises:
@@ -31,15 +31,19 @@ def trial_class_of(source: Source, given: Given) -> type[LightningTrial]:
         TargetError: it cannot be imported.
     """
     found: object = given
-    if given is None or isinstance(given, str):
-        found = _running(source) if given is None else None
-        if found is None:
-            target = given or _recorded(source)
-            with imported_to("use its trial"):
-                found = load_target(target)
+    if given is None:
+        assert source is not None
+        found = _running(source) or _imported(_recorded(source))
+    elif isinstance(given, str):
+        found = _imported(given)
     check_trial_class(found, "load_trial()")
     assert isinstance(found, type)
     return found
+
+
+def _imported(target: str) -> type:
+    with imported_to("use its trial"):
+        return load_target(target)
 
 
 def _running(source: Source) -> object:

@@ -1,0 +1,28 @@
+"""`lightning-adapter validate`: what can be typed, and what is printed?"""
+
+from __future__ import annotations
+
+import argparse
+
+from lightning_adapter.cli import evaluation
+
+HELP = "validate the best checkpoint of a run with Lightning's own Trainer"
+DESCRIPTION = (
+    "Validate the best checkpoint of a run, or one that is named, with Lightning's own Trainer, on the validation "
+    "data of the trial. The values go to the terminal, to validate.json beside the checkpoint, and to the loggers "
+    "of the training. Several processes: torchrun -m lightning_adapter validate ..."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what can be typed after the command's name."""
+    evaluation.add_arguments(parser, splits=("train", "val", "test"))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Validate; return the exit status.
+
+    Raises:
+        LightningAdapterError: what was typed cannot be used, or the model cannot be measured.
+    """
+    return evaluation.measure(arguments, "validate")

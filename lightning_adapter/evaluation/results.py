@@ -1,0 +1,70 @@
+"""What has a validation or a test given: as a table, in a file beside the checkpoint, and in the record of the run?"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+
+import tabulate
+
+from lightning_adapter.errors import LightningAdapterError
+from lightning_adapter.evaluation.loaders import DEFAULT_SPLITS, Split, Stage
+from lightning_adapter.evaluation.source import Source
+from lightning_adapter.runs import json_file
+from lightning_adapter.runs import record as records
+from lightning_adapter.runs.metrics_table import plain
+
+#: What Lightning puts behind the names of values of one of several loaders.
+_LOADER = "/dataloader_idx_"
+
+
+def table(found: Sequence[dict[str, float]]) -> str:
+    """The values, with a column for each loader where there are several."""
+    rows: dict[str, dict[int, float]] = {}
+    for number, values in enumerate(found):
+        for name, value in values.items():
+            rows.setdefault(name.removesuffix(f"{_LOADER}{number}"), {})[number] = value
+    if not rows:
+        return "nothing was logged: call self.log(name, value) in the step"
+    headers = ["metric", *(["value"] if len(found) == 1 else [f"loader {number}" for number in range(len(found))])]
+    lines = [
+        [plain(name), *(f"{values[number]:.6g}" if number in values else "" for number in range(len(found)))]
+        for name, values in sorted(rows.items())
+    ]
+    made: str = tabulate.tabulate(
+        lines, headers=headers, disable_numparse=True, colalign=("left", *["right"] * len(found))
+    )
+    return made
+
+
+def merged(found: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The values of all loaders, whose names tell them apart."""
+    return {name: float(value) for values in found for name, value in values.items()}
+
+
+def file_of(checkpoint: pathlib.Path, stage: Stage, split: Split | None) -> pathlib.Path:
+    """Where values are kept: in the checkpoint's directory, or beside a file of Lightning's."""
+    other = "" if split in (None, DEFAULT_SPLITS[stage]) else f"-{split}"
+    name = f"{stage}{other}.json"
+    return checkpoint / name if checkpoint.is_dir() else checkpoint.with_name(f"{checkpoint.stem}.{name}")
+
+
+def keep(source: Source, stage: Stage, split: Split | None, found: Sequence[dict[str, float]]) -> pathlib.Path | None:
+    """Write the values beside the checkpoint, and into the record of the run where it is the checkpoint that stands for it.
+
+    Returns:
+        The file; None where the checkpoint lies at a URL.
+
+    Raises:
+        LightningAdapterError: it cannot be written.
+    """
+    if not isinstance(source.checkpoint, pathlib.Path):
+        return None
+    path, values = file_of(source.checkpoint, stage, split), merged(found)
+    try:
+        json_file.write(path, values)
+        if source.run is not None and source.is_choice_of_run and split in (None, DEFAULT_SPLITS[stage]):
+            records.update(source.run, **{stage: values})
+    except OSError as error:
+        raise LightningAdapterError(f"The values were measured, and cannot be written: {error}") from error
+    return path
