@@ -56,6 +56,8 @@ _FAST_DEV_RUN = {
     "check_val_every_n_epoch": 1,
 }
 
+#: Batches of each stage: a number, or a fraction.
+_LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches")
 #: Forms of a time between validations.
 _TIMES = (str, dict, timedelta)
 #: Arguments that switch something on or off.
@@ -97,6 +99,8 @@ class Arguments:
     max_time: str | timedelta | dict[str, int] | None = None
     limit_train_batches: float | None = None
     limit_val_batches: float | None = None
+    limit_test_batches: float | None = None
+    limit_predict_batches: float | None = None
     overfit_batches: float = 0.0
     fast_dev_run: int | bool = False
     val_check_interval: Interval = None
@@ -235,7 +239,7 @@ class Arguments:
 
     def _check_fractions(self, faults: list[str]) -> None:
         """Note what is neither a fraction of the batches nor a number of them, as `_determine_batch_limits` does."""
-        for name in ("limit_train_batches", "limit_val_batches", "overfit_batches", "val_check_interval"):
+        for name in (*_LIMITS, "overfit_batches", "val_check_interval"):
             value = getattr(self, name)
             if value is None or (name == "val_check_interval" and isinstance(value, (str, dict, timedelta))):
                 continue
@@ -318,7 +322,7 @@ class Arguments:
             root = os.fspath(self.default_root_dir)
             # one of another file system stays as it is, as in `Trainer.default_root_dir`
             self.default_root_dir = root if "://" in root else os.path.normpath(os.path.expanduser(root))
-        for name in ("limit_train_batches", "limit_val_batches"):
+        for name in _LIMITS:
             value = getattr(self, name)
             setattr(self, name, 1.0 if value is None else int(value) if value > 1 else value)
         interval = self.val_check_interval
@@ -342,6 +346,7 @@ class Arguments:
             return
         batches = int(self.fast_dev_run)
         self.limit_train_batches = self.limit_val_batches = self.max_steps = batches
+        self.limit_test_batches = self.limit_predict_batches = batches
         for name, value in _FAST_DEV_RUN.items():
             setattr(self, name, value)
         self.fast_dev_run = True if batches == 1 else self.fast_dev_run

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lightning_adapter import notices
 from lightning_adapter.errors import UnsupportedError
-from lightning_adapter.support import REJECTED_CALLBACKS, TEST_HOOKS, Support
+from lightning_adapter.support import PREDICT_HOOKS, REJECTED_CALLBACKS, TEST_HOOKS, Support
 from lightning_adapter.support.overrides import Finding, inspect_any, inspect_class, inspect_instance, owner_of
 from lightning_adapter.support.report import report
 
@@ -29,6 +29,7 @@ __all__ = [
     "Replacement",
     "attach",
     "detach",
+    "hooks_after_training_run",
     "hooks_for_testing_run",
     "inspect_any",
     "inspect_class",
@@ -40,8 +41,8 @@ __all__ = [
 ]
 
 
-#: Whether the trial that is being made ends with a test.
-_ENDS_WITH_TEST = ContextVar("ends_with_test", default=False)
+#: Hooks of tests and predictions that have an effect in the trial that is being made.
+_HOOKS_THAT_RUN: ContextVar[frozenset[str]] = ContextVar("hooks_that_run", default=frozenset())
 
 
 class NoEffectWarning(UserWarning):
@@ -51,11 +52,21 @@ class NoEffectWarning(UserWarning):
 @contextlib.contextmanager
 def hooks_for_testing_run(they_do: bool) -> Iterator[None]:
     """Within the block, a trial is made that ends with a test, or not: its hooks for testing have an effect then."""
-    token = _ENDS_WITH_TEST.set(they_do)
+    token = _HOOKS_THAT_RUN.set(TEST_HOOKS if they_do else frozenset())
     try:
         yield
     finally:
-        _ENDS_WITH_TEST.reset(token)
+        _HOOKS_THAT_RUN.reset(token)
+
+
+@contextlib.contextmanager
+def hooks_after_training_run() -> Iterator[None]:
+    """Within the block, a trial is made that is not trained but tested, or predicts."""
+    token = _HOOKS_THAT_RUN.set(TEST_HOOKS | PREDICT_HOOKS)
+    try:
+        yield
+    finally:
+        _HOOKS_THAT_RUN.reset(token)
 
 
 def reject_or_warn(findings: Iterable[Finding]) -> None:
@@ -70,7 +81,7 @@ def reject_or_warn(findings: Iterable[Finding]) -> None:
     messages: dict[str, Finding] = {}
     for finding in findings:
         messages.setdefault(finding.message, finding)
-    runs = TEST_HOOKS if _ENDS_WITH_TEST.get() else frozenset()
+    runs = _HOOKS_THAT_RUN.get()
     for message in _told_together(
         finding for finding in messages.values() if finding.support is Support.WARNED and finding.name not in runs
     ):

@@ -16,7 +16,6 @@ from determined import pytorch
 
 from lightning_adapter.arguments import Arguments, canonical_precision
 from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.monkey_patch import NoEffectWarning
 from lightning_adapter.support import Support, rows, trainer_arguments
 from lightning_adapter.support.trainer_arguments import Job
 
@@ -131,17 +130,12 @@ def test_argument_that_asks_for_another_job_is_refused(job: Job, name: str, valu
         Arguments.of({name: value}, job)
 
 
-def test_number_of_batches_to_test_is_warned_about_at_the_callers_line() -> None:
-    def trial() -> Arguments:
-        return Arguments.of({"limit_test_batches": 1, "limit_predict_batches": 2}, Job())
-
-    with pytest.warns(NoEffectWarning) as warned:
-        trial()
-    assert [str(each.message).partition(":")[0] for each in warned] == [
-        "LightningAdapter has no use for limit_test_batches=1",
-        "LightningAdapter has no use for limit_predict_batches=2",
-    ]
-    assert {each.filename for each in warned} == {__file__}
+def test_numbers_of_batches_to_test_and_to_predict_are_taken_as_those_to_validate() -> None:
+    made = Arguments.of({"limit_test_batches": 3, "limit_predict_batches": 0.5}, Job())
+    assert (made.limit_test_batches, made.limit_predict_batches) == (3, 0.5)
+    assert Arguments(fast_dev_run=2).limit_test_batches == 2
+    with pytest.raises(ConfigurationError, match=r"invalid value 1\.5 for limit_test_batches"):
+        Arguments(limit_test_batches=1.5)
 
 
 @pytest.mark.parametrize(

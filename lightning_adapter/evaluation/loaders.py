@@ -13,7 +13,7 @@ from lightning_adapter.monkey_patch import Replacement
 from lightning_adapter.platform.evaluation_trainer import replaced
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.trainer.data_connector import without_determined
-from lightning_adapter.versions import hosts
+from lightning_adapter.versions import hosts, lightning_private
 from lightning_adapter.versions.types import LightningDataModule, LightningModule
 
 #: What is done with a model; each is a method of Lightning's Trainer.
@@ -75,7 +75,7 @@ def is_only_of_training(trial: LightningTrial, split: Split) -> bool:
 
 def made_by(source: Source) -> Collection:
     """Loaders as Lightning's Trainer takes them: none of Determined's among them."""
-    return map_loaders(source(), without_determined)
+    return map_loaders(source(), lambda loader: lightning_private.name_arguments(without_determined(loader)))
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 from lightning_adapter.checkpoints import file
 from lightning_adapter.checkpoints.restore import batches_trained
 from lightning_adapter.data.collections import Collection
+from lightning_adapter.data.random_state import RandomState
 from lightning_adapter.errors import CheckpointError, ConfigurationError, LightningAdapterError
 from lightning_adapter.evaluation import weights as loaded_weights
 from lightning_adapter.evaluation.evaluator import Evaluator, callbacks_of
@@ -126,6 +127,8 @@ class LoadedTrial:
         self._making = making
         self._has_weights = source is None
         self._set_up: set[str] = set()
+        # what `setup` draws, a split of the data for one, is what training has drawn, in whichever order things are done
+        self._random = None if making.seed is None else RandomState.now()
         self._weights = None if source is None else Weights.of(source.checkpoint, first=saved)
         run = None if source is None else source.run
         record: Mapping[str, Any] = {} if source is None else source.record
@@ -291,6 +294,7 @@ class LoadedTrial:
         options: Mapping[str, Any],
         **given: Any,
     ) -> Any:
+        self._draw_as_training()
         found = self._evaluator.run(
             stage,
             self._weights,
@@ -302,6 +306,10 @@ class LoadedTrial:
         )
         self._has_weights = True  # Lightning has put them in
         return found
+
+    def _draw_as_training(self) -> None:
+        if self._random is not None:
+            self._random.restore()
 
     def dataloaders(self, split: Split) -> Collection:
         """The loaders of a split, as the trial makes them, set up as Lightning would.
@@ -318,6 +326,7 @@ class LoadedTrial:
             raise ConfigurationError(
                 f"{type(owner).__name__} has no {split}_dataloader(). Write one that returns the DataLoader of that data."
             )
+        self._draw_as_training()
         if not self._set_up:
             owner.prepare_data()
         stage = SETUP[split]

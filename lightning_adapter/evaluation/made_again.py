@@ -87,7 +87,7 @@ def construct_again(trial_class: type[LightningTrial], making: Making) -> Lightn
         # a place that is there; nothing is kept in it
         storage = {"type": "directory", "container_path": tempfile.gettempdir()}
         core_context = stack.enter_context(core.init(distributed=processes, checkpoint_storage=storage))
-        stack.enter_context(monkey_patch.hooks_for_testing_run(True))
+        stack.enter_context(monkey_patch.hooks_after_training_run())
         if making.seed is not None:
             seed_everything(making.seed)
         context = LocalContext(

@@ -27,6 +27,7 @@ from lightning_adapter.versions.types import Callback, LightningDataModule, Ligh
 
 #: Of a checkpoint: what `load_from_checkpoint` does not look at, and Lightning's Trainer would restore.
 _OF_TRAINING = ("callbacks", "MixedPrecision", "MixedPrecisionPlugin", "native_amp_scaling_state")
+_LIMITS = ("limit_val_batches", "limit_test_batches", "limit_predict_batches")
 _ADVICE = "Give the trial, and the hyperparameters, with which the checkpoint was written."
 
 
@@ -121,13 +122,12 @@ def evaluation_trainer(
         "precision": lightning_precision.precision_name(host, arguments.precision),
         "callbacks": list(callbacks),
         "logger": list(loggers) or False,
-        # Lightning refuses callbacks of these kinds where it is told that there are none
+        # Lightning refuses callbacks of these two kinds where it is told that there are none
         "enable_checkpointing": _has(callbacks, kinds.Checkpoint),
         "enable_progress_bar": progress_bar or _has(callbacks, host.progress_bar_class),
-        "enable_model_summary": _has(callbacks, kinds.ModelSummary),
+        "enable_model_summary": False,
         "fast_dev_run": arguments.fast_dev_run,
-        # of a fraction that is the whole, Lightning says so where it was given
-        "limit_val_batches": None if _is_all(arguments.limit_val_batches) else arguments.limit_val_batches,
+        **{name: _unless_all(getattr(arguments, name)) for name in _LIMITS},
         "overfit_batches": arguments.overfit_batches,
         "use_distributed_sampler": arguments.use_distributed_sampler,
         "replace_sampler_ddp": arguments.use_distributed_sampler,  # the same in Lightning 1.9
@@ -143,8 +143,9 @@ def evaluation_trainer(
     return host.pl.Trainer(**{name: value for name, value in given.items() if name in known or name in options})
 
 
-def _is_all(limit: float | None) -> bool:
-    return isinstance(limit, float) and limit == 1.0
+def _unless_all(limit: float | None) -> float | None:
+    """The limit, except for a fraction that is the whole: Lightning tells it where it was given."""
+    return None if isinstance(limit, float) and limit == 1.0 else limit
 
 
 def _has(callbacks: Sequence[Callback], kind: type) -> bool:

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from lightning_adapter.support.markdown import render_markdown
 from lightning_adapter.support.row import OWNERS, Row, Support
-from lightning_adapter.support.table import REJECTED_CALLBACKS, TABLE, TEST_HOOKS, rows
+from lightning_adapter.support.table import PREDICT_HOOKS, REJECTED_CALLBACKS, TABLE, TEST_HOOKS, rows
 
-__all__ = ["OWNERS", "REJECTED_CALLBACKS", "TABLE", "TEST_HOOKS", "Row", "Support", "render_markdown", "rows"]
+__all__ = [
+    "OWNERS",
+    "PREDICT_HOOKS",
+    "REJECTED_CALLBACKS",
+    "TABLE",
+    "TEST_HOOKS",
+    "Row",
+    "Support",
+    "render_markdown",
+    "rows",
+]

@@ -87,6 +87,11 @@ _PREDICT_LOOP_HOOKS = (
     "on_predict_start on_predict_end on_predict_epoch_start on_predict_epoch_end on_predict_batch_start "
     "on_predict_batch_end"
 )
+#: What has an effect where a trained model predicts.
+PREDICT_HOOKS = frozenset(
+    "predict_step predict_dataloader on_predict_model_eval on_predict_model_train on_predict_dataloader "
+    f"{_PREDICT_LOOP_HOOKS}".split()
+)
 _LOADERS = (
     "a training loader without batches, an empty list too, is an error, where Lightning returns from fit without training; "
     "over several ranks a validation loader is split without padding, so that each sample counts once, where Lightning pads"
@@ -421,6 +426,10 @@ _TRAINER_ARGUMENTS: tuple[Row, ...] = (
     *_same("Trainer argument", "argument", _YES, "max_epochs min_epochs max_steps min_steps"),
     _argument("max_time"),
     *_same("Trainer argument", "argument", _YES, "limit_train_batches limit_val_batches overfit_batches fast_dev_run"),
+    *_same(
+        *("Trainer argument", "argument", _YES, "limit_test_batches limit_predict_batches"),
+        reason="where the model is tested, or predicts, after training; fit(test=True) among them",
+    ),
     *_same("Trainer argument", "argument", _YES, "val_check_interval check_val_every_n_epoch"),
     _argument(
         "num_sanity_val_steps",
@@ -442,15 +451,6 @@ _TRAINER_ARGUMENTS: tuple[Row, ...] = (
     ),
     _argument("amp_backend", reason="'native' or 'apex', with every Lightning", until="2.0"),
     _argument("amp_level", reason="'O0' to 'O3', for apex, with every Lightning", until="2.0"),
-    # Accepted, without effect
-    _argument(
-        "limit_test_batches",
-        _WARN,
-        accepted=(1.0,),
-        reason="fit(test=True) tests all batches, so this has no effect",
-        instead="shorten the loader in test_dataloader()",
-    ),
-    _argument("limit_predict_batches", _WARN, accepted=(1.0,), reason=_NO_TEST, instead=_DO_TEST),
     # Where it runs
     _argument("accelerator", _NO, accepted=("auto",), reason=_SLOTS, instead=_DO_SLOTS),
     _argument("devices", _NO, accepted=("auto", -1, "-1"), reason=_SLOTS, instead=_DO_SLOTS),

@@ -42,8 +42,8 @@ class Settings:
         self.overfit_batches = arguments.overfit_batches
         self.limit_train_batches: float = _filled_in(arguments.limit_train_batches)
         self.limit_val_batches: float = _filled_in(arguments.limit_val_batches)
-        self.limit_test_batches = 1.0
-        self.limit_predict_batches = 1.0
+        self.limit_test_batches: float = _filled_in(arguments.limit_test_batches)
+        self.limit_predict_batches: float = _filled_in(arguments.limit_predict_batches)
         self.val_check_interval = arguments.val_check_interval
         self.val_check_time_interval = arguments.val_check_time_interval
         self.check_val_every_n_epoch = arguments.check_val_every_n_epoch

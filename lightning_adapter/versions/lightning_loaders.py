@@ -134,3 +134,18 @@ def seeds_workers(host: Host, loader: DataLoader[Any], rank: int) -> None:
     environment variable that `seed_everything` sets says so and the loader has no `worker_init_fn`.
     """
     host.load_fabric("utilities.data")._auto_add_worker_init_fn(loader, rank)
+
+
+def name_arguments(loader: Any) -> Any:
+    """Let Lightning make a loader anew whose arguments were given by position: `DataLoader(data, 32)`.
+
+    `Trainer.predict` (and in several processes the others) makes loaders anew with arguments of its own, and gives
+    `batch_size` twice then. What a loader was made with, within a hook for loaders, stands in `__pl_saved_args`,
+    `__pl_saved_arg_names` and `__pl_saved_kwargs` (1.9.5 to 2.6.6).
+    """
+    kept = vars(loader) if isinstance(loader, DataLoader) else {}
+    given, names = kept.get("__pl_saved_args", ()), kept.get("__pl_saved_arg_names", ())
+    if given and len(given) == len(names):
+        named = {**dict(zip(names, given, strict=True)), **kept["__pl_saved_kwargs"]}
+        kept.update({"__pl_saved_args": (), "__pl_saved_arg_names": (), "__pl_saved_kwargs": named})
+    return loader

@@ -58,14 +58,15 @@ def test_settings_that_callbacks_change_leave_the_arguments_alone() -> None:
 def test_every_setting_is_taken_from_the_argument_of_its_name() -> None:
     distinct = {
         "max_epochs": 11, "min_epochs": 2, "max_steps": 13, "min_steps": 4, "accumulate_grad_batches": 5,
-        "gradient_clip_val": 0.6, "limit_train_batches": 7, "limit_val_batches": 8, "val_check_interval": 9,
+        "gradient_clip_val": 0.6, "limit_train_batches": 7, "limit_val_batches": 8,
+        "limit_test_batches": 16, "limit_predict_batches": 17, "val_check_interval": 9,
         "check_val_every_n_epoch": 10, "num_sanity_val_steps": 12, "reload_dataloaders_every_n_epochs": 14,
         "log_every_n_steps": 15, "benchmark": True, "enable_progress_bar": False,
     }  # fmt: skip
     made = settings(**distinct)
 
     assert {name: getattr(made, name) for name in distinct} == distinct
-    assert (made.limit_test_batches, made.limit_predict_batches, made.skip_backward) == (1.0, 1.0, False)
+    assert made.skip_backward is False
 
 
 def test_overfitting_and_a_time_between_validations_are_kept() -> None:
