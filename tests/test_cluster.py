@@ -304,6 +304,16 @@ def test_checkpoint_holds_weights_metadata_and_the_users_code(cluster: Any) -> N
     directory = master.store / trial.latest_checkpoint_uuid
     assert sorted(path.name for path in directory.iterdir()) == ["code", "lightning.ckpt", "metadata.json"]
     assert (directory / "code" / "model_def.py").exists()
+    metadata = master.checkpoints[-1].metadata
+    counts = (metadata["epoch"], metadata["global_step"], metadata["epochs_completed"], metadata["steps_completed"])
+    steps = trial.lightning_module.trainer.global_step
+    assert counts == (
+        trial.lightning_module.trainer.current_epoch - 1,
+        steps,
+        trial.lightning_module.trainer.current_epoch,
+        steps,
+    )
+    assert metadata["metrics"] == {name: float(value) for name, value in trial.callback_metrics.items()}
     loaded = models.Net.load_from_checkpoint(directory / "lightning.ckpt")
     for name, value in trial.lightning_module.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value), name

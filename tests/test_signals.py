@@ -16,6 +16,7 @@ import torch
 
 from lightning_adapter.checkpoints.file import read
 from lightning_adapter.platform import signals
+from lightning_adapter.runs import record
 
 PROGRAM = """
 import os, signal, sys, time, torch
@@ -91,6 +92,10 @@ def test_signal_ends_the_run_at_an_optimizer_step_and_it_resumes_exactly(
     assert returned == status if status is not None else returned != 0
     found = re.search(r"has stopped the run after batch 9\..*\n\s+--resume-from (.+)", output)
     assert found, output  # batch 8 only accumulates, batch 9 steps
+
+    stopped = record.read(tmp_path / "it's stopped")
+    assert stopped is not None
+    assert (stopped["status"], stopped["error"], stopped["batches"]) == ("interrupted", None, 9) and stopped["end"]
 
     (checkpoint,) = shlex.split(found[1])  # as a shell takes what was printed
     resumed = start(program, tmp_path / "resumed", checkpoint)

@@ -39,7 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     start.add_argument("--warm-start-from", metavar="PATH", help="take the weights only, and start from the beginning")
     parser.add_argument("--seed", type=int, metavar="N", help="as seed_everything(N)")
-    parser.add_argument("--run-dir", metavar="DIR", help="where a local run writes; default runs/<trial>/<date-time>")
+    parser.add_argument("--run-dir", metavar="DIR", help="where a local run writes; default runs/<name>/<date-time>")
+    parser.add_argument(
+        "--name", metavar="NAME", help="folder below runs/ for local runs of a kind; default the trial's class"
+    )
     parser.add_argument(
         "--master-timeout",
         type=float,
@@ -88,8 +91,9 @@ def _fit(
     arguments: argparse.Namespace,
 ) -> None:
     from lightning_adapter.platform.fit import fit
+    from lightning_adapter.runs.provenance import typed_target
 
-    with telling():
+    with telling(), typed_target(arguments.target):
         fit(
             trial_class,
             config=config,
@@ -102,6 +106,7 @@ def _fit(
             warm_start_from=arguments.warm_start_from,
             seed=arguments.seed,
             run_dir=arguments.run_dir,
+            name=arguments.name,
             master_timeout=arguments.master_timeout,
             test=arguments.test,
         )

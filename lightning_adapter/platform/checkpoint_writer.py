@@ -92,6 +92,11 @@ class CheckpointWriter:
         """A validation has given a value of the searcher's metric."""
         self._validated = (batches, value)
 
+    def best_lies_in(self, directory: pathlib.Path) -> None:
+        """The best checkpoint of before has come along to this run's."""
+        if self.best is not None:
+            self.best = {**self.best, "directory": str(directory)}
+
     def _best_with(self, uuid: str, batches: int) -> BestCheckpoint | None:
         """The best checkpoint once this one is written; of equal ones the newest, as `runs.retention` keeps them."""
         if self._validated is None or self._validated[0] != batches or not math.isfinite(self._validated[1]):
@@ -113,6 +118,7 @@ class CheckpointWriter:
         """
         parts = driver.parts
         batches = parts.progress.total_batches
+        metrics = _finite(parts.connector.callback_metrics)
         content = lightning_checkpoint(parts)
         state = driver.saved_state()
         parts.strategy.check_parameters(batches)
@@ -128,6 +134,10 @@ class CheckpointWriter:
                 "steps_completed": batches,
                 "framework": f"torch-{torch.__version__}",
                 "format": "lightning",
+                "epoch": content["epoch"],
+                "global_step": content["global_step"],
+                "epochs_completed": parts.progress.whole_epochs,
+                "metrics": metrics,
             }
             with self._store(metadata) as (path, uuid):
                 content[OURS]["best"] = self._best_with(uuid, batches)
@@ -140,3 +150,9 @@ class CheckpointWriter:
         self.uuid = written = self._distributed.broadcast(uuid)
         self.best = self._best_with(written, batches)
         return str(written)
+
+
+def _finite(metrics: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """The values that JSON has, and a master's database."""
+    numbers = {name: float(value) for name, value in metrics.items()}
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}

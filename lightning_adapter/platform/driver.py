@@ -157,7 +157,7 @@ class Driver(pytorch.PyTorchCallback):
             determined_private.set_epoch_length(self._context, int(batches))
         if resumed:
             restore_position(parts, training.state, begun, self._loaded, self._decisions.validation_is_due)
-        self.platform.training_starts(training.sanity_checked)
+        self.platform.training_starts(parts, training.sanity_checked)
         self._loaded = None
         if parts.progress.is_finished:
             if resumed:

@@ -39,6 +39,7 @@ def fit(
     warm_start_from: str | os.PathLike[str] | None = None,
     seed: int | None = None,
     run_dir: str | os.PathLike[str] | None = None,
+    name: str | None = None,
     master_timeout: float | timedelta | None = None,
     test: bool = False,
 ) -> Trial:
@@ -63,7 +64,8 @@ def fit(
             taken), a Lightning `.ckpt`, or a URL.
         warm_start_from: take the weights only, of a checkpoint given likewise.
         seed: `seed_everything(seed)` is called before the trial is made; a cluster gives its own.
-        run_dir: directory of a local run; by default `runs/<trial>/<date-time>`.
+        run_dir: directory of a local run; by default `runs/<name>/<date-time>`.
+        name: of the folder in which local runs of a kind are collected; by default the trial's class.
         master_timeout: on a cluster, seconds for which a request is repeated that the master does not answer; by default
             what the environment variable LIGHTNING_ADAPTER_MASTER_TIMEOUT says, or 600.
         test: when training is complete, test the best checkpoint (the last one where none is ranked) with Lightning's own
@@ -91,6 +93,7 @@ def fit(
         warm_start_from=warm_start_from,
         seed=seed,
         run_dir=run_dir,
+        name=name,
         master_timeout=master_timeout,
         test=test,
     )
@@ -98,8 +101,8 @@ def fit(
     if info is None:
         with join_job(managed=False) as processes:
             return fit_local(trial_class, request, processes)
-    ignored = {"resume_from": resume_from, "seed": seed, "run_dir": run_dir}
-    given = [name for name, value in ignored.items() if value is not None]
+    ignored = {"resume_from": resume_from, "seed": seed, "run_dir": run_dir, "name": name}
+    given = [each for each, value in ignored.items() if value is not None]
     if given:
         logger.warning(
             "the cluster decides how a managed trial begins and where it writes: %s has no effect here",

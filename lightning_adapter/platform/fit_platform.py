@@ -213,7 +213,7 @@ class FitPlatform(Platform):
         if self._metric_is_doubtful and not self.is_local:
             parts.settings.add_sanity_check()
 
-    def training_starts(self, sanity_checked: Collection[str]) -> None:
+    def training_starts(self, parts: Components, sanity_checked: Collection[str]) -> None:
         """Look whether a sanity check has logged the searcher's metric.
 
         Raises:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 from datetime import timedelta
 
 from determined import pytorch
@@ -19,6 +20,8 @@ from lightning_adapter.platform.experiment import Hyperparameters, is_group
 from lightning_adapter.platform.master.outage import DEFAULT_TIMEOUT_S, TIMEOUT_VARIABLE
 
 Path = str | os.PathLike[str]
+
+_LONGEST_NAME = 255
 
 
 def limit(name: str, value: object, faults: list[str]) -> int | None:
@@ -78,6 +81,29 @@ def hyperparameters(value: object, faults: list[str]) -> Hyperparameters | None:
         f"hparams={shown(value)} has to be a dict of names and values, or a Namespace, a dataclass's instance or a "
         f"DictConfig.{made}"
     )
+    return None
+
+
+def run_name(value: object, faults: list[str]) -> str | None:
+    """Return the name of a folder."""
+    if value is None:
+        return None
+    fault = None
+    if not isinstance(value, str):
+        fault = "has to be text."
+    elif not value.strip():
+        fault = "is empty; give a name, or leave it out."
+    elif re.search(r"[/\\]", value):
+        fault = "is a path, and has to be the name of one folder, below runs/. To say where a run writes, give run_dir (--run-dir)."
+    elif value.startswith("."):
+        fault = "begins with a dot; folders of such names are hidden, or mean another folder."
+    elif not value.isprintable() or value != value.strip():
+        fault = "has spaces around it, or a character that cannot be printed."
+    elif len(os.fsencode(value)) > _LONGEST_NAME:
+        fault = f"is longer than the {_LONGEST_NAME} bytes that the name of a folder can have."
+    if fault is None:
+        return str(value)
+    faults.append(f"name={shown(value)} {fault}")
     return None
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import pathlib
 import shlex
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,8 +18,10 @@ from lightning_adapter import notices
 from lightning_adapter.checkpoints.location import Location
 from lightning_adapter.checkpoints.restore import batches_trained
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.loop.components import Components
 from lightning_adapter.platform import experiment
-from lightning_adapter.platform.checkpoint_writer import BestCheckpoint, CheckpointWriter, best_before
+from lightning_adapter.platform.carried_over import CarriedOver
+from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
 from lightning_adapter.platform.construct import construct
 from lightning_adapter.platform.context import LocalContext
 from lightning_adapter.platform.course import tell_begin
@@ -36,8 +37,9 @@ from lightning_adapter.platform.start_from import read_checkpoint, starting_poin
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.threads import cores_shared
 from lightning_adapter.platform.trial import LightningTrial
-from lightning_adapter.runs.atomic import replacing
+from lightning_adapter.runs import json_file, provenance
 from lightning_adapter.runs.directory import RunDirectory
+from lightning_adapter.runs.recorder import now
 from lightning_adapter.runs.summary import say, shown
 from lightning_adapter.versions import determined_private
 
@@ -54,6 +56,7 @@ class LocalPlatform(FitPlatform):
         retention: how many checkpoints to keep.
         checkpoint_each_epoch: whether epochs without a validation end with a checkpoint too.
         goes_on_after: the batch after which this run writes the directory of an earlier one anew; None in one of its own.
+        carried: what comes along from an earlier run.
         **options: of `FitPlatform`.
     """
 
@@ -65,6 +68,7 @@ class LocalPlatform(FitPlatform):
         retention: Retention,
         checkpoint_each_epoch: bool,
         goes_on_after: int | None,
+        carried: CarriedOver,
         **options: Any,
     ) -> None:
         super().__init__(root_dir=str(directory.path), **options)
@@ -72,19 +76,25 @@ class LocalPlatform(FitPlatform):
         self._directory = directory
         self._retention = retention
         self._goes_on_after = goes_on_after
+        self._carried = carried
         self._missing: str | None = None
 
     def tensorboard(self) -> str:
         """Below the run directory."""
         return str(self._directory.tensorboard)
 
-    def training_starts(self, sanity_checked: Collection[str]) -> None:
+    def training_starts(self, parts: Components, sanity_checked: Collection[str]) -> None:
         """Discard the future of the checkpoint that is restored by now, and name the hyperparameters that nobody has read."""
-        super().training_starts(sanity_checked)
+        super().training_starts(parts, sanity_checked)
         if self.core.distributed.rank != 0:
             return
+        directory = self._directory
         if self._goes_on_after is not None:
-            self._directory.truncate_after(self._goes_on_after)
+            directory.truncate_after(self._goes_on_after)
+        if self._carried.bring(directory):
+            self.checkpoints.best_lies_in(directory.checkpoints)
+        directory.show()
+        directory.recorder.change(loggers=parts.dispatcher.described())
         context = self._context
         # the constructor and the loaders have read theirs
         unread = context.reads.unread() if isinstance(context, LocalContext) else []
@@ -142,8 +152,33 @@ def fit_local(trial_class: type[Trial], request: FitRequest, processes: core.Dis
         plan = _Plan.of(request, settings, 1 if processes is None else processes.size)
         if plan.seed is not None:
             seed_everything(plan.seed)
-        with _run_directory(trial_class.__name__, plan, processes) as directory:
-            return _fit(trial_class, plan, directory, processes)
+        with _run_directory(_run_name(trial_class, request), plan, processes) as directory:
+            if processes is not None and processes.rank != 0:
+                return _fit(trial_class, plan, directory, processes)
+            facts, goes_on = _facts(trial_class, plan), plan.goes_on_in(directory)
+            directory.recorder.begin({**facts, "parent": None} if goes_on else facts, goes_on)
+            with directory.recorder.recording(), directory.attach_log(provenance.head(facts)):
+                directory.write_config(plan.config)
+                return _fit(trial_class, plan, directory, processes)
+
+
+def _run_name(trial_class: type, request: FitRequest) -> str:
+    """The folder that runs of this kind are collected in."""
+    return request.name or trial_class.__name__
+
+
+def _facts(trial_class: type, plan: _Plan) -> dict[str, Any]:
+    """What the record says of how a run was made."""
+    return {
+        "name": _run_name(trial_class, plan.request),
+        "target": provenance.target_of(trial_class),
+        "start": now(),
+        **provenance.of_this_process(),
+        "processes": plan.size,
+        "seed": plan.seed,
+        "parent": provenance.parent_of(plan.source),
+        "hyperparameters": plan.config["hyperparameters"],
+    }
 
 
 @dataclass(frozen=True)
@@ -223,15 +258,16 @@ class _Plan:
         """The checkpoint on this machine that the run goes on from."""
         return self.source if self.start.resumes and isinstance(self.source, pathlib.Path) else None
 
+    def goes_on_in(self, directory: RunDirectory) -> bool:
+        """Whether the run that is in a directory goes on there."""
+        return self.resumed is not None and directory.holds(self.resumed)
+
 
 def _fit(
     trial_class: type[Trial], plan: _Plan, directory: RunDirectory, processes: core.DistributedContext | None
 ) -> Trial:
     chief = processes is None or processes.rank == 0
-    if chief:
-        directory.write_config(plan.config)
     with (
-        directory.attach_log() if chief else nullcontext(),
         core.init(distributed=processes, checkpoint_storage=_storage(directory)) as core_context,
         cores_shared(core_context.distributed),
     ):
@@ -287,6 +323,7 @@ def _train(
     trial = construct(trial_class, context, request.test)
     distributed = context.distributed
     metric = experiment.searcher_metric(plan.config)
+    carried = CarriedOver.of(plan.start, resumed, plan.steps, directory, metric.name)
     writer = CheckpointWriter(
         distributed,
         directory.store_checkpoint,
@@ -294,14 +331,15 @@ def _train(
         directory=directory.checkpoints,
         code=None,
         made_with={"hyperparameters": plan.config["hyperparameters"], "seed": plan.seed},
-        best=_best_before(plan.start, resumed, directory, metric.name),
+        best=carried.best,
     )
     saves_all = request.checkpoint_period is None and plan.config.get("checkpoint_policy") != "none"
     platform = LocalPlatform(
         directory,
         experiment.checkpoint_retention(plan.config),
         checkpoint_each_epoch=saves_all and periods.checkpoint is None,
-        goes_on_after=plan.steps if resumed is not None and directory.holds(resumed) else None,
+        goes_on_after=plan.steps if plan.goes_on_in(directory) else None,
+        carried=carried,
         trial=trial,
         core_context=determined_private.core_context(context),
         metric=metric,
@@ -315,35 +353,6 @@ def _train(
     return trial, platform
 
 
-def _best_before(
-    start: StartingPoint, source: pathlib.Path | None, directory: RunDirectory, metric: str | None
-) -> BestCheckpoint | None:
-    """The best checkpoint of the run that this one goes on with, and where it lies: here, or where that run wrote.
-
-    Args:
-        start: the checkpoint that the run begins with.
-        source: where that lies on this machine.
-        directory: of this run; it is told.
-        metric: the searcher's.
-    """
-    best = best_before(start, metric)
-    if best is None or metric is None:
-        return None
-    there = [directory.checkpoints]
-    if source is not None:
-        there.append(source.absolute().parent)
-    if best["directory"] is not None:
-        there.append(pathlib.Path(best["directory"]))
-    for folder in there:
-        if (folder / best["uuid"] / "metadata.json").exists():
-            directory.was_best(folder / best["uuid"], metric, best["value"])
-            return {**best, "directory": str(folder)}
-    logger.warning(
-        "the best checkpoint so far, %s, is not there any more; the best one from here on is kept", best["uuid"]
-    )
-    return None
-
-
 def _starting_point(request: FitRequest) -> tuple[StartingPoint, Location | None]:
     if request.resume_from is not None:
         return starting_point(request.resume_from)
@@ -353,7 +362,7 @@ def _starting_point(request: FitRequest) -> tuple[StartingPoint, Location | None
 
 
 @contextmanager
-def _run_directory(trial_name: str, plan: _Plan, processes: core.DistributedContext | None) -> Iterator[RunDirectory]:
+def _run_directory(name: str, plan: _Plan, processes: core.DistributedContext | None) -> Iterator[RunDirectory]:
     """The directory of this run, made by the chief, and no other run's until the block ends.
 
     Raises:
@@ -363,7 +372,8 @@ def _run_directory(trial_name: str, plan: _Plan, processes: core.DistributedCont
     refused: ConfigurationError | None = None
     if processes is None or processes.rank == 0:
         try:
-            made = RunDirectory.create(trial_name, plan.request.run_dir, source=plan.resumed)
+            metric = experiment.searcher_metric(plan.config)
+            made = RunDirectory.create(name, plan.request.run_dir, source=plan.resumed, ranked_by=metric)
         except ConfigurationError as error:
             refused = error
     path = None if made is None else made.path
@@ -392,6 +402,8 @@ def _tell(trial: LightningTrial, directory: RunDirectory, platform: LocalPlatfor
     trial.left_locally(directory.path, latest, best)
     if distributed.rank == 0:
         metrics = {name: float(value) for name, value in trial.callback_metrics.items()}
+        complete = trial.driver is not None and trial.driver.finished
+        directory.recorder.trained("finished" if complete else "interrupted", metrics)
         say("\n" + directory.summary(metrics, metric, best, latest))
 
 
@@ -404,8 +416,8 @@ def _test(trial: LightningTrial, distributed: core.DistributedContext, directory
 
     tested = test_if_complete(trial, distributed, read, None if path is None else path.name)
     if tested is not None and distributed.rank == 0:
-        with replacing((path or directory.path) / "test.json") as aside:
-            aside.write_text(json.dumps(tested.metrics, indent=2) + "\n")
+        json_file.write((path or directory.path) / "test.json", tested.metrics)
+        directory.recorder.change(test=tested.metrics)
 
 
 def _end_if_asked(platform: LocalPlatform, trial: LightningTrial) -> None:

@@ -42,10 +42,11 @@ class Platform(ABC):
     def reports_progress(self, has_callbacks: bool) -> bool:
         """Whether somebody is to be told at each reporting step: a master, or the trial's own Determined callbacks."""
 
-    def training_starts(self, sanity_checked: Collection[str]) -> None:  # noqa: B027 - some have nothing to do then
+    def training_starts(self, parts: Components, sanity_checked: Collection[str]) -> None:  # noqa: B027 - some have nothing to do then
         """All of the user's objects are made and ready, and the first batch is about to be trained.
 
         Args:
+            parts: the run.
             sanity_checked: the names that a sanity check has logged; none where there was no check.
         """
 

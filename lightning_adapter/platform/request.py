@@ -31,6 +31,7 @@ class FitRequest:
     warm_start_from: Path | None
     seed: int | None
     run_dir: Path | None
+    name: str | None
     master_timeout: float
     test: bool
 
@@ -48,6 +49,7 @@ class FitRequest:
         warm_start_from: object,
         seed: object,
         run_dir: object,
+        name: object,
         master_timeout: object,
         test: object,
     ) -> FitRequest:
@@ -69,6 +71,7 @@ class FitRequest:
             warm_start_from=given.path("warm_start_from", warm_start_from, faults),
             seed=given.seed(seed, faults),
             run_dir=given.path("run_dir", run_dir, faults),
+            name=given.run_name(name, faults),
             master_timeout=given.master_timeout(master_timeout, faults),
             test=given.flag("test", test, faults),
         )

@@ -58,13 +58,50 @@ def make_unique(parent: pathlib.Path, name: str) -> pathlib.Path:
 
 def point_to(link: pathlib.Path, target: str) -> None:
     """Make or replace a relative link in one move; a run goes on without it where the file system has no links."""
-    aside = link.with_name(f".{link.name}-{target}")
     try:
+        replace_link(link, target)
+    except OSError as error:
+        notices.warn(f"the link {link} to the newest run could not be made: {error}")
+
+
+def replace_link(link: pathlib.Path, target: str) -> None:
+    """Make or replace a relative link in one move.
+
+    Raises:
+        OSError: the file system has no links, or what has this name was not made here; it is left alone.
+    """
+    check_link(link, target)
+    aside = link.with_name(f".{link.name}-{pathlib.PurePath(target).name}")
+    try:
+        aside.unlink(missing_ok=True)  # of a process that was killed
         aside.symlink_to(target, target_is_directory=True)
         os.replace(aside, link)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        notices.warn(f"the link {link} to the newest run could not be made: {error}")
+    except BaseException:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise
+
+
+def check_link(link: pathlib.Path, target: str) -> None:
+    """Refuse a name that is another's: no link, or one that leads elsewhere than to a neighbour of the target.
+
+    Raises:
+        OSError: it is.
+    """
+    if os.path.lexists(link) and (
+        not link.is_symlink() or os.path.dirname(os.readlink(link)) != os.path.dirname(target)
+    ):
+        raise FileExistsError(errno.EEXIST, "something of this name is there, and left as it is", str(link))
+
+
+def link_or_copy(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Let a file have a second name, which costs no room; copy it where that cannot be, on another disk for one."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+        with open(target, "rb") as file:
+            os.fsync(file.fileno())
 
 
 def sync_directory(path: pathlib.Path) -> None:

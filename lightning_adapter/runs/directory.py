@@ -1,7 +1,9 @@
 """What does a local run leave on the disk?
 
-    runs/<trial>/latest              relative link to the newest run
-    runs/<trial>/<date>_<time>/
+    runs/<name>/latest               relative link to the newest run; the name is the trial's class, or what was given
+    runs/<name>/<date>_<time>/
+        run.json                     how the run was made, how far it came, how it ended
+        best, last                   relative links to checkpoints
         experiment.yaml              the config as it was used, hyperparameters resolved
         metrics.csv                  one row per report: kind, batches, epoch, then one column per metric
         train.log                    what this package and Determined logged
@@ -21,7 +23,7 @@ import datetime
 import logging
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -32,7 +34,9 @@ from lightning_adapter.runs import curves, retention, run_log, summary
 from lightning_adapter.runs.atomic import make_unique, point_to, replacing
 from lightning_adapter.runs.metrics_table import Kind, MetricsTable
 from lightning_adapter.runs.occupancy import Occupancy, check_room, set_aside
-from lightning_adapter.runs.store import CheckpointStore, StoredCheckpoint
+from lightning_adapter.runs.record import RUN
+from lightning_adapter.runs.recorder import Recorder
+from lightning_adapter.runs.store import CheckpointStore
 
 logger = logging.getLogger("lightning_adapter")
 
@@ -43,9 +47,19 @@ class RunDirectory:
     Args:
         path: its directory; user code may change the working directory later, so it is made absolute.
         occupancy: what keeps other processes out.
+        ranked_by: the metric that says which checkpoint `best` links to, and whether a smaller value is better; without a
+            metric it is the last one, as `ModelCheckpoint` takes it without a monitor.
+
+    Attributes:
+        recorder: writes `run.json` and the links `best` and `last`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], occupancy: Occupancy | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        occupancy: Occupancy | None = None,
+        ranked_by: tuple[str | None, bool] = (None, True),
+    ) -> None:
         self.path = pathlib.Path(path).expanduser().absolute()
         self.checkpoints = self.path / "checkpoints"
         self.superseded = self.path / "superseded"
@@ -57,23 +71,25 @@ class RunDirectory:
         self._occupancy = occupancy
         self._metrics = MetricsTable(self.metrics_file)
         self._store = CheckpointStore(self.checkpoints, self.superseded)
-        self._earlier: StoredCheckpoint | None = None
+        self.recorder = Recorder(self.path, *ranked_by)
 
     @classmethod
     def create(
         cls,
-        trial_name: str,
+        name: str,
         run_dir: str | os.PathLike[str] | None = None,
         root: str | os.PathLike[str] = "runs",
         source: pathlib.Path | None = None,
+        ranked_by: tuple[str | None, bool] = (None, True),
     ) -> RunDirectory:
         """Make the directory of a run, or open the given one; until `close` no other process may.
 
         Args:
-            trial_name: the trial's class name.
+            name: of the folder below `root` that the run goes to.
             run_dir: used as it is, and made where it is absent; what lies there stays.
             root: where runs without a `run_dir` are collected.
             source: the checkpoint that the run goes on from, None for a new run.
+            ranked_by: see the class.
 
         Raises:
             ConfigurationError: the directory cannot be made or is not one, holds another run, or is in use.
@@ -84,10 +100,10 @@ class RunDirectory:
                 run.path.mkdir(parents=True, exist_ok=True)
                 run._check_room(source)  # before anything is written to it
             else:
-                family = pathlib.Path(root) / trial_name
+                family = pathlib.Path(root) / name
                 family.mkdir(parents=True, exist_ok=True)
                 run = cls(make_unique(family, f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}"))
-            run = cls(run.path, Occupancy(run.path))
+            run = cls(run.path, Occupancy(run.path), ranked_by)
             with contextlib.ExitStack() as undo:
                 undo.callback(run.close)
                 if run_dir is not None:
@@ -124,7 +140,7 @@ class RunDirectory:
 
     @property
     def _written(self) -> list[pathlib.Path]:
-        return [self.metrics_file, self.config_file, self.curves_file]
+        return [self.metrics_file, self.config_file, self.curves_file, self.path / RUN]
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write experiment.yaml.
@@ -143,6 +159,9 @@ class RunDirectory:
         if kind == "validation":
             self._store.validated(batch, metrics)
         self._metrics.record(kind, batch, epoch, metrics)
+        if kind == "validation":
+            self.recorder.logged(metrics)
+            self.show()
 
     def close(self) -> None:
         """Let go of metrics.csv, which a later row opens again, and let other processes use the directory."""
@@ -165,11 +184,27 @@ class RunDirectory:
         neither `newest` nor `best` takes them for results of the resumed run.
         """
         self._metrics.truncate_after(batch)
-        self._store.supersede_after(batch)
+        self._store.supersede_after(batch, self.recorder.show)
 
-    def store_checkpoint(self, metadata: Mapping[str, Any]) -> AbstractContextManager[tuple[pathlib.Path, str]]:
+    @contextlib.contextmanager
+    def store_checkpoint(self, metadata: Mapping[str, Any]) -> Iterator[tuple[pathlib.Path, str]]:
         """Give a directory to write a checkpoint to, and its id; it gets its place in one move when the block ends well."""
-        return self._store.write(metadata)
+        with self._store.write(metadata) as place:
+            yield place
+        self.recorder.logged(metadata.get("metrics", {}))
+        self.show()
+
+    def carry(self, source: pathlib.Path, name: str, validation: Mapping[str, float]) -> None:
+        """Bring a checkpoint of an earlier run here, as `CheckpointStore.carry` does.
+
+        Raises:
+            OSError: it cannot be had, or written.
+        """
+        self._store.carry(source, name, validation)
+
+    def show(self) -> None:
+        """Let `best` and `last`, and the record, name the checkpoints that are here."""
+        self.recorder.show(self._store.checkpoints())
 
     def newest(self) -> pathlib.Path | None:
         """Return the whole checkpoint of the latest training step, None where there is none."""
@@ -183,22 +218,8 @@ class RunDirectory:
             metric: a validation metric; its value is that of the last validation at the checkpoint's batch.
             smaller_is_better: the direction.
         """
-        ranked = self._ranked(metric, smaller_is_better)
+        ranked = retention.rank(self._store.checkpoints(), metric, smaller_is_better)
         return ranked[0].path if ranked else None
-
-    def was_best(self, path: pathlib.Path, metric: str, value: float) -> None:
-        """Tell which checkpoint was the best one before this run went on, here or in another directory."""
-        self._earlier = StoredCheckpoint(path, 0, {metric: value})
-
-    def _ranked(self, metric: str, smaller_is_better: bool) -> list[StoredCheckpoint]:
-        stored = self._store.checkpoints()
-        earlier = self._earlier
-        known = earlier is None or any(
-            checkpoint.path == earlier.path and metric in checkpoint.validation for checkpoint in stored
-        )
-        if not known and earlier is not None and earlier.path.is_dir():
-            stored = [earlier, *(checkpoint for checkpoint in stored if checkpoint.path != earlier.path)]
-        return retention.rank(stored, metric, smaller_is_better)
 
     def apply_retention(
         self, save_best: int, save_latest: int, metric: str | None = None, smaller_is_better: bool = True
@@ -217,15 +238,15 @@ class RunDirectory:
             The paths that are gone.
         """
         checkpoints = self._store.checkpoints()
-        ranked = [] if metric is None else self._ranked(metric, smaller_is_better)
-        own = [checkpoint for checkpoint in ranked if checkpoint.path.parent == self.checkpoints]
-        removed = retention.superfluous(checkpoints, own, save_best, save_latest)
+        ranked = [] if metric is None else retention.rank(checkpoints, metric, smaller_is_better)
+        removed = retention.superfluous(checkpoints, ranked, save_best, save_latest)
+        self.recorder.show([checkpoint for checkpoint in checkpoints if checkpoint.path not in removed])
         self._store.remove(removed)
         return removed
 
-    def attach_log(self) -> AbstractContextManager[pathlib.Path]:
-        """Copy what this package and Determined log to train.log, until the block ends."""
-        return run_log.attach_log(self.log_file)
+    def attach_log(self, head: str = "") -> AbstractContextManager[pathlib.Path]:
+        """Copy what this package and Determined log to train.log, until the block ends; first comes what `head` says."""
+        return run_log.attach_log(self.log_file, head)
 
     def plot_curves(self) -> pathlib.Path | None:
         """Draw curves.png: one small panel per metric, training and validation of one metric together.

@@ -115,15 +115,15 @@ def is_abandoned(directory: pathlib.Path, host: str | None, pid: int | None, wri
     Args:
         directory: of the run.
         host: the machine that it was begun on.
-        pid: the number of its process there.
+        pid: the number of its process there; None for one of a cluster, which leaves nothing to look at here.
         written: names of files that a run writes again and again.
     """
     locked = _is_locked(directory / LOCK)
-    if locked:
+    if locked or pid is None:
         return False
     if host != socket.gethostname():
         return locked is False and _silence_s(directory, written) > _SILENCE_S
-    return locked is False or pid is None or Holder(pid, host, "").is_gone()
+    return locked is False or Holder(pid, host, "").is_gone()
 
 
 def _is_locked(path: pathlib.Path) -> bool | None:

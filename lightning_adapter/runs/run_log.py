@@ -12,12 +12,17 @@ _LOGGED = ("lightning_adapter", "determined")
 
 
 @contextlib.contextmanager
-def attach_log(path: pathlib.Path) -> Iterator[pathlib.Path]:
+def attach_log(path: pathlib.Path, head: str = "") -> Iterator[pathlib.Path]:
     """Copy what this package and Determined log to a file, until the block ends.
 
     Both log at INFO meanwhile where nobody has configured logging; a user's own levels are left alone.
+
+    Args:
+        path: the file; what is in it stays.
+        head: what comes first, whatever the levels are.
     """
     handler = _RunLogHandler(path)
+    handler.begin(head)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     try:
         with attached(handler, _LOGGED, told_all=not logging.getLogger().handlers):
@@ -66,6 +71,15 @@ class _RunLogHandler(logging.FileHandler):
     def __init__(self, path: pathlib.Path) -> None:
         super().__init__(path, encoding="utf-8", errors="backslashreplace")
         self._failed: BaseException | None = None
+
+    def begin(self, head: str) -> None:
+        """Write what is no message."""
+        if head and self.stream is not None:
+            try:
+                self.stream.write(f"{head}\n\n")
+                self.flush()
+            except OSError:
+                self.handleError(logging.makeLogRecord({}))
 
     def emit(self, record: logging.LogRecord) -> None:
         super().emit(record)

@@ -19,16 +19,18 @@ import re
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lightning_adapter.errors import CheckpointError
-from lightning_adapter.runs.atomic import make_unique, replacing, sync_directory
+from lightning_adapter.runs.atomic import link_or_copy, make_unique, replacing, sync_directory
 
 logger = logging.getLogger(__name__)
 
 _REMOVING = ".removing-"
 _WRITING = ".writing-"
+_COUNTS = ("epochs_completed", "global_step")
+_METADATA = "metadata.json"
 _OWN_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -40,16 +42,25 @@ class StoredCheckpoint:
         path: its directory.
         steps_completed: training batches that it has seen, from its `metadata.json`.
         validation: the finite values of the validation at that batch, likewise; empty where there was none.
+        epochs_completed: epochs that were complete, likewise; None where an earlier version has written it.
+        global_step: optimizer steps, likewise.
     """
 
     path: pathlib.Path
     steps_completed: int
     validation: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    epochs_completed: int | None = None
+    global_step: int | None = None
 
     @property
     def is_own(self) -> bool:
         """Whether its name is one that this package gives, and no person's."""
-        return _OWN_NAME.fullmatch(self.path.name) is not None
+        return is_own_name(self.path.name)
+
+
+def is_own_name(name: str) -> bool:
+    """Whether a checkpoint's name is an id, and not what a person has given it."""
+    return _OWN_NAME.fullmatch(name) is not None
 
 
 def stored_checkpoints(directory: str | os.PathLike[str]) -> list[StoredCheckpoint]:
@@ -64,15 +75,16 @@ def stored_checkpoints(directory: str | os.PathLike[str]) -> list[StoredCheckpoi
         if path.name.startswith(".") or not path.is_dir():
             continue
         try:
-            written = os.stat(path / "metadata.json")
+            written = os.stat(path / _METADATA)
             if not stat.S_ISREG(written.st_mode):
                 continue
-            metadata = json.loads((path / "metadata.json").read_text(encoding="utf-8"))
+            metadata = json.loads((path / _METADATA).read_text(encoding="utf-8"))
             steps = metadata.get("steps_completed") if isinstance(metadata, dict) else None
             if isinstance(steps, int):
                 values = metadata.get("validation")
                 validation = _finite(values if isinstance(values, dict) else {})
-                found.append((steps, written.st_mtime_ns, StoredCheckpoint(path, steps, validation)))
+                counts = [value if isinstance(value := metadata.get(name), int) else None for name in _COUNTS]
+                found.append((steps, written.st_mtime_ns, StoredCheckpoint(path, steps, validation, *counts)))
         except (
             OSError,
             ValueError,
@@ -87,6 +99,12 @@ def _finite(values: Mapping[str, Any]) -> dict[str, float]:
     """The numbers among some values."""
     numbers = {name: float(value) for name, value in values.items() if isinstance(value, (int, float))}
     return {name: value for name, value in numbers.items() if math.isfinite(value)}
+
+
+def run_of(place: pathlib.Path) -> pathlib.Path | None:
+    """The run directory that a checkpoint, or its file, lies in; None where it lies in none."""
+    directory = place.absolute().parent if place.is_file() else place.absolute()
+    return directory.parent.parent if directory.parent.name in ("checkpoints", "superseded") else None
 
 
 class CheckpointStore:
@@ -129,11 +147,7 @@ class CheckpointStore:
             # Last, as `CheckpointContext.store_path` of Determined does: a checkpoint with metadata.json has all its other
             # files.
             with self._naming(steps):
-                with (aside / "metadata.json").open("w", encoding="utf-8") as file:
-                    json.dump(content, file, indent=2)
-                    file.flush()
-                    os.fsync(file.fileno())
-                sync_directory(aside)
+                _write_metadata(aside, content)
                 aside.rename(self.directory / name)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)  # the next checkpoint clears away what is left
@@ -160,14 +174,50 @@ class CheckpointStore:
         """A validation is over: its values are those of the checkpoint of this batch, whichever of the two comes first."""
         self._validated = batches, _finite(metrics)
         newest = self._newest
-        if newest is None or newest.steps_completed != batches:
+        if newest is None or newest.steps_completed != batches or not (newest.path / _METADATA).exists():
+            return  # the last: somebody has taken it away
+        _change_metadata(newest.path, lambda metadata: {**metadata, "validation": dict(self._validated[1])})
+
+    def carry(self, source: pathlib.Path, name: str, validation: Mapping[str, float]) -> None:
+        """Bring a whole checkpoint of elsewhere here, as links to its files where the file system has such, else as a copy.
+
+        Args:
+            source: its directory; nothing in it is changed.
+            name: of its directory here; where that is there already, it is only told its values.
+            validation: values that are known of it, for its metadata where they lack them.
+
+        Raises:
+            OSError: it cannot be read or written, and is not here.
+        """
+
+        def completed(metadata: dict[str, Any]) -> dict[str, Any]:
+            known = metadata.get("validation")
+            return {**metadata, "validation": {**validation, **(known if isinstance(known, dict) else {})}}
+
+        place = self.directory / name
+        if (place / _METADATA).exists():
+            _change_metadata(place, completed)
             return
-        path = newest.path / "metadata.json"
-        if not path.exists():  # somebody has taken it away
-            return
-        metadata = {**json.loads(path.read_text(encoding="utf-8")), "validation": dict(self._validated[1])}
-        with replacing(path) as aside:
-            aside.write_text(json.dumps(metadata, indent=2), encoding="utf-8")
+        self._clear(_WRITING)
+        aside = self.directory / f"{_WRITING}{name}"
+        try:
+            shutil.copytree(
+                source,
+                aside,
+                symlinks=True,
+                copy_function=link_or_copy,
+                ignore=shutil.ignore_patterns(_METADATA, ".*.new"),
+            )
+            written = (source / _METADATA).stat()
+            content = json.loads((source / _METADATA).read_text(encoding="utf-8"))
+            _write_metadata(aside, completed(content))
+            # of two checkpoints of one step the one written later comes later
+            os.utime(aside / _METADATA, ns=(written.st_atime_ns, written.st_mtime_ns))
+            aside.rename(place)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        sync_directory(self.directory)
 
     def remove(self, paths: list[pathlib.Path]) -> None:
         """Delete checkpoints, and what a deletion that a crash interrupted has left of earlier ones."""
@@ -199,12 +249,17 @@ class CheckpointStore:
             self._stuck.add(path)
             logger.warning("%s is no longer needed and could not be deleted: %s", path, error)
 
-    def supersede_after(self, batch: int) -> None:
-        """Move the checkpoints of later batches aside, still whole: they are of a future that a resume has discarded."""
-        for checkpoint in self.checkpoints():
-            if checkpoint.steps_completed <= batch:
-                self._newest = checkpoint
-                continue
+    def supersede_after(self, batch: int, before: Callable[[Sequence[StoredCheckpoint]], None]) -> None:
+        """Move the checkpoints of later batches aside, still whole: they are of a future that a resume has discarded.
+
+        Args:
+            batch: the last one that is kept.
+            before: called before each move, the newest checkpoint's first, with those that stay for now.
+        """
+        stored = self.checkpoints()
+        while stored and stored[-1].steps_completed > batch:
+            checkpoint = stored.pop()
+            before(stored)
             self.superseded.mkdir(exist_ok=True)
             target = make_unique(self.superseded, checkpoint.path.name)
             self._move(checkpoint.path, target)
@@ -215,6 +270,7 @@ class CheckpointStore:
                 checkpoint.steps_completed,
                 target,
             )
+        self._newest = stored[-1] if stored else None
 
     def _move(self, path: pathlib.Path, target: pathlib.Path) -> None:
         """Move a checkpoint over an empty directory, from another disk too; it is whole in one place at every moment."""
@@ -231,5 +287,26 @@ class CheckpointStore:
     def _clear(self, prefix: str) -> None:
         """Delete what a process that was killed has left; names that this package does not give are somebody else's."""
         for leftover in self.directory.glob(f"{prefix}*"):
-            if _OWN_NAME.fullmatch(leftover.name.removeprefix(prefix)):
+            if is_own_name(leftover.name.removeprefix(prefix)):
                 self._delete(leftover)
+
+
+def _write_metadata(directory: pathlib.Path, content: Mapping[str, Any]) -> None:
+    """Write the last file of a checkpoint, and have all of them on the disk."""
+    with (directory / _METADATA).open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_directory(directory)
+
+
+def _change_metadata(directory: pathlib.Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Replace the metadata of a checkpoint in one move; its place among others of its step is kept."""
+    path = directory / _METADATA
+    before, written = json.loads(path.read_text(encoding="utf-8")), path.stat()
+    after = change(before)
+    if after == before:
+        return
+    with replacing(path) as aside:
+        aside.write_text(json.dumps(after, indent=2), encoding="utf-8")
+        os.utime(aside, ns=(written.st_atime_ns, written.st_mtime_ns))

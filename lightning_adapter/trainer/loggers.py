@@ -24,6 +24,10 @@ Report = Callable[[dict[str, float]], None]
 _HIDDEN = ("_class_path", "_instantiator")
 
 
+class OfThisPackage:
+    """The default logger, whose class is made for each Lightning."""
+
+
 def determined_logger(host: Host, directory: Callable[[], str], root: Callable[[], str]) -> Logger:
     """The default logger: Lightning's TensorBoardLogger, whose `experiment` writes the files that Determined uploads.
 
@@ -34,7 +38,7 @@ def determined_logger(host: Host, directory: Callable[[], str], root: Callable[[
     """
     base = host.load("loggers.tensorboard").TensorBoardLogger
 
-    class DeterminedLogger(base):  # type: ignore[misc, valid-type]
+    class DeterminedLogger(OfThisPackage, base):  # type: ignore[misc, valid-type]
         """Lightning's default logger, with files where Determined shows them: hyperparameters and `hparams.yaml` too."""
 
         def __init__(self) -> None:
@@ -74,6 +78,29 @@ def loggers_of(arguments: Arguments, host: Host, directory: Callable[[], str], r
     if arguments.fast_dev_run and loggers:
         return [host.load("loggers.logger").DummyLogger()]
     return loggers
+
+
+def described(logger: Logger) -> dict[str, Any]:
+    """Where a logger writes, so that it can be opened again: its class, name, version (W&B's and MLflow's run id), folder.
+
+    The default logger is described as Lightning's own that would write to the same files.
+    """
+    if isinstance(logger, OfThisPackage):
+        base = next(kind for kind in type(logger).__mro__ if kind.__name__ == "TensorBoardLogger")
+        return {"class": _name_of(base), "name": "", "version": "", "save_dir": logger.log_dir}
+    return {"class": _name_of(type(logger)), **{name: _told(logger, name) for name in ("name", "version", "save_dir")}}
+
+
+def _name_of(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _told(logger: Logger, name: str) -> object:
+    try:
+        found = getattr(logger, name)
+    except Exception:  # a user's own class may do anything, and nobody had to ask it for this
+        return None
+    return found if found is None or isinstance(found, int) else str(found)
 
 
 class LoggerDispatcher:
@@ -180,6 +207,10 @@ class LoggerDispatcher:
                 " LightningDataModule's hparams but have different values."
             )
         return {**of_module, **of_data}
+
+    def described(self) -> list[dict[str, Any]]:
+        """Where the loggers write; the first process alone asks."""
+        return [described(logger) for logger in self.loggers]
 
     def save(self) -> None:
         """Let the loggers write what they hold back."""

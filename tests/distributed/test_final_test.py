@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from lightning_adapter.runs import record
+
 from .launching import ended, environment, started
 
 pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
@@ -24,6 +26,9 @@ def test_values_are_those_of_lightnings_trainer_in_a_single_process(tmp_path: pa
     assert job.returncode == 0, printed[-4000:]
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first == second and first["size"] == 2.0
+    written = record.read(tmp_path / "run")
+    assert written is not None and written["test"] == first["metrics"]
+    assert (written["status"], written["processes"], written["last"]["epoch"]) == ("finished", 2, 1)
     command = [sys.executable, "-c", LIGHTNING, str(tmp_path), first["checkpoint"]]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=True)
     assert first["metrics"] == pytest.approx(json.loads(done.stdout.splitlines()[-1]), rel=1e-6)

@@ -24,6 +24,7 @@ from lightning_adapter import LightningAdapter, cli, fit
 from lightning_adapter.checkpoints.file import FILE
 from lightning_adapter.fetching import files
 from lightning_adapter.platform.experiment import read
+from lightning_adapter.runs import record
 from parity.models import flavour
 
 models = flavour("pytorch_lightning", ours=True)
@@ -122,8 +123,8 @@ def test_best_checkpoint_of_a_search_becomes_a_run_directory(
     best = best_of(master)
     trial = best["training"]["trialId"]
     run = pathlib.Path("run")
-    assert sorted(path.name for path in run.iterdir()) == [
-        "checkpoints", "curves.png", "experiment.yaml", "metrics.csv", "tensorboard", "train.log",
+    assert sorted(path.name for path in run.iterdir() if not path.name.endswith(".lock")) == [
+        "best", "checkpoints", "curves.png", "experiment.yaml", "last", "metrics.csv", "run.json", "tensorboard", "train.log",
     ]  # fmt: skip
     assert fetched("run") == best["uuid"]
     (checkpoint,) = (run / "checkpoints").iterdir()
@@ -139,6 +140,32 @@ def test_best_checkpoint_of_a_search_becomes_a_run_directory(
     assert f"experiment 7 (digits, completed), trial {trial} (completed): checkpoint {best['uuid']}" in said
     assert "the best by val_loss (" in said
     assert "lightning-adapter fit model_def:MNISTTrial --config run/experiment.yaml --resume-from run" in said
+
+
+def test_fetched_run_has_a_record_of_how_it_was_made_and_has_ended(
+    master: CheckpointsMaster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fetch("7", "run") == 0
+    best = best_of(master)
+    trial, value = best["training"]["trialId"], best["training"]["validationMetrics"]["avgMetrics"]["val_loss"]
+    written = record.read("run")
+    assert written is not None
+    known = ("name", "target", "status", "error", "seed", "hyperparameters", "metric", "processes", "pid", "parent")
+    assert {name: written[name] for name in known} == {
+        "name": "MNISTTrial", "target": "model_def:MNISTTrial", "status": "finished", "error": None, "seed": trial,
+        "hyperparameters": {"lr": RATES[trial]}, "metric": {"name": "val_loss", "smaller_is_better": True}, "processes": 1,
+        "pid": None, "parent": None,
+    }  # fmt: skip
+    steps = best["metadata"]["steps_completed"]
+    place = f"checkpoints/{best['uuid']}"
+    assert written["last"] == {"checkpoint": place, "batches": steps, "epoch": steps // 6}
+    assert written["best"] == {**written["last"], "value": value}
+    assert (written["epoch"], written["global_step"], written["batches"]) == (steps // 6, steps, steps)
+    assert "val_loss" in written["metrics"]
+    assert (written["fetched"]["experiment"], written["fetched"]["trial"]) == (7, trial)
+    assert set(written["versions"]) == {"determined", "torch"}
+    assert {os.readlink("run/best"), os.readlink("run/last")} == {place}
+    assert record.shown_status({**written, "status": "running"}, "run") == "running"  # as it stood when it was fetched
 
 
 def test_project_below_src_goes_on_with_src_on_the_path(

@@ -15,7 +15,7 @@ from lightning_adapter.platform.request import FitRequest
 def request(**given: Any) -> FitRequest:
     names = (
         "config", "hparams", "max_epochs", "max_steps", "validation_period", "checkpoint_period", "resume_from",
-        "warm_start_from", "seed", "run_dir", "master_timeout", "test",
+        "warm_start_from", "seed", "run_dir", "name", "master_timeout", "test",
     )  # fmt: skip
     return FitRequest(**{**dict.fromkeys(names), **given})
 

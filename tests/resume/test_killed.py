@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_adapter.runs import store
+from lightning_adapter.runs import record, store
 
 from .killed import DiesWhileWriting, Killer, measured, result_of
 
@@ -41,6 +41,9 @@ def test_killed_while_writing_the_checkpoint_before_is_taken(tmp_path: Path) -> 
     assert killer.run(folder, trial=DiesWhileWriting) == -signal.SIGKILL
     assert killer.half_written == 1
     assert [item.steps_completed for item in store.stored_checkpoints(folder / "checkpoints")] == [6, 8, 10]
+    written = record.read(folder)
+    assert written is not None and written["last"]["batches"] == 10
+    assert (written["status"], record.shown_status(written, folder)) == ("running", "killed")
     assert killer.run(folder) == 0
     assert result_of(folder) == result_of(tmp_path / "undisturbed")
     assert not list((folder / "checkpoints").glob(".writing-*"))

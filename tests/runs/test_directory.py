@@ -90,10 +90,22 @@ def test_runs_of_one_second_get_different_directories_and_the_link_follows(tmp_p
 
 def test_directory_named_latest_is_left_alone_with_a_warning(tmp_path: Path) -> None:
     (tmp_path / "MyTrial" / "latest" / "mine").mkdir(parents=True)
-    with pytest.warns(UserWarning, match=r"latest to the newest run could not be made"):
+    with pytest.warns(UserWarning, match=r"latest to the newest run could not be made: .* left as it is"):
         run = RunDirectory.create("MyTrial", root=tmp_path)
     assert names(tmp_path / "MyTrial") == {run.path.name, "latest"}
     assert (tmp_path / "MyTrial" / "latest" / "mine").is_dir()
+
+
+def test_file_and_link_of_somebody_elses_named_latest_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "A").mkdir()
+    (tmp_path / "A" / "latest").write_text("mine")
+    (tmp_path / "B").mkdir()
+    (tmp_path / "B" / "latest").symlink_to("/elsewhere/run")
+    for name in ("A", "B"):
+        with pytest.warns(UserWarning, match=r"latest to the newest run could not be made"):
+            RunDirectory.create(name, root=tmp_path)
+    assert (tmp_path / "A" / "latest").read_text() == "mine"
+    assert os.readlink(tmp_path / "B" / "latest") == "/elsewhere/run"
 
 
 def test_given_directory_is_used_as_it_is(tmp_path: Path) -> None:
@@ -375,25 +387,6 @@ def test_validation_that_follows_its_checkpoint_counts(run: RunDirectory, valida
 
 def test_best_is_none_for_a_metric_without_values(run: RunDirectory, validated: dict[int, Path]) -> None:
     assert run.best("accuracy") is None
-
-
-def test_best_of_before_counts_as_long_as_it_is_there(
-    run: RunDirectory, validated: dict[int, Path], tmp_path: Path
-) -> None:
-    other = store(RunDirectory(tmp_path / "other"), "a", 5)
-    run.was_best(other, "loss", 0.05)
-    assert run.best("loss") == other
-    run.was_best(other, "loss", 0.2)
-    assert run.best("loss") == validated[20]
-    run.was_best(tmp_path / "gone", "loss", 0.01)
-    assert run.best("loss") == validated[20]
-
-
-def test_best_of_before_is_kept_though_its_metadata_say_nothing_of_it(run: RunDirectory) -> None:
-    first, _, last = saved(run, 1), saved(run, 2), saved(run, 3)
-    run.was_best(first, "loss", 0.5)
-    run.apply_retention(1, 1, "loss")
-    assert names(run.checkpoints) == {first.name, last.name}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import uuid
 from pathlib import Path
 
@@ -105,8 +106,9 @@ def test_checkpoints_on_another_disk_are_superseded_whole(
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", across_disks)
-    store.supersede_after(1)
-    assert list(store.directory.iterdir()) == [kept]
+    stays: list[list[Path]] = []
+    store.supersede_after(1, lambda those: stays.append([one.path for one in those]))
+    assert list(store.directory.iterdir()) == [kept] and stays == [[kept]]
     moved = store.superseded / later.name
     assert list(store.superseded.iterdir()) == [moved]
     assert {path.name for path in moved.iterdir()} == {"weights", "metadata.json"}
@@ -144,3 +146,66 @@ def test_validation_of_a_checkpoint_that_somebody_has_taken_away_is_no_fault(sto
     write(store, 1).rename(store.directory.parent / "taken")
     store.validated(1, {"loss": 0.5})
     assert store.checkpoints() == []
+
+
+# Checkpoints of an earlier run
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Path:
+    """A checkpoint of another directory, validated."""
+    other = CheckpointStore(tmp_path / "other" / "checkpoints", tmp_path / "other" / "superseded")
+    other.validated(4, {"loss": 0.5})
+    path = write(other, 4)
+    (path / "code").mkdir()
+    (path / "code" / "model.py").write_text("x = 1")
+    return path
+
+
+def test_carried_checkpoint_is_the_same_files_and_outlives_the_earlier_run(
+    store: CheckpointStore, earlier: Path
+) -> None:
+    before = sorted(path.name for path in earlier.iterdir())
+    store.carry(earlier, earlier.name, {"loss": 0.9, "other": 0.1})
+    here = store.directory / earlier.name
+    assert os.stat(here / "weights").st_ino == os.stat(earlier / "weights").st_ino
+    assert sorted(path.name for path in here.iterdir()) == sorted(path.name for path in earlier.iterdir()) == before
+    assert store.checkpoints() == [StoredCheckpoint(here, 4, {"loss": 0.5, "other": 0.1})]  # what is there wins
+    assert json.loads((earlier / "metadata.json").read_text())["validation"] == {"loss": 0.5}
+    shutil.rmtree(earlier)
+    assert (here / "code" / "model.py").read_text() == "x = 1"
+
+
+def test_checkpoint_of_another_disk_is_carried_as_a_copy(
+    store: CheckpointStore, earlier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    store.carry(earlier, earlier.name, {})
+    here = store.directory / earlier.name
+    assert os.stat(here / "weights").st_ino != os.stat(earlier / "weights").st_ino
+    assert (here / "weights").read_bytes() == b"1" and store.checkpoints()[0].validation == {"loss": 0.5}
+
+
+def test_carried_checkpoint_that_the_disk_does_not_take_is_absent(
+    store: CheckpointStore, earlier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.directory.mkdir()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(shutil, "copy2", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        store.carry(earlier, earlier.name, {})
+    assert list(store.directory.iterdir()) == []
+
+
+def test_checkpoint_that_is_here_is_told_its_value_and_keeps_its_place_among_equals(store: CheckpointStore) -> None:
+    first, second = write(store, 4), write(store, 4)
+    store.carry(first, first.name, {"loss": 0.5})
+    found = store.checkpoints()
+    assert [one.path for one in found] == [first, second] and found[0].validation == {"loss": 0.5}
