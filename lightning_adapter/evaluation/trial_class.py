@@ -52,7 +52,7 @@ def _running(source: Source) -> object:
     target = source.target
     place, _, name = (target or "").rpartition(":")
     if target is None:
-        name = str(source.record.get("name") or "")
+        name = str(source.record.get("trial") or "")
     found = vars(main).get(name) if main is not None and name else None
     if not (isinstance(found, type) and issubclass(found, LightningTrial) and found.__module__ == "__main__"):
         return None

@@ -120,10 +120,11 @@ def _facts(choice: Choice, config: Mapping[str, Any], made: Mapping[str, Any], p
     metadata = json_file.read(path / "metadata.json")
     framework = str(metadata.get("framework", "")).partition("-")
     versions = {"determined": metadata.get("determined_version"), framework[0]: framework[2]}
-    name = choice.experiment.name if target is None else target.rpartition(":")[2]
+    trial = None if target is None else target.rpartition(":")[2]
     resources = config.get("resources") or {}
     return {
-        "name": name or f"experiment-{choice.experiment.id}",
+        "name": trial or choice.experiment.name or f"experiment-{choice.experiment.id}",
+        "trial": trial,
         "target": target,
         "command": provenance.command(),
         "working_directory": None,

@@ -78,6 +78,7 @@ class LocalPlatform(FitPlatform):
         self._goes_on_after = goes_on_after
         self._carried = carried
         self._missing: str | None = None
+        self._loggers: list[dict[str, Any]] = []
 
     def tensorboard(self) -> str:
         """Below the run directory."""
@@ -94,7 +95,7 @@ class LocalPlatform(FitPlatform):
         if self._carried.bring(directory):
             self.checkpoints.best_lies_in(directory.checkpoints)
         directory.show()
-        directory.recorder.change(loggers=parts.dispatcher.described())
+        self.note_loggers(parts)
         context = self._context
         # the constructor and the loaders have read theirs
         unread = context.reads.unread() if isinstance(context, LocalContext) else []
@@ -103,6 +104,13 @@ class LocalPlatform(FitPlatform):
                 f"The trial has read no hyperparameter of {'this name' if len(unread) == 1 else 'these names'}, and trains "
                 f"without what was given. Correct the name, or read it with context.get_hparam(name): {', '.join(unread)}"
             )
+
+    def note_loggers(self, parts: Components) -> None:
+        """Say in the record where loggers write; some know their run only once they were told something."""
+        described = parts.dispatcher.described()
+        if described != self._loggers:
+            self._loggers = described
+            self._directory.recorder.change(loggers=described)
 
     def upload_tensorboard(self) -> None:
         """Files stay where they are."""
@@ -136,6 +144,7 @@ class LocalPlatform(FitPlatform):
         if self.core.distributed.rank == 0:
             experiment_best, trial_best, latest = self._retention
             self._directory.apply_retention(max(experiment_best, trial_best), latest, *self.metric)
+            self.note_loggers(driver.parts)
         return uuid
 
 
@@ -171,6 +180,7 @@ def _facts(trial_class: type, plan: _Plan) -> dict[str, Any]:
     """What the record says of how a run was made."""
     return {
         "name": _run_name(trial_class, plan.request),
+        "trial": trial_class.__name__,
         "target": provenance.target_of(trial_class),
         "start": now(),
         **provenance.of_this_process(),
@@ -402,6 +412,8 @@ def _tell(trial: LightningTrial, directory: RunDirectory, platform: LocalPlatfor
     trial.left_locally(directory.path, latest, best)
     if distributed.rank == 0:
         metrics = {name: float(value) for name, value in trial.callback_metrics.items()}
+        if trial.driver is not None:
+            platform.note_loggers(trial.driver.parts)
         complete = trial.driver is not None and trial.driver.finished
         directory.recorder.trained("finished" if complete else "interrupted", metrics)
         say("\n" + directory.summary(metrics, metric, best, latest))

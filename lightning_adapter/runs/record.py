@@ -3,7 +3,7 @@
 `run.json` in the run directory:
 
     format                  1
-    name                    of the folder that runs of this kind are collected in
+    name, trial             of the folder that runs of this kind are collected in; of the trial's class
     status                  "running", "finished", "interrupted" or "failed"; see `shown_status`
     error                   first line of what ended a failed run
     command, target         what was typed, and how the trial's class is found again
@@ -47,6 +47,7 @@ _NOTHING = type(None)
 #: What readers may count on where a name is there.
 _TYPES: dict[str, tuple[type, ...]] = {
     "name": (str,),
+    "trial": (str, _NOTHING),
     "status": (str,),
     "error": (str, _NOTHING),
     "command": (str,),

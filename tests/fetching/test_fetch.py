@@ -150,9 +150,22 @@ def test_fetched_run_has_a_record_of_how_it_was_made_and_has_ended(
     trial, value = best["training"]["trialId"], best["training"]["validationMetrics"]["avgMetrics"]["val_loss"]
     written = record.read("run")
     assert written is not None
-    known = ("name", "target", "status", "error", "seed", "hyperparameters", "metric", "processes", "pid", "parent")
+    known = (
+        "name",
+        "trial",
+        "target",
+        "status",
+        "error",
+        "seed",
+        "hyperparameters",
+        "metric",
+        "processes",
+        "pid",
+        "parent",
+    )
     assert {name: written[name] for name in known} == {
-        "name": "MNISTTrial", "target": "model_def:MNISTTrial", "status": "finished", "error": None, "seed": trial,
+        "name": "MNISTTrial", "trial": "MNISTTrial", "target": "model_def:MNISTTrial", "status": "finished", "error": None,
+        "seed": trial,
         "hyperparameters": {"lr": RATES[trial]}, "metric": {"name": "val_loss", "smaller_is_better": True}, "processes": 1,
         "pid": None, "parent": None,
     }  # fmt: skip

@@ -113,6 +113,38 @@ def test_record_of_a_finished_run_says_how_it_was_made_and_how_far_it_came(tmp_p
     assert (logger["name"], logger["version"], logger["save_dir"]) == ("", "", str(tmp_path / "run" / "tensorboard"))
 
 
+def test_loggers_that_know_their_run_only_when_they_log_are_named_with_it(tmp_path: Path) -> None:
+    class Remote(pl.loggers.logger.DummyLogger):
+        """As W&B's: its version is the id of a run that the first value begins."""
+
+        run: str | None = None
+
+        @property
+        def version(self) -> Any:
+            return self.run
+
+        @property
+        def name(self) -> Any:
+            raise NotImplementedError
+
+        def log_metrics(self, *args: Any, **kwargs: Any) -> None:
+            self.run = "abc123"
+
+        log_hyperparams = log_graph = save = lambda self, *args, **kwargs: None
+
+    class Logs(LightningAdapter):
+        def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
+            csv = pl.loggers.CSVLogger(tmp_path / "csv", name="net")
+            super().__init__(context, models.Net(), models.Data(), logger=[csv, Remote()], log_every_n_steps=1, **QUIET)
+
+    fit(Logs, max_epochs=1, run_dir=tmp_path / "run")
+    csv, remote = content(tmp_path / "run")["loggers"]
+    save_dir = str(tmp_path / "csv")
+    name = "pytorch_lightning.loggers.csv_logs.CSVLogger"
+    assert csv == {"class": name, "name": "net", "version": 0, "save_dir": save_dir}
+    assert remote["class"].endswith(".Remote") and (remote["name"], remote["version"]) == (None, "abc123")
+
+
 def test_checkpoints_name_epoch_step_and_finite_metrics(tmp_path: Path) -> None:
     trial = train(tmp_path / "run", 1)
     assert trial.latest_checkpoint is not None
@@ -199,7 +231,7 @@ def test_runs_lie_below_their_name_and_know_it_in_a_given_directory_too(
     first = fit(Trial, config=CONFIG, max_epochs=1, name="wide net")
     assert first.run_dir is not None and first.run_dir.parent == tmp_path / "runs" / "wide net"
     assert (tmp_path / "runs" / "wide net" / "latest").resolve() == first.run_dir
-    assert content(first.run_dir)["name"] == "wide net"
+    assert (content(first.run_dir)["name"], content(first.run_dir)["trial"]) == ("wide net", "Trial")
     fit(Trial, config=CONFIG, max_epochs=1, name="other", run_dir="here")
     assert content(tmp_path / "here")["name"] == "other"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "runs"]
