@@ -82,7 +82,8 @@ def test_run_directory_holds_what_a_person_looks_for(working_directory: Path) ->
     assert run.parent.resolve() == working_directory / "runs" / "Trial"
     assert (working_directory / "runs" / "Trial" / "latest").resolve() == run.resolve()
     assert {path.name for path in run.iterdir()} == {
-        "checkpoints", "metrics.csv", "train.log", "curves.png", "experiment.yaml", "tensorboard", ".lock", ".run.json",
+        "checkpoints", "metrics.csv", "train.log", "curves.png", "experiment.yaml", "tensorboard", "run.json", "best",
+        "last", ".lock", ".run.json", ".run.json.lock",
     }  # fmt: skip
     assert YAML(typ="safe").load(run / "experiment.yaml")["hyperparameters"] == {"width": 3}
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -203,12 +204,13 @@ class Worsens(models.Net):
 BY_LOSS = {"searcher": {"metric": "val_loss"}}
 
 
-def test_best_checkpoint_of_a_resumed_run_may_be_that_of_an_earlier_directory() -> None:
+def test_best_checkpoint_of_an_earlier_run_comes_along_into_each_directory() -> None:
     first = fit(trial_of(Worsens, max_epochs=2), config=BY_LOSS, run_dir="a")
     second = fit(trial_of(Worsens, max_epochs=3), config=BY_LOSS, run_dir="b", resume_from="a")
     third = fit(trial_of(Worsens, max_epochs=5), config=BY_LOSS, run_dir="c", resume_from="b")
-    assert first.best_checkpoint == second.best_checkpoint == third.best_checkpoint
-    assert third.best_checkpoint.parent.parent.name == "a"
+    for name, trial in (("a", first), ("b", second), ("c", third)):
+        assert trial.best_checkpoint == trial.run_dir / "checkpoints" / first.best_checkpoint.name
+        assert trial.run_dir.name == name and (trial.best_checkpoint / "lightning.ckpt").exists()
 
 
 def test_best_of_equal_checkpoints_is_the_one_that_is_kept() -> None:
@@ -217,7 +219,7 @@ def test_best_of_equal_checkpoints_is_the_one_that_is_kept() -> None:
 
     first = fit(trial_of(Equal, max_epochs=3), config=BY_LOSS, run_dir="a")
     second = fit(trial_of(Equal, max_epochs=4), config=BY_LOSS, run_dir="b", resume_from="a")
-    assert second.best_checkpoint == first.best_checkpoint
+    assert second.best_checkpoint_uuid == first.best_checkpoint_uuid
 
 
 def test_best_checkpoint_is_known_by_the_searchers_metric_of_this_run(caplog: pytest.LogCaptureFixture) -> None:
@@ -300,7 +302,9 @@ def test_log_of_a_run_is_what_a_person_reads(caplog: pytest.LogCaptureFixture) -
     for name in ("lightning_adapter", "determined"):
         caplog.set_level(logging.INFO, name)
     trial = fit(trial_of(max_epochs=2), seed=1)
-    lines = [line.split(": ", 1)[1] for line in (trial.run_dir / "train.log").read_text().splitlines()]
+    facts, _, log = (trial.run_dir / "train.log").read_text().partition("\n\n")
+    assert facts.startswith("run: Trial, begun ") and "\nseed: 1\n" in facts
+    lines = [line.split(": ", 1)[1] for line in log.splitlines()]
     assert lines[0].startswith("Trial writes to runs/Trial/")
     assert lines[1:] == [
         f"epoch {epoch}, batch {6 * (epoch + 1)}: val_loss {loss:.6g}"
