@@ -82,7 +82,11 @@ class CarriedOver:
             )
             return False
         try:
-            if not is_here and self.source is not None and self.source != place:
+            if (
+                not is_here
+                and self.source is not None
+                and self.source not in (place, directory.checkpoints / self.source.name)
+            ):
                 self._bring_source(self.source, directory)
             directory.carry(place, best["uuid"], {best["metric"]: best["value"]})
         except (OSError, ValueError, CheckpointError) as error:  # ValueError: its metadata are damaged

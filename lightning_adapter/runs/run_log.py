@@ -76,7 +76,7 @@ class _RunLogHandler(logging.FileHandler):
         """Write what is no message."""
         if head and self.stream is not None:
             try:
-                self.stream.write(f"{head}\n\n")
+                self.stream.write(f"\n{head}\n\n" if self.stream.tell() else f"{head}\n\n")
                 self.flush()
             except OSError:
                 self.handleError(logging.makeLogRecord({}))
