@@ -34,6 +34,8 @@ setup(
         "requests",
         "urllib3>=1.26",
         "tensorboard",
+        "protobuf",
+        "pillow",
         "PyYAML",
         "ruamel.yaml",
         "tqdm",

@@ -6,6 +6,7 @@
     lightning-adapter submit EXPERIMENT.yaml [CONTEXT]
     lightning-adapter follow EXPERIMENT
     lightning-adapter fetch EXPERIMENT_OR_TRIAL_OR_UUID [DIR]
+    lightning-adapter runs [DIR] | show RUN | compare RUN RUN ... | prune [DIR]
 
 Exit status: 0 done; 1 the training could not go on, here or on a cluster, or `check` found something that is rejected; 2
 what was given is wrong: the command, the target, the configuration, the checkpoint, or what the trial brings. An error of
@@ -25,7 +26,7 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 import lightning_adapter
-from lightning_adapter.cli import check, fetch, fit, follow, submit, test, validate
+from lightning_adapter.cli import check, fetch, fit, follow, runs, submit, test, validate
 from lightning_adapter.errors import LightningAdapterError
 from lightning_adapter.notices import NOWHERE
 from lightning_adapter.platform.failure import exit_status, tell
@@ -45,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: `--help`, or a wrong command line (status 2), as argparse does.
     """
     _show_every_character()
-    arguments = _parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = _parser().parse_args(runs.with_subcommand(words) if words[:1] == ["runs"] else words)
     try:
         with _warnings_without_a_line_of_ours():
             status: int = arguments.command(arguments)
@@ -113,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         "submit": submit,
         "follow": follow,
         "fetch": fetch,
+        "runs": runs,
     }
     for name, command in modules.items():
         typed = commands.add_parser(

@@ -6,6 +6,7 @@ import math
 import pathlib
 import re
 import warnings
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import matplotlib
@@ -17,24 +18,32 @@ from matplotlib.figure import Figure
 from lightning_adapter.runs.atomic import replacing
 from lightning_adapter.runs.metrics_table import Points
 
-_MAX_PANELS = 60  # a picture of more panels is neither readable nor quick to draw
-_COLUMNS = 3
+MAX_PANELS = 60  # a picture of more panels is neither readable nor quick to draw
+COLUMNS = 3
 _MAX_POINTS = 2000  # more than the pixels of a panel's width; of a longer line the extremes are drawn
 #: A metric's name is text, whatever the user's settings make of a `$`.
-_PLAIN_TEXT: dict[Any, bool] = {"text.usetex": False, "text.parse_math": False}
+PLAIN_TEXT: dict[Any, bool] = {"text.usetex": False, "text.parse_math": False}
 _SPLIT = re.compile(r"(train|training|val|valid|validation)[_/.-]", re.IGNORECASE)
 
 #: The lines of one panel: label -> batches and values.
 Series: TypeAlias = dict[str, tuple[list[int], list[float]]]
 
 
-def draw(points: Points, path: pathlib.Path, table: str) -> bool:
+def draw(
+    points: Points,
+    path: pathlib.Path,
+    table: str,
+    x_label: str = "batches",
+    save: Callable[[Figure, pathlib.Path], None] | None = None,
+) -> bool:
     """Draw one small panel per metric, training and validation of one metric together.
 
     Args:
         points: a run's metrics.
         path: the picture, a PNG file.
         table: the name of the table, which the picture refers to where not all metrics have room.
+        x_label: what the values lie over.
+        save: writes the file; None for a plain one.
 
     Returns:
         Whether there was anything to draw; otherwise there is no file.
@@ -42,56 +51,77 @@ def draw(points: Points, path: pathlib.Path, table: str) -> bool:
     panels = group_series(points)
     if not panels:
         return False
-    with matplotlib.rc_context(_PLAIN_TEXT), warnings.catch_warnings():
+    with matplotlib.rc_context(PLAIN_TEXT), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a character that the font lacks is a box in the picture
-        figure = _picture(panels, table)
-        with replacing(path) as aside:
-            figure.savefig(aside, format="png")
+        figure = _picture(panels, table, x_label)
+        (save or _save)(figure, path)
     return True
 
 
-def _picture(panels: dict[str, Series], table: str) -> Figure:
-    shown = dict(list(panels.items())[:_MAX_PANELS])
-    columns = min(_COLUMNS, len(shown))
+def _save(figure: Figure, path: pathlib.Path) -> None:
+    with replacing(path) as aside:
+        figure.savefig(aside, format="png")
+
+
+def _picture(panels: dict[str, Series], table: str, x_label: str) -> Figure:
+    shown = dict(list(panels.items())[:MAX_PANELS])
+    columns = min(COLUMNS, len(shown))
     lines = math.ceil(len(shown) / columns)
-    figure = _figure(columns, lines)
+    figure = panels_of(columns, lines)
     for index, (title, series) in enumerate(shown.items()):
-        _draw_panel(figure.add_subplot(lines, columns, index + 1), title, series)
+        _draw_panel(figure.add_subplot(lines, columns, index + 1), title, series, x_label)
     if len(shown) < len(panels):
         figure.suptitle(f"{len(shown)} of {len(panels)} metrics; all are in {table}", fontsize=10, y=1 - 0.03 / lines)
     return figure
 
 
-def _figure(columns: int, lines: int) -> Figure:
-    figure = Figure(figsize=(4.2 * columns, 3.0 * lines), dpi=100)
+def panels_of(columns: int, lines: int, above: float = 0.0) -> Figure:
+    """Make an empty picture with room for panels.
+
+    Args:
+        columns: beside each other.
+        lines: below each other.
+        above: inches of room that are left free over them.
+    """
+    height = 3.0 * lines + above
+    figure = Figure(figsize=(4.2 * columns, height), dpi=100)
     FigureCanvasAgg(figure)  # and not pyplot, whose backend and open figures are the user's
     # room for titles and labels as parts of a panel: a layout that measures them takes a second for a dozen panels
     figure.subplots_adjust(
         left=0.16 / columns,
         right=1 - 0.05 / columns,
-        bottom=0.17 / lines,
-        top=1 - 0.17 / lines,
+        bottom=0.17 * 3.0 / height,
+        top=1 - (0.17 * 3.0 + above) / height,
         wspace=0.27,
         hspace=0.52,
     )
     return figure
 
 
-def _draw_panel(axes: Axes, title: str, series: Series) -> None:
-    drawn = []
-    for batches, values in series.values():
-        marker = "o" if len(values) <= 25 else ""
-        drawn += axes.plot(*thinned(batches, values), linewidth=1.2, marker=marker, markersize=3)
+def dress(axes: Axes, title: str, x_label: str) -> None:
+    """Give a panel its title, labels and grid."""
     axes.set_title(title, fontsize=10)
-    axes.set_xlabel("batches", fontsize=8)
+    axes.set_xlabel(x_label, fontsize=8)
     axes.tick_params(labelsize=8)
     axes.ticklabel_format(axis="y", scilimits=(-3, 4))  # keeps labels short
     axes.yaxis.offsetText.set_fontsize(7)
     axes.grid(alpha=0.3)
+
+
+def marker_of(values: list[float]) -> str:
+    """Points are marked where they are few: a line of one alone would not be seen."""
+    return "o" if len(values) <= 25 else ""
+
+
+def _draw_panel(axes: Axes, title: str, series: Series, x_label: str) -> None:
+    drawn = []
+    for batches, values in series.values():
+        drawn += axes.plot(*thinned(batches, values), linewidth=1.2, marker=marker_of(values), markersize=3)
+    dress(axes, title, x_label)
     axes.legend(drawn, list(series), fontsize=7)
 
 
-def thinned(batches: list[int], values: list[float]) -> tuple[list[int], list[float]]:
+def thinned(batches: Sequence[float], values: list[float]) -> tuple[Sequence[float], list[float]]:
     """Leave the smallest and the largest value of each stretch of a line that has more points than a panel can show."""
     if len(values) <= _MAX_POINTS:
         return batches, values
@@ -107,11 +137,13 @@ def thinned(batches: list[int], values: list[float]) -> tuple[list[int], list[fl
 def group_series(points: Points) -> dict[str, Series]:
     """Sort recorded values into panels: title -> label -> points.
 
+    A kind that is none of the table's says where a value comes from; without one a name stands for itself.
     `train_loss`, `train_loss_epoch` and `val_loss` are one quantity: they share the panel "loss". Losses come first.
     """
     panels: dict[str, Series] = {}
     for (kind, name), line in points.items():
-        label = name if _SPLIT.match(name) else f"{name} ({kind})"
+        plain = not kind or (kind in ("train", "validation") and _SPLIT.match(name))
+        label = name if plain else f"{name} ({kind})"
         panels.setdefault(_title(name), {})[label] = line
     return dict(sorted(panels.items(), key=lambda item: ("loss" not in item[0].lower(), item[0])))
 

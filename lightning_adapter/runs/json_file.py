@@ -26,9 +26,14 @@ def write(path: pathlib.Path, value: object) -> None:
         OSError: it cannot be written; what was there is there still.
     """
     with replacing(path) as aside, aside.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+        file.write(text(value) + "\n")
         file.flush()
         os.fsync(file.fileno())  # else a machine that goes down may leave an empty file under the new name
+
+
+def text(value: object) -> str:
+    """What stands in the file."""
+    return json.dumps(_plain(value), indent=2, allow_nan=False)
 
 
 def read(path: pathlib.Path) -> Any:

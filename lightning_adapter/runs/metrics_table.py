@@ -76,21 +76,10 @@ class MetricsTable:
             file.close()
 
     def points(self) -> Points:
-        """Read the table back, by column, absent values left out."""
-        found: Points = {}
-        if not self.path.exists():
-            return found
-        self._repair()
-        with self.path.open(newline="", encoding="utf-8") as file:
-            reader = csv.reader(file)
-            columns = next(reader, [])
-            while rows := list(itertools.islice(reader, _ROWS_AT_ONCE)):
-                kinds, texts, _, *cells = itertools.zip_longest(*rows, fillvalue="")
-                batches = list(map(int, texts))
-                for name, values in zip(columns[len(FIXED_COLUMNS) :], cells, strict=False):
-                    if any(values):
-                        _sort(found, name, kinds, batches, values)
-        return found
+        """Read the table back, as `read_points` does, after a last row that has no end is taken away."""
+        if self.path.exists():
+            self._repair()
+        return read_points(self.path)
 
     def truncate_after(self, batch: int) -> None:
         """Drop the rows of later batches."""
@@ -127,10 +116,7 @@ class MetricsTable:
         whole = header.endswith(b"\n")
         columns = tuple(next(csv.reader([header.decode("utf-8", "replace")]), ()))
         if header and columns[: len(FIXED_COLUMNS)] != FIXED_COLUMNS and (whole or not _BEGIN.startswith(header)):
-            raise ConfigurationError(
-                f"{self.path} does not begin with the columns {', '.join(FIXED_COLUMNS)}, so it is not "
-                "a table of this package; move it away, or give another run_dir="
-            )
+            raise ConfigurationError(_no_table(self.path))
         if not line.endswith(b"\n"):
             os.truncate(self.path, last)
         return columns if whole else ()
@@ -156,6 +142,38 @@ class MetricsTable:
             read.readline()
             written.write(_line(columns))
             written.writelines(line.rstrip(b"\r\n") + empty for line in read)
+
+
+def read_points(path: pathlib.Path) -> Points:
+    """Read a table, by column, absent values left out, and its last row too where it has no end; nothing is written.
+
+    Raises:
+        ConfigurationError: it is not a table of this package.
+    """
+    found: Points = {}
+    try:
+        file = path.open(newline="", encoding="utf-8")
+    except FileNotFoundError:
+        return found
+    with file:
+        reader = csv.reader(line for line in file if line.endswith("\n"))
+        columns = next(reader, [])
+        if columns and tuple(columns[: len(FIXED_COLUMNS)]) != FIXED_COLUMNS:
+            raise ConfigurationError(_no_table(path))
+        while rows := list(itertools.islice(reader, _ROWS_AT_ONCE)):
+            kinds, texts, _, *cells = itertools.zip_longest(*rows, fillvalue="")
+            batches = list(map(int, texts))
+            for name, values in zip(columns[len(FIXED_COLUMNS) :], cells, strict=False):
+                if any(values):
+                    _sort(found, name, kinds, batches, values)
+    return found
+
+
+def _no_table(path: pathlib.Path) -> str:
+    return (
+        f"{path} does not begin with the columns {', '.join(FIXED_COLUMNS)}, so it is not "
+        "a table of this package; move it away, or give another run_dir="
+    )
 
 
 def column_of(metric: str) -> str:

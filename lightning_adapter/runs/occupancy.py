@@ -18,7 +18,7 @@ import shlex
 import shutil
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import filelock
@@ -208,3 +208,28 @@ def set_aside(written: list[pathlib.Path], superseded: pathlib.Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             shutil.move(path, folder / path.name)
     logger.warning("a run that wrote no checkpoint was here before; what it left is moved to %s", folder)
+
+
+@contextlib.contextmanager
+def kept_free(directory: pathlib.Path) -> Iterator[None]:
+    """Keep other processes from using a directory until the block ends, without leaving a word of it there.
+
+    Raises:
+        ConfigurationError: another process uses it, or nobody can know, since its file system has no locks.
+        OSError: it cannot be written to.
+    """
+    lock = filelock.FileLock(directory / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise ConfigurationError(_in_use(directory, last_holder(directory))) from error
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in WITHOUT_LOCKS:
+            raise
+        raise ConfigurationError(
+            f"{directory} is on a file system without locks, so nobody can know whether a run uses it; delete it yourself."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,132 @@
+"""How are runs shown to people: ages, numbers, the table of them, all that is known of one?"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from lightning_adapter.cli.tables import Column, Table, fitted
+from lightning_adapter.runs import room
+from lightning_adapter.runs.listing import Run, differing
+from lightning_adapter.runs.metrics_table import plain
+
+_UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+NOTHING = "-"
+
+
+def age(run: Run, now: datetime.datetime) -> str:
+    """How long ago a run began."""
+    return NOTHING if run.start is None else duration((now - run.start).total_seconds())
+
+
+def duration(seconds: float) -> str:
+    """`3 h`, `12 min`: whole units, of which the largest that fits twice, so that nothing is off by half."""
+    rest = max(0, int(seconds))
+    for name, size in _UNITS:
+        if rest >= 2 * size or size == 1:
+            return f"{rest // size} {name}"
+    raise AssertionError
+
+
+def size(octets: float) -> str:
+    """`1.23 GB`."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if octets < 1000 or unit == "TB":
+            return f"{octets:.3g} {unit}" if unit != "B" else f"{octets:.0f} B"
+        octets /= 1000
+    raise AssertionError
+
+
+def value(found: object) -> str:
+    """A value in one line, numbers in their shortest form."""
+    if found is None:
+        return NOTHING
+    if isinstance(found, float):
+        return short(found)
+    if isinstance(found, (list, tuple, Mapping)):
+        return json.dumps(found, default=str)
+    return str(found)
+
+
+def short(number: float) -> str:
+    """A number with as many digits as it needs, and not more than six."""
+    if math.isfinite(number) and number == int(number) and abs(number) < 1e6:
+        return str(int(number))
+    return f"{number:.6g}"
+
+
+def values(found: Sequence[object]) -> list[str]:
+    """Values of one name, so that different ones look different."""
+    texts = [value(one) for one in found]
+    exact = [repr(one) if isinstance(one, float) else text for one, text in zip(found, texts, strict=True)]
+    numbers = {one for one in found if isinstance(one, float)}
+    return exact if len({value(one) for one in numbers}) < len(numbers) else texts
+
+
+def listing(runs: Sequence[Run], width: int | None, now: datetime.datetime) -> Table:
+    """The table of runs.
+
+    Args:
+        runs: in the order in which they are shown.
+        width: of the terminal, None for as wide as it is.
+        now: ages are counted to it.
+    """
+    metrics = {run.metric for run in runs if run.best is not None}
+    header = f"best {metrics.copy().pop()}" if len(metrics) == 1 else "best"
+    best = [_best(run, named=len(metrics) > 1) for run in runs]
+    columns = [
+        Column("run", [run.label for run in runs], keeps_end=True),
+        Column("status", [run.status for run in runs]),
+        Column("age", [age(run, now) for run in runs], right=True),
+        Column("epochs", [value(run.epochs) for run in runs], right=True),
+        Column(header, best, right=len(metrics) == 1),
+    ]
+    if any(run.record and run.name not in pathlib.PurePath(run.label).parts for run in runs):
+        columns.insert(1, Column("name", [run.name if run.record else NOTHING for run in runs]))
+    columns += [
+        Column(
+            name, values([run.hyperparameters.get(name) for run in runs]), can_go=True, right=_are_numbers(runs, name)
+        )
+        for name in differing(sorted(runs, key=lambda run: (run.start is not None, str(run.start))))
+    ]
+    return fitted(columns, width)
+
+
+def _best(run: Run, named: bool) -> str:
+    if run.best is None:
+        return NOTHING
+    return f"{run.metric} {run.best:.4g}" if named else f"{run.best:.4g}"
+
+
+def _are_numbers(runs: Iterable[Run], name: str) -> bool:
+    found = [run.hyperparameters.get(name) for run in runs]
+    return all(one is None or (isinstance(one, (int, float)) and not isinstance(one, bool)) for one in found)
+
+
+def prunable(runs: Sequence[Run], width: int | None, now: datetime.datetime) -> str:
+    """The table of runs that may be deleted, with the room that each takes."""
+    columns = [
+        Column("run", [run.label for run in runs], keeps_end=True),
+        Column("status", [run.status for run in runs]),
+        Column("age", [age(run, now) for run in runs], right=True),
+        Column("best", [_best(run, named=True) for run in runs]),
+        Column("room", [size(room.freed_without([run.path])) for run in runs], right=True),
+    ]
+    return fitted(columns, width).text
+
+
+def as_json(run: Run) -> dict[str, Any]:
+    """All that is known of a run, its status as it is shown."""
+    more = {"path": str(run.path), "run": run.label, "status": run.status}
+    return {**more, **run.record, **more, **({} if run.problem is None else {"problem": run.problem})}
+
+
+def pairs(rows: Mapping[str, Any], before: str = "  ") -> list[str]:
+    """Lines of names and values, the values one below the other; those that are absent are left out."""
+    there = {plain(str(name)): one for name, one in rows.items() if one is not None}
+    room = max(map(len, there), default=0)
+    return [f"{before}{name:<{room}}  {plain(value(one))}".rstrip() for name, one in there.items()]

@@ -1,0 +1,125 @@
+"""How do the curves of several runs look over each other: a panel for each metric, a line for each run?"""
+
+from __future__ import annotations
+
+import math
+import pathlib
+import textwrap
+import warnings
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from lightning_adapter.runs import picture_file
+from lightning_adapter.runs.curves import COLUMNS, MAX_PANELS, PLAIN_TEXT, dress, marker_of, panels_of, thinned
+
+#: A column of the legend is at least so many characters wide; an inch has some sixteen of them.
+_CHARACTERS_PER_INCH = 16.0
+_LINE_HEIGHT = 0.16  # inches of a line in the legend
+_STYLES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
+#: Those that can be told from each other, whatever the user's settings cycle through.
+_COLORS = ("blue", "orange", "green", "red", "purple", "brown", "pink", "gray", "olive", "cyan")
+
+
+class RunLines(NamedTuple):
+    """The curves of one run.
+
+    Attributes:
+        label: which run it is.
+        lines: (kind, metric) -> places on the x axis, and values.
+    """
+
+    label: str
+    lines: dict[tuple[str, str], tuple[list[float], list[float]]]
+
+
+def draw(runs: Sequence[RunLines], path: pathlib.Path, x_label: str) -> bool:
+    """Draw a picture.
+
+    Args:
+        runs: in the order of the legend.
+        path: the picture, a PNG file.
+        x_label: what the values lie over.
+
+    Returns:
+        Whether there was anything to draw; otherwise there is no file.
+    """
+    panels = _panels(runs)
+    if not panels:
+        return False
+    with matplotlib.rc_context(PLAIN_TEXT), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a character that the font lacks is a box in the picture
+        picture_file.save(_picture(runs, panels, x_label), path)
+    return True
+
+
+def _panels(runs: Sequence[RunLines]) -> dict[tuple[str, str], str]:
+    """Each metric with its title: what was validated first, and of this the losses."""
+    found = dict.fromkeys(key for run in runs for key in run.lines)
+    names = [name for _, name in found]
+    titled = {key: f"{key[1]} ({key[0]})" if names.count(key[1]) > 1 else key[1] for key in found}
+    return dict(
+        sorted(titled.items(), key=lambda item: (item[0][0] == "train", "loss" not in item[1].lower(), item[1]))
+    )
+
+
+def _picture(runs: Sequence[RunLines], panels: dict[tuple[str, str], str], x_label: str) -> Figure:
+    shown = list(panels.items())[:MAX_PANELS]
+    columns = min(COLUMNS, max(2, len(shown)))  # one panel alone would leave the legend no room
+    lines = math.ceil(len(shown) / columns)
+    labels, across = _legend([run.label for run in runs], 4.2 * columns)
+    rows = math.ceil(len(labels) / across)
+    some = f"{len(shown)} of {len(panels)} metrics" if len(shown) < len(panels) else None
+    above = 0.15 + _LINE_HEIGHT * (rows * max(label.count("\n") + 1 for label in labels) + (some is not None))
+    figure = panels_of(columns, lines, above)
+    if len(shown) == 1:
+        figure.subplots_adjust(left=0.08)
+    for index, (key, title) in enumerate(shown):
+        place = (1, 1, 1) if len(shown) == 1 else (lines, columns, index + 1)
+        _draw_panel(figure.add_subplot(*place), title, [run.lines.get(key) for run in runs], x_label)
+    handles = [Line2D([], [], color=_color(index), linestyle=_style(index)) for index in range(len(runs))]
+    figure.legend(
+        handles, labels, loc="upper center", ncol=across, title=some, fontsize=8, title_fontsize=8, frameon=False
+    )
+    return figure
+
+
+def _legend(labels: Sequence[str], inches: float) -> tuple[list[str], int]:
+    """The labels in lines that fit, and how many of them stand beside each other."""
+    room = int(inches * _CHARACTERS_PER_INCH) - 8
+    across = min(len(labels), max(1, room // (max(map(len, labels)) + 8)))
+    return [textwrap.fill(label, room, subsequent_indent="    ") for label in labels], across
+
+
+def _draw_panel(axes: Axes, title: str, lines: Sequence[tuple[list[float], list[float]] | None], x_label: str) -> None:
+    for index, line in enumerate(lines):
+        if line is None:
+            continue
+        marker = marker_of(line[1])
+        axes.plot(
+            *thinned(*line), color=_color(index), linestyle=_style(index), linewidth=1.2, marker=marker, markersize=3
+        )
+        lost = _lost(*line)
+        if lost is not None:
+            axes.plot(*lost, color=_color(index), marker="x", markersize=7, linestyle="")
+    dress(axes, title, x_label)
+    if any(line is not None and not all(map(math.isfinite, line[1])) for line in lines):
+        axes.text(0.99, 0.97, "x: NaN or infinite after it", transform=axes.transAxes, fontsize=7, ha="right", va="top")
+
+
+def _lost(places: list[float], values: list[float]) -> tuple[list[float], list[float]] | None:
+    """The last finite point before the first that is none."""
+    at = next((index for index, value in enumerate(values) if not math.isfinite(value)), None)
+    return ([places[at - 1]], [values[at - 1]]) if at else None
+
+
+def _color(index: int) -> str:
+    return f"tab:{_COLORS[index % len(_COLORS)]}"
+
+
+def _style(index: int) -> Literal["-", "--", ":", "-."]:
+    return _STYLES[index // len(_COLORS) % len(_STYLES)]
