@@ -192,7 +192,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _list(arguments: argparse.Namespace) -> int:
     from lightning_adapter.cli import runs_text
-    from lightning_adapter.cli.tables import terminal_width
+    from lightning_adapter.cli.tables import lines, terminal_width
     from lightning_adapter.runs import json_file, selection
     from lightning_adapter.runs.listing import runs_below
 
@@ -214,13 +214,14 @@ def _list(arguments: argparse.Namespace) -> int:
             flush=True,
         )
         return 0
-    table = runs_text.listing(found, terminal_width(), datetime.datetime.now().astimezone())
+    width = terminal_width()
+    table = runs_text.listing(found, width, datetime.datetime.now().astimezone())
     print(table.text, flush=True)
     if table.left_out:
-        print(
-            f"\nno room for {len(table.left_out)} more in which they differ: {', '.join(table.left_out)} (--json has all)",
-            flush=True,
+        more = (
+            f"no room for {len(table.left_out)} more in which they differ: {', '.join(table.left_out)} (--json has all)"
         )
+        print(f"\n{lines(more, width)}", flush=True)
     for one in found:
         if one.problem is not None:
             print(f"\n{one.problem}", file=sys.stderr)
@@ -300,8 +301,8 @@ def _told(plan: Plan, root: pathlib.Path) -> str:
         parts.append(f"left half deleted by an earlier prune: {path} ({runs_text.size(room.freed_without([path]))})")
     if plan.kept:
         columns = [
-            Column("run", [one.label for one, _ in plan.kept], keeps_end=True),
-            Column("why", [reason for _, reason in plan.kept]),
+            Column("run", [one.label for one, _ in plan.kept], is_path=True, least=21),
+            Column("why", [reason for _, reason in plan.kept], least=40),
         ]
         parts.append("stay:\n" + fitted(columns, width).text)
     if not plan.directories:

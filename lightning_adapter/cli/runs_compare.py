@@ -40,7 +40,7 @@ def run(names: Sequence[str], root: pathlib.Path, out: str | None, over: str) ->
     marks = letters(len(runs))
     columns = [
         Column("", marks),
-        Column("run", [one.label for one in runs], keeps_end=True),
+        Column("run", [one.label for one in runs], is_path=True, least=21),
         Column("age", [runs_text.age(one, now) for one in runs], right=True),
     ]
     print(fitted(columns, width).text, flush=True)

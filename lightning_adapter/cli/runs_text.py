@@ -79,11 +79,11 @@ def listing(runs: Sequence[Run], width: int | None, now: datetime.datetime) -> T
     header = f"best {metrics.copy().pop()}" if len(metrics) == 1 else "best"
     best = [_best(run, named=len(metrics) > 1) for run in runs]
     columns = [
-        Column("run", [run.label for run in runs], keeps_end=True),
-        Column("status", [run.status for run in runs]),
+        Column("run", [run.label for run in runs], is_path=True, least=21),
+        Column("status", [run.status for run in runs], least=11),
         Column("age", [age(run, now) for run in runs], right=True),
         Column("epochs", [value(run.epochs) for run in runs], right=True),
-        Column(header, best, right=len(metrics) == 1),
+        Column(header, best, right=len(metrics) == 1, least=min(len(header), 16)),
     ]
     if any(run.record and run.name not in pathlib.PurePath(run.label).parts for run in runs):
         columns.insert(1, Column("name", [run.name if run.record else NOTHING for run in runs]))
@@ -110,8 +110,8 @@ def _are_numbers(runs: Iterable[Run], name: str) -> bool:
 def prunable(runs: Sequence[Run], width: int | None, now: datetime.datetime) -> str:
     """The table of runs that may be deleted, with the room that each takes."""
     columns = [
-        Column("run", [run.label for run in runs], keeps_end=True),
-        Column("status", [run.status for run in runs]),
+        Column("run", [run.label for run in runs], is_path=True, least=21),
+        Column("status", [run.status for run in runs], least=11),
         Column("age", [age(run, now) for run in runs], right=True),
         Column("best", [_best(run, named=True) for run in runs]),
         Column("room", [size(room.freed_without([run.path])) for run in runs], right=True),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,8 +16,6 @@ import tabulate
 from lightning_adapter.runs.metrics_table import plain
 
 _GAP = 2  # columns of blanks between two columns, as tabulate has them
-#: A column is made narrower down to this, the widest first.
-_NARROW = 10
 
 
 class Column(NamedTuple):
@@ -26,15 +25,17 @@ class Column(NamedTuple):
         header: its name.
         cells: one for each row.
         can_go: whether it may be left out where there is no room; the last ones go first.
-        keeps_end: whether a text that is too long loses its middle, and not its end.
+        is_path: whether a text that is too long keeps its last name.
         right: whether numbers stand one below the other.
+        least: characters down to which it is made narrower, the widest first; paths only where that does not do.
     """
 
     header: str
     cells: Sequence[str]
     can_go: bool = False
-    keeps_end: bool = False
+    is_path: bool = False
     right: bool = False
+    least: int = 10
 
 
 class Table(NamedTuple):
@@ -54,6 +55,11 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
+def lines(text: str, width: int | None) -> str:
+    """A sentence in lines that fit."""
+    return text if width is None else textwrap.fill(text, max(width, 20))
+
+
 def fitted(columns: Sequence[Column], width: int | None) -> Table:
     """Make a table that is at most so wide.
 
@@ -67,19 +73,18 @@ def fitted(columns: Sequence[Column], width: int | None) -> Table:
     left_out: list[str] = []
     widths = _widths(shown)
     if width is not None:
-        widths = _narrowed(widths, shown, width, _NARROW)
+        widths = _narrowed(widths, shown, width, [column.least for column in shown])
         while _total(widths) > width and any(column.can_go for column in shown):
             last = max(index for index, column in enumerate(shown) if column.can_go)
             left_out.insert(0, shown.pop(last).header)
-            widths = _narrowed(_widths(shown), shown, width, _NARROW)
-        if _total(widths) > width:
-            widths = _narrowed(widths, shown, width, 1)
+            widths = _narrowed(_widths(shown), shown, width, [column.least for column in shown])
+        widths = _narrowed(widths, shown, width, [1] * len(shown))
     # as rows: tabulate makes a column wider than a header that is one
     heads = [[column.header for column in shown], ["-" * room for room in widths]]
     rows = [*heads, *zip(*(column.cells for column in shown), strict=True)]
     text = tabulate.tabulate(
         [
-            [_cut(cell, room, column.keeps_end) for cell, room, column in zip(row, widths, shown, strict=True)]
+            [_cut(cell, room, column.is_path) for cell, room, column in zip(row, widths, shown, strict=True)]
             for row in rows
         ],
         tablefmt="plain",
@@ -97,24 +102,25 @@ def _total(widths: Sequence[int]) -> int:
     return sum(widths) + _GAP * (len(widths) - 1)
 
 
-def _narrowed(widths: Sequence[int], columns: Sequence[Column], width: int, least: int) -> list[int]:
+def _narrowed(widths: Sequence[int], columns: Sequence[Column], width: int, least: Sequence[int]) -> list[int]:
     """Take from the widest column until all have room, or none can give more."""
     found = list(widths)
-    # what tells one run from another is the last to be made narrower
-    order = [[i for i, column in enumerate(columns) if not column.keeps_end], list(range(len(columns)))]
-    for indices in order:
-        while _total(found) > width and indices:
-            widest = max(indices, key=lambda i: found[i])
-            if found[widest] <= least:
+    everything = range(len(columns))
+    for indices in ([index for index in everything if not columns[index].is_path], everything):
+        while _total(found) > width:
+            giving = [index for index in indices if found[index] > least[index]]
+            if not giving:
                 break
-            found[widest] -= 1
+            found[max(giving, key=lambda index: found[index])] -= 1
     return found
 
 
-def _cut(text: str, room: int, keeps_end: bool) -> str:
+def _cut(text: str, room: int, is_path: bool) -> str:
     if len(text) <= room:
         return text
-    if not keeps_end or room < 4:
-        return text[: room - 1] + "…"
-    end = min(room - 2, 19)  # of a run's name the date and time
-    return f"{text[: room - 1 - end]}…{text[-end:]}"
+    last = f"…/{text.rpartition('/')[2]}"
+    if is_path and "/" in text and len(last) <= room:
+        return text[: room - len(last)] + last
+    if is_path and room > 3:
+        return f"…{text[1 - room :]}"
+    return text[: room - 1] + "…"
