@@ -230,6 +230,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _show(arguments: argparse.Namespace) -> int:
     from lightning_adapter.cli import runs_show, runs_text
+    from lightning_adapter.cli.tables import terminal_width
     from lightning_adapter.runs import json_file
     from lightning_adapter.runs.naming import find
 
@@ -241,7 +242,7 @@ def _show(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json_file.text(runs_text.as_json(found)), flush=True)
     else:
-        print(runs_show.text(found, datetime.datetime.now().astimezone()), flush=True)
+        print(runs_show.text(found, terminal_width(), datetime.datetime.now().astimezone()), flush=True)
     if arguments.pictures:
         print(runs_show.pictures(found), flush=True)
     return 0

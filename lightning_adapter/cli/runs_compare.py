@@ -15,8 +15,8 @@ from lightning_adapter.runs.naming import find
 from lightning_adapter.runs.overlay import RunLines
 from lightning_adapter.runs.summary import shown
 
-#: Characters of a value in the table of differences: more would leave the next run no room.
-_VALUE = 28
+#: Characters of a value in the table of differences that have room in any case; where there is more, it is used.
+_VALUE = 14
 _NAME = 30
 
 

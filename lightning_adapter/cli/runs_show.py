@@ -22,21 +22,22 @@ _BLOCK = 65536
 _MEASURED = {"metrics": "final", "validate": "validate", "test": "test"}
 
 
-def text(run: Run, now: datetime.datetime) -> str:
+def text(run: Run, width: int | None, now: datetime.datetime) -> str:
     """Everything about a run, in paragraphs.
 
     Args:
         run: to be shown.
+        width: of the terminal, None for lines of any length.
         now: ages are counted to it.
     """
     parts = [
-        "\n".join([shown(run.path), *runs_text.pairs(_course(run, now))]),
-        _section("made with", _making(run.record)),
-        _section("hyperparameters", run.hyperparameters),
+        "\n".join([shown(run.path), *runs_text.pairs(_course(run, now), width)]),
+        _section("made with", _making(run.record), width),
+        _section("hyperparameters", run.hyperparameters, width),
         _values(run.record),
-        _section("checkpoints", _checkpoints(run)),
-        _section("loggers", _loggers(run.record)),
-        _section("files", _files(run.path)),
+        _section("checkpoints", _checkpoints(run), width),
+        _section("loggers", _loggers(run.record), width),
+        _section("files", _files(run.path), width),
         _log(run) if run.status in ("failed", "killed") else "",
     ]
     return "\n\n".join(part for part in parts if part)
@@ -57,8 +58,8 @@ def pictures(run: Run) -> str:
     )
 
 
-def _section(title: str, rows: Mapping[str, Any]) -> str:
-    lines = runs_text.pairs(rows)
+def _section(title: str, rows: Mapping[str, Any], width: int | None) -> str:
+    lines = runs_text.pairs(rows, width)
     return "\n".join([title, *lines]) if lines else ""
 
 

@@ -6,6 +6,7 @@ import datetime
 import json
 import math
 import pathlib
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -125,8 +126,24 @@ def as_json(run: Run) -> dict[str, Any]:
     return {**more, **run.record, **more, **({} if run.problem is None else {"problem": run.problem})}
 
 
-def pairs(rows: Mapping[str, Any], before: str = "  ") -> list[str]:
-    """Lines of names and values, the values one below the other; those that are absent are left out."""
-    there = {plain(str(name)): one for name, one in rows.items() if one is not None}
+def pairs(rows: Mapping[str, Any], width: int | None) -> list[str]:
+    """Lines of names and values, the values one below the other; those that are absent are left out.
+
+    Args:
+        rows: by name.
+        width: of the terminal, at which values go on in a further line; None for one line each.
+    """
+    there = {plain(str(name)): plain(value(one)) for name, one in rows.items() if one is not None}
     room = max(map(len, there), default=0)
-    return [f"{before}{name:<{room}}  {plain(value(one))}".rstrip() for name, one in there.items()]
+    found = []
+    for name, text in there.items():
+        # no word is broken: a path is there to be copied
+        parts = (
+            [text]
+            if width is None
+            else textwrap.wrap(text, max(width - room - 4, 20), break_long_words=False, break_on_hyphens=False)
+        )
+        first, *others = parts or [""]
+        found.append(f"  {name:<{room}}  {first}".rstrip())
+        found += [f"  {'':<{room}}  {part}" for part in others]
+    return found

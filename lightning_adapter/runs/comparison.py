@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -44,7 +45,7 @@ def differences(runs: Sequence[Run]) -> dict[str, list[Row]]:
     sections = {
         "results": list(_results(runs)),
         "hyperparameters": [Row(name, [run.hyperparameters.get(name) for run in runs]) for name in differing(runs)],
-        "made with": _unequal(_making(run) for run in runs),
+        "made with": [*_unequal(_making(run) for run in runs), *_commands(runs)],
         "versions": _unequal(run.record.get("versions") or {} for run in runs),
         "configuration": _unequal(_configuration(run) for run in runs),
     }
@@ -99,12 +100,37 @@ def _results(runs: Sequence[Run]) -> Iterator[Row]:
 
 def _making(run: Run) -> dict[str, Any]:
     git = run.record.get("git") or {}
-    keys = ("target", "command", "working_directory", "seed", "host", "processes", "parent", "error")
+    keys = ("target", "working_directory", "seed", "host", "processes", "parent", "error")
     return {
         **{key.replace("_", " "): run.record.get(key) for key in keys},
         "commit": git.get("commit"),
         "all committed": git.get("clean"),
     }
+
+
+def _commands(runs: Sequence[Run]) -> Iterator[Row]:
+    """What was typed for one run and not for all."""
+    typed = [_options(str(run.record.get("command") or "")) for run in runs]
+    common = set(typed[0]).intersection(*typed)
+    rest = [" ".join(part for part in parts if part not in common) or None for parts in typed]
+    if any(rest):
+        yield Row("typed", rest)
+
+
+def _options(command: str) -> list[str]:
+    """The words of a command line, an option with its value in one."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = command.split()
+    found: list[str] = []
+    for word in words:
+        is_value = found and found[-1].startswith("-") and " " not in found[-1] and not word.startswith("-")
+        if is_value:
+            found[-1] += f" {word}"
+        else:
+            found.append(word)
+    return found
 
 
 def _configuration(run: Run) -> dict[str, Any]:
