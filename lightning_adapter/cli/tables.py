@@ -80,13 +80,15 @@ def fitted(columns: Sequence[Column], width: int | None) -> Table:
             widths = _narrowed(_widths(shown), shown, width, [column.least for column in shown])
         widths = _narrowed(widths, shown, width, [1] * len(shown))
     # as rows: tabulate makes a column wider than a header that is one
-    heads = [[column.header for column in shown], ["-" * room for room in widths]]
-    rows = [*heads, *zip(*(column.cells for column in shown), strict=True)]
+    heads = [
+        [_cut_middle(column.header, room) for column, room in zip(shown, widths, strict=True)],
+        ["-" * room for room in widths],
+    ]
+    cells = [
+        [_cut(cell, room, column.is_path) for cell in column.cells] for column, room in zip(shown, widths, strict=True)
+    ]
     text = tabulate.tabulate(
-        [
-            [_cut(cell, room, column.is_path) for cell, room, column in zip(row, widths, shown, strict=True)]
-            for row in rows
-        ],
+        [*heads, *zip(*cells, strict=True)],
         tablefmt="plain",
         disable_numparse=True,
         colalign=["right" if column.right else "left" for column in shown],
@@ -124,3 +126,9 @@ def _cut(text: str, room: int, is_path: bool) -> str:
     if is_path and room > 3:
         return f"…{text[1 - room :]}"
     return text[: room - 1] + "…"
+
+
+def _cut_middle(text: str, room: int) -> str:
+    """Names often begin alike: `model.encoder.width` and `model.encoder.depth`."""
+    end = (room - 1) // 2
+    return text if len(text) <= room else f"{text[: room - 1 - end]}…{text[len(text) - end :]}"
