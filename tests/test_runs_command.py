@@ -15,7 +15,7 @@ import pytest
 from lightning_adapter.cli import main, runs_text
 from lightning_adapter.cli.tables import Column, fitted
 from lightning_adapter.runs import pruning
-from tests.runs.made_runs import make_older_run, make_run
+from runs.made_runs import make_older_run, make_run
 
 Typed = Callable[..., str]
 

@@ -18,6 +18,8 @@ from lightning_adapter.runs.summary import shown
 #: Characters of a value in the table of differences that have room in any case; where there is more, it is used.
 _VALUE = 14
 _NAME = 30
+#: A value that is longer stands below the table, in lines of its own.
+_LONG = 28
 
 
 def run(names: Sequence[str], root: pathlib.Path, out: str | None, over: str) -> int:
@@ -44,7 +46,8 @@ def run(names: Sequence[str], root: pathlib.Path, out: str | None, over: str) ->
         Column("age", [runs_text.age(one, now) for one in runs], right=True),
     ]
     print(fitted(columns, width).text, flush=True)
-    for block in _blocks(differences(runs), marks, width):
+    sections = differences(runs)
+    for block in [*_blocks(sections, marks, width), *_long_values(sections, marks, width)]:
         print(f"\n{block}", flush=True)
     print(f"\n{_drawn(lines, path, over)}", flush=True)
     return 0
@@ -103,7 +106,7 @@ def _blocks(sections: Mapping[str, list[Row]], marks: Sequence[str], width: int 
     """The table of differences, in as many parts beside each other as the terminal needs."""
     names: list[str] = []
     cells: list[list[str]] = []
-    for title, rows in sections.items():
+    for title, rows in _divided(sections, long=False).items():
         names += [f"{title}:"] if not names else ["", f"{title}:"]
         cells += [[""] * len(marks)] * (len(names) - len(cells))
         for row in rows:
@@ -113,8 +116,26 @@ def _blocks(sections: Mapping[str, list[Row]], marks: Sequence[str], width: int 
     first = 0
     while first < len(columns):
         count = _room(columns[first:], max(map(len, names)), width)
-        yield fitted([Column("", names), *columns[first : first + count]], width).text
+        yield fitted(
+            [Column("", names, least=min(_NAME, max(map(len, names)))), *columns[first : first + count]], width
+        ).text
         first += count
+
+
+def _long_values(sections: Mapping[str, list[Row]], marks: Sequence[str], width: int | None) -> Iterator[str]:
+    """What has no room in a table: an error, a path, what was typed."""
+    for rows in _divided(sections, long=True).values():
+        for row in rows:
+            yield "\n".join([f"{row.name}:", *runs_text.pairs(dict(zip(marks, row.values, strict=True)), width)])
+
+
+def _divided(sections: Mapping[str, list[Row]], long: bool) -> dict[str, list[Row]]:
+    """The rows with, or without, a value that is too long for a table."""
+    found = {
+        title: [row for row in rows if any(len(text) > _LONG for text in runs_text.values(row.values)) == long]
+        for title, rows in sections.items()
+    }
+    return {title: rows for title, rows in found.items() if rows}
 
 
 def _room(columns: Sequence[Column], names: int, width: int | None) -> int:

@@ -81,6 +81,7 @@ def lines_of(runs: Sequence[Run], over_epochs: bool) -> list[RunLines]:
         }
         told = [f"{name}={_short(run.hyperparameters[name])}" for name in names if name in run.hyperparameters]
         more = ["..."] if len(told) > _NAMED else []
+        more += [] if lines else ["(no metrics)"]
         found.append(RunLines("  ".join([letter, run.label, *told[:_NAMED], *more]), lines))
     return found
 
@@ -111,7 +112,7 @@ def _making(run: Run) -> dict[str, Any]:
 def _commands(runs: Sequence[Run]) -> Iterator[Row]:
     """What was typed for one run and not for all."""
     typed = [_options(str(run.record.get("command") or "")) for run in runs]
-    common = set(typed[0]).intersection(*typed)
+    common = {run.record.get("target") for run in runs} | set(typed[0]).intersection(*typed)
     rest = [" ".join(part for part in parts if part not in common) or None for parts in typed]
     if any(rest):
         yield Row("typed", rest)

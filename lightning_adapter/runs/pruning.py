@@ -129,11 +129,7 @@ def _protection(run: Run, also: Sequence[str]) -> str | None:
     if pathlib.Path.cwd().is_relative_to(run.path.resolve()):
         return "you are in it"
     try:
-        foreign = sorted(
-            name
-            for name in os.listdir(run.path)
-            if not any(fnmatch.fnmatchcase(name, one) for one in (*_WRITTEN, *also))
-        )
+        foreign = foreign_files(run.path, also)
         named = sorted(
             checkpoint.path.name
             for folder in ("checkpoints", "superseded")
@@ -147,6 +143,17 @@ def _protection(run: Run, also: Sequence[str]) -> str | None:
     if foreign:
         return f"no run writes {', '.join(foreign)}"
     return None
+
+
+def foreign_files(directory: pathlib.Path, also: Sequence[str] = ()) -> list[str]:
+    """Names in a run directory that neither this package nor Lightning's loggers write.
+
+    Args:
+        directory: of the run.
+        also: names that are no reason to keep it, with `*` and `?`.
+    """
+    known = (*_WRITTEN, *also)
+    return sorted(name for name in os.listdir(directory) if not any(fnmatch.fnmatchcase(name, one) for one in known))
 
 
 def _keep_what_is_needed(runs: Sequence[Run], reasons: dict[pathlib.Path, str]) -> None:

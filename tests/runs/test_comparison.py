@@ -16,7 +16,7 @@ from lightning_adapter.runs.comparison import differences, letters, lines_of
 from lightning_adapter.runs.listing import runs_below
 from lightning_adapter.runs.overlay import RunLines
 from lightning_adapter.runs.table_epochs import Epochs
-from tests.runs.made_runs import make_older_run, make_run, write_table
+from runs.made_runs import make_older_run, make_run, write_table
 
 
 def test_differences_are_told_by_section_and_what_is_equal_is_left_out(tmp_path: Path) -> None:
@@ -70,10 +70,12 @@ def test_letters_go_on_after_z() -> None:
 def test_lines_have_the_names_of_runs_and_the_hyperparameters_in_which_they_differ(tmp_path: Path) -> None:
     make_run(tmp_path, 0, hyperparameters={"lr": 0.1, "width": 8})
     make_run(tmp_path, 1, hyperparameters={"lr": 0.2, "width": 8})
+    (make_run(tmp_path, 2, hyperparameters={}) / "metrics.csv").unlink()
     lines = lines_of(runs_below(tmp_path), over_epochs=False)
     assert [one.label for one in lines] == [
         "A  MNISTTrial/2026-11-01_12-00-00  lr=0.1",
         "B  MNISTTrial/2026-11-01_12-01-00  lr=0.2",
+        "C  MNISTTrial/2026-11-01_12-02-00  (no metrics)",
     ]
     assert lines[0].lines == {
         ("train", "train_loss"): ([50.0], [1.0]),

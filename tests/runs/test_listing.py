@@ -13,7 +13,7 @@ import pytest
 from lightning_adapter.runs import listing
 from lightning_adapter.runs.listing import differing, runs_below
 from lightning_adapter.runs.occupancy import Occupancy
-from tests.runs.made_runs import FIRST, make_older_run, make_run, write_table
+from runs.made_runs import FIRST, make_older_run, make_run, write_table
 
 
 def test_runs_are_listed_newest_last_and_named_from_the_directory_on(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.runs.naming import find
-from tests.runs.made_runs import make_run
+from runs.made_runs import make_run
 
 
 @pytest.fixture

@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from determined.pytorch import PyTorchTrialContext
+from pytorch_lightning.callbacks import LearningRateMonitor
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
+from lightning_adapter import LightningAdapter, fit
 from lightning_adapter.runs import pruning, room
 from lightning_adapter.runs.listing import Run, runs_below
 from lightning_adapter.runs.occupancy import Occupancy
-from lightning_adapter.runs.pruning import Plan, plan, remove
-from tests.runs.made_runs import make_older_run, make_run, store_checkpoint
+from lightning_adapter.runs.pruning import Plan, foreign_files, plan, remove
+from parity.models import flavour
+from runs.made_runs import make_older_run, make_run, store_checkpoint
 
 
 def superfluous(found: Plan) -> list[str]:
@@ -85,7 +90,9 @@ def test_run_stays_whatever_its_age(tmp_path: Path, spoil: Any, reason: str) -> 
 def test_run_of_an_earlier_version_stays(tmp_path: Path) -> None:
     for number in range(3):
         make_older_run(tmp_path, number)
-    assert superfluous(plan(tmp_path)) == []
+    found = plan(tmp_path)
+    assert superfluous(found) == []
+    assert set(why(found).values()) == {"an earlier version's, without a record"}
 
 
 def test_run_that_you_are_in_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,6 +100,26 @@ def test_run_that_you_are_in_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     make_run(tmp_path, 1)
     monkeypatch.chdir(directory / "checkpoints")
     assert why(plan(tmp_path))[directory.name] == "you are in it"
+
+
+def test_what_a_real_run_writes_is_no_reason_to_keep_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    models = flavour("pytorch_lightning", ours=True)
+
+    class Trial(LightningAdapter):
+        def __init__(self, context: PyTorchTrialContext) -> None:
+            directory = tmp_path / "run"
+            super().__init__(
+                context,
+                models.Net(),
+                models.Data(),
+                enable_model_summary=False,
+                logger=[CSVLogger(directory), TensorBoardLogger(directory / "tensorboard")],
+                callbacks=[LearningRateMonitor()],
+            )
+
+    trial = fit(Trial, max_epochs=1, run_dir=tmp_path / "run")
+    assert foreign_files(trial.run_dir) == []
 
 
 def test_files_that_are_named_keep_no_run(tmp_path: Path) -> None:

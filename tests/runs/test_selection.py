@@ -10,7 +10,7 @@ import pytest
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.runs.listing import Run, runs_below
 from lightning_adapter.runs.selection import condition, ordered, select
-from tests.runs.made_runs import make_run
+from runs.made_runs import make_run
 
 
 @pytest.fixture

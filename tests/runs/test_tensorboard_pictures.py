@@ -17,7 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.runs import event_files, tensorboard_pictures
 from lightning_adapter.runs.listing import Run, runs_below
-from tests.runs.made_runs import make_run
+from runs.made_runs import make_run
 
 
 @pytest.fixture
