@@ -74,12 +74,12 @@ def _add_list(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=_condition,
         metavar="CONDITION",
-        help="only runs of which it holds: 'lr>0.01', 'val_acc>=0.9', 'optimizer.name=adam', 'run~2026-11'; may be repeated",
+        help="only runs of which it holds: 'lr>0.01', 'val_acc>=0.9', 'optimizer.name=adam', 'age<2h'; may be repeated",
     )
     parser.add_argument(
         "--sort",
         metavar="KEY",
-        help="a hyperparameter, a metric, or one of start, status, name, epochs, best: the smallest first, of what ranks the "
+        help="a hyperparameter, a metric, or one of age, status, name, epochs, best: the smallest first, of what ranks the "
         "checkpoints the best",
     )
     parser.add_argument("--reverse", action="store_true", help="in the other order")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -82,6 +83,8 @@ def _place(out: str | None, root: pathlib.Path) -> pathlib.Path:
 
     if out is None:
         folder = root if root.is_dir() else pathlib.Path()
+        if not os.access(folder, os.W_OK):
+            raise ConfigurationError(f"The picture cannot be written to {folder}; name another file with --out.")
         return folder / f"compare_{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}.png"
     path = pathlib.Path(out).expanduser()
     if path.suffix.lower() != ".png":

@@ -13,6 +13,7 @@ import math
 import os
 import pathlib
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -102,9 +103,10 @@ class Run:
         """What is known under a name, None where nothing is.
 
         Args:
-            key: a fact (`status`, `epochs`, `best` ...), a hyperparameter, a metric, in this order, or one of them with its
-                group before it: `hparams.lr`, `metrics.val_loss`, `test.test_acc`. The name of the metric that ranks its
-                checkpoints means the best value. The last part of a hyperparameter's name is enough where that is one alone.
+            key: a fact (`status`, `epochs`, `best`, `age` in seconds ...), a hyperparameter, a metric, in this order, or one
+                of them with its group before it: `hparams.lr`, `metrics.val_loss`, `test.test_acc`. The name of the metric
+                that ranks its checkpoints means the best value. The last part of a hyperparameter's name is enough where
+                that is one alone.
         """
         facts = self.facts
         if key in facts:
@@ -125,6 +127,7 @@ class Run:
             "name": self.name,
             "status": self.status,
             "start": None if self.start is None else self.start.isoformat(),
+            "age": None if self.start is None else time.time() - self.start.timestamp(),
             "epochs": self.epochs,
             "best": self.best,
         }

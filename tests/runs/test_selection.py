@@ -50,15 +50,17 @@ def numbers(runs: list[Run]) -> list[int]:
         ("start>2026-11-01T12:01:30", [2]),
         ("lr>adam", []),
         ("run~12-02", [2]),
+        ("age>1d", [0, 1, 2]),
+        ("age<90", []),
     ],
 )
 def test_condition_selects_the_runs_of_which_it_holds(runs: list[Run], text: str, found: list[int]) -> None:
     assert numbers(select(runs, conditions=[condition(text)])) == found
 
 
-@pytest.mark.parametrize("text", ["lr", "lr>", ">3", "", "= ="])
+@pytest.mark.parametrize("text", ["lr", "lr>", ">3", "", "= =", "age<soon"])
 def test_what_is_no_condition_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no condition: write a name"):
+    with pytest.raises(ValueError, match=r"is no condition: write a name|'soon' is no age: write 90 s"):
         condition(text)
 
 
@@ -94,6 +96,7 @@ def test_condition_on_what_no_run_has_is_refused_with_a_guess(runs: list[Run]) -
         ("best", True, [0, 1, 2]),
         ("optimizer.name", False, [0, 2, 1]),
         ("start", True, [2, 1, 0]),
+        ("age", False, [2, 1, 0]),
     ],
 )
 def test_runs_are_sorted_and_those_without_a_value_come_last(
