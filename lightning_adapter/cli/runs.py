@@ -10,10 +10,6 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from lightning_adapter.runs.pruning import Plan
 
 HELP = "list, show, compare and prune the runs that were made here"
 DESCRIPTION = (
@@ -255,60 +251,14 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _prune(arguments: argparse.Namespace) -> int:
-    from lightning_adapter.cli import runs_text
-    from lightning_adapter.runs import pruning, room
+    from lightning_adapter.cli import runs_prune
+    from lightning_adapter.runs import pruning
 
     root = _existing(arguments.directory)
     plan = pruning.plan(
         root, arguments.keep_best, arguments.keep_last, arguments.name, arguments.status, arguments.also
     )
-    gain = runs_text.size(room.freed_without(plan.directories))
-    print(_told(plan, root), flush=True)
-    if not plan.directories:
-        return 0
-    if not arguments.yes:
-        print(f"\nThat would give {gain} of room. Nothing is deleted yet: add --yes.", flush=True)
-        return 0
-    status, gone = 0, 0
-    for one in plan.superfluous:
-        reason = pruning.remove(one)
-        gone += reason is None
-        if reason is not None:
-            status = 1
-            print(f"{one.label} stays: {reason}", file=sys.stderr)
-    for path in plan.leftovers:
-        reason = pruning.delete(path)
-        if reason is not None:
-            status = 1
-            print(reason, file=sys.stderr)
-    print(
-        f"\n{gone} {'run is' if gone == 1 else 'runs are'} deleted"
-        + (f", {gain} of room are free." if status == 0 else "."),
-        flush=True,
-    )
-    return status
-
-
-def _told(plan: Plan, root: pathlib.Path) -> str:
-    from lightning_adapter.cli import runs_text
-    from lightning_adapter.cli.tables import Column, fitted, terminal_width
-    from lightning_adapter.runs import room
-
-    parts = []
-    width, now = terminal_width(), datetime.datetime.now().astimezone()
-    if plan.superfluous:
-        parts.append("may go:\n" + runs_text.prunable(plan.superfluous, width, now))
-    for path in plan.leftovers:
-        parts.append(f"left half deleted by an earlier prune: {path} ({runs_text.size(room.freed_without([path]))})")
-    if plan.kept:
-        columns = [
-            Column("run", [one.label for one, _ in plan.kept], is_path=True, least=21),
-            Column("why", [reason for _, reason in plan.kept], least=40),
-        ]
-        parts.append("stay:\n" + fitted(columns, width).text)
-    if not plan.directories:
-        parts.append(f"No run below {root} may go." if plan.kept else f"No runs below {root}.")
-    return "\n\n".join(parts)
+    return runs_prune.run(plan, root, arguments.yes)
 
 
 def _existing(text: str) -> pathlib.Path:

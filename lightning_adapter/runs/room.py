@@ -40,12 +40,15 @@ def freed_without(directories: Iterable[pathlib.Path]) -> int:
 
 
 def taken_by(path: pathlib.Path) -> int:
-    """Bytes of a file, or of all files below a directory; a link takes nothing."""
+    """Bytes of a file, or of all files below a directory; a link takes nothing, nor what is gone meanwhile."""
     if path.is_symlink():
         return 0
-    if not path.is_dir():
+    if path.is_dir():
+        return sum(found.st_size for found in _walk(path))
+    try:
         return path.stat().st_size
-    return sum(found.st_size for found in _walk(path))
+    except OSError:
+        return 0
 
 
 def _octets(found: os.stat_result) -> int:
