@@ -68,7 +68,9 @@ def _panels(runs: Sequence[RunLines]) -> dict[tuple[str, str], str]:
 
 
 def _picture(runs: Sequence[RunLines], panels: dict[tuple[str, str], str], x_label: str) -> Figure:
-    shown = list(panels.items())[:MAX_PANELS]
+    # where not all have room, those that most runs have, which can be compared
+    first = sorted(panels, key=lambda key: -sum(key in run.lines for run in runs))[:MAX_PANELS]
+    shown = [(key, title) for key, title in panels.items() if key in first]
     columns = min(COLUMNS, max(2, len(shown)))  # one panel alone would leave the legend no room
     lines = math.ceil(len(shown) / columns)
     labels, across = _legend([run.label for run in runs], 4.2 * columns)

@@ -156,6 +156,17 @@ def test_many_runs_differ_in_colour_or_dashes(tmp_path: Path, figures: list[Figu
     assert len(styles) == 25
 
 
+def test_of_too_many_metrics_those_are_drawn_that_most_runs_have(
+    tmp_path: Path, figures: list[Figure], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overlay, "MAX_PANELS", 3)
+    point: tuple[list[float], list[float]] = ([1], [1])
+    first = RunLines("A", {("train", f"m{number}"): point for number in range(6)})
+    overlay.draw([first, RunLines("B", {("train", "m5"): point})], tmp_path / "x.png", "batches")
+    assert [axes.get_title() for axes in figures[0].axes] == ["m0", "m1", "m5"]
+    assert figures[0].legends[0].get_title().get_text() == "3 of 6 metrics"
+
+
 def test_names_that_mean_something_to_matplotlib_are_drawn(tmp_path: Path) -> None:
     label = "A  runs/$x_{/2026" + " _lr=0.1" * 40
     assert overlay.draw([RunLines(label, {("train", "$loss^{"): ([1], [1])})] * 2, tmp_path / "x.png", "batches")
