@@ -141,7 +141,7 @@ def _protection(run: Run, also: Sequence[str]) -> str | None:
     if named:
         return f"somebody has named a checkpoint: {', '.join(named)}"
     if foreign:
-        return f"no run writes {', '.join(foreign)}"
+        return f"no run writes {', '.join(foreign)} (--also)"
     return None
 
 
