@@ -9,14 +9,15 @@ if TYPE_CHECKING:
     from lightning_adapter.adapter import LightningAdapter
     from lightning_adapter.evaluation.loading import load_trial
     from lightning_adapter.platform.fit import fit
-    from lightning_adapter.pytorch_lightning import DETDM, DETLM
+    from lightning_adapter.pytorch_lightning import DETDM, DETLM, DrawBatches
 
 __version__ = "0.1.0"
-__all__ = ["DETDM", "DETLM", "LightningAdapter", "fit", "load_trial"]
+__all__ = ["DETDM", "DETLM", "DrawBatches", "LightningAdapter", "fit", "load_trial"]
 
 _HOMES = {
     "DETDM": "pytorch_lightning",
     "DETLM": "pytorch_lightning",
+    "DrawBatches": "pytorch_lightning",
     "LightningAdapter": "adapter",
     "fit": "platform.fit",
     "load_trial": "evaluation.loading",

@@ -9,9 +9,10 @@ from lightning_adapter.checkpoints.hyperparameters import GivesBackHyperparamete
 from lightning_adapter.datamodule import DataModuleMixin
 from lightning_adapter.evaluation.loading import load_trial
 from lightning_adapter.module import ModuleMixin
+from lightning_adapter.pictures.callback import DrawBatchesMixin
 from lightning_adapter.platform.fit import fit
 
-__all__ = ["DETDM", "DETLM", "LightningAdapter", "fit", "load_trial"]
+__all__ = ["DETDM", "DETLM", "DrawBatches", "LightningAdapter", "fit", "load_trial"]
 
 
 class DETLM(ModuleMixin, GivesBackHyperparameters, pl.LightningModule):  # noqa: D101 - below
@@ -20,3 +21,7 @@ class DETLM(ModuleMixin, GivesBackHyperparameters, pl.LightningModule):  # noqa:
 
 class DETDM(DataModuleMixin, GivesBackHyperparameters, pl.LightningDataModule):  # noqa: D101 - below
     __doc__ = DataModuleMixin.__doc__
+
+
+class DrawBatches(DrawBatchesMixin, pl.Callback):  # noqa: D101 - below
+    __doc__ = DrawBatchesMixin.__doc__

@@ -14,6 +14,7 @@ except ImportError as error:
 from lightning_adapter.checkpoints.hyperparameters import GivesBackHyperparameters
 from lightning_adapter.datamodule import DataModuleMixin
 from lightning_adapter.module import ModuleMixin
+from lightning_adapter.pictures.callback import DrawBatchesMixin
 
 
 class DETLM(ModuleMixin, GivesBackHyperparameters, pl.LightningModule):  # noqa: D101 - below
@@ -22,3 +23,7 @@ class DETLM(ModuleMixin, GivesBackHyperparameters, pl.LightningModule):  # noqa:
 
 class DETDM(DataModuleMixin, GivesBackHyperparameters, pl.LightningDataModule):  # noqa: D101 - below
     __doc__ = DataModuleMixin.__doc__
+
+
+class DrawBatches(DrawBatchesMixin, pl.Callback):  # noqa: D101 - below
+    __doc__ = DrawBatchesMixin.__doc__

@@ -29,7 +29,7 @@ ROWS: tuple[dict[str, tuple[str, ...]], ...] = (
     {"fetching": ("fetching",), "submission": ("submission",)},
     {"platform": ("platform",)},
     {"loop": ("loop",)},
-    {"trainer": ("trainer",)},
+    {"trainer": ("trainer",), "pictures": ("pictures",)},
     {"data": ("data",), "checkpoints": ("checkpoints",), "runs": ("runs",)},
     {"what everybody asks": ("module", "datamodule", "monkey_patch", "support", "arguments", "argument_values")},
     {"versions": ("versions",)},

@@ -1,0 +1,1 @@
+"""How does a batch look, as the model sees it?"""
