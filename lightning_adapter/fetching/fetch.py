@@ -18,6 +18,7 @@ from lightning_adapter.fetching import files, history
 from lightning_adapter.fetching.choice import Choice
 from lightning_adapter.fetching.target import target_of
 from lightning_adapter.platform.experiment import searcher_metric
+from lightning_adapter.platform.kept_files import FOLDER
 from lightning_adapter.platform.login import asking
 from lightning_adapter.runs import json_file, provenance
 from lightning_adapter.runs.atomic import appearing
@@ -86,7 +87,9 @@ def _fill(client: Determined, choice: Choice, run: RunDirectory) -> bool:
     run.recorder.begin({**_facts(choice, config, made, path), **_ending(choice), **times}, goes_on=False)
     run.show()
     run.finish()
-    return files.download_tensorboard(client, choice, run.tensorboard)
+    has_tensorboard = files.download_tensorboard(client, choice, run.tensorboard)
+    files.place_kept(path / FOLDER, run.path)  # last: what a run directory has of its own goes before
+    return has_tensorboard
 
 
 def _config(choice: Choice, made: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import pathlib
 import shutil
 from collections.abc import Mapping
@@ -95,3 +96,34 @@ def download_tensorboard(client: Determined, choice: Choice, directory: pathlib.
         shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(exist_ok=True)
     return any(directory.iterdir())
+
+
+def place_kept(kept: pathlib.Path, run: pathlib.Path) -> None:
+    """Move the files that a run has written on a cluster to where a local run would have them, below its directory.
+
+    A file whose name the directory has already stays with its checkpoint.
+    """
+    stay = []
+    for path in sorted(kept.rglob("*"), reverse=True):  # what is in a directory before the directory
+        place = run / path.relative_to(kept)
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif os.path.lexists(place) or not _can_hold(place.parent, run):
+            stay.append(path.relative_to(kept))
+        else:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(place)
+    if stay:
+        logger.warning(
+            "%s: these names are taken in %s, so the files stay here: %s", kept, run, ", ".join(map(str, stay))
+        )
+    elif kept.is_dir():
+        kept.rmdir()
+
+
+def _can_hold(directory: pathlib.Path, run: pathlib.Path) -> bool:
+    """Whether nothing but directories of the run is on the way to a file."""
+    parents = [directory, *directory.parents]
+    below = parents[: parents.index(run)]
+    return all(not os.path.lexists(place) or (place.is_dir() and not place.is_symlink()) for place in below)

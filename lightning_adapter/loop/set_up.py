@@ -30,12 +30,18 @@ from lightning_adapter.loop.toggle import accept_indices
 from lightning_adapter.versions import lightning_1x, lightning_private
 
 
-def set_up(parts: Components, context: pytorch.PyTorchTrialContext, restore_weights: Callable[[], None]) -> None:
+def set_up(
+    parts: Components,
+    context: pytorch.PyTorchTrialContext,
+    data_is_prepared: Callable[[], None],
+    restore_weights: Callable[[], None],
+) -> None:
     """Make everything ready up to the optimizers.
 
     Args:
         parts: the run.
         context: Determined's context, which is shown what it saves.
+        data_is_prepared: called when `prepare_data` has returned in all processes.
         restore_weights: called when the module has its parameters and its optimizers are not yet made: the moment at
             which `_restore_modules_and_callbacks` restores them from a checkpoint.
 
@@ -62,6 +68,7 @@ def set_up(parts: Components, context: pytorch.PyTorchTrialContext, restore_weig
         lightning_private.reset_seed(parts.host)
     if not quirks.joins_after_data:
         _prepare_data(parts, context)
+    data_is_prepared()
     _setup(parts)
     if hooks.overridden("configure_model"):
         with precision.module_init_context():

@@ -17,6 +17,7 @@ from lightning_adapter.checkpoints.content import OURS, lightning_checkpoint
 from lightning_adapter.loop.run_state import of_this_rank
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.experiment.periods import SearcherMetric
+from lightning_adapter.platform.kept_files import KeptFiles
 from lightning_adapter.platform.made_with import MadeWith
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.user_code import UserCode
@@ -60,6 +61,7 @@ class CheckpointWriter:
         metric: the searcher's metric and its direction.
         directory: of a local run's checkpoints; None on a cluster.
         code: the trial's, which is put beside the weights on a cluster; None elsewhere.
+        files: that the run has written to its working directory, likewise.
         made_with: of the run, for one that goes on from a checkpoint.
         best: the best one of the run that this one goes on with.
 
@@ -75,6 +77,7 @@ class CheckpointWriter:
         metric: SearcherMetric,
         directory: pathlib.Path | None,
         code: UserCode | None,
+        files: KeptFiles | None,
         made_with: MadeWith,
         best: BestCheckpoint | None,
     ) -> None:
@@ -83,6 +86,7 @@ class CheckpointWriter:
         self._metric, self._smaller = metric
         self._directory = None if directory is None else str(directory)
         self._code = code
+        self._files = files
         self._made_with = made_with
         self._validated: tuple[int, float] | None = None
         self.uuid: str | None = None
@@ -145,6 +149,8 @@ class CheckpointWriter:
                 file.save(path / file.FILE, content)
                 if self._code is not None:
                     self._code.write(path)
+                if self._files is not None:
+                    self._files.write(path)
                 for callback in callbacks.values():
                     callback.on_checkpoint_write_end(str(path))
         self.uuid = written = self._distributed.broadcast(uuid)

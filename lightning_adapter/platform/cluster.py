@@ -18,6 +18,7 @@ from lightning_adapter.platform.construct import construct
 from lightning_adapter.platform.course import refusal_told, tell_begin
 from lightning_adapter.platform.final_test import test_if_complete
 from lightning_adapter.platform.fit_platform import FitPlatform
+from lightning_adapter.platform.kept_files import KeptFiles
 from lightning_adapter.platform.launch import launcher
 from lightning_adapter.platform.master.link import connected_context
 from lightning_adapter.platform.master.outbox import Outbox
@@ -39,14 +40,20 @@ class ClusterPlatform(FitPlatform):
 
     Args:
         outbox: reports that wait for the master.
+        files: that the run writes to its working directory.
         **options: of `FitPlatform`.
     """
 
     is_local = False
 
-    def __init__(self, outbox: Outbox, **options: Any) -> None:
+    def __init__(self, outbox: Outbox, files: KeptFiles, **options: Any) -> None:
         super().__init__(root_dir=os.getcwd(), **options)
         self._outbox = outbox
+        self._files = files
+
+    def data_is_prepared(self) -> None:
+        """What is written from here on goes into checkpoints."""
+        self._files.data_prepared()
 
     def tensorboard(self) -> str:
         """The directory whose files Determined uploads."""
@@ -92,7 +99,7 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
     values = experiment.override(info.trial.hparams, request.hparams)
     experiment.global_batch_size_check(values, slots)
     periods = experiment.periods(settings, values.get("global_batch_size"))
-    code = UserCode.of_experiment()
+    code, files = UserCode.of_experiment(), KeptFiles.of_experiment()
     logger.info(
         "%s: trial %d of experiment %d, seed %d", trial_class.__name__, info.trial.trial_id, info.trial.experiment_id,
         info.trial.trial_seed,
@@ -105,7 +112,7 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
     ):
         seed_everything(info.trial.trial_seed)
         core_context = determined_private.core_context(context)
-        start = _starting_point(request, info, core_context, cluster)
+        start = _starting_point(request, info, core_context, cluster, files)
         trial = construct(trial_class, context, request.test)
         metric = experiment.searcher_metric(settings)
         writer = CheckpointWriter(
@@ -114,6 +121,7 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
             metric,
             directory=None,
             code=code,
+            files=files,
             made_with={"hyperparameters": values, "seed": info.trial.trial_seed},
             best=best_before(start, metric.name),
         )
@@ -126,6 +134,7 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
             start=start,
             checkpoints=writer,
             outbox=outbox,
+            files=files,
         )
         try:
             platform.run(trial, steps, periods.checkpoint_policy, periods.perform_initial_validation)
@@ -139,6 +148,8 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
         trial.left_on_cluster(latest, best)
         if request.test:
             _test(trial, core_context, best or latest)
+        if core_context.distributed.rank == 0:
+            files.tell_unstored()
     return trial
 
 
@@ -176,7 +187,11 @@ def _require_launcher(slots: int, entrypoint: str | list[str]) -> None:
 
 
 def _starting_point(
-    request: FitRequest, info: det.ClusterInfo, core_context: core.Context, cluster: Mapping[str, Any]
+    request: FitRequest,
+    info: det.ClusterInfo,
+    core_context: core.Context,
+    cluster: Mapping[str, Any],
+    files: KeptFiles,
 ) -> StartingPoint:
     """The trial's own latest checkpoint, that of another trial, or the weights that `fit` names."""
     if info.latest_checkpoint is not None:
@@ -184,6 +199,8 @@ def _starting_point(
             # a trial that has trained nothing was given the checkpoint of another one
             foreign = cluster["steps_completed"] == 0
             start = starting_point(path, weights_only=foreign)[0]
+            if not foreign and core_context.distributed.rank == 0:
+                files.bring_back(path)
         of = _origin(cluster["config"]) if foreign else ""
         tell_begin(start, f"checkpoint {info.latest_checkpoint}{of}")
         return start

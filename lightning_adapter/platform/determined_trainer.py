@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,8 +14,10 @@ from lightning_adapter.checkpoints.content import callback_states
 from lightning_adapter.loop.components import Components
 from lightning_adapter.platform.course import tell_end, tell_foreign_weights, tell_validation
 from lightning_adapter.platform.environment import managed_trial
+from lightning_adapter.platform.kept_files import FilesBeside, KeptFiles
 from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.starting_point import StartingPoint
+from lightning_adapter.platform.user_code import TrimmedCode, UserCode
 from lightning_adapter.versions import determined_private
 
 #: What each step returns where there are several slots: the name under which Determined reports the count of batches.
@@ -69,6 +72,8 @@ class DeterminedTrainerPlatform(Platform):
         self._context = context
         self.start = StartingPoint()
         self.root_dir = os.getcwd()
+        # what the run writes there; off a cluster it stays
+        self._files = KeptFiles.of_experiment() if managed_trial() is not None else None
         self._tensorboard = functools.cache(lambda: os.fspath(determined_private.tensorboard_path(context)))
 
     def counted(self, train_batch: Callable[..., Any]) -> Callable[..., Any]:
@@ -81,6 +86,25 @@ class DeterminedTrainerPlatform(Platform):
             return count.trained(train_batch(batch=batch, epoch_idx=epoch_idx, batch_idx=batch_idx), batch_idx + 1)
 
         return counted
+
+    def data_is_prepared(self) -> None:
+        """What is written from here on goes into checkpoints."""
+        if self._files is not None:
+            self._files.data_prepared()
+
+    def goes_on_from(self, checkpoint: pathlib.Path) -> None:
+        """The files of the run are to be where they were."""
+        if self._files is not None and self._context.distributed.rank == 0:
+            self._files.bring_back(checkpoint)
+
+    def callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
+        """What puts code and files into the checkpoints of a cluster, as they are to be there; nothing off it."""
+        if self._files is None:
+            return {}
+        return {
+            "lightning_adapter_code": TrimmedCode(UserCode.of_experiment()),
+            "lightning_adapter_files": FilesBeside(self._files),
+        }
 
     def tensorboard(self) -> str:
         """A directory whose files Determined uploads."""

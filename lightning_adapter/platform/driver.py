@@ -25,6 +25,7 @@ from lightning_adapter.arguments import Arguments
 from lightning_adapter.checkpoints.content import check_states, lightning_checkpoint
 from lightning_adapter.checkpoints.file import check_host_files
 from lightning_adapter.loop.build import Surroundings, build
+from lightning_adapter.loop.components import Components
 from lightning_adapter.loop.fit_loop import Event
 from lightning_adapter.loop.progress import Phase
 from lightning_adapter.loop.set_up import set_up
@@ -108,10 +109,9 @@ class Driver(pytorch.PyTorchCallback):
 
     def set_up(self) -> None:
         """Make the user's objects ready, once."""
-        parts, start = self.parts, self.platform.start
-        if parts.host.quirks.knows_checkpoint_early:
-            show_path(parts, start)
-        self.lifetime.begin(lambda: set_up(parts, self._context, lambda: restore_before_optimizers(parts, start)))
+        if self.parts.host.quirks.knows_checkpoint_early:
+            show_path(self.parts, self.platform.start)
+        self.lifetime.begin(lambda: _make_ready(self.parts, self._context, self.platform))
 
     def trial_has_callbacks(self, own: bool) -> None:
         """Whether the trial of any rank has Determined callbacks of its own, which are told of each workload."""
@@ -128,10 +128,9 @@ class Driver(pytorch.PyTorchCallback):
     def on_trial_startup(self, first_batch_idx: int, checkpoint_uuid: str | None) -> None:
         """Determined goes on to load a checkpoint, where it was given one."""
         if checkpoint_uuid is not None:
-            with determined_private.core_context(self._context).checkpoint.restore_path(checkpoint_uuid) as path:
-                check_host_files(pathlib.Path(path))
-            self._loading.enter_context(determined_private.loads_own_checkpoints())
             self._weights_only = self.platform.loads_foreign_weights(checkpoint_uuid, first_batch_idx)
+            _look_into(checkpoint_uuid, self._context, self.platform, self._weights_only)
+            self._loading.enter_context(determined_private.loads_own_checkpoints())
 
     def on_checkpoint_load_start(self, checkpoint: dict[str, Any]) -> None:
         """Of a checkpoint of another trial leave the weights alone: all else would stand in the middle of that trial."""
@@ -348,6 +347,19 @@ class Driver(pytorch.PyTorchCallback):
     def fraction(self) -> float:
         """How much of the run is done, from 0 to 1."""
         return fraction_done(self.parts.progress, self.parts.settings, self.platform.max_batches)
+
+
+def _make_ready(parts: Components, context: pytorch.PyTorchTrialContext, platform: Platform) -> None:
+    """Set up, with the weights of the checkpoint that the run begins with."""
+    set_up(parts, context, platform.data_is_prepared, lambda: restore_before_optimizers(parts, platform.start))
+
+
+def _look_into(uuid: str, context: pytorch.PyTorchTrialContext, platform: Platform, foreign: bool) -> None:
+    """Look at a checkpoint's files before Determined loads them, and take from it what Determined does not."""
+    with determined_private.core_context(context).checkpoint.restore_path(uuid) as path:
+        check_host_files(pathlib.Path(path))
+        if not foreign:
+            platform.goes_on_from(pathlib.Path(path))
 
 
 def _no_events() -> Generator[Event, None, None]:

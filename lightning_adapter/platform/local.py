@@ -340,6 +340,7 @@ def _train(
         metric,
         directory=directory.checkpoints,
         code=None,
+        files=None,
         made_with={"hyperparameters": plan.config["hyperparameters"], "seed": plan.seed},
         best=carried.best,
     )

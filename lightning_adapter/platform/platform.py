@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pathlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from typing import Any
+
+from determined import pytorch
 
 from lightning_adapter.loop.components import Components
 from lightning_adapter.platform.period import Period
@@ -41,6 +44,16 @@ class Platform(ABC):
     @abstractmethod
     def reports_progress(self, has_callbacks: bool) -> bool:
         """Whether somebody is to be told at each reporting step: a master, or the trial's own Determined callbacks."""
+
+    def callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
+        """Determined callbacks that the place needs beside the driver."""
+        return {}
+
+    def data_is_prepared(self) -> None:  # noqa: B027 - some have nothing to do then
+        """What `prepare_data` writes is written."""
+
+    def goes_on_from(self, checkpoint: pathlib.Path) -> None:  # noqa: B027 - as above
+        """Determined is about to load a checkpoint of this trial, of which this is the directory."""
 
     def training_starts(self, parts: Components, sanity_checked: Collection[str]) -> None:  # noqa: B027 - some have nothing to do then
         """All of the user's objects are made and ready, and the first batch is about to be trained.

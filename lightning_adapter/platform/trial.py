@@ -26,7 +26,6 @@ from lightning_adapter.platform.placeholder import PlaceholderLoader
 from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.searcher import SearcherStop
 from lightning_adapter.platform.threads import share_cores
-from lightning_adapter.platform.user_code import TrimmedCode, UserCode
 from lightning_adapter.versions import determined_private, hosts
 from lightning_adapter.versions.types import LightningDataModule, LightningModule
 
@@ -198,9 +197,7 @@ class LightningTrial(pytorch.PyTorchTrial):
         if info is not None:
             core_context = determined_private.core_context(self.context)
             callbacks["lightning_adapter_searcher"] = SearcherStop(info, core_context, driver)
-            if not driver.platform.owns_loop:
-                callbacks["lightning_adapter_code"] = TrimmedCode(UserCode.of_experiment())
-        return callbacks
+        return {**callbacks, **driver.platform.callbacks()}
 
     def _drive_under_determined(self) -> Driver:
         platform = DeterminedTrainerPlatform(self.context)

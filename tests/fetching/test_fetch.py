@@ -181,6 +181,27 @@ def test_fetched_run_has_a_record_of_how_it_was_made_and_has_ended(
     assert record.shown_status({**written, "status": "running"}, "run") == "running"  # as it stood when it was fetched
 
 
+def test_files_that_the_run_wrote_lie_in_its_directory_as_those_of_a_local_one(
+    master: CheckpointsMaster, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    uuid = best_of(master)["uuid"]
+    kept = tmp_path / "other machine" / uuid / "files"
+    for name in ("model.onnx", "pictures/epoch-0.png", "checkpoints/own.ckpt", "train.log", "metrics.csv/odd"):
+        (kept / name).parent.mkdir(parents=True, exist_ok=True)
+        (kept / name).write_text(name)
+    assert fetch("7", "run") == 0
+
+    run = pathlib.Path("run")
+    for name in ("model.onnx", "pictures/epoch-0.png", "checkpoints/own.ckpt"):
+        assert (run / name).read_text() == name
+    stays = run / "checkpoints" / uuid / "files"
+    assert sorted(str(path.relative_to(stays)) for path in stays.rglob("*") if path.is_file()) == [
+        "metrics.csv/odd", "train.log",
+    ]  # fmt: skip
+    assert (run / "train.log").read_text().startswith("[moment]")
+    assert "so the files stay here: train.log, metrics.csv/odd" in caplog.text
+
+
 def test_project_below_src_goes_on_with_src_on_the_path(
     master: CheckpointsMaster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

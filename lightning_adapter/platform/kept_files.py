@@ -1,0 +1,205 @@
+"""Which files of the user's code and callbacks on a cluster are put into its checkpoints, and how do they come back?
+
+A container's working directory is lost with it, and that is where callbacks write what they are given no other place for:
+`trainer.default_root_dir`. So each checkpoint holds, below `files/`, what has appeared there since the data was prepared:
+pictures, exported models, the files of a ModelCheckpoint. Each holds all of it, since Determined deletes checkpoints one by
+one, and a trial that goes on in another container finds the files of its checkpoint where they were. What lies beside the
+event files of TensorBoard is uploaded with these.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from determined import pytorch
+
+from lightning_adapter.errors import ConfigurationError, shown
+
+logger = logging.getLogger("lightning_adapter")
+
+#: Below a checkpoint's directory.
+FOLDER = "files"
+#: Set it under `environment.environment_variables` of the experiment.
+LIMIT = "LIGHTNING_ADAPTER_FILES_LIMIT_MB"
+_DEFAULT_MB = 500.0
+_MB = 1_000_000
+_NAMED = 5  # in the log; of more than these the number is told
+
+
+class _State(NamedTuple):
+    """By which a file is known to be another one than before."""
+
+    size: int
+    changed: int
+
+
+class KeptFiles:
+    """The files that checkpoints of a trial get from its working directory.
+
+    Args:
+        directory: the working directory.
+        limit_mb: of all files together; the largest are left out.
+    """
+
+    def __init__(self, directory: pathlib.Path, limit_mb: float = _DEFAULT_MB) -> None:
+        self._directory = directory
+        self._limit_mb = limit_mb
+        self._before: Mapping[str, _State] = _listed(directory)
+        self._brought: frozenset[str] = frozenset()
+        self._told: frozenset[str] = frozenset()
+        self._stored: Mapping[str, _State] | None = None
+
+    @classmethod
+    def of_experiment(cls) -> KeptFiles:
+        """Those of the trial that this process is of, with the limit that its environment sets.
+
+        Raises:
+            ConfigurationError: the limit is no number of megabytes.
+        """
+        return cls(pathlib.Path.cwd(), limit_mb(os.environ))
+
+    def data_prepared(self) -> None:
+        """What lies there by now is code and data; what comes is the run's."""
+        self._before = {name: state for name, state in _listed(self._directory).items() if name not in self._brought}
+
+    def bring_back(self, checkpoint: pathlib.Path) -> None:
+        """Put the files of the checkpoint that the trial goes on from where they were; files that are there stay."""
+        kept = checkpoint / FOLDER
+        self._brought = frozenset(_listed(kept)) if kept.is_dir() else frozenset()
+        self._before = {name: state for name, state in self._before.items() if name not in self._brought}
+        for name in sorted(self._brought):
+            place = self._directory / name
+            if not os.path.lexists(place):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(kept / name, place)
+
+    def write(self, checkpoint: pathlib.Path) -> None:
+        """Put the files below `files/` of a checkpoint's directory; what is left out is named once."""
+        new = self._new()
+        taken, left_out = _within(new, self._limit_mb * _MB)
+        for name in taken:
+            place = checkpoint / FOLDER / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                shutil.copy2(self._directory / name, place)
+            except FileNotFoundError:  # deleted meanwhile, by a thread of a logger for one
+                continue
+        self._stored = taken
+        self._tell(left_out)
+
+    @property
+    def wrote(self) -> bool:
+        """Whether a checkpoint was written by this process."""
+        return self._stored is not None
+
+    def tell_unstored(self) -> None:
+        """Name what has appeared since the last checkpoint: it ends with the container."""
+        new = _within(self._new(), self._limit_mb * _MB)[0]
+        stored = self._stored or {}
+        lost = {name: state for name, state in new.items() if stored.get(name) != state}
+        if lost:
+            logger.warning(
+                "written after the last checkpoint, and so kept in none: %s. To keep such files, write them in "
+                "on_train_end or before, or to a place that outlives the container",
+                _names(lost),
+            )
+
+    def _new(self) -> dict[str, _State]:
+        return {name: state for name, state in _listed(self._directory).items() if self._before.get(name) != state}
+
+    def _tell(self, left_out: Mapping[str, _State]) -> None:
+        if left_out.keys() <= self._told:
+            return
+        self._told |= left_out.keys()
+        logger.warning(
+            "checkpoints hold the files that the run writes to %s, up to %g MB of them, without the largest: %s. To keep "
+            "more, set %s under environment.environment_variables",
+            self._directory,
+            self._limit_mb,
+            _names(left_out),
+            LIMIT,
+        )
+
+
+class FilesBeside(pytorch.PyTorchCallback):
+    """Puts files of the run into the checkpoints of Determined's own Trainer.
+
+    Args:
+        kept: of the trial.
+    """
+
+    def __init__(self, kept: KeptFiles) -> None:
+        self._kept = kept
+
+    def on_checkpoint_write_end(self, checkpoint_dir: str) -> None:
+        """The chief has written a checkpoint, which is not reported yet."""
+        self._kept.write(pathlib.Path(checkpoint_dir))
+
+    def on_trial_shutdown(self) -> None:
+        """The last hooks are called."""
+        if self._kept.wrote:  # this is the chief
+            self._kept.tell_unstored()
+
+
+def limit_mb(variables: Mapping[str, str]) -> float:
+    """Return the limit that the environment sets, 500 MB where it sets none.
+
+    Raises:
+        ConfigurationError: it is no number of megabytes.
+    """
+    text = variables.get(LIMIT, "").strip() or str(_DEFAULT_MB)
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = math.nan
+    if not limit >= 0:
+        raise ConfigurationError(
+            f"{LIMIT}={shown(text)} in the environment is no number of megabytes. Set it to 0, which keeps none, or more, "
+            "such as 500, or to inf, which keeps everything, under environment.environment_variables of the experiment; or "
+            "leave it out."
+        )
+    return limit
+
+
+def _listed(directory: pathlib.Path) -> dict[str, _State]:
+    """The files below a directory, by their paths from there; none that is hidden or compiled, and no links."""
+    return dict(_walk(str(directory), ""))
+
+
+def _walk(directory: str, prefix: str) -> Iterator[tuple[str, _State]]:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name == "__pycache__" or entry.is_symlink():
+                continue
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _walk(entry.path, f"{prefix}{entry.name}/")
+                elif entry.is_file(follow_symlinks=False):
+                    found = entry.stat(follow_symlinks=False)
+                    yield f"{prefix}{entry.name}", _State(found.st_size, found.st_mtime_ns)
+            except (FileNotFoundError, PermissionError):  # gone meanwhile, or not ours to read
+                continue
+
+
+def _within(files: Mapping[str, _State], limit: float) -> tuple[dict[str, _State], dict[str, _State]]:
+    """As many files as there is room for, from the smallest on, and those that are left out."""
+    taken: dict[str, _State] = {}
+    total = 0
+    for name, state in sorted(files.items(), key=lambda item: (item[1].size, item[0])):
+        total += state.size
+        if total > limit:
+            break
+        taken[name] = state
+    return taken, {name: state for name, state in files.items() if name not in taken}
+
+
+def _names(files: Mapping[str, _State]) -> str:
+    largest = sorted(files.items(), key=lambda item: -item[1].size)
+    names = [f"{name} ({state.size / _MB:.3g} MB)" for name, state in largest[:_NAMED]]
+    return ", ".join([*names, *([f"{len(largest) - _NAMED} more"] if len(largest) > _NAMED else [])])
