@@ -75,7 +75,14 @@ def imported_distributions(package: Path) -> dict[str, str]:
 
 
 def test_public_names_are_the_documented_ones() -> None:
-    assert sorted(lightning_adapter.__all__) == ["DETDM", "DETLM", "DrawBatches", "LightningAdapter", "fit", "load_trial"]
+    assert sorted(lightning_adapter.__all__) == [
+        "DETDM",
+        "DETLM",
+        "DrawBatches",
+        "LightningAdapter",
+        "fit",
+        "load_trial",
+    ]
     for name in lightning_adapter.__all__:
         assert getattr(lightning_adapter, name).__module__.startswith("lightning_adapter."), name
 

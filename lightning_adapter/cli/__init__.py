@@ -3,6 +3,7 @@
     lightning-adapter fit   FILE_OR_MODULE:TrialClass --config experiment.yaml --max-epochs 3
     lightning-adapter check FILE_OR_MODULE:Class
     lightning-adapter validate | test WHAT [TARGET]
+    lightning-adapter draw  TARGET_OR_RUN
     lightning-adapter submit EXPERIMENT.yaml [CONTEXT]
     lightning-adapter follow EXPERIMENT
     lightning-adapter fetch EXPERIMENT_OR_TRIAL_OR_UUID [DIR]
@@ -26,7 +27,7 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 import lightning_adapter
-from lightning_adapter.cli import check, fetch, fit, follow, runs, submit, test, validate
+from lightning_adapter.cli import check, draw, fetch, fit, follow, runs, submit, test, validate
 from lightning_adapter.errors import LightningAdapterError
 from lightning_adapter.notices import NOWHERE
 from lightning_adapter.platform.failure import exit_status, tell
@@ -112,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         "check": check,
         "validate": validate,
         "test": test,
+        "draw": draw,
         "submit": submit,
         "follow": follow,
         "fetch": fetch,

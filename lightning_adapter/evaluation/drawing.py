@@ -1,0 +1,201 @@
+"""Which pictures are drawn of a trial's batches: before it is trained, or with what its trained model predicts?
+
+The loaders are those of training, and a batch goes through the transfer hooks as it does there, in the stage of its split:
+what they do to training batches alone is seen too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import torch
+
+from lightning_adapter.data.collections import Collection, flatten, is_loader
+from lightning_adapter.data.combining import CombinedIterator
+from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.evaluation.evaluator import place_of
+from lightning_adapter.evaluation.loading import LoadedTrial
+from lightning_adapter.loop.hooks import is_overridden
+from lightning_adapter.loop.precision import Precision, select_precision
+from lightning_adapter.pictures import page
+from lightning_adapter.pictures.batch_page import Style, draw
+from lightning_adapter.pictures.parts import groups
+from lightning_adapter.pictures.predictions import Prediction, predict
+from lightning_adapter.pictures.table import Table, facts_of
+from lightning_adapter.platform.evaluation_trainer import evaluation_trainer
+from lightning_adapter.versions import hosts, lightning_private
+from lightning_adapter.versions.types import Batch, LightningDataModule, LightningModule
+
+Split: TypeAlias = Literal["train", "val", "test"]
+
+_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+#: As Lightning names what a Trainer does, and at which stage of that it is.
+_STATES: dict[Split, tuple[str, str]] = {
+    "train": ("FITTING", "TRAINING"),
+    "val": ("VALIDATING", "VALIDATING"),
+    "test": ("TESTING", "TESTING"),
+}
+
+
+class DrawnBatch(NamedTuple):
+    """A picture.
+
+    Attributes:
+        title: what it shows.
+        path: where it lies.
+        table: of all values, as text.
+        note: why nothing is predicted; empty where something is, or was not asked for.
+    """
+
+    title: str
+    path: pathlib.Path
+    table: str
+    note: str
+
+
+def draw_batches(
+    trial: LoadedTrial, split: Split, batches: int, directory: pathlib.Path, samples: int = 16
+) -> Iterator[DrawnBatch]:
+    """Draw the first batches of each loader; with what the model predicts, where it has the weights of a checkpoint.
+
+    Args:
+        trial: fresh, or loaded.
+        split: whose loaders.
+        batches: of each loader.
+        directory: where the pictures go; other files in it stay.
+        samples: of a batch, how many are drawn.
+
+    Yields:
+        Each picture as soon as it is there.
+
+    Raises:
+        ConfigurationError: there is no such loader, or no batch in any.
+    """
+    _attach(trial, split)
+    loaders = trial.dataloaders(split)
+    module = _ready_module(trial, split)
+    transfer = _Transfer(module, trial)
+    style = Style(samples, _classes(loaders), _decoder(module, trial.datamodule))
+    name = type(trial.trial).__name__
+    found = False
+    for batch, batch_idx, loader in _batches(loaders, split, batches):
+        found = True
+        of_loader = f" of loader {loader}" if loader else ""
+        title = f"{split} batch {batch_idx}{of_loader} · {name}"
+        given, prediction = transfer(batch, loader), None
+        if trial.source is not None:
+            title = f"{title} · checkpoint {pathlib.Path(trial.source.checkpoint).name}"
+            prediction = transfer.predict(given)
+        file = f"{split}{f'-loader-{loader}' if loader else ''}-batch-{batch_idx}.png"
+        path = page.write(draw(given, title, style, prediction), directory / file)
+        parts = [part for group in groups(given) for part in group.parts]
+        table = "\n".join(Table([], [facts_of(part) for part in parts]).lines)
+        yield DrawnBatch(title, path, table, prediction.note if prediction is not None else "")
+    if not found:
+        raise ConfigurationError(f"The {split} loaders of {name} give no batch.")
+
+
+def _attach(trial: LoadedTrial, split: Split) -> None:
+    """Let module and datamodule find a Trainer of Lightning's that is in the stage of a split: hooks ask for it."""
+    module, datamodule = trial.trial.lightning_module, trial.datamodule
+    host = hosts.host_of(module)
+    trainer = evaluation_trainer(
+        host,
+        trial.trial.arguments,
+        place_of(trial.trial),
+        callbacks=(),
+        loggers=(),
+        progress_bar=False,
+        root=None,
+        handed_over=None,
+    )
+    states = host.load("trainer.states")
+    function, stage = _STATES[split]
+    trainer.state.fn = states.TrainerFn[function]
+    trainer.state.stage = states.RunningStage[stage]
+    trainer.strategy.connect(module)
+    module.trainer = trainer
+    if datamodule is not None:
+        datamodule.trainer = trainer
+
+
+def _ready_module(trial: LoadedTrial, split: Split) -> LightningModule:
+    """The module in the mode and on the device of its split."""
+    module = trial.trial.lightning_module
+    base = hosts.host_of(module).pl.LightningModule
+    if trial.source is not None:
+        module = trial.lightning_module
+    elif trial.datamodule is not None and is_overridden("setup", module, base):
+        module.setup(stage="fit" if split == "train" else "validate" if split == "val" else "test")
+    module.to(trial.trial.context.device)
+    return module.train(split == "train")
+
+
+class _Transfer:
+    """Brings batches to the device as training does.
+
+    Args:
+        module: on its device.
+        trial: of which it is.
+    """
+
+    def __init__(self, module: LightningModule, trial: LoadedTrial) -> None:
+        host, datamodule = hosts.host_of(module), trial.datamodule
+        self._module = module
+        self._device: torch.device = trial.trial.context.device
+        self._precision: Precision = select_precision(trial.trial.arguments.precision, self._device, host, None)
+        self._precision.convert_module(module)
+        in_data = host.pl.LightningDataModule
+        # where both override a hook, the datamodule's is called, as `_DataHookSelector` has it
+        self._owners: list[Any] = [
+            datamodule if datamodule is not None and is_overridden(name, datamodule, in_data) else module
+            for name in _HOOKS
+        ]
+
+    def __call__(self, batch: Batch, loader: int) -> Batch:
+        before, move, after = (getattr(owner, name) for owner, name in zip(self._owners, _HOOKS, strict=True))
+        batch = before(self._precision.convert_input(batch), loader)
+        return after(move(batch, self._device, loader), loader)
+
+    def predict(self, batch: Batch) -> Prediction:
+        """What the module makes of a batch that is on the device."""
+        with self._precision.context():
+            return predict(self._module, batch)
+
+
+def _batches(loaders: Collection, split: Split, batches: int) -> Iterator[tuple[Batch, int, int]]:
+    """The first batches, each with its index and that of its loader: together for training, else one after the other."""
+    mode, collection = lightning_private.uncombined(loaders, "max_size_cycle" if split == "train" else "sequential")
+    if mode != "sequential" and not is_loader(collection):
+        together = CombinedIterator(flatten(collection), collection, mode)
+        for batch_idx, batch in enumerate(itertools.islice(together, batches)):
+            yield batch, batch_idx, 0
+        together.stop()
+        return
+    for number, loader in enumerate(flatten(collection)):
+        for batch_idx, batch in enumerate(itertools.islice(loader, batches)):
+            yield batch, batch_idx, number
+
+
+def _classes(loaders: Collection) -> Sequence[str] | None:
+    """Names of the classes, where the dataset of a loader has a list of them, as torchvision's have."""
+    _, collection = lightning_private.uncombined(loaders, "sequential")
+    for loader in flatten(collection):
+        dataset = getattr(loader, "dataset", None)
+        while dataset is not None:
+            classes = getattr(dataset, "classes", None)
+            if isinstance(classes, (list, tuple)) and classes and all(isinstance(name, str) for name in classes):
+                return classes
+            dataset = getattr(dataset, "dataset", None)  # of a Subset
+    return None
+
+
+def _decoder(module: LightningModule, datamodule: LightningDataModule | None) -> Callable[[list[int]], str] | None:
+    """From ids to text, where datamodule or module has a tokenizer."""
+    owners: Iterable[object] = (datamodule, module)
+    decoders = (getattr(getattr(owner, "tokenizer", None), "decode", None) for owner in owners)
+    decode = next((found for found in decoders if callable(found)), None)
+    return None if decode is None else lambda ids: str(decode(ids))
