@@ -17,6 +17,7 @@ from lightning_adapter.evaluation.evaluator import Evaluator, callbacks_of
 from lightning_adapter.evaluation.loaders import SETUP, Split, check_split, made_by, owner_of, source_of
 from lightning_adapter.evaluation.loggers import Position, loggers_of_run
 from lightning_adapter.evaluation.made_again import Making, construct_again
+from lightning_adapter.evaluation.notebook import of_loaded
 from lightning_adapter.evaluation.source import Source
 from lightning_adapter.evaluation.trial_class import Given, trial_class_of
 from lightning_adapter.evaluation.wanted import Config, Wanted
@@ -208,6 +209,9 @@ class LoadedTrial:
     def run_dir(self) -> pathlib.Path | None:
         """The run directory; None where the checkpoint is of none."""
         return None if self.source is None else self.source.run
+
+    def _repr_html_(self) -> str:
+        return of_loaded(self.trial, self.source)
 
     def validate(
         self,

@@ -22,6 +22,7 @@ from lightning_adapter.platform.environment import managed_trial
 from lightning_adapter.platform.failure import speak_as_the_command
 from lightning_adapter.platform.hyperparameter_answers import answer_in_words
 from lightning_adapter.platform.master.link import connect_with_master
+from lightning_adapter.platform.notebook import of_trial
 from lightning_adapter.platform.placeholder import PlaceholderLoader
 from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.searcher import SearcherStop
@@ -152,6 +153,9 @@ class LightningTrial(pytorch.PyTorchTrial):
     def left_on_cluster(self, latest: str | None, best: str | None) -> None:
         """A managed run has ended and left checkpoints of these ids."""
         self.latest_checkpoint_uuid, self.best_checkpoint_uuid = latest, best
+
+    def _repr_html_(self) -> str:
+        return of_trial(self)
 
     def tested(self, metrics: dict[str, float]) -> None:
         """The test at the end of a run has given these values."""

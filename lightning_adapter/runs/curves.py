@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import pathlib
 import re
@@ -20,6 +21,8 @@ from lightning_adapter.runs.metrics_table import Points
 
 MAX_PANELS = 60  # a picture of more panels is neither readable nor quick to draw
 COLUMNS = 3
+_SMALL_PANELS = 6  # of the picture in a notebook
+_SMALL_DPI = 70
 _MAX_POINTS = 2000  # more than the pixels of a panel's width; of a longer line the extremes are drawn
 #: A metric's name is text, whatever the user's settings make of a `$`.
 PLAIN_TEXT: dict[Any, bool] = {"text.usetex": False, "text.parse_math": False}
@@ -63,8 +66,20 @@ def _save(figure: Figure, path: pathlib.Path) -> None:
         figure.savefig(aside, format="png")
 
 
-def _picture(panels: dict[str, Series], table: str, x_label: str) -> Figure:
-    shown = dict(list(panels.items())[:MAX_PANELS])
+def small(points: Points, table: str) -> bytes | None:
+    """The first panels in a picture that a notebook keeps, a PNG file's content; None where there is nothing to draw."""
+    panels = group_series(points)
+    if not panels:
+        return None
+    content = io.BytesIO()
+    with matplotlib.rc_context(PLAIN_TEXT), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as above
+        _picture(panels, table, "batches", _SMALL_PANELS).savefig(content, format="png", dpi=_SMALL_DPI)
+    return content.getvalue()
+
+
+def _picture(panels: dict[str, Series], table: str, x_label: str, most: int = MAX_PANELS) -> Figure:
+    shown = dict(list(panels.items())[:most])
     columns = min(COLUMNS, len(shown))
     lines = math.ceil(len(shown) / columns)
     figure = panels_of(columns, lines)
