@@ -78,15 +78,13 @@ class _Drawing:
         self._parts = group.parts
         self._target = group.target
         self._target_values = None if group.target is None else self._array(group.target)
-        self._guess: Array | None = None  # the prediction, in the form of its target where that fits
-        self._fits = False
+        self._guess: Array | None = None  # the prediction, in the form of its target where it fits
+        self._fitting: Array | None = None  # the same, only where it does
         if prediction is not None and prediction.value is not None:
             values = array_of(by_sample(prediction.value, size), self._count)
             if values is not None and self._target is not None and self._target_values is not None:
-                fitting = like_target(values, self._target_values, self._kinds[self._target.name])
-                self._guess, self._fits = (values, False) if fitting is None else (fitting, True)
-            else:
-                self._guess = values
+                self._fitting = like_target(values, self._target_values, self._kinds[self._target.name])
+            self._guess = values if self._fitting is None else self._fitting
 
     def _array(self, part: Part) -> Array | None:
         return array_of(part.value, self._count)
@@ -108,10 +106,10 @@ class _Drawing:
             if not self._is_in_caption(part) and not self._is_line(part) and not self._is_constant(part):
                 yield self._numbers(part, with_words=not said and part is not self._target)
                 said = said or part is not self._target
-        if self._guess is not None and self._fits and self._rows_are_guessed():
+        if self._fitting is not None and self._rows_are_guessed():
             assert self._target_values is not None
-            most = self._rows(self._guess)
-            rows = self._decoded(rows_of(self._guess[:most], self._target_values[:most]), self._guess)
+            most = self._rows(self._fitting)
+            rows = self._decoded(rows_of(self._fitting[:most], self._target_values[:most]), self._fitting)
             yield Rows(["prediction, with red where it is not the target"], rows)
         texts = [part for part in self._of_kind(Kind.TEXT) if not (said and self._is_in_caption(part))]
         for part in texts:
@@ -142,7 +140,7 @@ class _Drawing:
         if self._guess is None:
             return []
         target, kind = self._target_values, self._target and self._kinds[self._target.name]
-        if self._fits and target is not None and kind in (Kind.SCALARS, Kind.NUMBERS):
+        if self._fitting is not None and target is not None and kind in (Kind.SCALARS, Kind.NUMBERS):
             if self._target is not None and not self._is_in_caption(self._target):
                 return []
             flat = target.reshape(len(target), -1)
@@ -151,7 +149,7 @@ class _Drawing:
             right = [None if values else bool((a == b).all()) for a, b in zip(guess, flat, strict=True)]
             texts = self._texts(self._guess, kind)
             return [Caption(f"pred {text}", ok) for text, ok in zip(texts, right, strict=True)]
-        if self._fits and target is not None and kind is Kind.MASKS:
+        if self._fitting is not None and target is not None and kind is Kind.MASKS:
             pairs = zip(self._guess, target.reshape(self._guess.shape).astype(np.int64), strict=True)
             # those of no class, -1 or 255, are not to be predicted
             share = [(a != b)[(b >= 0) & (b != 255)].mean() if a.size else 0.0 for a, b in pairs]
@@ -233,8 +231,8 @@ class _Drawing:
             if values is not None:
                 yield part.name, without_channel(values)
         of_mask = self._target is not None and self._kinds[self._target.name] is Kind.MASKS
-        if of_mask and self._fits and self._guess is not None:
-            yield "prediction", self._guess
+        if of_mask and self._fitting is not None:
+            yield "prediction", self._fitting
 
     def _masks_alone(self) -> Images | None:
         """Masks without an image that they lie over: pictures of two values are of this kind too."""
@@ -259,8 +257,8 @@ class _Drawing:
                 assert self._target_values is not None
                 target = by_time(self._target_values, first)
                 words = [f"{self._target.name} in green"]
-                if self._fits and self._guess is not None:
-                    guess = by_time(self._guess, first)
+                if self._fitting is not None:
+                    guess = by_time(self._fitting, first)
                     words.append("prediction in red")
             elif at == 0 and self._guess is not None and self._guess.shape == values.shape:
                 guess, words = by_time(self._guess, first), ["prediction in red"]
