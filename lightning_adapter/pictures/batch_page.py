@@ -19,6 +19,10 @@ from lightning_adapter.pictures.table import Table, facts_of
 
 #: Rows of numbers are read one by one.
 _MOST_ROWS = 16
+#: In a mask, what is to be of no class.
+_NO_CLASS = 255
+#: Of which the colours are named.
+_MOST_CLASSES = 20
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ class _Drawing:
         if self._fitting is not None and target is not None and kind is Kind.MASKS:
             pairs = zip(self._guess, target.reshape(self._guess.shape).astype(np.int64), strict=True)
             # those of no class, -1 or 255, are not to be predicted
-            share = [(a != b)[(b >= 0) & (b != 255)].mean() if a.size else 0.0 for a, b in pairs]
+            share = [(a != b)[(b >= 0) & (b != _NO_CLASS)].mean() if a.size else 0.0 for a, b in pairs]
             return [Caption(f"{part:.1%} of the pixels wrong") for part in share]
         if target is None and len(self._guess) == self._count:
             if self._guess.ndim == 2 and self._guess.shape[1] > 1:
@@ -210,13 +214,20 @@ class _Drawing:
             for index, picture in enumerate(shown):
                 pictures[index].append(picture)
             title.append("prediction")
+        seen: set[int] = set()
         for name, masks in self._masks():
             first = [sample[0] for sample in pictures]
             if all(mask.shape == picture.shape[:2] for mask, picture in zip(masks, first, strict=True)):
                 for index, mask in enumerate(masks):
                     pictures[index].append(with_mask(first[index], mask))
                 title.append(f"{name} over it")
-        return Images([" | ".join(title), *said], pictures, self._captions())
+                seen |= set(np.unique(masks).astype(int).tolist())
+        return Images([" | ".join(title), *said], pictures, self._captions(), self._legend(seen))
+
+    def _legend(self, seen: set[int]) -> dict[int, str]:
+        classes = self._style.classes or ()
+        shown = [at for at in sorted(seen) if 0 < at < _NO_CLASS][:_MOST_CLASSES]
+        return {at: f"{at} {classes[at]}" if at < len(classes) else str(at) for at in shown}
 
     def _pixels(self, part: Part) -> tuple[list[Array], str]:
         if is_list_of_images(part.value):
@@ -240,7 +251,9 @@ class _Drawing:
         if not found:
             return None
         pictures = [[of_classes(masks[index]) for _, masks in found] for index in range(self._count)]
-        return Images([" | ".join(name for name, _ in found), "a colour for each value"], pictures, self._captions())
+        seen = {int(value) for _, masks in found for value in np.unique(masks)}
+        title = [" | ".join(name for name, _ in found)]
+        return Images(title, pictures, self._captions(), self._legend(seen))
 
     # --- series and rows --------------------------------------------------------------------------------------------
 

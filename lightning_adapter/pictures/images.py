@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,6 +37,7 @@ _CLASSES = np.array(
     dtype=np.float32,
 )
 _OPACITY = 0.55
+_LEGEND = 16  # pixels of the line that names them
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,13 @@ class Images:
         title: lines above it.
         samples: of each sample its pictures, uint8 [height, width, 3], which stand beside each other.
         captions: of each sample the lines below them.
+        legend: numbers of the classes in the masks, each with its name.
     """
 
     title: Sequence[str]
     samples: Sequence[Sequence[Array]]
     captions: Sequence[Sequence[Caption]]
+    legend: Mapping[int, str] = field(default_factory=dict)
     _tiles: list[list[Array]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,12 +101,19 @@ class Images:
     @property
     def height(self) -> int:
         """Of the grid, in pixels."""
-        return math.ceil(len(self._tiles) / self._columns) * (self._cell[1] + _GAP)
+        lines = math.ceil(len(self._tiles) / self._columns)
+        return lines * (self._cell[1] + _GAP) + (_LEGEND if self.legend else 0)
 
     def draw(self, area: Area) -> None:
         """Put the images onto one canvas, which is drawn at once, and the captions below them."""
+        if self.legend:
+            left = 0.0
+            for number, name in self.legend.items():
+                area.text(left, 0, f"■ {name}", color=_of_class(number))
+                left += 7 * (len(name) + 3)
+            area = area.below(_LEGEND)
         width, height = self._cell
-        canvas = np.full((self.height, area.width, 3), 255, np.uint8)
+        canvas = np.full((int(area.height), area.width, 3), 255, np.uint8)
         for index, tiles in enumerate(self._tiles):
             line, column = divmod(index, self._columns)
             left, top = column * (width + _GAP), line * (height + _GAP)
@@ -182,6 +192,12 @@ def _coloured(image: Array, shift: float, scale: float) -> Array:
     return pixels
 
 
+def _of_class(number: int) -> str:
+    """The colour of a class as matplotlib takes it."""
+    red, green, blue = _CLASSES[(number - 1) % len(_CLASSES)].astype(int)
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
 def with_mask(picture: Array, mask: Array) -> Array:
     """A picture with the classes of a mask over it, of which 0 is left out; -1 and 255, for none, are white.
 
@@ -192,7 +208,8 @@ def with_mask(picture: Array, mask: Array) -> Array:
     classes = mask.astype(np.int64)
     colours = _CLASSES[(classes - 1) % len(_CLASSES)]
     colours[(classes < 0) | (classes == 255)] = 255
-    mixed = picture * (1 - _OPACITY) + colours * _OPACITY
+    grey = picture.mean(-1, keepdims=True)  # below the mask: colours of both together would be those of other classes
+    mixed = grey * (1 - _OPACITY) + colours * _OPACITY
     covered: Array = np.where((classes != 0)[..., None], mixed, picture).round().astype(np.uint8)
     return covered
 

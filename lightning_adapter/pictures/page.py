@@ -73,6 +73,10 @@ class Area:
         bottom = self._full - self._top - top - height
         return (MARGIN + left) / WIDTH, bottom / self._full, width / WIDTH, height / self._full
 
+    def below(self, height: float) -> Area:
+        """The rest of it, below a line of this height."""
+        return Area(self._figure, self._top + height, self.height - height)
+
     def axes(self, left: float, top: float, width: float, height: float) -> Any:
         """Axes in it."""
         return self._figure.add_axes(self._box(left, top, width, height))

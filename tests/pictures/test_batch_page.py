@@ -69,7 +69,8 @@ def test_masks_lie_over_images_beside_them() -> None:
     mask[:, :5], mask[:, 9] = 1, 255  # nobody has to predict the last line
     scores = torch.zeros(4, 2, 10, 12)
     scores[:, 1, :4] = 1
-    images, _ = page_of({"image": IMAGES, "mask": mask, "name": ["a", "b", "c", "d"]}, scores)
+    batch = {"image": IMAGES, "mask": mask, "name": ["a", "b", "c", "d"]}
+    images, _ = page_of(batch, scores, classes=["ground", "disc"])
     assert images.title[0] == 'batch["image"] | batch["mask"] over it | prediction over it'
     assert [len(pictures) for pictures in images.samples] == [3] * 4
     plain, target, guess = images.samples[0]
@@ -78,6 +79,12 @@ def test_masks_lie_over_images_beside_them() -> None:
     assert (plain != guess).any(-1)[:4].all()
     assert not (plain != guess).any(-1)[4:].any()
     assert captions(images)[3] == [("11.1% of the pixels wrong", None), ("name d", None)]
+    assert images.legend == {1: "1 disc"}
+    # a class has one colour, whatever is below it
+    assert (
+        with_mask(np.full((1, 1, 3), (0, 60, 0), np.uint8), np.ones((1, 1))).tolist()
+        == with_mask(np.full((1, 1, 3), (60, 0, 0), np.uint8), np.ones((1, 1))).tolist()
+    )
 
 
 def test_a_mask_of_another_size_is_not_laid_over() -> None:
