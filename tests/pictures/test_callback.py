@@ -191,3 +191,20 @@ def test_predictions_of_sharded_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="under DeepSpeedStrategy it has a part of the weights only"):
         DrawBatches(predictions=True).setup(trainer, Net(), "fit")
     DrawBatches().setup(trainer, Net(), "fit")
+
+
+def test_a_batch_that_is_not_drawn_costs_a_comparison() -> None:
+    """Nothing is asked of trainer, module or batch, so no device is waited for."""
+    for split in callback.SPLITS:
+        drawing = DrawBatches(split=split)
+        drawing.on_train_batch_start(None, None, None, 1)
+        drawing.on_validation_batch_start(None, None, None, 1)
+        drawing.on_test_batch_start(None, None, None, 1)
+
+
+@pytest.mark.parametrize("face", ["pytorch_lightning", "lightning"])
+def test_callback_is_one_of_its_package(face: str) -> None:
+    host = pytest.importorskip("lightning.pytorch" if face == "lightning" else face)
+    found = importlib.import_module(f"lightning_adapter.{face}").DrawBatches
+    assert issubclass(found, host.Callback)
+    assert found.__doc__ == callback.DrawBatchesMixin.__doc__
