@@ -175,9 +175,10 @@ def _listed(directory: pathlib.Path) -> dict[str, _State]:
 def _walk(directory: str, prefix: str) -> Iterator[tuple[str, _State]]:
     with os.scandir(directory) as entries:
         for entry in entries:
-            if entry.name.startswith(".") or entry.name == "__pycache__" or entry.is_symlink():
+            if entry.name.startswith(".") or entry.name == "__pycache__":
                 continue
             try:
+                # no link is followed: it may lead to data, or around in a circle
                 if entry.is_dir(follow_symlinks=False):
                     yield from _walk(entry.path, f"{prefix}{entry.name}/")
                 elif entry.is_file(follow_symlinks=False):

@@ -141,7 +141,11 @@ def test_other_processes_than_the_chief_draw_nothing(tmp_path: Path) -> None:
 
 def test_a_logger_with_log_image_is_given_the_pixels(tmp_path: Path) -> None:
     given: list[dict[str, Any]] = []
-    wandb = SimpleNamespace(log_image=lambda **arguments: given.append(arguments))
+
+    def log_image(**arguments: Any) -> None:
+        given.append({**arguments, "drawn": [torch.rand(1), random.random(), np.random.rand()]})  # names of files
+
+    wandb = SimpleNamespace(log_image=log_image)
     csv = SimpleNamespace(experiment=SimpleNamespace())
     trainer = SimpleNamespace(
         default_root_dir=str(tmp_path), strategy=None, current_epoch=0, global_step=7, is_global_zero=True,
@@ -149,7 +153,12 @@ def test_a_logger_with_log_image_is_given_the_pixels(tmp_path: Path) -> None:
     )  # fmt: skip
     drawing = DrawBatches(split="val")
     drawing.setup(trainer, Net(), "fit")
-    drawing.on_validation_batch_start(trainer, Net(), torch.rand(2, 20), 0, 0)
+    module, batch = Net(), torch.rand(2, 20)
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    drawing.on_validation_batch_start(trainer, module, batch, 0, 0)
+    after = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    assert torch.equal(before[0], after[0])
+    assert before[1:] == after[1:]
     ((pixels,), key, step) = [given[0][name] for name in ("images", "key", "step")]
     assert (key, step, pixels.dtype, pixels.shape[2]) == ("batches/val/0", 7, np.uint8, 3)
 
