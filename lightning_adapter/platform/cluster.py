@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 import determined as det
@@ -54,6 +54,11 @@ class ClusterPlatform(FitPlatform):
     def data_is_prepared(self) -> None:
         """What is written from here on goes into checkpoints."""
         self._files.data_prepared()
+
+    def training_starts(self, sanity_checked: Collection[str]) -> None:
+        """Data that loaders have downloaded is there by now."""
+        super().training_starts(sanity_checked)
+        self._files.training_starts()
 
     def tensorboard(self) -> str:
         """The directory whose files Determined uploads."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from determined import pytorch
@@ -91,6 +91,11 @@ class DeterminedTrainerPlatform(Platform):
         """What is written from here on goes into checkpoints."""
         if self._files is not None:
             self._files.data_prepared()
+
+    def training_starts(self, sanity_checked: Collection[str]) -> None:
+        """Data that loaders have downloaded is there by now."""
+        if self._files is not None:
+            self._files.training_starts()
 
     def goes_on_from(self, checkpoint: pathlib.Path) -> None:
         """The files of the run are to be where they were."""

@@ -28,6 +28,7 @@ FOLDER = "files"
 #: Set it under `environment.environment_variables` of the experiment.
 LIMIT = "LIGHTNING_ADAPTER_FILES_LIMIT_MB"
 _DEFAULT_MB = 500.0
+_DATA_MB = 10.0  # what appears of one folder before the first batch, and is more, is data
 _MB = 1_000_000
 _NAMED = 5  # in the log; of more than these the number is told
 
@@ -67,6 +68,15 @@ class KeptFiles:
     def data_prepared(self) -> None:
         """What lies there by now is code and data; what comes is the run's."""
         self._before = {name: state for name, state in _listed(self._directory).items() if name not in self._brought}
+
+    def training_starts(self) -> None:
+        """Loaders are made, and some download what they load: so much at once, before a batch is trained, is data too."""
+        folders: dict[str, dict[str, _State]] = {}
+        for name, state in self._new().items():
+            folders.setdefault(name.partition("/")[0], {})[name] = state
+        for new in folders.values():
+            if sum(state.size for state in new.values()) > _DATA_MB * _MB:
+                self._before = {**self._before, **{name: new[name] for name in new.keys() - self._brought}}
 
     def bring_back(self, checkpoint: pathlib.Path) -> None:
         """Put the files of the checkpoint that the trial goes on from where they were; files that are there stay."""

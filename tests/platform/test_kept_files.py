@@ -61,6 +61,27 @@ def test_each_checkpoint_has_all_that_is_new_since_the_data_was_prepared(work: p
     assert checkpoint(work, kept) == expected
 
 
+def test_much_that_appears_before_the_first_batch_is_data_of_loaders(
+    work: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    kept = KeptFiles(work)
+    kept.data_prepared()
+    write(work, data__a_bin=6_000_000, data__deep__b_bin=5_000_000, logs__config_yaml=9, train_npz=10_000_001)
+    kept.training_starts()
+    write(work, logs__later_csv=3, data__c_bin=4)
+    assert checkpoint(work, kept) == {"logs/config.yaml": 9, "logs/later.csv": 3, "data/c.bin": 4}
+
+
+def test_files_that_came_back_are_no_data_however_large(work: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    first = tmp_path / "first"
+    write(first, files__own__a_ckpt=10_000_001)
+    kept = KeptFiles(work)
+    kept.bring_back(first)
+    kept.data_prepared()
+    kept.training_starts()
+    assert checkpoint(work, kept) == {"own/a.ckpt": 10_000_001}
+
+
 def test_links_and_what_is_hidden_or_compiled_is_left_out(work: pathlib.Path, tmp_path: pathlib.Path) -> None:
     kept = KeptFiles(work)
     write(tmp_path, elsewhere__big_bin=9)
