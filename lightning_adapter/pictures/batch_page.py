@@ -11,7 +11,7 @@ import numpy as np
 from lightning_adapter.pictures import page
 from lightning_adapter.pictures.images import Caption, Images, of_classes, pixels_of, with_mask
 from lightning_adapter.pictures.kinds import Kind, is_list_of_images, kind_of, kind_of_array
-from lightning_adapter.pictures.parts import Array, Batch, Group, Part, array_of, groups, size_of
+from lightning_adapter.pictures.parts import Array, Batch, Group, Part, array_of, groups, length_of, size_of
 from lightning_adapter.pictures.predictions import Prediction, by_sample, like_target, without_channel
 from lightning_adapter.pictures.rows import Row, Rows, number, rows_of, with_captions
 from lightning_adapter.pictures.series import Series, by_time
@@ -78,14 +78,19 @@ class _Drawing:
         size = size_of(group.parts)
         self._style = style
         self._count = min(size, style.samples)
-        self._kinds = {part.name: kind_of(part, self._count) for part in group.parts}
+        # a value of another length has not one item for each sample, and stands in the table alone
+        self._kinds = {
+            part.name: kind_of(part, self._count) if length_of(part.value) == size else Kind.OTHER
+            for part in group.parts
+        }
         self._parts = group.parts
         self._target = group.target
         self._target_values = None if group.target is None else self._array(group.target)
         self._guess: Array | None = None  # the prediction, in the form of its target where it fits
         self._fitting: Array | None = None  # the same, only where it does
         if prediction is not None and prediction.value is not None:
-            values = array_of(by_sample(prediction.value, size), self._count)
+            found = by_sample(prediction.value, size)
+            values = array_of(found, self._count) if length_of(found) == size else None
             if values is not None and self._target is not None and self._target_values is not None:
                 self._fitting = like_target(values, self._target_values, self._kinds[self._target.name])
             self._guess = values if self._fitting is None else self._fitting

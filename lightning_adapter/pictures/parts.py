@@ -123,14 +123,15 @@ def _target_by_place(parts: list[Part], children: list[tuple[object, str, Any]])
 
 def size_of(parts: tuple[Part, ...]) -> int:
     """Samples of a group: the first dimension that most of its values have; 1 where none has any."""
-    sizes = Counter(len(part.value) for part in parts if _has_samples(part.value))
+    sizes = Counter(length for part in parts if (length := length_of(part.value)) is not None)
     return sizes.most_common(1)[0][0] if sizes else 1
 
 
-def _has_samples(value: object) -> bool:
+def length_of(value: object) -> int | None:
+    """The first dimension of a value; None where it has none."""
     if isinstance(value, (torch.Tensor, np.ndarray)):
-        return value.ndim > 0
-    return isinstance(value, (list, tuple))
+        return len(value) if value.ndim > 0 else None
+    return len(value) if isinstance(value, (list, tuple)) else None
 
 
 def array_of(value: object, samples: int | None = None) -> Array | None:

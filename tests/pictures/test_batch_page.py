@@ -149,6 +149,14 @@ def test_few_numbers_are_rows_with_the_target_behind() -> None:
     assert [sorted(row.wrong) for row in rows.rows] == [[], [8]]
 
 
+def test_values_of_another_length_are_in_the_table_alone() -> None:
+    batch = {"image": IMAGES, "label": torch.arange(4), "one": IMAGES[:1], "weights": torch.rand(9), "name": ["a"] * 2}
+    images, table = page_of(batch, IMAGES[:1])
+    assert images.title[0] == 'batch["image"]'
+    assert captions(images)[3] == [("target 3", None)]
+    assert len(table.facts) == 6
+
+
 def test_text_is_drawn_as_rows() -> None:
     (rows, _) = page_of(["a cat\n sat", "two"])
     assert [list(row.words) for row in rows.rows] == [["0 |", "a cat sat"], ["1 |", "two"]]
