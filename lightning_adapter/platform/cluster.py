@@ -12,6 +12,7 @@ import determined as det
 from determined import core
 
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.loop.components import Components
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.checkpoint_writer import BestCheckpoint, CheckpointWriter, best_before
 from lightning_adapter.platform.construct import construct
@@ -55,9 +56,9 @@ class ClusterPlatform(FitPlatform):
         """What is written from here on goes into checkpoints."""
         self._files.data_prepared()
 
-    def training_starts(self, sanity_checked: Collection[str]) -> None:
+    def training_starts(self, parts: Components, sanity_checked: Collection[str]) -> None:
         """Data that loaders have downloaded is there by now."""
-        super().training_starts(sanity_checked)
+        super().training_starts(parts, sanity_checked)
         self._files.training_starts()
 
     def tensorboard(self) -> str:

@@ -92,7 +92,7 @@ class DeterminedTrainerPlatform(Platform):
         if self._files is not None:
             self._files.data_prepared()
 
-    def training_starts(self, sanity_checked: Collection[str]) -> None:
+    def training_starts(self, parts: Components, sanity_checked: Collection[str]) -> None:
         """Data that loaders have downloaded is there by now."""
         if self._files is not None:
             self._files.training_starts()

@@ -151,7 +151,7 @@ def test_a_run_is_drawn_with_what_its_best_model_predicts(
 ) -> None:
     assert cli.main(["fit", "drawn_def.py:Trial", "--run-dir", "run", "--seed", "1"]) == 0
     capsys.readouterr()
-    assert cli.main(["draw", "run", "drawn_def.py:Trial"]) == 0
+    assert cli.main(["draw", "run"]) == 0
     (batch, title, _, prediction), other = drawn
     (checkpoint,) = (project / "run" / "checkpoints").iterdir()
     assert title == f"val batch 0 · Trial · checkpoint {checkpoint.name}"
