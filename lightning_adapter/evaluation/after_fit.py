@@ -54,6 +54,7 @@ def evaluate(
         position,
         progress_bar=False,  # where there is one, it is among the callbacks
         root=parts.trainer.default_root_dir,
+        is_fresh=False,
     )
     with module_kept(parts.module, parts.datamodule):
         found = evaluator.run(stage, weights, dataloaders=dataloaders, split=split, **given)

@@ -32,6 +32,7 @@ class Evaluator:
         position: at which the loggers have the values.
         progress_bar: whether there is one besides those among the callbacks.
         root: `trainer.default_root_dir`.
+        is_fresh: whether the trial was constructed for this, and not trained.
     """
 
     trial: LightningTrial
@@ -40,6 +41,7 @@ class Evaluator:
     position: Position | None
     progress_bar: bool
     root: str | os.PathLike[str] | None
+    is_fresh: bool
 
     def run(
         self,
@@ -89,7 +91,13 @@ class Evaluator:
     def trainer(self, weights: Weights | None, callbacks: Sequence[Callback] = (), **options: Any) -> Any:
         """Lightning's Trainer; see `run`."""
         module, datamodule = self.trial.lightning_module, self.trial.datamodule
-        return evaluation_trainer(
+
+        def handed_over() -> Mapping[str, Any]:
+            assert weights is not None
+            # those that the Trainer has by then: the module may have configured more
+            return weights.handed_over(module, datamodule, trainer.callbacks, self.is_fresh)
+
+        trainer = evaluation_trainer(
             hosts.host_of(module),
             self.trial.arguments,
             place_of(self.trial),
@@ -97,9 +105,10 @@ class Evaluator:
             loggers=self.loggers,
             progress_bar=self.progress_bar,
             root=self.root,
-            handed_over=None if weights is None else lambda: weights.handed_over(module, datamodule),
+            handed_over=None if weights is None else handed_over,
             **options,
         )
+        return trainer
 
 
 def place_of(trial: LightningTrial) -> Place:

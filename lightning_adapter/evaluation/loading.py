@@ -140,6 +140,7 @@ class LoadedTrial:
             None if saved is None else Position.of(saved),
             progress_bar=trial.arguments.enable_progress_bar,
             root=run,
+            is_fresh=True,
         )
 
     @classmethod

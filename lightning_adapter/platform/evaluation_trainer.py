@@ -8,10 +8,11 @@ else is Lightning's.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +21,16 @@ import torch
 from lightning_adapter.arguments import Arguments
 from lightning_adapter.checkpoints import file, location
 from lightning_adapter.checkpoints.content import with_what_was_left_out
+from lightning_adapter.checkpoints.plain_data import with_constructed
 from lightning_adapter.checkpoints.restore import restoring, weight_differences
 from lightning_adapter.monkey_patch import Replacement
 from lightning_adapter.versions import hosts, lightning_precision
 from lightning_adapter.versions.types import Callback, LightningDataModule, LightningModule, Logger
 
-#: Of a checkpoint: what `load_from_checkpoint` does not look at, and Lightning's Trainer would restore.
-_OF_TRAINING = ("callbacks", "MixedPrecision", "MixedPrecisionPlugin", "native_amp_scaling_state")
+#: Of a checkpoint: what Lightning's Trainer would restore of the loss scaler, which only trains.
+_OF_SCALER = ("MixedPrecision", "MixedPrecisionPlugin", "native_amp_scaling_state")
+#: A callback that would put the weights that were trained in the place of their average, which is what is saved.
+_AVERAGES = "WeightAveraging"
 _LIMITS = ("limit_val_batches", "limit_test_batches", "limit_predict_batches")
 _ADVICE = "Give the trial, and the hyperparameters, with which the checkpoint was written."
 
@@ -75,12 +79,39 @@ class Weights:
         kept = [] if first is None else [first]
         return cls(str(named), lambda: kept.pop() if kept else file.read(place))
 
-    def handed_over(self, module: LightningModule, datamodule: LightningDataModule | None) -> dict[str, Any]:
-        """What Lightning's Trainer is to find, once the module has its layers."""
+    def handed_over(
+        self,
+        module: LightningModule,
+        datamodule: LightningDataModule | None,
+        callbacks: Iterable[Callback] = (),
+        is_fresh: bool = False,
+    ) -> dict[str, Any]:
+        """What Lightning's Trainer is to find, once the module has its layers.
+
+        Args:
+            module: gets the weights.
+            datamodule: or None.
+            callbacks: of the Trainer.
+            is_fresh: whether datamodule and callbacks were constructed for this, and get their states too, as Lightning
+                restores them; those that have been trained with keep theirs.
+        """
         saved = self.read()
-        left_out = {*_OF_TRAINING, *(() if datamodule is None else (type(datamodule).__qualname__,))}
-        content = {key: value for key, value in saved.items() if key not in left_out}
+        name = type(datamodule).__qualname__
+        content = {key: value for key, value in saved.items() if key not in (*_OF_SCALER, "callbacks", name)}
+        if is_fresh and name in saved:
+            content[name] = with_constructed(saved, (name,), saved[name], datamodule)
+        if is_fresh and "callbacks" in saved and not any(_averages(callback) for callback in callbacks):
+            states = saved["callbacks"]
+            content["callbacks"] = {
+                key: with_constructed(saved, ("callbacks", key), copy.deepcopy(states[key]), callback)
+                for callback in callbacks
+                if (key := callback.state_key) in states
+            }
         return with_what_was_left_out(module, datamodule, content)
+
+
+def _averages(callback: Callback) -> bool:
+    return any(kind.__name__ == _AVERAGES for kind in type(callback).__mro__)
 
 
 def evaluation_trainer(
