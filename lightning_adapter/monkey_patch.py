@@ -37,6 +37,7 @@ __all__ = [
     "owner_of",
     "reject_callbacks",
     "reject_or_warn",
+    "replaced",
     "report",
 ]
 
@@ -190,6 +191,20 @@ def detach(module: Module) -> None:
     """Give the module its class's methods back."""
     for name in [name for name, value in vars(module).items() if isinstance(value, Replacement)]:
         del vars(module)[name]
+
+
+@contextlib.contextmanager
+def replaced(owner: object, **methods: Callable[..., Any]) -> Iterator[None]:
+    """Let one instance have other methods until the block ends."""
+    attributes = vars(owner)
+    before = {name: attributes[name] for name in methods if name in attributes}
+    attributes.update(methods)
+    try:
+        yield
+    finally:
+        for name in methods:
+            attributes.pop(name, None)
+        attributes.update(before)
 
 
 def reject_callbacks(callbacks: Iterable[object], host: Host) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -73,3 +74,15 @@ def cluster(tmp_path: Path) -> Iterator[Callable[..., contextlib.AbstractContext
     unexpected = [line for master in masters for line in master.unexpected]
     if unexpected:
         pytest.fail("requests that a master would refuse, or that fake_master does not know: " + "; ".join(unexpected))
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty project as the current directory; what is imported from it is forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield tmp_path
+    for name, module in list(sys.modules.items()):
+        if name not in before and str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]

@@ -123,6 +123,33 @@ def test_last_weights_are_tested_where_nothing_ranks(tmp_path: Path, config: dic
     assert trial.test_metrics == json.loads((trial.latest_checkpoint / "test.json").read_text())
 
 
+def test_module_that_makes_its_layers_in_setup_is_tested_with_the_weights_of_the_checkpoint(tmp_path: Path) -> None:
+    class Late(Net):
+        def setup(self, stage: str) -> None:
+            self.late = torch.nn.Linear(1, 1)
+
+        def forward(self, inputs: Any) -> Any:
+            return self.late(super().forward(inputs))
+
+    trial = fit(trial_of(Late), config=CONFIG, run_dir=tmp_path / "run", seed=1, test=True)
+    best = trial.best_checkpoint
+    assert best is not None
+    trainer = pl.Trainer(accelerator="cpu", devices=1, logger=False, enable_progress_bar=False)
+    found = trainer.test(Late(), datamodule=Data(), ckpt_path=str(best / "lightning.ckpt"), verbose=False)
+    assert trial.test_metrics == {name: value for of_loader in found for name, value in of_loader.items()}
+    saved = torch.load(trial.latest_checkpoint / "lightning.ckpt", weights_only=False)["state_dict"]  # type: ignore[operator]
+    state = trial.lightning_module.state_dict()
+    assert all(torch.equal(state[name], saved[name]) for name in saved)
+
+
+def test_loggers_of_the_training_are_told(tmp_path: Path) -> None:
+    logger = pl.loggers.CSVLogger(tmp_path / "csv")
+    fit(trial_of(logger=logger), config=CONFIG, run_dir=tmp_path / "run", seed=1, test=True)
+    rows = (Path(logger.log_dir) / "metrics.csv").read_text().splitlines()
+    last = dict(zip(rows[0].split(","), rows[-1].split(","), strict=True))
+    assert (last["at_the_end"], last["step"]) == ("1.5", "12") and last["mean/dataloader_idx_1"]
+
+
 def test_callbacks_for_checkpoints_go_along(tmp_path: Path) -> None:
     trial = fit(trial_of(callbacks=[pl.callbacks.ModelCheckpoint()]), run_dir=tmp_path / "run", test=True)
     assert trial.test_metrics

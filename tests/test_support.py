@@ -126,6 +126,7 @@ def test_arguments_of_the_adapter_with_lightnings_names_are_supported() -> None:
     accepted = (
         "precision strategy gradient_clip_val gradient_clip_algorithm accumulate_grad_batches callbacks logger "
         "log_every_n_steps max_epochs min_epochs max_steps min_steps max_time limit_train_batches limit_val_batches "
+        "limit_test_batches limit_predict_batches "
         "overfit_batches fast_dev_run val_check_interval check_val_every_n_epoch num_sanity_val_steps "
         "reload_dataloaders_every_n_epochs use_distributed_sampler sync_batchnorm inference_mode detect_anomaly "
         "deterministic benchmark enable_progress_bar enable_model_summary barebones amp_backend amp_level "

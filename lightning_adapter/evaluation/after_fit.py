@@ -8,12 +8,12 @@ from typing import Any
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.evaluation.evaluator import Evaluator
 from lightning_adapter.evaluation.loaders import Split, Stage
-from lightning_adapter.evaluation.loggers import Position
 from lightning_adapter.evaluation.results import merged
 from lightning_adapter.evaluation.source import find
 from lightning_adapter.platform.evaluation_trainer import Weights
 from lightning_adapter.platform.final_test import module_kept
 from lightning_adapter.platform.trial import LightningTrial
+from lightning_adapter.trainer.late_values import Position
 
 
 def evaluate(

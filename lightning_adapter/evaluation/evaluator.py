@@ -12,11 +12,11 @@ from typing import Any
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.evaluation.checks import check
 from lightning_adapter.evaluation.loaders import DEFAULT_SPLITS, Split, Stage, check_split, loaders_of
-from lightning_adapter.evaluation.loggers import Position, told_at
 from lightning_adapter.platform.evaluation_trainer import Place, Weights, evaluation_trainer, telling_differences
 from lightning_adapter.platform.launch import launcher
 from lightning_adapter.platform.signals import exit_status
 from lightning_adapter.platform.trial import LightningTrial
+from lightning_adapter.trainer.late_values import Position, told_at
 from lightning_adapter.versions import hosts
 from lightning_adapter.versions.types import Callback, Logger
 

@@ -9,8 +9,7 @@ from typing import Any, Literal, TypeAlias
 from lightning_adapter.data.collections import Collection, map_loaders
 from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.loop.hooks import is_overridden
-from lightning_adapter.monkey_patch import Replacement
-from lightning_adapter.platform.evaluation_trainer import replaced
+from lightning_adapter.monkey_patch import Replacement, replaced
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.trainer.data_connector import without_determined
 from lightning_adapter.versions import hosts, lightning_private

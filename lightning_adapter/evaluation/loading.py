@@ -15,7 +15,7 @@ from lightning_adapter.errors import CheckpointError, ConfigurationError, Lightn
 from lightning_adapter.evaluation import weights as loaded_weights
 from lightning_adapter.evaluation.evaluator import Evaluator, callbacks_of
 from lightning_adapter.evaluation.loaders import SETUP, Split, check_split, made_by, owner_of, source_of
-from lightning_adapter.evaluation.loggers import Position, loggers_of_run
+from lightning_adapter.evaluation.loggers import loggers_of_run
 from lightning_adapter.evaluation.made_again import Making, construct_again
 from lightning_adapter.evaluation.notebook import of_loaded
 from lightning_adapter.evaluation.source import Source
@@ -26,6 +26,7 @@ from lightning_adapter.platform.environment import device_kind, variables_set
 from lightning_adapter.platform.evaluation_trainer import Weights
 from lightning_adapter.platform.made_with import MadeWith, made_with
 from lightning_adapter.platform.trial import LightningTrial
+from lightning_adapter.trainer.late_values import Position
 from lightning_adapter.versions.types import Callback, LightningDataModule, LightningModule
 
 

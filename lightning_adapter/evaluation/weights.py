@@ -11,8 +11,8 @@ from lightning_adapter.data.collections import Collection
 from lightning_adapter.evaluation.evaluator import Evaluator
 from lightning_adapter.evaluation.loaders import Loaders, owner_of
 from lightning_adapter.loop.hooks import is_overridden
-from lightning_adapter.monkey_patch import Replacement
-from lightning_adapter.platform.evaluation_trainer import Weights, replaced, telling_differences
+from lightning_adapter.monkey_patch import Replacement, replaced
+from lightning_adapter.platform.evaluation_trainer import Weights, telling_differences
 from lightning_adapter.versions import hosts, lightning_private
 
 

@@ -170,6 +170,8 @@ def _test(trial: LightningTrial, core_context: core.Context, uuid: str | None) -
             return read_checkpoint(path)[0]
 
     tested = test_if_complete(trial, core_context.distributed, read, uuid)
+    if tested is not None and core_context.distributed.rank == 0:
+        determined_private.upload_last_tensorboard_files(core_context)  # the loggers have the values too
     if tested is not None and tested.metrics and core_context.distributed.rank == 0:
         core_context.train.report_metrics(group="test", steps_completed=tested.batches, metrics=tested.metrics)
 

@@ -23,7 +23,7 @@ from lightning_adapter.checkpoints import file, location
 from lightning_adapter.checkpoints.content import with_what_was_left_out
 from lightning_adapter.checkpoints.plain_data import with_constructed
 from lightning_adapter.checkpoints.restore import restoring, weight_differences
-from lightning_adapter.monkey_patch import Replacement
+from lightning_adapter.monkey_patch import Replacement, replaced
 from lightning_adapter.versions import hosts, lightning_precision
 from lightning_adapter.versions.types import Callback, LightningDataModule, LightningModule, Logger
 
@@ -218,17 +218,3 @@ def telling_differences(module: LightningModule) -> Iterator[None]:
 
     with replaced(module, load_state_dict=Replacement(told, module, "load_state_dict")):
         yield
-
-
-@contextlib.contextmanager
-def replaced(owner: object, **methods: Callable[..., Any]) -> Iterator[None]:
-    """Let one instance have other methods until the block ends."""
-    attributes = vars(owner)
-    before = {name: attributes[name] for name in methods if name in attributes}
-    attributes.update(methods)
-    try:
-        yield
-    finally:
-        for name in methods:
-            attributes.pop(name, None)
-        attributes.update(before)

@@ -18,6 +18,7 @@ from lightning_adapter.platform.course import tell_test
 from lightning_adapter.platform.evaluation_trainer import Place, Weights, evaluation_trainer, telling_differences
 from lightning_adapter.platform.signals import exit_status
 from lightning_adapter.platform.trial import LightningTrial
+from lightning_adapter.trainer.late_values import Position, told_at
 from lightning_adapter.versions import hosts, torch_private
 from lightning_adapter.versions.types import LightningDataModule, LightningModule
 
@@ -104,17 +105,19 @@ def test_if_complete(
 def _test(parts: Components, saved: dict[str, Any] | None, checkpoint: str | None) -> Tested:
     module, datamodule = parts.module, parts.datamodule
     weights = None if saved is None else Weights(str(checkpoint), lambda: saved)
+    loggers = parts.dispatcher.loggers
     trainer = evaluation_trainer(
         parts.host,
         parts.arguments,
         Place(parts.device),
         callbacks=parts.callbacks.items,
-        loggers=(),
+        loggers=loggers,
         progress_bar=False,  # where there is one, it is among the callbacks
         root=parts.trainer.default_root_dir,
         handed_over=None if weights is None else lambda: weights.handed_over(module, datamodule),
     )
-    with module_kept(module, datamodule), telling_differences(module):
+    position = Position(parts.progress.batches_that_stepped, parts.progress.current_epoch)
+    with module_kept(module, datamodule), telling_differences(module), told_at(loggers, position):
         found = trainer.test(module, datamodule=datamodule, ckpt_path=weights and weights.name, verbose=False)
     if found is None:  # until Lightning 2.4, an interrupt of the keyboard ends `Trainer.test` without an error
         raise SystemExit(exit_status(signal.SIGINT))

@@ -1,0 +1,54 @@
+"""Values are shown as a table, and kept beside the checkpoint and in the record of the run that it stands for."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from lightning_adapter.errors import LightningAdapterError
+from lightning_adapter.evaluation.results import file_of, keep, table
+from lightning_adapter.evaluation.source import Source
+
+ONE = [{"loss": 0.25, "accuracy": math.nan}]
+TWO = [{"loss/dataloader_idx_0": 1.0, "at the end": 2.0}, {"loss/dataloader_idx_1": 1234567.0, "at the end": 2.0}]
+
+
+def test_table_has_a_column_for_each_loader() -> None:
+    assert table(ONE) == "metric      value\n--------  -------\naccuracy      nan\nloss         0.25"
+    lines = table(TWO).splitlines()
+    assert lines[0].split() == ["metric", "loader", "0", "loader", "1"]
+    assert lines[2].split() == ["at", "the", "end", "2", "2"] and lines[3].split() == ["loss", "1", "1.23457e+06"]
+    assert "nothing was logged" in table([{}]) and "nothing was logged" in table([])
+
+
+def test_values_are_kept_beside_the_checkpoint(tmp_path: Path) -> None:
+    path = keep(Source(None, tmp_path), "test", None, ONE)
+    assert path == tmp_path / "test.json"
+    assert json.loads(path.read_text()) == {"loss": 0.25, "accuracy": "NaN"}
+    file = tmp_path / "epoch=1.ckpt"
+    file.write_bytes(b"")
+    assert file_of(file, "validate", "val") == tmp_path / "epoch=1.validate.json"
+    assert file_of(tmp_path, "test", "val") == tmp_path / "test-val.json"
+    assert keep(Source(None, "s3://bucket/x.ckpt"), "test", None, ONE) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("split", "stands_for_run", "told"), [(None, True, True), ("val", True, False), (None, False, False)]
+)
+def test_record_has_the_values_of_the_checkpoint_that_stands_for_the_run(
+    tmp_path: Path, split: str | None, stands_for_run: bool, told: bool
+) -> None:
+    checkpoint = tmp_path / "checkpoints" / "one"
+    checkpoint.mkdir(parents=True)
+    (tmp_path / "run.json").write_text(json.dumps({"format": 1, "name": "x", "status": "finished"}))
+    keep(Source(tmp_path, checkpoint, is_choice_of_run=stands_for_run), "test", split, TWO)  # type: ignore[arg-type]
+    kept = json.loads((tmp_path / "run.json").read_text())
+    assert kept.get("test") == ({**TWO[0], **TWO[1]} if told else None) and kept["status"] == "finished"
+
+
+def test_values_that_cannot_be_kept_are_no_traceback(tmp_path: Path) -> None:
+    with pytest.raises(LightningAdapterError, match="were measured, and cannot be written"):
+        keep(Source(None, tmp_path / "gone" / "x.ckpt"), "test", None, ONE)

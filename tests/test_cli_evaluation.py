@@ -1,0 +1,99 @@
+"""`lightning-adapter validate` and `test`: what is typed, printed and written, and the exit status."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluation.trained import Trial, trained
+from lightning_adapter import cli, load_trial
+
+pytestmark = pytest.mark.usefixtures("project")
+
+FILE = "from evaluation.trained import Trial as Base\n\nclass Trial(Base):\n    pass\n"
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("runs") / "one"
+    trained(directory)
+    return directory
+
+
+@pytest.fixture
+def run(original: Path, project: Path) -> Path:
+    shutil.copytree(original, project / "runs" / "one")
+    (project / "proj_trial.py").write_text(FILE)
+    content = {"format": 1, "name": "Trial", "status": "finished", "target": "proj_trial.py:Trial"}
+    (project / "runs" / "one" / "run.json").write_text(json.dumps({**content, "working_directory": str(project)}))
+    return project / "runs" / "one"
+
+
+def test_test_of_a_run_needs_no_more_and_keeps_the_values(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["test", "runs/one"]) == 0
+    printed = capsys.readouterr().out
+    best = load_trial(run, Trial).checkpoint
+    assert best is not None
+    values = json.loads((best / "test.json").read_text())
+    assert values == json.loads((run / "run.json").read_text())["test"] and len(values) == 2
+    assert f"test of runs/one/checkpoints/{best.name}" in printed and "loader 1" in printed
+    assert f"{values['error/dataloader_idx_0']:.6g}" in printed
+    assert f"values  runs/one/checkpoints/{best.name}/test.json" in printed
+
+
+def test_validation_takes_the_split_the_checkpoint_and_the_hyperparameters_that_are_typed(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--last", "--split", "train", "--hparam", "global_batch_size=3"]
+    assert cli.main(["validate", "runs/one", "proj_trial:Trial", *words]) == 0
+    assert "on the loaders of train" in capsys.readouterr().out
+    last = load_trial(run, Trial, last=True).checkpoint
+    assert last is not None and list(json.loads((last / "validate-train.json").read_text())) == [
+        "error",
+        "val_loss",
+        "worse",
+    ]
+    assert "validate" not in json.loads((run / "run.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["runs/two"], "runs/two is not there"),
+        (["runs/two", "--hparam", "lr=[", "--config", "no.yaml"], r"lr=\[ cannot be read|runs/two|no\.yaml"),
+        (["runs/one", "proj_trial.py:Absent"], "has no Absent"),
+        (["runs/one", "--hparam", "lr.x=1"], "lr"),
+        (["runs/one", "--config", "no.yaml"], r"no\.yaml does not exist"),
+    ],
+)
+def test_what_cannot_be_used_ends_with_status_2(
+    run: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["test", *words]) == 2
+    printed = capsys.readouterr().err
+    assert "lightning-adapter: error: " in printed and "Traceback" not in printed
+    for one in said.split("|"):
+        assert re.search(one, printed), printed
+
+
+def test_missing_step_and_loader_end_with_status_2(
+    run: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = "from evaluation.test_loading import Bare\nfrom evaluation.trained import trial_of\nTrial = trial_of(Bare, None)\n"
+    (project / "proj_bare.py").write_text(bare)
+    assert cli.main(["test", "runs/one", "proj_bare.py:Trial"]) == 2
+    assert "Bare has no test_step()" in capsys.readouterr().err
+
+
+def test_values_of_a_fit_with_a_test_and_of_the_command_are_the_same(project: Path, run: Path) -> None:
+    again: Any = trained(project / "runs" / "two")
+    assert cli.main(["test", "runs/two", "proj_trial.py:Trial"]) == 0
+    assert again.best_checkpoint is not None
+    assert json.loads((again.best_checkpoint / "test.json").read_text()) == json.loads(
+        json.dumps({name: value for one in again.test(verbose=False) for name, value in one.items()})
+    )
