@@ -18,7 +18,7 @@ from lightning_adapter.platform.signals import exit_status
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.trainer.late_values import Position, told_at
 from lightning_adapter.versions import hosts
-from lightning_adapter.versions.types import Callback, Logger
+from lightning_adapter.versions.types import Callback, LightningModule, Logger
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,17 @@ class Evaluator:
     def trainer(self, weights: Weights | None, callbacks: Sequence[Callback] = (), **options: Any) -> Any:
         """Lightning's Trainer; see `run`."""
         module, datamodule = self.trial.lightning_module, self.trial.datamodule
+        host = hosts.host_of(module)
 
         def handed_over() -> Mapping[str, Any]:
             assert weights is not None
+            if self.is_fresh and not hasattr(host.pl.LightningModule, "configure_model"):
+                make_layers(module)  # as training does with every Lightning
             # those that the Trainer has by then: the module may have configured more
             return weights.handed_over(module, datamodule, trainer.callbacks, self.is_fresh)
 
         trainer = evaluation_trainer(
-            hosts.host_of(module),
+            host,
             self.trial.arguments,
             place_of(self.trial),
             callbacks=[*self.callbacks, *callbacks],
@@ -109,6 +112,13 @@ class Evaluator:
             **options,
         )
         return trainer
+
+
+def make_layers(module: LightningModule) -> None:
+    """Call `configure_model`, where the module has it."""
+    configure = getattr(module, "configure_model", None)
+    if callable(configure):
+        configure()
 
 
 def place_of(trial: LightningTrial) -> Place:

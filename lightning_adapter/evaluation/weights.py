@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning_adapter.checkpoints.content import OURS
 from lightning_adapter.data.collections import Collection
-from lightning_adapter.evaluation.evaluator import Evaluator
+from lightning_adapter.evaluation.evaluator import Evaluator, make_layers
 from lightning_adapter.evaluation.loaders import Loaders, owner_of
 from lightning_adapter.loop.hooks import is_overridden
 from lightning_adapter.monkey_patch import Replacement, replaced
@@ -36,8 +36,7 @@ def load(evaluator: Evaluator, weights: Weights) -> None:
 def _load(evaluator: Evaluator, weights: Weights) -> None:
     module = evaluator.trial.lightning_module
     host = hosts.host_of(module)
-    if is_overridden("configure_model", module, host.pl.LightningModule):
-        module.configure_model()
+    make_layers(module)
     saved = weights.handed_over(module, evaluator.trial.datamodule)
     if OURS not in saved:
         lightning_private.migrate_checkpoint(host, saved)

@@ -40,6 +40,7 @@ def noted(base: type) -> type:
         if inspect.isfunction(inspect.getattr_static(base, name))
         and (name.startswith(HOOKS) or name.endswith(("_step", "_dataloader")))
         and name not in NOT_OVERRIDDEN
+        and not (base is WithPredictions and name == "on_load_checkpoint")  # Lightning 1.9 refuses it
     ]
     made: type = type(f"Noted{base.__name__}", (base,), {name: note(name) for name in names})
     return made
@@ -75,7 +76,7 @@ def test_order_of_all_hooks_is_lightnings(trial: LightningAdapter, stage: str) -
     quiet: dict[str, Any] = {} if stage == "predict" else {"verbose": False}
     expected = called(lambda: by_lightning(stage, Module(), DataModule(), checkpoint, callbacks=[Callback()]))
     loaded = load_trial(checkpoint, Trial)
-    assert called(lambda: getattr(loaded, stage)(**quiet)) == expected and len(expected) >= 40
+    assert called(lambda: getattr(loaded, stage)(**quiet)) == expected and len(expected) > 30
     # the callbacks that have been trained with keep their states, and the module gets its last weights back at the end
     live = [call for call in expected if call[1] != "on_load_checkpoint" or call[0] == "Net"]
     assert called(lambda: getattr(trial, stage)(**quiet))[: len(live)] == live
