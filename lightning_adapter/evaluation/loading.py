@@ -334,6 +334,8 @@ class LoadedTrial:
             )
         self._draw_as_training()
         if not self._set_up:
+            trainer = self._evaluator.trainer(None, logger=False, enable_progress_bar=False)
+            owner.trainer = trainer  # loaders may ask it for ranks
             owner.prepare_data()
         stage = SETUP[split]
         if stage not in self._set_up:

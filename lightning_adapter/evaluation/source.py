@@ -10,6 +10,7 @@ import difflib
 import os
 import pathlib
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,8 @@ _FILE = "lightning.ckpt"
 _ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 #: Directories above a file among which that of its run is looked for: a callback may have written it deep below.
 _LEVELS = 6
+#: Seconds between two looks for what another process fetches.
+_LOOK_EACH_S = 0.2
 _GIVE = (
     "Give a run directory (runs/<trial>/latest), the directory of a checkpoint, a .ckpt file, or, of a cluster, the id of a "
     "checkpoint or the number of an experiment."
@@ -196,7 +199,10 @@ def _of_cluster(wanted: str, last: bool) -> Source:
     choice = choose(client, wanted, last=last, of_trial=False)
     run = pathlib.Path(choice.run_directory).absolute()
     checkpoint = run / "checkpoints" / choice.checkpoint.uuid
-    if not (checkpoint / "metadata.json").is_file():
+    if os.environ.get("RANK", "0") != "0":  # one process of a job fetches; where it fails, the launcher ends the others
+        while not (checkpoint / "metadata.json").is_file():
+            time.sleep(_LOOK_EACH_S)
+    elif not (checkpoint / "metadata.json").is_file():
         say(f"fetching checkpoint {choice.checkpoint.uuid}, {choice.why}, to {shown(run)}")
         fetch(client, choice, run)
     return _known(run, checkpoint)

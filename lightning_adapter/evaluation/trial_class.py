@@ -89,8 +89,10 @@ def _recorded(source: Source) -> str:
     if _is_file(place):
         path = next((path for path in _places(place, source) if path.is_file()), None)
         return source.target if path is None else f"{path}:{name}"
-    if source.working_directory is not None and source.working_directory.is_dir() and not _is_found(place):
-        sys.path.append(str(source.working_directory))
+    if source.working_directory is not None and not _is_found(place):
+        # `src/` where PYTHONPATH=src stood before the command
+        folders = (source.working_directory, source.working_directory / "src")
+        sys.path.extend(str(folder) for folder in folders if folder.is_dir())
     return source.target
 
 

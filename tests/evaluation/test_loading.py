@@ -103,6 +103,14 @@ def test_loaders_of_a_split_are_those_of_the_trial_set_up(run: Path) -> None:
         loaded.dataloaders("all")  # type: ignore[arg-type]
 
 
+def test_loaders_may_ask_the_trainer(run: Path) -> None:
+    class Asks(Data):
+        def train_dataloader(self) -> Any:
+            return DataLoader(self.training, batch_size=self.trainer.world_size)
+
+    assert load_trial(run, trial_of(data=Asks)).dataloaders("train").batch_size == 1
+
+
 def test_hyperparameters_that_are_given_win_over_those_of_the_run(run: Path, tmp_path: Path) -> None:
     assert load_trial(run, Trial, hparams={"lr": 0.5}).lightning_module.lr == 0.5
     (tmp_path / "c.yaml").write_text("hyperparameters: {lr: 0.25}\n")

@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,8 +21,9 @@ from determined.common.storage import shared
 
 from fake_checkpoints import CheckpointsMaster
 from fake_master import FakeMaster, fake_cluster
-from lightning_adapter import LightningAdapter, cli, fit
+from lightning_adapter import LightningAdapter, cli, fit, load_trial
 from lightning_adapter.checkpoints.file import FILE
+from lightning_adapter.evaluation.source import find
 from lightning_adapter.fetching import files
 from lightning_adapter.platform.experiment import read
 from lightning_adapter.runs import record
@@ -493,3 +495,37 @@ def test_help_does_not_import_torch() -> None:
         "except SystemExit: pass\nsys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+
+
+def test_number_and_id_are_loaded_as_a_run_that_is_fetched_once(
+    master: CheckpointsMaster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = best_of(master)
+    loaded = load_trial("7", Trial)
+    place = f"runs/experiment-7/trial-{best['training']['trialId']}-batch-{best['metadata']['steps_completed']}"
+    assert loaded.run_dir == pathlib.Path(place).absolute() and fetched(place) == best["uuid"]
+    assert loaded.hparams == {"lr": RATES[best["training"]["trialId"]]} and loaded.lightning_module.lr
+    assert f"fetching checkpoint {best['uuid']}, the best by val_loss" in capsys.readouterr().out
+    source = find(best["uuid"])
+    assert (source.checkpoint, source.target) == (loaded.checkpoint, "model_def:MNISTTrial")
+    assert source.working_directory == source.checkpoint / "code"
+    assert "fetching" not in capsys.readouterr().out
+    last = of_trial(master, best["training"]["trialId"])[-1]
+    assert find("7", last=True).checkpoint.name == last["uuid"]
+
+
+def test_other_processes_of_a_job_wait_for_what_the_first_one_fetches(
+    master: CheckpointsMaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    uuid = best_of(master)["uuid"]
+    found: list[Any] = []
+    waiting = threading.Thread(target=lambda: found.append(find(uuid)))
+    waiting.start()
+    waiting.join(0.5)
+    assert not found and not pathlib.Path("runs").exists()
+    monkeypatch.setenv("RANK", "0")
+    assert find(uuid).checkpoint.name == uuid
+    waiting.join(20)
+    assert found[0].checkpoint.name == uuid
