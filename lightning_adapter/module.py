@@ -193,6 +193,12 @@ class _SuppliedStep:
         self._module.log(self.logged_as, loss)
         return loss
 
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        # where Lightning's own Trainer looks whether a step is overridden, and for its parameters
+        call: Callable[..., Any] = type(self).__call__
+        return call
+
     def __deepcopy__(self, memo: dict[int, Any]) -> _SuppliedStep:
         return type(self)(memo.get(id(self._module), self._module), copy.deepcopy(self._loss_fn, memo))
 

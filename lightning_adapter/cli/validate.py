@@ -10,7 +10,7 @@ HELP = "validate the best checkpoint of a run with Lightning's own Trainer"
 DESCRIPTION = (
     "Validate the best checkpoint of a run, or one that is named, with Lightning's own Trainer, on the validation "
     "data of the trial. The values go to the terminal, to validate.json beside the checkpoint, and to the loggers "
-    "of the training. Several processes: torchrun -m lightning_adapter validate ..."
+    "of the training. Several processes: torchrun --nproc_per_node N -m lightning_adapter validate ..."
 )
 
 

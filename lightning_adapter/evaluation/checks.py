@@ -48,7 +48,9 @@ def _faults_of_steps(module: LightningModule, stage: Stage) -> list[str]:
     step = _STEPS[stage]
     faults = []
     if not is_overridden(step, module, base):
-        faults.append(f"{name} has no {step}(). Write `def {step}(self, batch, batch_idx):` in it.")
+        other = stage == "test" and is_overridden("validation_step", module, base)
+        instead = ", or validate on the test data: lightning-adapter validate WHAT --split test" if other else ""
+        faults.append(f"{name} has no {step}(). Write `def {step}(self, batch, batch_idx):` in it{instead}.")
     return faults + faults_of_old_hooks(module, "test" if stage == "test" else "validation")
 
 

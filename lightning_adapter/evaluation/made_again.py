@@ -13,12 +13,15 @@ from determined import InvalidHP, core
 
 from lightning_adapter import monkey_patch
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.loop.hooks import is_overridden
+from lightning_adapter.module import supply_steps
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.context import LocalContext
 from lightning_adapter.platform.launch import join_job
 from lightning_adapter.platform.made_with import MadeWith, from_checkpoint
 from lightning_adapter.platform.request import seed_everything
 from lightning_adapter.platform.trial import LightningTrial, require_constructed
+from lightning_adapter.versions import hosts
 
 
 @dataclass(frozen=True)
@@ -108,4 +111,7 @@ def construct_again(trial_class: type[LightningTrial], making: Making) -> Lightn
         except InvalidHP as error:  # Determined would end the process with status 0
             raise ConfigurationError(f"The trial refuses its hyperparameters {making.hparams}: {error}") from error
         require_constructed(trial)
+        module = trial.lightning_module
+        base = hosts.host_of(module).pl.LightningModule
+        supply_steps(module, lambda name: is_overridden(name, module, base))
     return trial

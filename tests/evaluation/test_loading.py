@@ -331,6 +331,34 @@ def test_loaders_that_the_trial_or_determined_brings_win_as_in_training(tmp_path
         assert loaded.datamodule.stages[0] == "fit"
 
 
+def test_step_that_a_loss_function_stands_for_validates_too(tmp_path: Path) -> None:
+    class Regression(lightning_adapter.DETLM):
+        loss_fn = "mse_loss"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = torch.nn.Linear(4, 1)
+
+        def forward(self, inputs: Any) -> Any:
+            return self.net(inputs)
+
+        def train_dataloader(self) -> Any:
+            return DataLoader(samples(8), batch_size=4)
+
+        def val_dataloader(self) -> Any:
+            return DataLoader(samples(8, seed=2), batch_size=4)
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    trial = trained(tmp_path / "run", trial_of(Regression, None, max_epochs=1))
+    found = load_trial(tmp_path / "run", trial_of(Regression, None)).validate(verbose=False)
+    assert found == trial.validate(verbose=False)  # type: ignore[attr-defined]
+    assert found[0]["val_loss"] == pytest.approx(float(trial.callback_metrics["val_loss"]))
+    with pytest.raises(ConfigurationError, match=r"or validate on the test data: .* validate WHAT --split test"):
+        trial.test()
+
+
 # --- what is missing ---------------------------------------------------------------------------------------------------
 
 
