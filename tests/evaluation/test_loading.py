@@ -186,7 +186,7 @@ def test_class_of_the_running_script_is_taken_from_there(
     vars(main)["__file__"] = str(project / "another.py")
     assert type(load_trial(copied).trial) is not own
     del vars(main)["__file__"]  # a notebook
-    tell(copied, target=None)
+    tell(copied, target=None, trial="Trial")
     assert type(load_trial(copied).trial) is own
 
 
