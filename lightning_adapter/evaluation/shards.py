@@ -25,7 +25,7 @@ class Record(TypedDict):
         prediction: what predict_step returned, as plain data; None where it returned None.
         target: of the samples; None where the batch has none.
         key: of the samples, likewise.
-        mark: a few numbers that tell this batch from others, where there is no index.
+        mark: what tells this batch from others, where there is no index.
     """
 
     size: int
@@ -33,7 +33,7 @@ class Record(TypedDict):
     prediction: Plain
     target: Plain
     key: Plain
-    mark: list[str] | None
+    mark: str | None
 
 
 @dataclass(frozen=True, order=True)
