@@ -95,7 +95,16 @@ def intercept(trainer: Any, loader: Callable[[Any], Any], left_out: object) -> C
     """
     strategy = trainer.strategy
     process = strategy.process_dataloader
-    vars(strategy)["process_dataloader"] = lambda given: loader(process(given))
+    had: list[Any] = []
+
+    def process_once(given: Any) -> Any:
+        # 1.9 asks for each loader when they are made, and again when its turn comes
+        if not any(given is one for one in had):
+            had.append(loader(process(given)))
+            return had[-1]
+        return process(given)
+
+    vars(strategy)["process_dataloader"] = process_once
     loop = trainer.predict_loop
     if hasattr(loop, "epoch_loop"):
         owner, name, replacement = loop.epoch_loop, "advance", _advance_of_1x(loop.epoch_loop, left_out)
