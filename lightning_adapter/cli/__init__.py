@@ -3,6 +3,7 @@
     lightning-adapter fit   FILE_OR_MODULE:TrialClass --config experiment.yaml --max-epochs 3
     lightning-adapter check FILE_OR_MODULE:Class
     lightning-adapter validate | test WHAT [TARGET]
+    lightning-adapter predict WHAT [TARGET] [--out DIR] [--format pt|csv|parquet]
     lightning-adapter draw  TARGET_OR_RUN
     lightning-adapter submit EXPERIMENT.yaml [CONTEXT]
     lightning-adapter follow EXPERIMENT
@@ -27,7 +28,7 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 import lightning_adapter
-from lightning_adapter.cli import check, draw, fetch, fit, follow, runs, submit, test, validate
+from lightning_adapter.cli import check, draw, fetch, fit, follow, predict, runs, submit, test, validate
 from lightning_adapter.errors import LightningAdapterError
 from lightning_adapter.notices import NOWHERE
 from lightning_adapter.platform.failure import exit_status, tell
@@ -113,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         "check": check,
         "validate": validate,
         "test": test,
+        "predict": predict,
         "draw": draw,
         "submit": submit,
         "follow": follow,

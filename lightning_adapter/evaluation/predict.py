@@ -102,11 +102,12 @@ def _join_loader(
     whole = request.parts / f"joined-{number}.pt"
     joined = joining.join(request.parts, chains, whole)
     file = request.directory / f"loader-{number}.{request.file_format}"
-    described = {"file": file.name, "samples": joined.samples, **row, **joined._asdict()}
+    content = predictions.load(whole)
+    holds = {name: prediction_tables.describe(content[name]) for name in joining.COLUMNS if name in content}
+    described = {"file": file.name, "samples": joined.samples, "holds": holds, **row, **joined._asdict()}
     if request.file_format == "pt":
         whole.replace(file)
         return described
-    content = predictions.load(whole)
     columns = prediction_tables.columns_of(content, file)
     aside = whole.with_suffix(file.suffix)
     prediction_tables.write(content, columns, aside, joined.samples)

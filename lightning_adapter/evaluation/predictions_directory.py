@@ -25,7 +25,7 @@ _LOCK = ".lock"
 #: Seconds that the lock of a process that was killed may outlive it, in the loader's workers.
 _GRACE_S = 10.0
 #: What a manifest says of a prediction that is no part of what was asked for.
-_STANDING = {"format", "complete", "file_format", "loaders", "versions"}
+_STANDING = {"format", "complete", "file_format", "loaders", "about"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Request:
             only where it is the same.
         target_key: name of the targets in a batch; None for the usual ones.
         overwrite: whether predictions that lie there are deleted.
+        about: what a reader may want to know besides.
     """
 
     directory: pathlib.Path
@@ -46,6 +47,7 @@ class Request:
     identity: Mapping[str, Any] = field(default_factory=dict)
     target_key: str | None = None
     overwrite: bool = False
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def parts(self) -> pathlib.Path:
@@ -196,6 +198,7 @@ def begin(request: Request, standing: Standing, processes: int) -> filelock.Base
                 "complete": False,
                 "file_format": request.file_format,
                 **request.asked(processes),
+                "about": json.loads(json.dumps(request.about, default=str)),
                 "loaders": [],
             }
             write_manifest(directory, manifest)
