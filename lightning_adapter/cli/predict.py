@@ -101,9 +101,13 @@ def _remarks(loader: Mapping[str, Any]) -> list[str]:
     """What a reader has to know of a file."""
     file, remarks = loader["file"], []
     if loader["order"] == "batches":
-        remarks.append(f"{file}: the loader gives no indices; samples stand in the order of the batches, process by process.")
+        remarks.append(
+            f"{file}: the loader gives no indices; samples stand in the order of the batches, process by process."
+        )
     if loader["without_prediction"]:
-        remarks.append(f"{file}: predict_step returned None for {loader['without_prediction']} batches, which are left out.")
+        remarks.append(
+            f"{file}: predict_step returned None for {loader['without_prediction']} batches, which are left out."
+        )
     if loader["duplicates_dropped"]:
         remarks.append(f"{file}: {loader['duplicates_dropped']} samples that two processes had stand there once.")
     if loader["per_batch"]:

@@ -93,6 +93,7 @@ class PredictionWriting:
         if self._session is not None:
             try:
                 self._session.flush()
+                self._session.leave_no_trace()
             finally:
                 self.end()
 
@@ -291,8 +292,8 @@ class _Session:
         if found is not None:
             raise ConfigurationError(
                 f"--format {self._request.file_format} needs one number, string or vector per sample, but predict_step() has "
-                f"returned, for a batch of {size}, a {found}. Type the same command with --format pt --overwrite, or return "
-                "the flat part alone."
+                f"returned, for a batch of {size}, a {found}. Type the same command with --format pt, or return the flat part "
+                "alone."
             )
 
     def _to_loader(self, number: int) -> None:
@@ -323,6 +324,13 @@ class _Session:
         for number in range(len(self._counts)):
             self._say_done(number)
         predictions_directory.say_done(self._request.parts, len(self._counts), self._rank)
+        self._trainer.strategy.barrier("predictions are written")  # the first process joins what all have written
+
+    def leave_no_trace(self) -> None:
+        """Delete the directory's content where nothing has come of it: its first batch could not be stored, for one."""
+        is_new = self._standing.manifest is None and self._processes == 1
+        if is_new and not shards.found(self._request.parts):
+            predictions_directory.delete_predictions(self._request.directory)
 
     def end(self) -> None:
         """Give back the Trainer and the directory."""

@@ -186,13 +186,12 @@ def begin(request: Request, standing: Standing, processes: int) -> filelock.Base
     """
     directory = request.directory
     try:
-        if standing.manifest is None:
-            _delete_predictions(directory)
         request.parts.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(request.parts / _LOCK)
         with contextlib.suppress(NotImplementedError):  # a file system without locks
             lock.acquire(timeout=_GRACE_S)
         if standing.manifest is None:
+            _clear(directory)
             manifest = {
                 "format": FORMAT,
                 "complete": False,
@@ -215,15 +214,23 @@ def begin(request: Request, standing: Standing, processes: int) -> filelock.Base
     return lock
 
 
-def _delete_predictions(directory: pathlib.Path) -> None:
-    """Delete what `predict` has written, and nothing else."""
-    if not directory.is_dir():
-        return
+def _clear(directory: pathlib.Path) -> None:
+    """Delete what `predict` has written, and nothing else; the lock stays."""
     (directory / MANIFEST).unlink(missing_ok=True)
     for path in directory.iterdir():
         if _JOINED.fullmatch(path.name):
             path.unlink()
+    for path in (directory / PARTS).iterdir():
+        if path.name != _LOCK:
+            path.unlink()
+
+
+def delete_predictions(directory: pathlib.Path) -> None:
+    """Delete what `predict` has written, and the directory where nothing else is in it."""
+    _clear(directory)
     delete_parts(directory)
+    with contextlib.suppress(OSError):  # there is something else in it
+        directory.rmdir()
 
 
 def delete_parts(directory: pathlib.Path) -> None:

@@ -57,7 +57,9 @@ def store_predictions(
     return predict(
         request,
         hosts.host_of(trial.trial.lightning_module),
-        lambda callbacks: trial.predict(return_predictions=False, split=split, callbacks=callbacks, **trainer_arguments),
+        lambda callbacks: trial.predict(
+            return_predictions=False, split=split, callbacks=callbacks, **trainer_arguments
+        ),
         rank=processes.rank,
         processes=processes.size,
     )

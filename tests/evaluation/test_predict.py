@@ -372,8 +372,9 @@ def test_csv_of_nested_outputs_is_refused_at_the_first_batch(tmp_path: Path) -> 
     model = Nested()
     words = r"dict of 'logits' \(float32 tensor of 3x2\), 'score' \(float32 tensor of 3\)\. Type the same command with --format pt"
     with pytest.raises(ConfigurationError, match=words):
-        stored(tmp_path, model, loader(Points(10)), file_format="csv")
+        stored(tmp_path / "p", model, loader(Points(10)), file_format="csv")
     assert model.seen == [(0, 0)]
+    assert not (tmp_path / "p").exists()
 
 
 @pytest.mark.parametrize(
