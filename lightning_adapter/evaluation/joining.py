@@ -1,8 +1,7 @@
 """How do the shards of all processes become one file in the order of the dataset, in little memory?
 
 A file of torch is written with room for its tensors first (`torch.serialization.skip_data`), and the tensors are then
-filled where they lie, through a mapping that is made anew from time to time, since the pages of a mapping count as memory
-of the process. Tensors of differing shapes lie one behind the other in one storage.
+filled where they lie, through a mapping. Tensors of differing shapes lie one behind the other in one storage.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 
 from lightning_adapter.evaluation import shards
+from lightning_adapter.evaluation.mapped_pages import MappedPages
 from lightning_adapter.evaluation.plain_outputs import Plain, sample
 from lightning_adapter.evaluation.prediction_layout import (
     Group,
@@ -32,8 +32,6 @@ from lightning_adapter.evaluation.prediction_layout import (
 )
 from lightning_adapter.evaluation.shards import Record, Shard
 
-#: How much is written, in bytes, before the mapping is made anew.
-_WINDOW = 1 << 26
 #: What a joined file holds for each sample, besides `index`.
 COLUMNS = ("prediction", "target", "key")
 
@@ -93,7 +91,8 @@ def join(folder: pathlib.Path, chains: Sequence[Sequence[Shard]], path: pathlib.
     survey = _survey(walk, several=len(chains) > 1)
     layouts: dict[str, Layout] = {name: seen.layout() for name, seen in survey.seen.items()}
     content = _Content(path, survey, layouts)
-    content.note_samples(walk())
+    if any(places(layout, kind, name) for name, layout in layouts.items() for kind in (Samples, PerBatch)):
+        content.note_samples(walk())
     content.write(walk)
     per_batch = [place for name, layout in layouts.items() for place in places(layout, PerBatch, name)]
     lists = [place for name, layout in layouts.items() for place in places(layout, Samples, name)]
@@ -205,15 +204,13 @@ class _Content:
             return self._room.placed(self._lists.pop(place), place)
         return _ABSENT if isinstance(layout, PerBatch) or "[" not in place else None
 
-    def _fill_all(self, walk: Callable[[], Iterator[Record]]) -> Callable[[Callable[[int], Plain]], None]:
-        def fill(mapped: Callable[[int], Plain]) -> None:
-            written = 0
+    def _fill_all(self, walk: Callable[[], Iterator[Record]]) -> Callable[[Plain], None]:
+        def fill(content: Plain) -> None:
+            pages = MappedPages([content[name] for name in self._layouts if name in content])
             for record, rows in self._with_rows(walk()):
-                content = mapped(written)
-                written = 0
                 for name, layout in self._layouts.items():
                     if name in content:
-                        written += _fill(layout, content[name], record[name], rows)  # type: ignore[literal-required]
+                        pages.touched(_fill(layout, content[name], record[name], rows))  # type: ignore[literal-required]
 
         return fill
 
@@ -292,12 +289,10 @@ class _Room:
         self._sparse = path.with_name(f"{path.name}.room")
         self._pools: dict[tuple[str, torch.dtype], int] = {}
         self._open_pools: dict[tuple[str, torch.dtype], tuple[torch.Tensor, int]] = {}
-        self._lists = 0
         self._number = 0
 
     def measure(self, values: Plain, place: str) -> None:
         """Count how many elements the tensors at one place have together."""
-        self._lists += 1
         for value in values:
             for slot in _slots_in(value):
                 key = (place, slot.dtype)
@@ -343,29 +338,17 @@ class _Room:
             values[row] = put(value)
         return values
 
-    def save(self, content: Plain, fill: Callable[[Callable[[int], Plain]], None]) -> None:
-        """Write the file, and let `fill` write its tensors; it is given where to, and says how much it has written."""
+    def save(self, content: Plain, fill: Callable[[Plain], None]) -> None:
+        """Write the file, and let `fill` write its tensors where they are."""
         if not CAN_RESERVE:
-            fill(lambda _: content)
+            fill(content)
             torch.save(content, self._path)
             return
-        index = content["index"]
         with torch.serialization.skip_data():
             torch.save(content, self._path)
-        # a file with many lists takes longer to open
-        window = max(_WINDOW, self._path.stat().st_size // 8) if self._lists else _WINDOW
-        opened, written = map_to_write(self._path), 0
-        _copy_small(opened, {**content, "index": index})
-
-        def mapped(bytes_written: int) -> Plain:
-            nonlocal opened, written
-            written += bytes_written
-            if written > window:
-                opened, written = None, 0
-                opened = map_to_write(self._path)
-            return opened
-
-        fill(mapped)
+        opened = map_to_write(self._path)
+        _copy_small(opened, content)
+        fill(opened)
 
 
 def _slots_in(value: Plain) -> Iterator[_Slot]:

@@ -21,6 +21,7 @@ import torch
 
 from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.evaluation import prediction_tables
+from lightning_adapter.evaluation.mapped_pages import MappedPages
 from lightning_adapter.evaluation.plain_outputs import Plain
 from lightning_adapter.runs.atomic import replacing
 
@@ -33,9 +34,6 @@ DIRECTORY = "predictions"
 
 #: What a manifest holds: JSON.
 Manifest: TypeAlias = dict[str, Any]
-
-#: How much is read, in bytes, before a file is mapped anew: the pages that were read count as memory of the process.
-_WINDOW = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -192,17 +190,13 @@ def load(path: pathlib.Path) -> dict[str, Plain]:
 
 
 def _chunks_of_torch(loader: Loader, size: int) -> Iterator[Chunk]:
-    content, read = load(loader.file), 0
-    # a file with many lists takes longer to open
-    window = max(_WINDOW, loader.file.stat().st_size // 8) if loader.description.get("lists") else _WINDOW
+    content = load(loader.file)
+    pages = MappedPages(content)
     per_sample = loader.file.stat().st_size // max(1, loader.samples)
     for start in range(0, loader.samples, size):
-        if read > window:
-            del content
-            content, read = load(loader.file), 0
         end = min(start + size, loader.samples)
         columns = [cut(content.get(name), start, end) for name in ("index", "prediction", "target", "key")]
-        read += per_sample * (end - start)
+        pages.touched(per_sample * (end - start))
         yield Chunk(*columns)
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.evaluation import joining, prediction_tables, shards
+from lightning_adapter.evaluation import joining, mapped_pages, prediction_tables, shards
 from lightning_adapter.evaluation.plain_outputs import plain, size_of
 from lightning_adapter.evaluation.predictions import Predictions, load, read_manifest, write_manifest
 from lightning_adapter.evaluation.shards import Record, Shard
@@ -200,15 +200,18 @@ def test_nothing_predicted_gives_an_empty_file(tmp_path: Path) -> None:
     assert made.samples == 0
 
 
-def test_mapping_is_renewed_while_a_large_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joining, "_WINDOW", 100)
-    opened = []
-    usual = joining.map_to_write
-    monkeypatch.setattr(joining, "map_to_write", lambda path: opened.append(path) or usual(path))
-    data = torch.randn(40, 10)
+def test_pages_are_dropped_while_a_large_file_is_written_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mapped_pages, "WINDOW", 20_000)
+    dropped = []
+    usual = mapped_pages.drop
+    monkeypatch.setattr(mapped_pages, "drop", lambda pages: dropped.append(pages) or usual(pages))
+    data = torch.randn(40, 1000)
     content, _ = joined(tmp_path, [record(data[n : n + 4], range(n, n + 4)) for n in range(0, 40, 4)])
     assert torch.equal(content["prediction"], data)
-    assert len(opened) > 3
+    assert len(dropped) == 5
+    assert sum(size for _, size in dropped[0]) > 150_000  # of 160,000 bytes, in whole pages
 
 
 def test_object_that_cannot_be_stored_is_named_with_its_place() -> None:
@@ -264,7 +267,7 @@ def directory(folder: Path, content: dict[str, Any], **manifest: Any) -> Path:
 
 
 def test_chunks_give_all_samples_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_adapter.evaluation.predictions._WINDOW", 50)
+    monkeypatch.setattr(mapped_pages, "WINDOW", 50)
     content = {
         "index": torch.arange(10),
         "prediction": {"a": torch.randn(10, 2), "b": (torch.arange(10), [str(n) for n in range(10)])},
