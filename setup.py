@@ -46,6 +46,7 @@ setup(
     extras_require={
         "pytorch-lightning": [f"pytorch-lightning{LIGHTNING}"],
         "lightning": [f"lightning{LIGHTNING}"],
+        "parquet": ["pyarrow"],
         "dev": ["pytest", "pytest-xdist", "hypothesis", "omegaconf", "ruff", "mypy"],
     },
     entry_points={"console_scripts": ["lightning-adapter = lightning_adapter.cli:main"]},

@@ -6,10 +6,12 @@ the loop, is set on the instances of one Trainer, until it has predicted.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.versions.hosts import Host
 from lightning_adapter.versions.types import Callback, LightningModule
 
@@ -45,6 +47,11 @@ def writer(host: Host, writing: Writing) -> Callback:
             super().__init__("batch")
 
         def setup(self, trainer: Any, pl_module: Any, stage: str | None = None) -> None:
+            if "dataloader_iter" in inspect.signature(pl_module.predict_step).parameters:
+                raise ConfigurationError(
+                    f"{type(pl_module).__name__}.predict_step() takes dataloader_iter, and Lightning tells nobody which batches "
+                    "it has taken, so that its predictions cannot be stored. Write `def predict_step(self, batch, batch_idx):`."
+                )
             super().setup(trainer, pl_module, stage)
             writing.begin(trainer, pl_module)
 
