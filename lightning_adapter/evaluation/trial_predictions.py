@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import pathlib
 from typing import Any
 
-import lightning_adapter
 from lightning_adapter.checkpoints import file, location
 from lightning_adapter.evaluation.loaders import Split
 from lightning_adapter.evaluation.loading import LoadedTrial
@@ -50,7 +50,11 @@ def store_predictions(
         _identity(trial, split, trainer_arguments),
         target_key,
         overwrite,
-        {"run": trial.run_dir, "checkpoint": trial.checkpoint, "lightning_adapter": lightning_adapter.__version__},
+        {
+            "run": trial.run_dir,
+            "checkpoint": trial.checkpoint,
+            "lightning_adapter": importlib.metadata.version("lightning-adapter"),
+        },
     )
     check(request)
     processes = trial.trial.context.distributed
