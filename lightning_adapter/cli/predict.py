@@ -110,6 +110,10 @@ def _remarks(loader: Mapping[str, Any]) -> list[str]:
         )
     if loader["duplicates_dropped"]:
         remarks.append(f"{file}: {loader['duplicates_dropped']} samples that two processes had stand there once.")
+    if loader.get("left_out"):
+        remarks.append(
+            f"{file}: no table can hold {', '.join(loader['left_out'])}, which is left out; --format pt keeps it."
+        )
     if loader["per_batch"]:
         remarks.append(f"{file}: per batch, and not per sample: {', '.join(loader['per_batch'])}.")
     return remarks

@@ -54,7 +54,12 @@ def target_of(batch: Value, name: str | None) -> Found:
             source = _source(batch, known)
             return _if_samples(plain(found, source), size_of(batch), source)
     if isinstance(batch, (tuple, list)) and len(batch) >= 2 and not isinstance(batch[0], (str, bytes)):
-        return _if_samples(_plain_or_nothing(batch[1]), size_of(batch), "batch[1]")
+        value, source = _plain_or_nothing(batch[1]), "batch[1]"
+        if isinstance(value, tuple):  # a target and its weights, say, of which there may be none
+            there = [number for number, part in enumerate(value) if part is not None]
+            if len(there) == 1:
+                value, source = value[there[0]], f"batch[1][{there[0]}]"
+        return _if_samples(value, size_of(batch), source)
     return _NOTHING
 
 

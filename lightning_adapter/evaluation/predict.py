@@ -112,4 +112,5 @@ def _join_loader(
     aside = whole.with_suffix(file.suffix)
     prediction_tables.write(content, columns, aside, joined.samples)
     aside.replace(file)
-    return {**described, "columns": columns}
+    left_out = [f"{name} ({holds.pop(name)})" for name in list(holds) if name not in columns]
+    return {**described, "columns": columns, "left_out": left_out}

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.evaluation.mapped_pages import MappedPages
 from lightning_adapter.evaluation.plain_outputs import Plain
 
 #: How many rows are written at a time.
@@ -131,13 +132,19 @@ def write(content: Mapping[str, Plain], columns: Mapping[str, Column], path: pat
         samples: number of rows.
     """
     headers = {name: _headers(name, column) for name, column in columns.items()}
-    parts = (
-        {name: content[name][start : start + _ROWS] for name in columns} for start in range(0, max(1, samples), _ROWS)
-    )
+    parts = _parts({name: content[name] for name in columns}, samples)
     if path.suffix == ".csv":
         _write_csv(headers, parts, path)
     else:
         _write_parquet(headers, parts, path)
+
+
+def _parts(content: Mapping[str, Plain], samples: int) -> Iterator[Mapping[str, Plain]]:
+    pages = MappedPages([value for value in content.values() if isinstance(value, torch.Tensor)])
+    for start in range(0, max(1, samples), _ROWS):
+        part = {name: value[start : start + _ROWS] for name, value in content.items()}
+        yield part
+        pages.touched(sum(value.numel() * value.element_size() for value in part.values() if torch.is_tensor(value)))
 
 
 def _write_csv(headers: Mapping[str, Sequence[str]], parts: Iterator[Mapping[str, Plain]], path: pathlib.Path) -> None:

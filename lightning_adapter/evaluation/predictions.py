@@ -169,6 +169,9 @@ def write_manifest(directory: pathlib.Path, manifest: Manifest) -> None:
 def _no_predictions(directory: pathlib.Path) -> str:
     if not directory.exists():
         return f"There is no {directory}. Make predictions first: lightning-adapter predict RUN --out {directory}"
+    others = sorted(path.parent.name for path in directory.glob(f"{DIRECTORY}*/{MANIFEST}"))
+    if others:
+        return f"{directory} is not a directory of predictions, but has {', '.join(others)} in it. Give that one."
     return (
         f"{directory} holds no predictions: there is no {MANIFEST} in it. Give a directory that lightning-adapter predict "
         "has written; its last lines say which."

@@ -364,6 +364,36 @@ def test_csv_has_a_row_for_each_sample(tmp_path: Path) -> None:
     assert chunk.target.tolist() == [0, 10, 20, 30]
 
 
+def test_target_that_no_table_holds_is_left_out_and_named(tmp_path: Path) -> None:
+    class Maps(Points):
+        def __getitem__(self, index: int) -> Any:
+            return torch.tensor([float(index), 1.0]), torch.zeros(3, 3)
+
+    found = stored(tmp_path, Model(), loader(Maps(4)), file_format="csv")
+    assert (tmp_path / "loader-0.csv").read_text().splitlines()[0] == "index,prediction"
+    row = found.loaders[0].description
+    assert (list(row["holds"]), row["left_out"]) == (["prediction"], ["target (float32 tensor of 4x3x3)"])
+
+
+def test_target_beside_weights_that_are_none_is_found(tmp_path: Path) -> None:
+    def with_weights(samples: list[Any]) -> Any:
+        x, y = torch.utils.data.default_collate(samples)
+        return x, (y, None)
+
+    found = stored(tmp_path, Model(), loader(Points(4), collate_fn=with_weights))
+    assert content(found)["target"].tolist() == [0, 10, 20, 30]
+    assert found.loaders[0].description["target"] == "batch[1][0]"
+
+
+def test_predict_step_over_an_iterator_is_refused(tmp_path: Path) -> None:
+    class Iterating(pl.LightningModule):
+        def predict_step(self, dataloader_iter: Any) -> Any:
+            return next(dataloader_iter)
+
+    with pytest.raises(ConfigurationError, match="takes dataloader_iter"):
+        stored(tmp_path, Iterating(), loader(Points(4)))
+
+
 def test_csv_of_nested_outputs_is_refused_at_the_first_batch(tmp_path: Path) -> None:
     class Nested(Model):
         def output(self, x: torch.Tensor, batch_idx: int) -> Any:

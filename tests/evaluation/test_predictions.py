@@ -313,6 +313,12 @@ def test_directory_of_something_else_is_refused(manifest: Any, message: str, tmp
     assert read_manifest(tmp_path / "absent") is None
 
 
+def test_directory_with_predictions_of_a_split_names_it(tmp_path: Path) -> None:
+    directory(tmp_path / "predictions-val", {"index": torch.arange(1), "prediction": torch.zeros(1)})
+    with pytest.raises(ConfigurationError, match=r"but has predictions-val in it\. Give that one"):
+        Predictions.open(tmp_path)
+
+
 def test_damaged_file_is_refused(tmp_path: Path) -> None:
     folder = directory(tmp_path, {"index": torch.arange(1), "prediction": torch.zeros(1)})
     (folder / "loader-0.pt").write_bytes(b"PK\x03\x04no")
