@@ -333,7 +333,7 @@ def test_damaged_file_is_refused(tmp_path: Path) -> None:
 def test_table_gives_back_what_was_stored(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
-    monkeypatch.setattr(prediction_tables, "_ROWS", 2)
+    monkeypatch.setitem(prediction_tables._CELLS, suffix, 10)  # two rows of five columns
     content = {
         "index": torch.arange(5),
         "prediction": torch.tensor([[0.1, float("nan")], [1e-30, -2.0], [float("inf"), 3.0], [0.3, 0.7], [5, 6]]),
