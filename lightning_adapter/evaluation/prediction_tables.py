@@ -213,7 +213,7 @@ def read(path: pathlib.Path, columns: Mapping[str, Column], size: int) -> Iterat
         }
 
 
-def _value(column: Column, cells: list[_Cells]) -> Plain:
+def _value(column: Column, cells: list[_Cells | np.ndarray[Any, Any]]) -> Plain:
     if column["dtype"] in ("str", "mixed"):
         return cells[0]
     dtype = getattr(torch, column["dtype"])
@@ -223,7 +223,9 @@ def _value(column: Column, cells: list[_Cells]) -> Plain:
     return torch.stack(made, dim=1) if made else torch.empty((0, 0), dtype=dtype)
 
 
-def _numbers(cells: _Cells, dtype: torch.dtype) -> torch.Tensor:
+def _numbers(cells: _Cells | np.ndarray[Any, Any], dtype: torch.dtype) -> torch.Tensor:
+    if isinstance(cells, np.ndarray):
+        return torch.from_numpy(np.array(cells)).to(dtype)
     if cells and isinstance(cells[0], str):
         texts = cells
         if dtype is torch.bool:
@@ -241,10 +243,16 @@ def _read_csv(path: pathlib.Path, size: int) -> Iterator[dict[str, _Cells]]:
             yield dict(zip(headers, map(list, zip(*rows, strict=True)), strict=True))
 
 
-def _read_parquet(path: pathlib.Path, size: int) -> Iterator[dict[str, _Cells]]:
+def _cells(column: Any) -> _Cells | np.ndarray[Any, Any]:
+    cells: np.ndarray[Any, Any] = column.to_numpy(zero_copy_only=False)
+    return column.to_pylist() if cells.dtype.kind == "O" else cells
+
+
+def _read_parquet(path: pathlib.Path, size: int) -> Iterator[dict[str, _Cells | np.ndarray[Any, Any]]]:
     check_parquet()
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=size):
-            yield batch.to_pydict()
+        for group in range(file.num_row_groups):  # over all of them at once, what was read stays in memory
+            for batch in file.iter_batches(batch_size=size, row_groups=[group]):
+                yield {name: _cells(batch.column(name)) for name in batch.schema.names}

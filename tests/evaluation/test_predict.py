@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pytest
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.evaluation import predictions_directory
 from lightning_adapter.evaluation.predict import predict
 from lightning_adapter.evaluation.prediction_writer import PredictionWriting
 from lightning_adapter.evaluation.predictions import Predictions, load, read_manifest
@@ -309,6 +311,18 @@ def test_directory_of_something_else_is_refused(tmp_path: Path) -> None:
             stored(tmp_path, Model(), loader(Points(5)), overwrite=overwrite)
     with pytest.raises(ConfigurationError, match="is a file"):
         stored(tmp_path / "thesis.tex", Model(), loader(Points(5)))
+
+
+def test_directory_that_another_process_writes_to_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_off(tmp_path, Model(fails_at=(0, 2)), loader(Points(10)))
+    monkeypatch.setattr(predictions_directory, "_GRACE_S", 0.05)
+    with filelock.FileLock(tmp_path / ".parts" / ".lock"):
+        for overwrite in (False, True):
+            with pytest.raises(ConfigurationError, match="Another process is writing predictions to"):
+                stored(tmp_path, Model(), loader(Points(10)), overwrite=overwrite)
+    model = Model()
+    stored(tmp_path, model, loader(Points(10)))
+    assert model.seen == [(0, 2), (0, 3)]
 
 
 # --- other writers, formats, targets ---
