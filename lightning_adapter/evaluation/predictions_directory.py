@@ -144,7 +144,7 @@ def _standing(parts: pathlib.Path, manifest: Manifest) -> Standing:
 
 def _check_foreign(directory: pathlib.Path) -> None:
     try:
-        others = sorted(path.name for path in directory.iterdir())
+        others = sorted(path.name for path in directory.iterdir() if not _is_of_a_beginning(path))
     except FileNotFoundError:
         return
     except OSError as error:
@@ -154,6 +154,13 @@ def _check_foreign(directory: pathlib.Path) -> None:
             f"{directory} is not empty and holds no predictions, but {', '.join(others[:3])}"
             f"{' and more' if len(others) > 3 else ''}. Type --out with a directory that is not there yet."
         )
+
+
+def _is_of_a_beginning(path: pathlib.Path) -> bool:
+    """Whether a process that was killed at once has left this, before there was a manifest."""
+    if path.name == PARTS and path.is_dir():
+        return {part.name for part in path.iterdir()} <= {_LOCK}
+    return path.name == f".{MANIFEST}.new"
 
 
 def _in_words(manifest: Manifest) -> str:

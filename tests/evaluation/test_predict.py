@@ -325,6 +325,13 @@ def test_directory_that_another_process_writes_to_is_refused(tmp_path: Path, mon
     assert model.seen == [(0, 2), (0, 3)]
 
 
+def test_kill_before_there_was_a_manifest_is_nothing_foreign(tmp_path: Path) -> None:
+    (tmp_path / ".parts").mkdir()
+    (tmp_path / ".parts" / ".lock").touch()
+    (tmp_path / ".manifest.json.new").write_text("{")
+    assert stored(tmp_path, Model(), loader(Points(4))).loaders[0].samples == 4
+
+
 # --- other writers, formats, targets ---
 
 
