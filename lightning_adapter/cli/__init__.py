@@ -1,14 +1,15 @@
 """Which command was typed, and with which status does the program end?
 
-    lightning-adapter fit   FILE_OR_MODULE:TrialClass --config experiment.yaml --max-epochs 3
-    lightning-adapter check FILE_OR_MODULE:Class
+    lightning-adapter fit      FILE_OR_MODULE:TrialClass --config experiment.yaml --max-epochs 3
+    lightning-adapter check    FILE_OR_MODULE:Class
     lightning-adapter validate | test WHAT [TARGET]
-    lightning-adapter predict WHAT [TARGET] [--out DIR] [--format pt|csv|parquet]
-    lightning-adapter draw  TARGET_OR_RUN
-    lightning-adapter submit EXPERIMENT.yaml [CONTEXT]
-    lightning-adapter follow EXPERIMENT
-    lightning-adapter fetch EXPERIMENT_OR_TRIAL_OR_UUID [DIR]
-    lightning-adapter runs [DIR] | show RUN | compare RUN RUN ... | prune [DIR]
+    lightning-adapter predict  WHAT [TARGET] [--out DIR] [--format pt|csv|parquet]
+    lightning-adapter evaluate PREDICTIONS --metrics FILE_OR_MODULE:NAME
+    lightning-adapter draw     TARGET_OR_RUN
+    lightning-adapter runs     [DIR] | show RUN | compare RUN RUN ... | prune [DIR]
+    lightning-adapter submit   EXPERIMENT.yaml [CONTEXT]
+    lightning-adapter follow   EXPERIMENT
+    lightning-adapter fetch    EXPERIMENT_OR_TRIAL_OR_UUID [DIR]
 
 Exit status: 0 done; 1 the training could not go on, here or on a cluster, or `check` found something that is rejected; 2
 what was given is wrong: the command, the target, the configuration, the checkpoint, or what the trial brings. An error of
@@ -28,7 +29,7 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 import lightning_adapter
-from lightning_adapter.cli import check, draw, fetch, fit, follow, predict, runs, submit, test, validate
+from lightning_adapter.cli import check, draw, evaluate, fetch, fit, follow, predict, runs, submit, test, validate
 from lightning_adapter.errors import LightningAdapterError
 from lightning_adapter.notices import NOWHERE
 from lightning_adapter.platform.failure import exit_status, tell
@@ -115,11 +116,12 @@ def _parser() -> argparse.ArgumentParser:
         "validate": validate,
         "test": test,
         "predict": predict,
+        "evaluate": evaluate,
         "draw": draw,
+        "runs": runs,
         "submit": submit,
         "follow": follow,
         "fetch": fetch,
-        "runs": runs,
     }
     for name, command in modules.items():
         typed = commands.add_parser(

@@ -62,20 +62,7 @@ def load_target(target: str, here: str = "the current directory") -> type:
     Raises:
         TargetError: no such file, module or class, or importing it fails; the message then holds the user's own error.
     """
-    place, colon, name = target.rpartition(":")
-    if not (colon and place and name):
-        raise TargetError(
-            f"{target!r} names no class: write FILE_OR_MODULE:Class, for example model_def.py:MNISTTrial or "
-            "model_def:MNISTTrial"
-        )
-    _put_first_on_path(os.getcwd())
-    if place.endswith(".py") or os.sep in place:
-        module = _import_file(pathlib.Path(place), here)
-    else:
-        module = _import_module(place, here)
-    found: object = vars(module).get(name)
-    if name not in vars(module):
-        raise TargetError(_no_class(place, name, module))
+    found = load_object(target, here)
     if not isinstance(found, type):
         raise TargetError(
             f"{target} is {found!r:.80} of type {type(found).__name__}, not a class; name the class itself, it is "
@@ -84,11 +71,54 @@ def load_target(target: str, here: str = "the current directory") -> type:
     return found
 
 
+def load_object(
+    target: str,
+    here: str = "the current directory",
+    kind: str = "class",
+    form: str = "FILE_OR_MODULE:Class, for example model_def.py:MNISTTrial or model_def:MNISTTrial",
+) -> object:
+    """Import what `FILE_OR_MODULE:NAME` names, as `load_target` does for a class.
+
+    Args:
+        target: `path/to/file.py:NAME`, `file:NAME` or `package.module:NAME`.
+        here: what messages call the current directory.
+        kind: what messages call a thing of this kind.
+        form: how such a thing is written, with an example.
+
+    Raises:
+        TargetError: no such file, module or name, or importing it fails; the message then holds the user's own error.
+    """
+    place, colon, name = target.rpartition(":")
+    if not (colon and place and name):
+        raise TargetError(f"{target!r} names no {kind}: write {form}")
+    _put_first_on_path(os.getcwd())
+    if place.endswith(".py") or os.sep in place:
+        module = _import_file(pathlib.Path(place), here)
+    else:
+        module = _import_module(place, here)
+    if name not in vars(module):
+        raise TargetError(_no_class(place, name, module) if kind == "class" else _no_object(place, name, module))
+    return vars(module)[name]
+
+
 def _no_class(place: str, name: str, module: ModuleType) -> str:
     classes = sorted(key for key, value in vars(module).items() if isinstance(value, type))
     own = [key for key in classes if vars(module)[key].__module__ == module.__name__]
     there = f"it defines {', '.join(own)}" if own else "it defines no class"
     return f"{place} has no {name}; {there}{guess(name, classes)}"
+
+
+def _no_object(place: str, name: str, module: ModuleType) -> str:
+    modules = {key for key, value in vars(module).items() if isinstance(value, ModuleType) or key.startswith("_")}
+    own = [key for key in vars(module) if key not in modules and _is_own(vars(module)[key], module)]
+    there = f"it defines {', '.join(own[:12])}" if own else "it defines nothing"
+    return f"{place} has no {name}; {there}{guess(name, vars(module).keys() - modules)}"
+
+
+def _is_own(value: object, module: ModuleType) -> bool:
+    """Whether a module made this itself: anything but a class or a function that it imports."""
+    own = getattr(value, "__module__", module.__name__)
+    return own == module.__name__ or not (hasattr(value, "__qualname__") or own == "__future__")
 
 
 def _put_first_on_path(directory: str) -> None:
