@@ -283,7 +283,18 @@ def _advice(inputs: Inputs) -> str:
             return f"let predict_step return its output without the last dimension, .squeeze(-1), or {fit}"
         if target.shape == (*prediction.shape, 1):
             return f"give targets without the last dimension, .squeeze(-1), or {fit}"
+        if _has_classes(prediction, target) and int(target.max()) >= prediction.shape[1]:
+            return (
+                f"give targets from 0 to {prediction.shape[1] - 1}, since the predictions have {prediction.shape[1]} classes, "
+                f"or {fit}"
+            )
     return fit
+
+
+def _has_classes(prediction: torch.Tensor, target: torch.Tensor) -> bool:
+    """Whether there is a number for each class, and targets are their numbers."""
+    is_scores = prediction.is_floating_point() and prediction.ndim == target.ndim + 1
+    return is_scores and not target.is_floating_point() and target.numel() > 0
 
 
 def evaluate(

@@ -59,7 +59,7 @@ def metric_objects(found: object, target: str) -> MetricObjects:
     try:
         collection = _collection(found, metrics)
     except ValueError as error:
-        raise ConfigurationError(f"{target}: {error} To fix, name them in a dict: {{'name': metric}}") from error
+        raise ConfigurationError(f"{target}: {error}. To fix, name them in a dict: {{'name': metric}}") from error
     return MetricObjects(collection, functions)
 
 

@@ -90,11 +90,17 @@ class Pictures:
         return self._missing
 
     def add(self, measured: Measured) -> None:
-        """Draw one more.
+        """Draw one more; of a dict its single numbers together, and each of its other parts.
 
         Raises:
             ConfigurationError: there are not as many names as classes.
         """
+        if isinstance(measured.value, Mapping) and (measured.metric is None or not _draws_itself(measured.metric)):
+            single = {key: one for key, one in measured.value.items() if _is_single(one)}
+            for key, one in measured.value.items():
+                if key not in single:
+                    self.add(Measured(f"{measured.name}_{key}", one, None))
+            measured = Measured(measured.name, single, measured.metric)
         try:
             figure = picture(measured, self._classes)
         except NotDrawable as error:
@@ -127,7 +133,8 @@ def picture(measured: Measured, classes: Classes) -> Figure | None:
         NotDrawable: there is no picture of such a value.
         ConfigurationError: there are not as many names as classes.
     """
-    with matplotlib.rc_context(_SETTINGS):
+    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torchmetrics hands tensors to matplotlib, which has something to say of that
         return _drawn(measured, classes)
 
 
@@ -148,7 +155,7 @@ def _drawn(measured: Measured, classes: Classes) -> Figure | None:
     if "curve" in plot and metric is not None and _is_curve(value):
         return _curve(metric, value, measured.name, classes)
     if isinstance(value, Mapping):
-        return _of_dict(value, metric, measured.name, classes)
+        return _of_singles(value, metric, measured.name)
     numbers = _vector(value)
     if numbers is None:
         return _own(measured)
@@ -261,12 +268,8 @@ def _curve(metric: Metric, value: Value, name: str, classes: Classes) -> Figure:
 # --- bars ---
 
 
-def _of_dict(value: Mapping[str, Value], metric: Metric | None, name: str, classes: Classes) -> Figure | None:
-    numbers = {str(key): _vector(one) for key, one in value.items()}
-    single = {key: float(one[0]) for key, one in numbers.items() if one is not None and one.size == 1}
-    if len(single) < len(numbers):
-        others = ", ".join(key for key in numbers if key not in single)
-        raise NotDrawable(f"it has parts that are no single numbers ({_counted(others.split(', '))})")
+def _of_singles(value: Mapping[str, Value], metric: Metric | None, name: str) -> Figure | None:
+    single = {str(key): float(numbers[0]) for key, one in value.items() if (numbers := _vector(one)) is not None}
     if len(single) < 2:
         return None
     return _bars(list(single), np.array(list(single.values())), name, metric)
@@ -325,6 +328,11 @@ def _vector(value: Value) -> np.ndarray[Any, Any] | None:
 
 
 # --- what a metric draws itself ---
+
+
+def _is_single(value: Value) -> bool:
+    numbers = _vector(value)
+    return numbers is not None and numbers.size == 1
 
 
 def _draws_itself(metric: Metric) -> bool:

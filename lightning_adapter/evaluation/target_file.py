@@ -63,6 +63,12 @@ class TargetFile:
             ConfigurationError: a sample has no target.
         """
         if self.rows is None:
+            last = int(index.max()) if len(index) else 0
+            if last >= _length(self.values):
+                raise ConfigurationError(
+                    f"{self.path} has {_length(self.values)} targets in the order of the dataset, and there is a prediction "
+                    f"of sample {last}. To fix, give targets of the whole dataset, or a column 'index' that says whose they are"
+                )
             return _take(self.values, index)
         if self.joined_by == "key" and key is None:
             raise ConfigurationError(
