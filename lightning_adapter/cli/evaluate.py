@@ -102,9 +102,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _question(arguments: argparse.Namespace, predictions: pathlib.Path) -> dict[str, object]:
     """What is evaluated, as evaluation.json names it."""
+    place, _, name = arguments.metrics.rpartition(":")
+    file = pathlib.Path(place)
     return {
         "predictions": str(predictions.resolve()),
-        "metrics": arguments.metrics,
+        "metrics": f"{file.resolve() if file.suffix == '.py' else place}:{name}",
         "targets": None if arguments.targets is None else str(arguments.targets.resolve()),
         "loader": arguments.loader,
         "prediction_key": arguments.prediction_key,

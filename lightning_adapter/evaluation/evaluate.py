@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from torch import nn
 from torchmetrics import Metric, MetricCollection
 
 from lightning_adapter.errors import ConfigurationError, shown
@@ -127,14 +128,14 @@ class Evaluation:
             return {}, []
         collection.to("cpu")
         collection.reset()
-        # each with a state of its own, and not those that torchmetrics lets equal metrics share
-        metrics = {str(name): metric for name, metric in collection.items()}
+        # of a collection that was used before, metrics share states, which asking for them parts: they may be updated singly
+        collection.items()
         size = chunk_size(self.predictions, loader, samples)
         inputs = None
         for start, inputs in self._chunks(loader, size):
-            updates = {name: _update(metric, inputs) for name, metric in metrics.items()}
             place = f"loader {loader}, samples {start} to {min(start + size, samples) - 1}"
-            self._raise(_faults(updates), inputs, place)
+            self._raise(_update(collection, inputs), inputs, place)
+        metrics = _metrics_of(collection)
         computed: dict[str, Value] = {}
         faults = _faults({name: _compute(metric, name, computed) for name, metric in metrics.items()})
         self._raise(faults, inputs, f"loader {loader}")
@@ -205,13 +206,48 @@ def _bytes(value: Tree) -> int:
     return len(value) if isinstance(value, str) else 8
 
 
-def _update(metric: Metric, inputs: Inputs) -> Exception | None:
-    try:
-        positions, names = arguments(update_of(metric), inputs)
-        metric.update(*positions, **names)
-    except Exception as error:  # a metric may refuse what it is given in any way
-        return error
-    return None
+def _metrics_of(collection: MetricCollection) -> dict[str, Metric]:
+    """The metrics under their full names, with the state that they may share; `MetricCollection.items` copies it."""
+    metrics = [metric for metric in nn.ModuleDict.values(collection) if isinstance(metric, Metric)]
+    return dict(zip(map(str, collection.keys()), metrics, strict=True))
+
+
+def _update(collection: MetricCollection, inputs: Inputs) -> list[_Fault]:
+    """Update all metrics; return what stands against it."""
+    metrics = _metrics_of(collection)
+    given, faults = {}, []
+    for name, metric in metrics.items():
+        try:
+            given[name] = arguments(update_of(metric), inputs)
+        except ConfigurationError as error:
+            faults.append(_Fault(name, error))
+    first = next(iter(given.values()), None)
+    if first is not None and not faults and all(_are_same(first, other) for other in given.values()):
+        try:
+            collection.update(*first[0], **first[1])  # at once, since torchmetrics counts for equal metrics once
+        except Exception as error:  # a metric may refuse what it is given in any way
+            alone = {name: metric.clone() for name, metric in metrics.items()}
+            return _faults(_update_each(alone, given)) or [_Fault("MetricCollection", error)]
+        return []
+    return [*faults, *_faults(_update_each(metrics, given))]
+
+
+def _update_each(
+    metrics: Mapping[str, Metric], given: Mapping[str, tuple[tuple[Tree, ...], dict[str, Tree]]]
+) -> dict[str, Exception | None]:
+    errors: dict[str, Exception | None] = {}
+    for name, (positions, names) in given.items():
+        try:
+            metrics[name].update(*positions, **names)
+            errors[name] = None
+        except Exception as error:  # as above
+            errors[name] = error
+    return errors
+
+
+def _are_same(one: tuple[tuple[Tree, ...], dict[str, Tree]], other: tuple[tuple[Tree, ...], dict[str, Tree]]) -> bool:
+    (positions, names), (others, other_names) = one, other
+    return list(map(id, positions)) == list(map(id, others)) and names.keys() == other_names.keys()
 
 
 def _compute(metric: Metric, name: str, computed: dict[str, Value]) -> Exception | None:

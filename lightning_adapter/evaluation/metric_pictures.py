@@ -95,12 +95,14 @@ class Pictures:
         Raises:
             ConfigurationError: there are not as many names as classes.
         """
-        if isinstance(measured.value, Mapping) and (measured.metric is None or not _draws_itself(measured.metric)):
-            single = {key: one for key, one in measured.value.items() if _is_single(one)}
-            for key, one in measured.value.items():
-                if key not in single:
+        parts = _parts(measured)
+        if parts is not None:
+            single = {key: one for key, one in parts.items() if _is_single(one)}
+            for key, one in parts.items():
+                if key not in single and key != "classes":  # of detection metrics: which classes the values are of
                     self.add(Measured(f"{measured.name}_{key}", one, None))
-            measured = Measured(measured.name, single, measured.metric)
+            # torchmetrics takes a tuple, a value and the threshold of it, for two steps of a training
+            measured = Measured(measured.name, single if isinstance(measured.value, Mapping) else {}, measured.metric)
         try:
             figure = picture(measured, self._classes)
         except NotDrawable as error:
@@ -246,12 +248,15 @@ def _curve(metric: Metric, value: Value, name: str, classes: Classes) -> Figure:
         axes.set_prop_cycle(color=[palette(i if count <= _LEGEND else i / (count - 1)) for i in range(count)])
     takes_score = "score" in inspect.signature(metric.plot).parameters
     metric.plot(ax=axes, **({"score": True} if takes_score else {}))
+    if type(metric).__name__ == "RetrievalPrecisionRecallCurve":  # torchmetrics calls its axes as those of a ROC
+        axes.set_xlabel("Precision")
+        axes.set_ylabel("Recall")
     legend = axes.get_legend()
     if legend is not None:
         legend.remove()
     for line, label in zip(axes.get_lines(), labels, strict=False):
         _, found, score = str(line.get_label()).partition(" AUC=")
-        line.set_label(label if score == "nan" else f"{label}{found}{score}")
+        line.set_label(label if score == "nan" else f"{label}{found}{score}")  # of a curve with a gap
         line.set_linewidth(1.6 if count <= _LEGEND else 0.7)
     axes.set_title(name, fontsize=12)
     if count > _LEGEND:
@@ -260,7 +265,7 @@ def _curve(metric: Metric, value: Value, name: str, classes: Classes) -> Figure:
         bar.set_ticks(ticks, labels=[labels[tick] for tick in ticks], fontsize=8)
     elif is_several:
         figure.legend(loc="outside right upper", fontsize=8)
-    elif not str(axes.get_lines()[0].get_label()).startswith("_"):
+    elif takes_score and not str(axes.get_lines()[0].get_label()).endswith("nan"):
         axes.legend()
     return figure
 
@@ -318,7 +323,7 @@ def _bars(labels: Sequence[str], numbers: np.ndarray[Any, Any], name: str, metri
 def _vector(value: Value) -> np.ndarray[Any, Any] | None:
     """A number or a row of numbers as an array of one dimension; None of anything else."""
     if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().double().numpy() if not value.is_complex() else None
+        value = value.detach().cpu().double().squeeze().numpy() if not value.is_complex() else None
     elif isinstance(value, (list, tuple)) and not all(isinstance(one, (bool, int, float)) for one in value):
         value = None
     if value is None:
@@ -328,6 +333,18 @@ def _vector(value: Value) -> np.ndarray[Any, Any] | None:
 
 
 # --- what a metric draws itself ---
+
+
+def _parts(measured: Measured) -> Mapping[str, Value] | None:
+    """The parts of a dict, or of a tuple that is no curve, whose pictures are drawn by themselves; None of anything else."""
+    value = measured.value
+    if measured.metric is not None and _draws_itself(measured.metric):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): one for key, one in value.items()}
+    if isinstance(value, tuple) and not _is_curve(value):
+        return {str(number): one for number, one in enumerate(value)}
+    return None
 
 
 def _is_single(value: Value) -> bool:

@@ -17,11 +17,13 @@ from torchmetrics.classification import (
     BinaryROC,
     BinarySensitivityAtSpecificity,
     MulticlassConfusionMatrix,
+    MulticlassPrecisionAtFixedRecall,
     MulticlassPrecisionRecallCurve,
     MulticlassRecall,
     MulticlassROC,
     MultilabelConfusionMatrix,
 )
+from torchmetrics.retrieval import RetrievalPrecisionRecallCurve
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.evaluation.evaluate import Measured
@@ -131,6 +133,22 @@ def test_dict_has_a_picture_of_its_numbers_and_of_each_other_part(tmp_path: Path
     assert [why.partition(":")[0] for why in pictures.missing] == ["f_d"]
 
 
+def test_tuple_of_values_is_no_course_of_a_training(tmp_path: Path) -> None:
+    pictures = Pictures(Classes())
+    pictures.add(measured(BinarySensitivityAtSpecificity(0.5)))
+    assert (pictures.save(tmp_path), pictures.missing) == ([], [])
+    pictures.add(measured(MulticlassPrecisionAtFixedRecall(4, 0.5)))
+    assert (pictures.save(tmp_path), pictures.missing) == (["name_0.png", "name_1.png"], [])
+
+
+def test_curve_of_a_retrieval_is_named_as_what_it_is() -> None:
+    metric = RetrievalPrecisionRecallCurve()
+    metric.update(torch.rand(40), torch.arange(40) % 2, indexes=torch.arange(40) // 8)
+    (axes,) = drawn(Measured("name", metric.compute(), metric)).axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Precision", "Recall")
+    assert axes.get_lines()[0].get_xdata().tolist() == metric.compute()[0].tolist()
+
+
 def test_wrong_number_of_names_is_refused() -> None:
     for metric in (MulticlassConfusionMatrix(4), MulticlassROC(4), MulticlassRecall(4, average=None)):
         with pytest.raises(ConfigurationError, match="--classes names 2 classes, and name has 4: a, b"):
@@ -158,8 +176,8 @@ def test_metric_with_a_plot_of_its_own_draws_itself() -> None:
     ("one", "why"),
     [
         (
-            measured(BinarySensitivityAtSpecificity(0.5)),
-            r"name: its plot\(\) draws nothing of a tuple of 0: float32 .*IndexError",
+            Measured("m", torch.rand(2, 3), MulticlassRecall(3)),
+            r"m: its plot\(\) draws nothing of float32 \[2, 3\], from .* \(ValueError: x and y",
         ),
         (Measured("f", torch.rand(2, 2), None), "f: its value is neither a number, nor a row of numbers"),
         (Measured("f", torch.rand(2000), None), "f: 2000 values are too many for a picture"),
