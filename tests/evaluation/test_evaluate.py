@@ -16,6 +16,7 @@ from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import (
     BinaryAccuracy,
     MulticlassAccuracy,
+    MulticlassCohenKappa,
     MulticlassConfusionMatrix,
     MulticlassF1Score,
     MulticlassROC,
@@ -137,6 +138,17 @@ def test_collection_is_named_and_valued_as_by_torchmetrics(tmp_path: Path) -> No
     used.update(LOGITS[:9], LABELS[:9])
     assert_same(values(path, used), expected.compute())
     assert_same(values(path, used), expected.compute())
+
+
+def test_metrics_that_shared_a_state_do_not_count_twice(tmp_path: Path) -> None:
+    class Mean(MeanMetric):
+        def update(self, preds: torch.Tensor, extra: object = None) -> None:  # so that not all take the same
+            super().update(preds)
+
+    used = MetricCollection([MulticlassConfusionMatrix(C), MulticlassCohenKappa(C), Mean()])
+    used.update(LOGITS, LABELS)
+    path = store(tmp_path / "p", {"prediction": LOGITS, "target": LABELS})
+    assert values(path, used)["MulticlassConfusionMatrix"].sum() == N
 
 
 def test_list_of_equal_metrics_is_refused_and_a_dict_of_them_is_not(tmp_path: Path) -> None:
@@ -320,7 +332,9 @@ def test_predictions_of_a_run_are_found(tmp_path: Path) -> None:
     store(tmp_path / "predictions-val", {"prediction": LOGITS})
     assert_same(values(tmp_path, MeanMetric()), {"MeanMetric": LOGITS.mean()})
     store(tmp_path / "predictions-test", {"prediction": LOGITS + 1})
-    with pytest.raises(ConfigurationError, match=r"several predictions\. To fix, type which: .*predictions-test, .*-val"):
+    with pytest.raises(
+        ConfigurationError, match=r"several predictions\. To fix, type which: .*predictions-test, .*-val"
+    ):
         values(tmp_path, MeanMetric())
     store(tmp_path / "predictions", {"prediction": LOGITS + 2})
     assert_same(values(tmp_path, MeanMetric()), {"MeanMetric": (LOGITS + 2).mean()})
