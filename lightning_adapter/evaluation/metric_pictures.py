@@ -310,10 +310,10 @@ def _bars(labels: Sequence[str], numbers: np.ndarray[Any, Any], name: str, metri
     axes.set_ylim(count - 0.4, -0.6)
     low, high = (getattr(metric, f"plot_{side}_bound", None) for side in ("lower", "upper"))
     least, most = min(0.0, finite.min()), max(0.0, finite.max())
-    left = float(low) if low is not None and low <= least else least * 1.12
+    left = float(low) if low is not None and low <= least else least
     right = float(high) if high is not None and high >= most else most
     room = 0.14 * ((right - left) or 1.0)  # for the numbers behind the bars
-    axes.set_xlim(left, right + room)
+    axes.set_xlim(left - room if least < 0 else left, right + room)
     axes.set_title(name, fontsize=12)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)

@@ -204,7 +204,7 @@ def _read_parquet(path: pathlib.Path) -> Table:
         import pyarrow.parquet
     except ImportError as error:
         raise ConfigurationError(
-            f"--targets {path} needs pyarrow, which is not installed: pip install pyarrow"
+            f"--targets {path} needs pyarrow, which is not installed: pip install 'lightning-adapter[parquet]'"
         ) from error
     return dict(pyarrow.parquet.read_table(path).to_pydict())
 
