@@ -47,6 +47,7 @@ setup(
         "pytorch-lightning": [f"pytorch-lightning{LIGHTNING}"],
         "lightning": [f"lightning{LIGHTNING}"],
         "parquet": ["pyarrow"],
+        "export": ["onnx", "onnxscript", "onnxruntime"],
         "dev": ["pytest", "pytest-xdist", "hypothesis", "omegaconf", "ruff", "mypy"],
     },
     entry_points={"console_scripts": ["lightning-adapter = lightning_adapter.cli:main"]},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 from typing import Any, NoReturn
 
 from determined import pytorch
@@ -12,6 +13,7 @@ from lightning_adapter.arguments import Arguments
 from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.evaluation.after_fit import evaluate
 from lightning_adapter.evaluation.loaders import Split
+from lightning_adapter.evaluation.package import after_fit, writing
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.support.trainer_arguments import Job
 from lightning_adapter.versions import hosts, lightning_1x
@@ -122,6 +124,28 @@ class LightningAdapter(LightningTrial):
         given = {} if return_predictions is None else {"return_predictions": return_predictions}
         found: list[Any] | None = evaluate(self, "predict", dataloaders, ckpt_path, split, **given)
         return found
+
+    def check_package(self) -> None:
+        """Refuse a trial that cannot be packaged.
+
+        Raises:
+            ConfigurationError: all that stands against it.
+        """
+        writing.check(type(self), self.lightning_module)
+
+    def write_package(self, file: pathlib.Path, checkpoint: pathlib.Path, is_chief: bool = True) -> None:
+        """Write the model of a checkpoint with its source, as `fit(package=...)` does at the end.
+
+        Args:
+            file: is not there yet.
+            checkpoint: its directory.
+            is_chief: whether this process writes; of several all call this.
+
+        Raises:
+            ConfigurationError: the file is there, or cannot be written.
+            ExportError: the module cannot be packaged.
+        """
+        after_fit.write(self, file, checkpoint, is_chief)
 
     @classmethod
     def from_argparse_args(cls, *args: Any, **kwargs: Any) -> NoReturn:

@@ -74,6 +74,10 @@ class SubmissionError(LightningAdapterError):
     """An experiment was not created: the message holds everything that stands against it."""
 
 
+class ExportError(LightningAdapterError):
+    """A model cannot be exported, or the file would not compute what the module does; nothing is left of it."""
+
+
 class NonFiniteError(LightningAdapterError):
     """A loss or a logged value became NaN or infinite and `on_nan="raise"` was asked for."""
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lightning_adapter.evaluation.source import Source
 
 WHAT = (
-    "a run directory (runs/MNISTTrial/latest), a checkpoint directory, a .ckpt file, a URL, or of a cluster the id of a "
+    "a run directory (runs/MNISTTrial/latest), a checkpoint directory, a .ckpt file, a URL, a package, or of a cluster the id of a "
     "checkpoint or the number of an experiment, which is fetched into runs/"
 )
 
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser, splits: Sequence[str] = ()) -
         parser.add_argument("--split", choices=splits, help="take these loaders of the trial")
     add_hparam(parser)
     parser.add_argument("--config", metavar="FILE", help="an experiment YAML that wins over what the run used")
+    parser.add_argument("--trust-code", action="store_true", help="open a package, whose code runs with your rights")
 
 
 @contextlib.contextmanager
@@ -63,7 +64,7 @@ def loaded(arguments: argparse.Namespace) -> Iterator[LoadedTrial]:
         with variables_set(wanted.variables()):
             from lightning_adapter.evaluation.loading import load
 
-            yield load(wanted, arguments.target)
+            yield load(wanted, arguments.target, arguments.trust_code)
 
 
 def measure(arguments: argparse.Namespace, stage: Stage) -> int:

@@ -54,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="when training is complete, test the best checkpoint with Lightning's own Trainer",
     )
+    parser.add_argument(
+        "--package",
+        metavar="FILE",
+        help="off a cluster, write the best model with its source when training is complete",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -109,6 +114,7 @@ def _fit(
             name=arguments.name,
             master_timeout=arguments.master_timeout,
             test=arguments.test,
+            package=arguments.package,
         )
 
 

@@ -6,25 +6,20 @@ variables that the YAML sets. Nothing of it stays in this process, which goes on
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import pathlib
 import subprocess
 import sys
-import sysconfig
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from types import ModuleType
 
 import lightning_adapter
 from lightning_adapter.errors import LightningAdapterError
+from lightning_adapter.evaluation.package.own_modules import own_modules
 
 _PROGRAM = "import sys; sys.path.append(sys.argv[3]); from lightning_adapter.cli.trial_report import main; main(*sys.argv[1:3])"
-
-#: What Python's `site` imports at its start, wherever it lies: on Debian below /etc.
-_OF_MACHINE = ("sitecustomize", "usercustomize")
 
 
 @dataclass(frozen=True)
@@ -93,7 +88,7 @@ def _report(trial_class: type) -> TrialReport:
     from lightning_adapter import monkey_patch, support
     from lightning_adapter.versions import hosts
 
-    modules = list(_own_modules(sys.modules[trial_class.__module__]))
+    modules = list(own_modules(sys.modules[trial_class.__module__]))
     classes = [
         value
         for module in modules
@@ -112,26 +107,3 @@ def _report(trial_class: type) -> TrialReport:
     packages = found or {package for package in hosts.PACKAGES if package in sys.modules}
     lightning = "pytorch-lightning" if "pytorch_lightning" in packages else "lightning" if packages else ""
     return TrialReport(rejected=rejected, lightning=lightning, files=[str(module.__file__) for module in modules])
-
-
-def _own_modules(first: ModuleType) -> Iterator[ModuleType]:
-    """The module itself, and the imported ones that are neither Python's nor installed."""
-    paths = sysconfig.get_paths()
-    foreign = {os.path.realpath(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    installed = {name for name, found in importlib.metadata.packages_distributions().items() if not _is_editable(found)}
-    others = installed | {lightning_adapter.__name__, *_OF_MACHINE}
-    yield first
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        # torch makes modules whose file is a name alone
-        if module is first or not file or not os.path.isabs(file) or name.partition(".")[0] in others:
-            continue
-        place = os.path.realpath(file)
-        if not any(place.startswith(folder + os.sep) for folder in foreign):
-            yield module
-
-
-def _is_editable(distributions: list[str]) -> bool:
-    """Whether a package is run from somebody's checkout, by one of its distributions."""
-    urls = [importlib.metadata.distribution(name).read_text("direct_url.json") for name in distributions]
-    return any(url is not None and json.loads(url).get("dir_info", {}).get("editable") for url in urls)

@@ -18,6 +18,7 @@ from lightning_adapter.evaluation.loaders import SETUP, Split, check_split, made
 from lightning_adapter.evaluation.loggers import loggers_of_run
 from lightning_adapter.evaluation.made_again import Making, construct_again
 from lightning_adapter.evaluation.notebook import of_loaded
+from lightning_adapter.evaluation.package.opening import open_package
 from lightning_adapter.evaluation.source import Source
 from lightning_adapter.evaluation.trial_class import Given, trial_class_of
 from lightning_adapter.evaluation.wanted import Config, Wanted
@@ -37,6 +38,7 @@ def load_trial(
     last: bool = False,
     hparams: experiment.Hyperparameters | None = None,
     config: Config = None,
+    trust_code: bool = False,
 ) -> LoadedTrial:
     """Load the trained model of a run, with its data.
 
@@ -50,6 +52,8 @@ def load_trial(
         last: take the newest checkpoint of the run.
         hparams: hyperparameters that win over those of the run.
         config: an experiment YAML's path, or its content, that wins likewise.
+        trust_code: open a package (`fit(package=...)`, `lightning-adapter export --to package`), whose code runs with your
+            rights; a checkpoint is data, and needs no trust.
 
     Returns:
         The trial with the weights of the checkpoint.
@@ -61,10 +65,10 @@ def load_trial(
     """
     wanted = Wanted.of(what, last, hparams, config)
     with variables_set(wanted.variables()):
-        return load(wanted, trial_class)
+        return load(wanted, trial_class, trust_code)
 
 
-def load(wanted: Wanted, trial_class: Given = None) -> LoadedTrial:
+def load(wanted: Wanted, trial_class: Given = None, trust_code: bool = False) -> LoadedTrial:
     """Load what was looked for; the environment variables of its configuration are set by now.
 
     Raises:
@@ -79,6 +83,10 @@ def load(wanted: Wanted, trial_class: Given = None) -> LoadedTrial:
             wanted.raise_faults(error)
         wanted.raise_faults()
     assert source is not None
+    if source.is_package:
+        opened = open_package(source.checkpoint, trust_code)
+        found = opened.trial_class if trial_class is None else trial_class_of(source, trial_class)
+        return LoadedTrial.of(found, source, opened.checkpoint, wanted.config, wanted.hparams)
     found = trial_class_of(source, trial_class)
     return LoadedTrial.of(found, source, file.read(source.checkpoint), wanted.config, wanted.hparams)
 
@@ -131,7 +139,7 @@ class LoadedTrial:
         self._set_up: set[str] = set()
         # what `setup` draws, a split of the data for one, is what training has drawn, in whichever order things are done
         self._random = None if making.seed is None else RandomState.now()
-        self._weights = None if source is None else Weights.of(source.checkpoint, first=saved)
+        self._weights = None if source is None else _weights(source, saved)
         run = None if source is None else source.run
         record: Mapping[str, Any] = {} if source is None else source.record
         self._evaluator = Evaluator(
@@ -352,3 +360,10 @@ def _steps(saved: Mapping[str, Any]) -> int:
         return batches_trained(saved)
     except CheckpointError:
         return 0
+
+
+def _weights(source: Source, saved: dict[str, Any] | None) -> Weights:
+    """The checkpoint's, which are read again for each use; those of a package stay as it was opened."""
+    if source.is_package and saved is not None:
+        return Weights(str(source.checkpoint), lambda: dict(saved))
+    return Weights.of(source.checkpoint, first=saved)

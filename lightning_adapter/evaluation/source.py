@@ -1,7 +1,7 @@
 """Which checkpoint is meant, of which run, and what is known of how it was made?
 
-WHAT is a run directory, a checkpoint directory, a file of Lightning's, a URL, or, of a cluster, the id of a checkpoint or
-the number of an experiment. Of a run the best checkpoint is taken, or the newest.
+WHAT is a run directory, a checkpoint directory, a file of Lightning's, a URL, a package, or, of a cluster, the id of a
+checkpoint or the number of an experiment. Of a run the best checkpoint is taken, or the newest.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lightning_adapter.errors import CheckpointError, ConfigurationError, RunRecordError
+from lightning_adapter.evaluation.package.form import about, is_package
 from lightning_adapter.fetching.target import target_of
 from lightning_adapter.platform import experiment
 from lightning_adapter.runs import record as records
@@ -31,8 +32,8 @@ _LEVELS = 6
 #: Seconds between two looks for what another process fetches.
 _LOOK_EACH_S = 0.2
 _GIVE = (
-    "Give a run directory (runs/<trial>/latest), the directory of a checkpoint, a .ckpt file, or, of a cluster, the id of a "
-    "checkpoint or the number of an experiment."
+    "Give a run directory (runs/<trial>/latest), the directory of a checkpoint, a .ckpt file, a package, or, of a cluster, "
+    "the id of a checkpoint or the number of an experiment."
 )
 
 
@@ -48,6 +49,7 @@ class Source:
         working_directory: where the target was typed.
         record: of the run, as `runs.record.read` returns it; empty where there is none.
         is_choice_of_run: whether it is the checkpoint that is taken where nobody says which.
+        is_package: whether `checkpoint` is a package, which brings the trial's source along.
     """
 
     run: pathlib.Path | None
@@ -57,6 +59,7 @@ class Source:
     working_directory: pathlib.Path | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
     is_choice_of_run: bool = False
+    is_package: bool = False
 
 
 def find(what: str | os.PathLike[str], *, last: bool = False) -> Source:
@@ -97,6 +100,9 @@ def _on_disk(path: pathlib.Path, last: bool) -> Source:
     if place.is_file():
         if place.name == _FILE and (place.parent / "metadata.json").exists():
             place = place.parent
+        elif is_package(place):
+            said = about(place)
+            return _single(str(path), last, Source(None, place, said["target"], said["config"], is_package=True))
         else:
             return _single(str(path), last, _known(_run_above(place), place))
     if (place / _FILE).exists() or (place / "metadata.json").exists():

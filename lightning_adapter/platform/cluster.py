@@ -23,6 +23,7 @@ from lightning_adapter.platform.kept_files import KeptFiles
 from lightning_adapter.platform.launch import launcher
 from lightning_adapter.platform.master.link import connected_context
 from lightning_adapter.platform.master.outbox import Outbox
+from lightning_adapter.platform.package_file import refuse_on_cluster
 from lightning_adapter.platform.request import FitRequest, seed_everything
 from lightning_adapter.platform.start_from import read_checkpoint, starting_point
 from lightning_adapter.platform.starting_point import StartingPoint
@@ -98,6 +99,7 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
         request: what was asked of `fit`.
         info: Determined's word on where this is.
     """
+    refuse_on_cluster(request.package)
     cluster = determined_private.cluster_settings(info)
     settings, steps = cluster["config"], cluster["steps_completed"]
     slots = max(1, len(info.slot_ids)) * max(1, len(info.container_addrs))

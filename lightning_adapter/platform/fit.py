@@ -42,6 +42,7 @@ def fit(
     name: str | None = None,
     master_timeout: float | timedelta | None = None,
     test: bool = False,
+    package: str | os.PathLike[str] | None = None,
 ) -> Trial:
     """Train a trial in this process, on a cluster or off it.
 
@@ -70,6 +71,8 @@ def fit(
             what the environment variable LIGHTNING_ADAPTER_MASTER_TIMEOUT says, or 600.
         test: when training is complete, test the best checkpoint (the last one where none is ranked) with Lightning's own
             Trainer, in the first process; `trial.test_metrics` has the values.
+        package: off a cluster, when training is complete, write the best model with its source to this file, which
+            `load_trial(FILE, trust_code=True)` opens where the source is not.
 
     Returns:
         The trial, with its trained module.
@@ -96,6 +99,7 @@ def fit(
         name=name,
         master_timeout=master_timeout,
         test=test,
+        package=package,
     )
     info = managed_trial()
     if info is None:

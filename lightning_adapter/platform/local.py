@@ -31,6 +31,7 @@ from lightning_adapter.platform.experiment.periods import Retention
 from lightning_adapter.platform.final_test import test_if_complete
 from lightning_adapter.platform.fit_platform import FitPlatform
 from lightning_adapter.platform.made_with import FromCheckpoint, MadeWith, from_checkpoint, made_with
+from lightning_adapter.platform.package_file import check_place, write_if_complete
 from lightning_adapter.platform.request import FitRequest, seed_everything
 from lightning_adapter.platform.signals import exit_status
 from lightning_adapter.platform.start_from import read_checkpoint, starting_point
@@ -299,6 +300,8 @@ def _fit(
         _end_if_asked(platform, trial)
         if plan.request.test:
             _test(trial, core_context.distributed, directory)
+        if plan.request.package is not None:
+            write_if_complete(trial, core_context.distributed, plan.request.package)
     return trial
 
 
@@ -331,6 +334,8 @@ def _train(
 ) -> tuple[Trial, LocalPlatform]:
     request, periods, resumed = plan.request, plan.periods, plan.resumed
     trial = construct(trial_class, context, request.test)
+    if request.package is not None:
+        trial.check_package()
     distributed = context.distributed
     metric = experiment.searcher_metric(plan.config)
     carried = CarriedOver.of(plan.start, resumed, plan.steps, directory, metric.name)
@@ -383,6 +388,7 @@ def _run_directory(name: str, plan: _Plan, processes: core.DistributedContext | 
     refused: ConfigurationError | None = None
     if processes is None or processes.rank == 0:
         try:
+            check_place(plan.request.package)
             metric = experiment.searcher_metric(plan.config)
             made = RunDirectory.create(name, plan.request.run_dir, source=plan.resumed, ranked_by=metric)
         except ConfigurationError as error:

@@ -34,6 +34,7 @@ class FitRequest:
     name: str | None
     master_timeout: float
     test: bool
+    package: Path | None
 
     @classmethod
     def of(
@@ -52,6 +53,7 @@ class FitRequest:
         name: object,
         master_timeout: object,
         test: object,
+        package: object,
     ) -> FitRequest:
         """Check what was given to `fit`, all of it before anything is done.
 
@@ -74,6 +76,7 @@ class FitRequest:
             name=given.run_name(name, faults),
             master_timeout=given.master_timeout(master_timeout, faults),
             test=given.flag("test", test, faults),
+            package=given.path("package", package, faults),
         )
         if resume_from is not None and warm_start_from is not None:
             faults.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -160,6 +161,16 @@ class LightningTrial(pytorch.PyTorchTrial):
     def tested(self, metrics: dict[str, float]) -> None:
         """The test at the end of a run has given these values."""
         self.test_metrics = metrics
+
+    # --- the model as a file ------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def check_package(self) -> None:
+        """Refuse a trial that cannot be packaged."""
+
+    @abstractmethod
+    def write_package(self, file: pathlib.Path, checkpoint: pathlib.Path, is_chief: bool) -> None:
+        """Write the model of a checkpoint with its source."""
 
     # --- what Determined calls --------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import torch
 from torch import distributed as dist
 from torch.nn import Module
 from torch.optim import Optimizer
@@ -114,3 +115,20 @@ def alone(rank: int) -> Iterator[None]:
     finally:
         members.WORLD = everybody
         dist.destroy_process_group(own)
+
+
+@contextlib.contextmanager
+def onnx_messages_to_stderr() -> Iterator[None]:
+    """Have the older ONNX exporter print to stderr, where it is kept from printing a graph that it cannot translate.
+
+    It leaves its log switched on, which writes to stdout from C++ (`_jit_set_onnx_log_output_stream`, torch 2.1 to 2.13).
+    """
+    set_stream: Any = getattr(torch._C, "_jit_set_onnx_log_output_stream", None)
+    if set_stream is None:
+        yield
+        return
+    set_stream("stderr")
+    try:
+        yield
+    finally:
+        set_stream("stdout")

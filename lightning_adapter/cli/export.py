@@ -1,0 +1,82 @@
+"""`lightning-adapter export`: what can be typed, and what is said of the file?"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+from typing import TYPE_CHECKING
+
+from lightning_adapter.cli import evaluation
+
+if TYPE_CHECKING:
+    from lightning_adapter.evaluation.export.example import Example
+    from lightning_adapter.evaluation.export.exporting import Exported
+
+HELP = "make a file of a trained model that runs without its project"
+DESCRIPTION = (
+    "Write the best model of a run as ONNX, TorchScript, a program of torch.export, or a package with its source; run the "
+    "file once, and compare it with the module. The input is example_input_array, or what forward takes of the first "
+    "validation batch."
+)
+_FORMATS = ("onnx", "torchscript", "exported_program", "package")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what can be typed after the command's name."""
+    evaluation.add_arguments(parser)
+    parser.add_argument("--to", required=True, choices=_FORMATS, help="the format")
+    parser.add_argument(
+        "--out",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="default model.onnx, model.torchscript.pt, model.pt2 or model.package.pt in the directory of the run",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export; return the exit status.
+
+    Raises:
+        LightningAdapterError: what was typed cannot be used, or the model cannot be exported.
+    """
+    from lightning_adapter.evaluation.export.needed import check_installed
+    from lightning_adapter.evaluation.export.placing import check_absent
+    from lightning_adapter.runs.summary import say
+
+    check_installed(arguments.to)
+    if arguments.out is not None:
+        check_absent(arguments.out, arguments.overwrite)
+    with evaluation.loaded(arguments) as trial:
+        from lightning_adapter.evaluation.export.of_trial import export_trial
+
+        made, example = export_trial(trial, arguments.to, arguments.out, arguments.overwrite)
+        say("\n" + _summary(made, example, arguments.to))
+    return 0
+
+
+def _summary(made: Exported, example: Example, to: str) -> str:
+    import tabulate
+
+    from lightning_adapter.runs.summary import shown
+
+    size = sum(part.stat().st_size for part in made.files)
+    rows = [
+        ("input", f"{example}, of {example.origin}"),
+        ("output", made.outputs),
+        (
+            "difference",
+            f"{made.difference.largest:.3g} at most from the module ({made.difference.allowed:.3g} is rounding)",
+        ),
+        *([("batch size", _sizes(made))] if made.sizes else []),
+        ("way", made.way),
+        ("file", f"{', '.join(shown(part) for part in made.files)} ({size / 1e6:.3g} MB)"),
+    ]
+    notes = [f"{note}" for note in made.notes]
+    parts = [tabulate.tabulate(rows, tablefmt="plain", disable_numparse=True), f"run it:  {made.usage}"]
+    return "\n\n".join([*(["\n".join(["did not go:", *(f"- {note}" for note in notes)])] if notes else []), *parts])
+
+
+def _sizes(made: Exported) -> str:
+    tried = ", ".join(map(str, made.sizes))
+    return f"any (tried with {tried})" if made.any_batch_size else f"{tried} alone"

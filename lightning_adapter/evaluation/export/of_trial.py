@@ -1,0 +1,120 @@
+"""From the trained model of a run to a file: with which input, to which place?"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.evaluation.export import example as examples
+from lightning_adapter.evaluation.export.example import Example
+from lightning_adapter.evaluation.export.exporting import Exported, Model, export, first_lines
+from lightning_adapter.evaluation.export.formats import Format
+from lightning_adapter.evaluation.export.needed import check_installed
+from lightning_adapter.evaluation.export.onnx_format import Onnx
+from lightning_adapter.evaluation.export.package_format import Package
+from lightning_adapter.evaluation.export.placing import aside, check_absent, place
+from lightning_adapter.evaluation.export.torch_formats import ExportedProgram, TorchScript
+from lightning_adapter.evaluation.loading import LoadedTrial
+from lightning_adapter.evaluation.package import writing
+from lightning_adapter.evaluation.package.of_trial import contents_of
+from lightning_adapter.loop.hooks import is_overridden
+from lightning_adapter.runs.summary import shown
+from lightning_adapter.versions import hosts, lightning_private
+from lightning_adapter.versions.types import Batch
+
+_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+
+
+def export_trial(loaded: LoadedTrial, to: str, out: pathlib.Path | None, overwrite: bool) -> tuple[Exported, Example]:
+    """Export the model of a trial.
+
+    Args:
+        loaded: the trial with its weights.
+        to: the name of the format.
+        out: the file; by default one with the name of the format in the run's directory, or the current one.
+        overwrite: whether a file that is there may go.
+
+    Returns:
+        The file, in its place, and the input that it was tried with.
+
+    Raises:
+        ConfigurationError: something given cannot be used.
+        ExportError: the model cannot be exported so.
+    """
+    check_installed(to)
+    file = out or (loaded.run_dir or pathlib.Path()) / _FILES[to]
+    check_absent(file, overwrite)
+    if to == Package.name:
+        writing.check(type(loaded.trial), loaded.lightning_module)
+    with aside(file) as folder:
+        example = _example(loaded)
+        model = Model(loaded.lightning_module)
+        target = _format(to, loaded, model)
+        made = export(model, example, target, folder, file.name)
+        files = place(made.files[0], file, overwrite)
+    return made.placed(files, target.usage(shown(file), example)), example
+
+
+_FILES = {each.name: each.file for each in (Onnx, TorchScript, ExportedProgram, Package)}
+
+
+def _format(to: str, loaded: LoadedTrial, model: Model) -> Format:
+    if to == Onnx.name:
+        return Onnx(model.run)
+    if to == Package.name:
+        return Package(contents_of(loaded))
+    return TorchScript() if to == TorchScript.name else ExportedProgram()
+
+
+def _example(loaded: LoadedTrial) -> Example:
+    module = loaded.lightning_module
+    own = examples.of_module(module)
+    if own is not None:
+        return own
+    try:
+        return examples.of_batch(module, _transferred(loaded, _first(loaded)), "the first validation batch")
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"There is no input to export {type(module).__name__} with: it has no example_input_array, and of the validation "
+            f"data: {error}"
+        ) from error
+
+
+def _first(loaded: LoadedTrial) -> Batch:
+    """The first batch of the first validation loader.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    loader: Any = loaded.dataloaders("val")
+    loader = lightning_private.uncombined(loader, "sequential")[1]
+    while isinstance(loader, (list, tuple, Mapping)):
+        if not loader:
+            raise ConfigurationError("there is no validation loader.")
+        loader = next(iter(loader.values() if isinstance(loader, Mapping) else loader))
+    for batch in loader:
+        return batch
+    raise ConfigurationError("the validation loader is empty.")
+
+
+def _transferred(loaded: LoadedTrial, batch: Batch) -> Batch:
+    """The batch after the hooks that bring it to the device; of module and datamodule, as `_DataHookSelector` has it.
+
+    Raises:
+        ConfigurationError: a hook fails.
+    """
+    module, datamodule = loaded.lightning_module, loaded.datamodule
+    base = hosts.host_of(module).pl.LightningDataModule
+    for name in _HOOKS:
+        in_data = datamodule is not None and is_overridden(name, datamodule, base)
+        hook = getattr(datamodule if in_data else module, name)
+        more = (torch.device("cpu"), 0) if name == "transfer_batch_to_device" else (0,)
+        try:
+            batch = hook(batch, *more)
+        except Exception as error:  # of the user's own code
+            raise ConfigurationError(f"{name}() fails outside of a Trainer: {first_lines(error)}") from error
+    return batch

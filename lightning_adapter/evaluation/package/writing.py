@@ -1,0 +1,229 @@
+"""How is a package written: the module, what its checkpoint holds, and the project's source that both need?
+
+`torch.package` follows the imports of each module that it takes. The project's own are taken, whatever else is imported
+has to be installed where the package is opened.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import pathlib
+import pickle
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import determined
+import torch
+from torch.package.package_exporter import PackageExporter
+
+import lightning_adapter
+from lightning_adapter.errors import ConfigurationError, ExportError
+from lightning_adapter.evaluation.package.form import (
+    ABOUT,
+    CHECKPOINT,
+    CONTENTS,
+    FORMAT,
+    MODEL,
+    without_storage_warnings,
+)
+from lightning_adapter.evaluation.package.own_modules import is_own, needed_of_project, own_modules, parents
+from lightning_adapter.versions import hosts
+from lightning_adapter.versions.types import LightningModule
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a package is made of.
+
+    Attributes:
+        trial_class: makes module and data.
+        module: with the weights, in eval mode.
+        checkpoint: what the checkpoint's file holds.
+        config: the experiment's configuration, with the hyperparameters that the run was made with.
+        metadata: of the checkpoint, as its `metadata.json` has it.
+    """
+
+    trial_class: type
+    module: LightningModule
+    checkpoint: Mapping[str, Any]
+    config: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+
+    @property
+    def target(self) -> str:
+        """The trial class, as it can be imported."""
+        return f"{self.trial_class.__module__}:{self.trial_class.__qualname__}"
+
+    def about(self, source: list[str], needs: list[str]) -> dict[str, Any]:
+        """What a reader is told without running any code.
+
+        Args:
+            source: modules that are in the package.
+            needs: those that have to be installed where it is opened.
+        """
+        host = hosts.host_of(self.module)
+        kind = type(self.module)
+        versions = {
+            "lightning_adapter": lightning_adapter.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            host.package: str(host.version),
+            "determined": determined.__version__,
+        }
+        return {
+            "format": FORMAT,
+            "target": self.target,
+            "module": f"{kind.__module__}:{kind.__qualname__}",
+            "source": source,
+            "needs": sorted({name.partition(".")[0] for name in needs} - set(sys.stdlib_module_names)),
+            "config": dict(self.config),
+            "metadata": dict(self.metadata),
+            "versions": versions,
+            "written": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        }
+
+
+def faults(trial_class: type, module: LightningModule) -> list[str]:
+    """What keeps a trial from being packaged, in words; nothing is written."""
+    found = []
+    for kind in dict.fromkeys((trial_class, type(module))):
+        if kind.__module__ == "__main__":
+            script = getattr(sys.modules["__main__"], "__file__", None)
+            file = pathlib.Path(script).name if script else "model_def.py"
+            later = f"lightning-adapter export RUN_DIRECTORY {file}:{trial_class.__name__} --to package"
+            found.append(
+                f"{kind.__name__} is defined in the script or notebook that runs, whose source has no name that a package "
+                f"could keep it under. Move it to a file of its own and import it from there; or package the run when it "
+                f"has ended: {later}"
+            )
+        elif "<locals>" in kind.__qualname__:
+            found.append(f"{kind.__qualname__} is defined in a function. Define it at the top of its file.")
+    if found:
+        return found
+    try:
+        write(_Nowhere(), Contents(trial_class, module, {}, {}, {}))
+    except ExportError as error:
+        found.append(str(error))
+    return found
+
+
+def check(trial_class: type, module: LightningModule) -> None:
+    """Refuse what cannot be packaged.
+
+    Raises:
+        ConfigurationError: all that stands against it.
+    """
+    found = faults(trial_class, module)
+    if found:
+        raise ConfigurationError("No package can be made of this trial:\n" + "\n".join(f"- {fault}" for fault in found))
+
+
+def write(file: pathlib.Path | _Nowhere, contents: Contents) -> None:
+    """Write a package.
+
+    Args:
+        file: where to; what is there is written over.
+        contents: what goes into it.
+
+    Raises:
+        ExportError: something of it cannot be packaged.
+    """
+    first = contents.trial_class.__module__
+    names = needed_of_project({module.__name__ for module in own_modules(sys.modules[first]) if is_own(module)})
+    place: Any = str(file) if isinstance(file, pathlib.Path) else file
+    try:
+        with without_storage_warnings(), PackageExporter(place) as exporter:
+            exporter.intern(sorted(names), allow_empty=True)
+            exporter.extern("**", allow_empty=True)
+            if first in names:
+                exporter.save_module(first)
+            exporter.save_pickle(CONTENTS, MODEL, contents.module)
+            exporter.save_pickle(CONTENTS, CHECKPOINT, _with_shared_weights(contents))
+            _save_parents(exporter, names)
+            said = contents.about(exporter.interned_modules(), exporter.externed_modules())
+            exporter.save_text(CONTENTS, ABOUT, json.dumps(said, indent=2, default=str))
+    except Exception as error:  # what cannot be pickled fails in its own way
+        if isinstance(error, OSError):
+            raise
+        raise ExportError(_reason(contents.module, error)) from error
+
+
+def _save_parents(exporter: PackageExporter, names: set[str]) -> None:
+    """Take the `__init__.py` of folders too, which an import of what lies in them runs first; torch.package leaves it out."""
+    while True:
+        saved = set(exporter.interned_modules())
+        absent = {parent for name in saved for parent in parents(name)} & names - saved
+        if not absent:
+            return
+        for name in absent:
+            exporter.save_module(name)
+
+
+def _with_shared_weights(contents: Contents) -> dict[str, Any]:
+    """The checkpoint with the module's own tensors for its weights, which are in the file once then, without optimizers."""
+    checkpoint = {key: value for key, value in contents.checkpoint.items() if key != "optimizer_states"}
+    own = contents.module.state_dict()
+    saved = checkpoint.get("state_dict", {})
+    checkpoint["state_dict"] = {name: _same(own.get(name), weight) for name, weight in saved.items()}
+    return checkpoint
+
+
+def _same(own: object, saved: Any) -> Any:
+    is_same = (
+        isinstance(own, torch.Tensor)
+        and isinstance(saved, torch.Tensor)
+        and own.dtype == saved.dtype
+        and own.device == saved.device
+        and torch.equal(own, saved)
+    )
+    return own if is_same else saved
+
+
+def _reason(module: LightningModule, error: Exception) -> str:
+    """Why something cannot be packaged: which attribute cannot be pickled, or what torch.package says."""
+    name = type(module).__name__
+    culprits = [
+        f"- {'.'.join(filter(None, (path, key)))}: {fault}"
+        for path, part in module.named_modules()
+        for key, value in _state(part).items()
+        if key not in ("_parameters", "_buffers", "_modules", "_trainer") and (fault := _pickling_fault(value))
+    ]
+    if culprits:
+        return (
+            f"{name} cannot be pickled, which a package is made by:\n"
+            + "\n".join(culprits)
+            + "\nWrite a function with a name (def) for a lambda, and leave out in __getstate__ what holds a file or a connection."
+        )
+    lines = [line.strip(" *") for line in str(error).splitlines() if line.strip()]
+    return f"{name} cannot be packaged ({type(error).__name__}): {' '.join(lines)[:500]}"
+
+
+def _state(part: torch.nn.Module) -> dict[str, Any]:
+    """The attributes of a part that are pickled; one with a `__getstate__` of its own may leave some out."""
+    try:
+        state = part.__reduce_ex__(2)[2]  # of nn.Module, the third entry is this
+    except Exception:  # of the class itself
+        return vars(part)
+    return state if isinstance(state, dict) else vars(part)
+
+
+def _pickling_fault(value: object) -> str:
+    try:
+        pickle.dumps(value)
+    except Exception as error:  # of the class itself
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return ""
+
+
+class _Nowhere:
+    """A file that keeps nothing."""
+
+    def write(self, data: bytes) -> int:
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing waits."""

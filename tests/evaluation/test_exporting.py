@@ -1,0 +1,272 @@
+"""Does an exported file compute what the module computes, for which batch sizes, and what is said where it cannot?"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import torchmetrics
+from pytorch_lightning.demos import LightningTransformer
+from torch import Tensor, nn
+
+from lightning_adapter.errors import ConfigurationError, ExportError
+from lightning_adapter.evaluation.export import onnx_format
+from lightning_adapter.evaluation.export.comparison import compare
+from lightning_adapter.evaluation.export.example import Example, of_batch, of_module
+from lightning_adapter.evaluation.export.exporting import Exported, Model, export
+from lightning_adapter.evaluation.export.formats import Format
+from lightning_adapter.evaluation.export.needed import check_installed
+from lightning_adapter.evaluation.export.onnx_format import Onnx
+from lightning_adapter.evaluation.export.placing import aside, check_absent, place
+from lightning_adapter.evaluation.export.torch_formats import ExportedProgram, TorchScript
+
+FIRST = "the first validation batch"
+TORCH: list[Callable[[], Format]] = [TorchScript, ExportedProgram]
+
+
+class Module(pl.LightningModule):
+    """Normalizes, drops out, and holds what a trained module holds besides layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 3))
+        self.accuracy = torchmetrics.Accuracy(task="multiclass", num_classes=3)
+        self.loss = nn.CrossEntropyLoss()
+
+    def forward(self, x: Tensor) -> Any:
+        return self.net(x)
+
+
+class DictOutput(Module):
+    """Two inputs, a dict of outputs, and an option."""
+
+    def forward(self, x: Tensor, y: Tensor, *, scale: float = 2.0) -> Any:  # type: ignore[override]
+        logits = self.net(x) + self.net(y)
+        return {"logits": logits * scale, "pair": (logits, logits.argmax(1))}
+
+
+class ByName(Module):
+    """As a model of a library's."""
+
+    def forward(self, **inputs: Tensor) -> Any:  # type: ignore[override]
+        return self.net(inputs["x"]) * inputs["weight"][:, None]
+
+
+class Branching(Module):
+    """Its program depends on the data."""
+
+    def forward(self, x: Tensor) -> Any:
+        return self.net(x) if x.sum() > 0 else -self.net(x)
+
+
+class OfSixRows(Module):
+    """Knows one batch size."""
+
+    def forward(self, x: Tensor) -> Any:
+        return self.net(x).reshape(6, -1)
+
+
+class BatchSizeInIt(Module):
+    """A trace, and torch.export, take the batch size for a constant."""
+
+    def forward(self, x: Tensor) -> Any:
+        return self.net(x) * torch.full((3,), float(len(x)))
+
+
+class Drawing(Module):
+    """Draws random numbers in eval mode, as the encoder of a VAE."""
+
+    def forward(self, x: Tensor) -> Any:
+        made = self.net(x)
+        return made + torch.randn_like(made)
+
+
+class WithHook(Module):
+    """Its hook takes the batch of its loader, and not what forward takes."""
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        x, y = batch
+        return x, y
+
+
+def model_and_input(module: pl.LightningModule, batch: Any) -> tuple[Model, Example]:
+    return Model(module), of_module(module) or of_batch(module, batch, FIRST)
+
+
+def made(module: pl.LightningModule, batch: Any, target: Format, directory: pathlib.Path) -> Exported:
+    model, example = model_and_input(module, batch)
+    return export(model, example, target, directory, target.file)
+
+
+def onnx(module: pl.LightningModule, batch: Any, directory: pathlib.Path) -> Exported:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    model, example = model_and_input(module, batch)
+    return export(model, example, Onnx(model.run), directory, "model.onnx")
+
+
+X = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("kind", TORCH)
+def test_file_gives_what_the_module_gives_in_eval_mode_for_any_batch_size(
+    kind: Callable[[], Format], tmp_path: pathlib.Path
+) -> None:
+    module = Module()
+    found = made(module, (X, 0), kind(), tmp_path)
+    assert (found.difference.fault, found.sizes, found.any_batch_size, found.notes) == (None, (1, 3, 6), True, [])
+
+    rows = torch.randn(17, 4)
+    read = kind().load(found.files[0])(Example((rows,), {}, ("x",), ""))
+    assert compare(module.eval()(rows), read).fault is None
+
+
+def test_onnx_file_names_inputs_and_outputs_and_takes_any_batch_size(tmp_path: pathlib.Path) -> None:
+    module = DictOutput()
+    module.example_input_array = {"x": X[:1], "y": X[1:2]}  # of one sample, which exporters take for a constant
+    found = onnx(module, None, tmp_path)
+    assert (found.sizes, found.any_batch_size) == ((1, 3), True)
+    assert found.files == (found.files[0],)  # nothing beside it
+
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(found.files[0]), providers=["CPUExecutionProvider"])
+    assert [each.name for each in session.get_inputs()] == ["x", "y"]
+    assert [each.name for each in session.get_outputs()] == ["logits", "pair_0", "pair_1"]
+    given = torch.randn(5, 4), torch.randn(5, 4)
+    values = session.run(None, {"x": given[0].numpy(), "y": given[1].numpy()})
+    expected = module.eval()(*given)
+    assert compare(expected, [torch.as_tensor(value) for value in values]).fault is None
+
+
+def test_onnx_of_a_transformer_goes_by_tracing_where_the_newer_way_fails(tmp_path: pathlib.Path) -> None:
+    module = LightningTransformer(vocab_size=20)
+    tokens = torch.randint(0, 20, (4, 9))
+    found = onnx(module, (tokens, tokens), tmp_path)
+    assert (found.way, found.any_batch_size) == ("torch.onnx by tracing", True)
+    assert [note.partition(": ")[0] for note in found.notes] == ["torch.onnx by torch.export"]
+
+
+def test_onnx_weights_too_large_for_the_file_lie_beside_it(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_format, "_LARGEST", 10)
+    module = Module()
+    module.net[0] = nn.Linear(4, 512)  # torch keeps small tensors in the file in any case
+    module.net[1], module.net[3] = nn.BatchNorm1d(512), nn.Linear(512, 3)
+    found = onnx(module, (X, 0), tmp_path)
+    placed = place(found.files[0], tmp_path / "model.onnx", overwrite=False)
+    assert [path.name for path in placed] == ["model.onnx", "model.onnx.data"]
+    read = Onnx(Model(module).run).load(tmp_path / "model.onnx")(Example((X,), {}, ("x",), ""))
+    assert compare(module.eval()(X), read).fault is None
+
+
+def test_forward_that_takes_names_has_any_batch_size(tmp_path: pathlib.Path) -> None:
+    batch = {"x": X, "weight": torch.rand(6), "labels": torch.arange(6)}
+    found = made(ByName(), batch, ExportedProgram(), tmp_path)
+    assert (found.sizes, found.any_batch_size) == ((1, 3, 6), True)
+
+
+def test_way_that_cannot_follow_a_branch_is_said_and_the_compiler_keeps_it(tmp_path: pathlib.Path) -> None:
+    assert made(Branching(), X, TorchScript(), tmp_path).way == "torch.jit.script"
+    (tmp_path / "second").mkdir()
+    with pytest.raises(ExportError, match=r"(?s)- torch\.export: .*data-dependent.*Try --to torchscript"):
+        made(Branching(), X, ExportedProgram(), tmp_path / "second")
+
+
+def test_program_of_one_batch_size_is_written_and_said(tmp_path: pathlib.Path) -> None:
+    found = made(OfSixRows(), X, ExportedProgram(), tmp_path)
+    assert (found.sizes, found.any_batch_size) == ((6,), False)
+
+    (tmp_path / "second").mkdir()
+    found = made(BatchSizeInIt(), X, ExportedProgram(), tmp_path / "second")
+    assert (found.sizes, found.any_batch_size) == ((6,), False)
+    assert found.notes[0].startswith("torch.export: ")
+
+
+def test_random_forward_is_compared_with_the_same_random_numbers(tmp_path: pathlib.Path) -> None:
+    assert made(Drawing(), X, TorchScript(), tmp_path).difference.largest == 0.0
+
+
+def test_random_forward_cannot_be_compared_with_onnx_which_is_said(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(ExportError, match=r"draws random numbers in eval mode"):
+        onnx(Drawing(), X, tmp_path)
+
+
+def test_hooks_of_a_batch_are_not_called_with_the_input_of_forward(tmp_path: pathlib.Path) -> None:
+    module = WithHook()
+    found = made(module, (X, 0), TorchScript(), tmp_path)
+    assert found.difference.fault is None
+    assert "on_after_batch_transfer" not in vars(module)
+
+
+def test_half_precision_is_exported_in_its_own_type(tmp_path: pathlib.Path) -> None:
+    found = made(Module().bfloat16(), (X, 0), ExportedProgram(), tmp_path)
+    assert found.outputs == "output bfloat16 [6, 3]"
+
+
+def test_file_that_computes_something_else_is_refused(tmp_path: pathlib.Path) -> None:
+    class Wrong(TorchScript):
+        """Adds a tenth."""
+
+        def load(self, path: pathlib.Path) -> Any:
+            right = super().load(path)
+            return lambda example: right(example) + 0.1  # type: ignore[operator]
+
+    with pytest.raises(ExportError, match=r"(?s)script: it computes something else.*differs by up to 0\.1.*trace: it comp"):
+        made(Module(), X, Wrong(), tmp_path)
+
+
+def test_several_script_modules_of_an_override_are_told(tmp_path: pathlib.Path) -> None:
+    class Several(Module):
+        """As `to_torchscript` documents it."""
+
+        def to_torchscript(self, *args: Any, **kwargs: Any) -> Any:
+            return {"encoder": torch.jit.script(self.net), "head": torch.jit.script(self.net)}
+
+    with pytest.raises(ExportError, match="returns the 2 modules encoder, head, and a file holds one"):
+        made(Several(), X, TorchScript(), tmp_path)
+
+
+def test_module_without_forward_or_with_one_that_fails_is_told() -> None:
+    class Without(pl.LightningModule):
+        """No forward."""
+
+    with pytest.raises(ConfigurationError, match=r"Without has no forward\(\)"):
+        Model(Without())
+    model, example = model_and_input(Module(), torch.randn(6, 5))
+    with pytest.raises(ConfigurationError, match=r"(?s)forward\(\) fails with the input.*x float32 \[6, 5\].*example_input"):
+        model.expected(example)
+
+
+def test_libraries_that_are_missing_are_told_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name.startswith("onnx") else object())
+    with pytest.raises(ConfigurationError, match=r"pip install onnx onnxscript onnxruntime"):
+        check_installed("onnx")
+    check_installed("torchscript")
+
+
+def test_nothing_is_left_and_nothing_written_over(tmp_path: pathlib.Path) -> None:
+    out = tmp_path / "new" / "model.pt2"
+    with pytest.raises(RuntimeError), aside(out) as folder:
+        (folder / "0").mkdir()
+        raise RuntimeError
+    assert os.listdir(out.parent) == []
+
+    out.write_text("mine")
+    with pytest.raises(ConfigurationError, match=r"nothing is written over.*--overwrite"):
+        check_absent(out, overwrite=False)
+    with aside(out) as folder:
+        (folder / out.name).write_text("made")
+        with pytest.raises(ConfigurationError, match="nothing is written over"):
+            place(folder / out.name, out, overwrite=False)
+        assert out.read_text() == "mine"
+        place(folder / out.name, out, overwrite=True)
+    assert (os.listdir(out.parent), out.read_text()) == (["model.pt2"], "made")
+    with pytest.raises(ConfigurationError, match="is a directory"):
+        check_absent(tmp_path, overwrite=True)
