@@ -115,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_POST = _handle
+    do_GET = do_POST = do_PATCH = _handle
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""

@@ -112,7 +112,9 @@ def test_example_input_array_wins_in_each_of_its_forms(value: Any) -> None:
 def test_example_input_array_that_forward_does_not_take_is_told() -> None:
     module = OneInput()
     module.example_input_array = {"image": X}
-    with pytest.raises(ConfigurationError, match=re.escape("does not take the input that is there (example_input_array)")):
+    with pytest.raises(
+        ConfigurationError, match=re.escape("does not take the input that is there (example_input_array)")
+    ):
         of_module(module)
 
 
