@@ -19,8 +19,7 @@ from lightning_adapter.evaluation.export.package_format import Package
 from lightning_adapter.evaluation.export.placing import aside, check_absent, place
 from lightning_adapter.evaluation.export.torch_formats import ExportedProgram, TorchScript
 from lightning_adapter.evaluation.loading import LoadedTrial
-from lightning_adapter.evaluation.package import writing
-from lightning_adapter.evaluation.package.of_trial import contents_of
+from lightning_adapter.evaluation.package.of_trial import check, contents_of
 from lightning_adapter.loop.hooks import is_overridden
 from lightning_adapter.runs.summary import shown
 from lightning_adapter.versions import hosts, lightning_private
@@ -49,7 +48,7 @@ def export_trial(loaded: LoadedTrial, to: str, out: pathlib.Path | None, overwri
     file = out or (loaded.run_dir or pathlib.Path()) / _FILES[to]
     check_absent(file, overwrite)
     if to == Package.name:
-        writing.check(type(loaded.trial), loaded.lightning_module)
+        check(loaded)
     with aside(file) as folder:
         example = _example(loaded)
         model = Model(loaded.lightning_module)

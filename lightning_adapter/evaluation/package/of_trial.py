@@ -10,19 +10,25 @@ from lightning_adapter.checkpoints import file
 from lightning_adapter.checkpoints.content import OURS
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.evaluation.loading import LoadedTrial
+from lightning_adapter.evaluation.package import writing
 from lightning_adapter.evaluation.package.writing import Contents
 
 
-def contents_of(loaded: LoadedTrial) -> Contents:
-    """Put together what a package of a trial holds.
+def check(loaded: LoadedTrial) -> None:
+    """Refuse a trial that cannot be packaged.
 
     Raises:
-        ConfigurationError: it is one of a package already.
+        ConfigurationError: it is one of a package already, or something of it cannot be packaged.
     """
-    checkpoint = loaded.checkpoint
-    assert checkpoint is not None  # it was loaded from one
     if loaded.source is not None and loaded.source.is_package:
-        raise ConfigurationError(f"{checkpoint} is a package already. Copy the file.")
+        raise ConfigurationError(f"{loaded.checkpoint} is a package already. Copy the file.")
+    writing.check(type(loaded.trial), loaded.lightning_module)
+
+
+def contents_of(loaded: LoadedTrial) -> Contents:
+    """Put together what a package of a trial holds, which was loaded from a checkpoint."""
+    checkpoint = loaded.checkpoint
+    assert checkpoint is not None
     saved = file.read(checkpoint)
     ours = saved.get(OURS)
     if isinstance(ours, dict):

@@ -21,6 +21,7 @@ import torch
 from torch.package.package_exporter import PackageExporter
 
 import lightning_adapter
+from lightning_adapter.checkpoints.content import OURS
 from lightning_adapter.errors import ConfigurationError, ExportError
 from lightning_adapter.evaluation.package.form import (
     ABOUT,
@@ -31,8 +32,13 @@ from lightning_adapter.evaluation.package.form import (
     without_storage_warnings,
 )
 from lightning_adapter.evaluation.package.own_modules import is_own, needed_of_project, own_modules, parents
+from lightning_adapter.loop.run_state import RankState
 from lightning_adapter.versions import hosts
 from lightning_adapter.versions.types import LightningModule
+
+
+#: Of what a checkpoint holds of a run: where its processes stood.
+_OF_A_RESUME = ("ranks", *RankState.__annotations__)
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ class Contents:
             "target": self.target,
             "module": f"{kind.__module__}:{kind.__qualname__}",
             "source": source,
-            "needs": sorted({name.partition(".")[0] for name in needs} - set(sys.stdlib_module_names)),
+            "needs": sorted({name.partition(".")[0] for name in [*needs, host.package]} - set(sys.stdlib_module_names)),
             "config": dict(self.config),
             "metadata": dict(self.metadata),
             "versions": versions,
@@ -164,8 +170,13 @@ def _save_parents(exporter: PackageExporter, names: set[str]) -> None:
 
 
 def _with_shared_weights(contents: Contents) -> dict[str, Any]:
-    """The checkpoint with the module's own tensors for its weights, which are in the file once then, without optimizers."""
+    """The checkpoint with the module's own tensors for its weights, which are in the file once then.
+
+    What only a training that goes on needs is left out: optimizers, and where each process stood in its data.
+    """
     checkpoint = {key: value for key, value in contents.checkpoint.items() if key != "optimizer_states"}
+    if isinstance(checkpoint.get(OURS), dict):
+        checkpoint[OURS] = {key: value for key, value in checkpoint[OURS].items() if key not in _OF_A_RESUME}
     own = contents.module.state_dict()
     saved = checkpoint.get("state_dict", {})
     checkpoint["state_dict"] = {name: _same(own.get(name), weight) for name, weight in saved.items()}

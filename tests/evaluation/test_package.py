@@ -1,0 +1,358 @@
+"""Does a package hold what its model needs, and is it opened where its source is not, by whom trusts it alone?"""
+
+from __future__ import annotations
+
+import io
+import json
+import pathlib
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_adapter import LightningAdapter, cli, fit, load_trial
+from lightning_adapter.errors import CheckpointError, ConfigurationError
+from lightning_adapter.evaluation.package import form, writing
+from lightning_adapter.evaluation.package.opening import open_package
+from lightning_adapter.evaluation.source import find
+from parity.models import flavour
+
+models = flavour("pytorch_lightning", ours=True)
+
+MODEL = """
+from __future__ import annotations
+import pathlib
+import torch, torchmetrics
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+from lightning_adapter import DETDM, DETLM, LightningAdapter
+from packaged_nets.deep import mlp
+
+class Lit(DETLM):
+    def __init__(self, lr):
+        super().__init__()
+        self.save_hyperparameters()
+        self.net, self.loss = mlp.MLP(), nn.CrossEntropyLoss()
+        self.accuracy = torchmetrics.Accuracy(task="multiclass", num_classes=2)
+    def forward(self, x):
+        return self.net(x)
+    def training_step(self, batch, batch_idx):
+        return self.loss(self(batch[0]), batch[1])
+    def validation_step(self, batch, batch_idx):
+        self.accuracy(self(batch[0]), batch[1])
+        self.log("val_accuracy", self.accuracy)
+        self.log("val_loss", self.loss(self(batch[0]), batch[1]))
+    test_step = validation_step
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), self.hparams.lr)
+
+class Data(DETDM):
+    def setup(self, stage):
+        x = torch.randn(32, 4, generator=torch.Generator().manual_seed(0))
+        self.data = TensorDataset(x, (x.sum(1) > 0).long())
+    def train_dataloader(self):
+        return DataLoader(self.data, 8)
+    val_dataloader = test_dataloader = train_dataloader
+
+class Trial(LightningAdapter):
+    def __init__(self, context):
+        super().__init__(context, Lit(context.get_hparam("lr")), Data(), max_epochs=1, enable_progress_bar=False,
+                         enable_model_summary=False, log_every_n_steps=2)
+"""
+FILES = {
+    "packaged_model.py": MODEL,
+    "packaged_nets/__init__.py": "SCALE = 3.0\n",
+    "packaged_nets/deep/mlp.py": (
+        "from torch import nn\nimport packaged_nets\n"
+        "def act(x):\n    from packaged_lazy import relu\n    return relu(x)\n"
+        "class MLP(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 2)\n"
+        "    def forward(self, x):\n        return self.b(act(self.a(x))) * packaged_nets.SCALE\n"
+    ),
+    "packaged_lazy.py": "import torch\ndef relu(x):\n    return torch.relu(x)\n",
+    "experiment.yaml": "hyperparameters:\n  lr: 0.05\nsearcher:\n  name: single\n  metric: val_loss\n",
+}
+#: Run in a process that has neither this project nor the one of the package on its path.
+READER = """
+import json, sys, torch
+from torch.package import PackageImporter
+module = PackageImporter(sys.argv[1]).load_pickle("lightning_adapter_package", "model.pkl")
+x = torch.linspace(-1, 1, 12).reshape(3, 4)
+print(json.dumps([module(x).tolist(), module.training, "packaged_model" in sys.modules, type(module).__module__]))
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A project that was trained by the command, in a process of its own, with a package at the end."""
+    project = tmp_path_factory.mktemp("project")
+    for name, text in FILES.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text)
+    words = ["fit", "packaged_model.py:Trial", "--config", "experiment.yaml", "--run-dir", "run", "--seed", "1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "lightning_adapter", *words, "--package", "made/best.pt"],
+        cwd=project, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "package          made/best.pt" in done.stdout
+    return project
+
+
+@pytest.fixture
+def package(trained: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """The package alone, in an otherwise empty directory."""
+    monkeypatch.chdir(tmp_path)
+    made = tmp_path / "best.pt"
+    made.write_bytes((trained / "made/best.pt").read_bytes())
+    return made
+
+
+@pytest.fixture
+def imported(trained: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pathlib.Path]:
+    """The project's directory, whose modules are gone when the test ends."""
+    monkeypatch.chdir(trained)
+    before, path = set(sys.modules), list(sys.path)
+    yield trained
+    for name in set(sys.modules) - before:
+        if name.startswith("packaged_"):
+            del sys.modules[name]
+    sys.path[:] = path
+
+
+def weights_of(run: pathlib.Path) -> dict[str, Any]:
+    (path,) = (run / "checkpoints").glob("*/lightning.ckpt")
+    saved: dict[str, Any] = torch.load(path, weights_only=True)["state_dict"]
+    return saved
+
+
+def test_package_of_a_fit_holds_the_source_the_weights_once_and_how_it_was_made(
+    trained: pathlib.Path, package: pathlib.Path
+) -> None:
+    said = form.about(package)
+    assert (said["format"], said["target"], said["module"]) == (1, "packaged_model:Trial", "packaged_model:Lit")
+    # a module that a function imports, and the file of a folder, which torch.package does not find
+    assert said["source"] == ["packaged_lazy", "packaged_model", "packaged_nets", "packaged_nets.deep.mlp"]
+    assert {"torch", "torchmetrics", "lightning_adapter", "pytorch_lightning"} <= set(said["needs"])
+    assert said["config"]["hyperparameters"] == {"lr": 0.05}
+    assert said["metadata"]["steps_completed"] == 4
+    with zipfile.ZipFile(package) as archive:
+        stored = sum(entry.file_size for entry in archive.infolist() if entry.filename.endswith(".storage"))
+    weights = sum(weight.nbytes for weight in weights_of(trained / "run").values())
+    assert weights <= stored < 1.5 * weights
+
+
+def test_package_runs_in_a_process_that_has_nothing_of_the_project(
+    trained: pathlib.Path, package: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", READER, str(package)],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    outputs, training, has_source, module = json.loads(done.stdout)
+    assert (training, has_source, module) == (False, False, "<torch_package_0>.packaged_model")
+    weights = weights_of(trained / "run")
+    x = torch.linspace(-1, 1, 12).reshape(3, 4)
+    hidden = torch.relu(x @ weights["net.a.weight"].T + weights["net.a.bias"])
+    expected = (hidden @ weights["net.b.weight"].T + weights["net.b.bias"]) * 3.0
+    torch.testing.assert_close(torch.tensor(outputs), expected)
+
+
+def test_package_is_tested_as_its_run_is_without_the_source(
+    imported: pathlib.Path, package: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(imported)
+    (of_run,) = load_trial(imported / "run", "packaged_model.py:Trial").test(verbose=False)
+    for name in [name for name in sys.modules if name.startswith("packaged_")]:
+        del sys.modules[name]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder not in ("", str(imported))])
+
+    loaded = load_trial(package, trust_code=True)
+    (found,) = loaded.test(verbose=False)
+    assert found == of_run
+    assert (loaded.hparams, loaded.datamodule.data.tensors[0].shape) == ({"lr": 0.05}, (32, 4))  # type: ignore[union-attr]
+    assert loaded.test(verbose=False) == [found]  # its weights are there more than once
+    assert not any(name.startswith("packaged_") for name in sys.modules)
+    assert cli.main(["test", "best.pt", "--trust-code"]) == 0
+    assert json.loads((tmp_path / "best.test.json").read_text())["val_loss"] == pytest.approx(found["val_loss"])
+
+
+def test_package_is_not_opened_by_who_has_not_said_to_trust_it(
+    package: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["test", "best.pt"]) == 2
+    said = capsys.readouterr().err
+    assert (
+        "is a package: weights together with the source of packaged_model:Trial, which runs with all your rights"
+        in said
+    )
+    assert "--trust-code" in said
+    with pytest.raises(ConfigurationError, match="trust_code=True"):
+        load_trial(package)
+    assert not any(name.startswith("packaged_") for name in sys.modules)
+
+
+def test_code_of_a_package_does_not_run_where_it_is_only_looked_at(tmp_path: pathlib.Path) -> None:
+    made = tmp_path / "hostile.pt"
+    touched = tmp_path / "touched"
+    with torch.package.PackageExporter(str(made)) as exporter:  # type: ignore[attr-defined]
+        exporter.save_source_string("evil", f"import pathlib\npathlib.Path({str(touched)!r}).touch()\n")
+        exporter.save_text(
+            form.CONTENTS,
+            form.ABOUT,
+            json.dumps({"format": 1, "target": "evil:Trial", "source": ["evil"], "config": {}}),
+        )
+    with pytest.raises(ConfigurationError, match="evil:Trial"):
+        load_trial(made)
+    assert find(made).is_package and not touched.exists()
+    with pytest.raises(CheckpointError, match="does not run here: AttributeError"):
+        open_package(made, trust_code=True)
+    assert touched.exists()
+
+
+def test_newer_foreign_and_damaged_packages_are_told(package: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    foreign = tmp_path / "foreign.pt"
+    with torch.package.PackageExporter(str(foreign)) as exporter:  # type: ignore[attr-defined]
+        exporter.save_text("any", "thing", "")
+    with pytest.raises(CheckpointError, match=r"not one of lightning-adapter export.*PackageImporter"):
+        find(foreign)
+
+    newer = tmp_path / "newer.pt"
+    with torch.package.PackageExporter(str(newer)) as exporter:  # type: ignore[attr-defined]
+        exporter.save_text(
+            form.CONTENTS, form.ABOUT, json.dumps({"format": 2, "versions": {"lightning_adapter": "9.1"}})
+        )
+    with pytest.raises(CheckpointError, match=r"the form 2 of a package.*up to 1.*9\.1"):
+        find(newer)
+
+    content = bytearray(package.read_bytes())
+    content[content.index(b"class Lit")] ^= 255  # sources are stored as they are
+    package.write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        find(package)
+
+
+def test_checkpoint_is_no_package(trained: pathlib.Path) -> None:
+    (checkpoint,) = (trained / "run" / "checkpoints").glob("*/lightning.ckpt")
+    assert not form.is_package(checkpoint)
+
+
+def test_export_of_a_run_by_the_command(
+    imported: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", "run", "packaged_model.py:Trial", "--to"]
+    assert cli.main([*words, "torchscript"]) == 0
+    said = capsys.readouterr().out
+    assert "input       x float32 [8, 4], of the first validation batch, its first element\n" in said
+    assert "difference  0 at most from the module" in said
+    assert "batch size  any (tried with 1, 3, 8)\n" in said
+    assert 'run it:  torch.jit.load("run/model.torchscript.pt")(x)' in said
+    assert (imported / "run/model.torchscript.pt").is_file()
+    assert cli.main([*words, "torchscript"]) == 2
+    assert "is there already, and nothing is written over" in capsys.readouterr().err
+
+    assert cli.main([*words, "package", "--out", str(tmp_path / "new/again.pt"), "--hparam", "lr=0.3"]) == 0
+    assert form.about(tmp_path / "new/again.pt")["config"]["hyperparameters"] == {"lr": 0.3}
+    assert load_trial(tmp_path / "new/again.pt", trust_code=True).hparams == {"lr": 0.3}
+    assert cli.main(["export", str(tmp_path / "new/again.pt"), "--to", "package", "--trust-code"]) == 2
+    assert "is a package already" in capsys.readouterr().err
+    assert (
+        cli.main(
+            [
+                "export",
+                str(tmp_path / "new/again.pt"),
+                "--to",
+                "exported_program",
+                "--trust-code",
+                "--out",
+                str(tmp_path / "a.pt2"),
+            ]
+        )
+        == 0
+    )
+
+
+# --- what cannot be packaged, before training -------------------------------------------------------------------------
+
+
+class Trial(LightningAdapter):
+    """Of one epoch."""
+
+    def __init__(self, context: Any) -> None:
+        options = {"max_epochs": 1, "enable_model_summary": False, "enable_progress_bar": False}
+        super().__init__(context, models.Net(), models.Data(), **options)
+
+
+class WithLambda(Trial):
+    """Its module cannot be pickled."""
+
+    def __init__(self, context: Any) -> None:
+        super().__init__(context)
+        self.lightning_module.scale = lambda x: 2 * x  # type: ignore[attr-defined]
+        self.lightning_module.file = io.StringIO()  # type: ignore[attr-defined]
+
+
+def refused(trial: type[LightningAdapter], package: Any) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        fit(trial, package=package)
+    assert not pathlib.Path("runs").exists() or not list(pathlib.Path("runs").glob("*/*/checkpoints/*"))
+    return str(caught.value)
+
+
+def test_module_that_cannot_be_pickled_is_told_before_training(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = refused(WithLambda, "best.pt")
+    assert "- scale: " in said and "lambda" in said
+    assert "- loss" not in said and "_trainer" not in said
+
+
+def test_class_of_a_script_is_told_before_training_with_what_to_type_after_it(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Trial, "__module__", "__main__")
+    said = refused(Trial, "best.pt")
+    assert "Trial is defined in the script or notebook that runs" in said
+    assert ":Trial --to package" in said
+
+
+def test_class_in_a_function_is_told_before_training(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Local(Trial):
+        """Of no module."""
+
+    monkeypatch.chdir(tmp_path)
+    assert "Local is defined in a function" in refused(Local, "best.pt")
+
+
+def test_place_that_cannot_be_written_is_told_before_training(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").write_text("")
+    assert "is there already" in refused(Trial, "mine")
+    assert "is no directory" in refused(Trial, "mine/best.pt")
+    assert "is an address" in refused(Trial, "s3://bucket/best.pt")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_package_goes_with_a_run_that_is_complete_alone(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stops(Trial):
+        """Asks for an end."""
+
+        def build_callbacks(self) -> Any:
+            self.context.set_stop_requested(True)
+            return {}
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(writing, "faults", lambda *of: [])  # of a class in a function
+    fit(Stops, package="best.pt")
+    assert not (tmp_path / "best.pt").exists()
