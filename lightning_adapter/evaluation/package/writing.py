@@ -36,7 +36,6 @@ from lightning_adapter.loop.run_state import RankState
 from lightning_adapter.versions import hosts
 from lightning_adapter.versions.types import LightningModule
 
-
 #: Of what a checkpoint holds of a run: where its processes stood.
 _OF_A_RESUME = ("ranks", *RankState.__annotations__)
 
