@@ -106,6 +106,7 @@ def test_fit_passes_on_everything_that_was_typed(project: Path, fit_calls: list[
     (project / "c.yaml").write_text("name: x\n")
     words = ["--config", "c.yaml", "--max-epochs", "3", "--max-steps", "10", "--resume-from", "ck"]
     words += ["--seed", "7", "--run-dir", "out", "--name", "mine", "--master-timeout", "90", "--test"]
+    words += ["--package", "best.pt"]
     words += ["--hparam", "lr=1e-3", "--hparam", "optimizer.betas=[0.9, 1]", "--hparam", "optimizer.name=adam"]
     words += ["--validation-period", "100", "--checkpoint-period", "2 epochs"]
     assert cli.main(["fit", "proj_model.py:MyTrial", *words]) == 0
@@ -127,6 +128,7 @@ def test_fit_passes_on_everything_that_was_typed(project: Path, fit_calls: list[
         "name": "mine",
         "master_timeout": 90.0,
         "test": True,
+        "package": "best.pt",
     }
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import pathlib
 import subprocess
 import sys
+import threading
+import types
 import zipfile
 from collections.abc import Iterator
 from typing import Any
@@ -14,10 +15,11 @@ from typing import Any
 import pytest
 import torch
 
+from fake_master import fake_cluster
 from lightning_adapter import LightningAdapter, cli, fit, load_trial
 from lightning_adapter.errors import CheckpointError, ConfigurationError
 from lightning_adapter.evaluation.package import form, writing
-from lightning_adapter.evaluation.package.opening import open_package
+from lightning_adapter.evaluation.package.opening import load_model, open_package
 from lightning_adapter.evaluation.source import find
 from parity.models import flavour
 
@@ -25,7 +27,6 @@ models = flavour("pytorch_lightning", ours=True)
 
 MODEL = """
 from __future__ import annotations
-import pathlib
 import torch, torchmetrics
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -60,10 +61,14 @@ class Data(DETDM):
 
 class Trial(LightningAdapter):
     def __init__(self, context):
-        super().__init__(context, Lit(context.get_hparam("lr")), Data(), max_epochs=1, enable_progress_bar=False,
+        from packaged_options import Options
+        super().__init__(context, Lit(context.get_hparam("lr")), Data(), max_epochs=Options().epochs, enable_progress_bar=False,
                          enable_model_summary=False, log_every_n_steps=2)
 """
+#: A dataclass whose annotations are text, which torch's importer alone cannot define.
+OPTIONS = "from __future__ import annotations\nimport dataclasses\n@dataclasses.dataclass\nclass Options:\n    epochs: int = 1\n"
 FILES = {
+    "packaged_options.py": OPTIONS,
     "packaged_model.py": MODEL,
     "packaged_nets/__init__.py": "SCALE = 3.0\n",
     "packaged_nets/deep/mlp.py": (
@@ -136,7 +141,9 @@ def test_package_of_a_fit_holds_the_source_the_weights_once_and_how_it_was_made(
     said = form.about(package)
     assert (said["format"], said["target"], said["module"]) == (1, "packaged_model:Trial", "packaged_model:Lit")
     # a module that a function imports, and the file of a folder, which torch.package does not find
-    assert said["source"] == ["packaged_lazy", "packaged_model", "packaged_nets", "packaged_nets.deep.mlp"]
+    assert said["source"] == [
+        "packaged_lazy", "packaged_model", "packaged_nets", "packaged_nets.deep.mlp", "packaged_options",
+    ]  # fmt: skip
     assert {"torch", "torchmetrics", "lightning_adapter", "pytorch_lightning"} <= set(said["needs"])
     assert said["config"]["hyperparameters"] == {"lr": 0.05}
     assert said["metadata"]["steps_completed"] == 4
@@ -294,7 +301,7 @@ class WithLambda(Trial):
     def __init__(self, context: Any) -> None:
         super().__init__(context)
         self.lightning_module.scale = lambda x: 2 * x  # type: ignore[attr-defined]
-        self.lightning_module.file = io.StringIO()  # type: ignore[attr-defined]
+        self.lightning_module.file = threading.Lock()  # type: ignore[attr-defined]
 
 
 def refused(trial: type[LightningAdapter], package: Any) -> str:
@@ -304,13 +311,43 @@ def refused(trial: type[LightningAdapter], package: Any) -> str:
     return str(caught.value)
 
 
-def test_module_that_cannot_be_pickled_is_told_before_training(
+def test_module_that_cannot_be_pickled_is_made_again_by_its_trial(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    said = refused(WithLambda, "best.pt")
-    assert "- scale: " in said and "lambda" in said
-    assert "- loss" not in said and "_trainer" not in said
+    trial = fit(WithLambda, package="best.pt", seed=1)
+    why = form.about(tmp_path / "best.pt")["made_again_because"]
+    assert "- scale: " in why and "- file: " in why
+    assert "- loss" not in why and "_trainer" not in why
+    module = load_model(tmp_path / "best.pt")
+    assert (module.scale(2), module.training) == (4, False)
+    assert type(module).__module__.startswith("<torch_package_")
+    for name, weight in trial.lightning_module.state_dict().items():
+        assert torch.equal(module.state_dict()[name], weight)
+
+
+def test_class_of_no_file_is_told_before_training(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "typed_somewhere", types.ModuleType("typed_somewhere"))
+    monkeypatch.setattr(Trial, "__module__", "typed_somewhere")
+    assert "Trial is defined in typed_somewhere, which is of no file" in refused(Trial, "best.pt")
+
+
+def test_source_that_cannot_be_read_is_told_before_training(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "compiled_trial.so"
+    file.write_bytes(b"\x7fELF")
+    module = types.ModuleType("compiled_trial")
+    module.__file__ = str(file)
+    vars(module)["Trial"] = Trial
+    monkeypatch.setitem(sys.modules, "compiled_trial", module)
+    monkeypatch.setattr(Trial, "__module__", "compiled_trial")
+    said = refused(Trial, "best.pt")
+    assert (
+        said.startswith("No package can be made of this trial:\n- Net cannot be packaged") and "compiled_trial" in said
+    )
 
 
 def test_class_of_a_script_is_told_before_training_with_what_to_type_after_it(
@@ -340,6 +377,15 @@ def test_place_that_cannot_be_written_is_told_before_training(
     assert "is no directory" in refused(Trial, "mine/best.pt")
     assert "is an address" in refused(Trial, "s3://bucket/best.pt")
     assert not (tmp_path / "runs").exists()
+
+
+def test_package_on_a_cluster_is_refused_with_what_to_type_instead(tmp_path: pathlib.Path) -> None:
+    with (
+        fake_cluster(tmp_path) as master,
+        pytest.raises(ConfigurationError, match=r"export EXPERIMENT_NUMBER --to package"),
+    ):
+        fit(Trial, package="best.pt")
+    assert master.checkpoints == []
 
 
 def test_package_goes_with_a_run_that_is_complete_alone(

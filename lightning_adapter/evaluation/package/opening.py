@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pathlib
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +53,7 @@ def open_package(path: pathlib.Path, trust_code: bool) -> Opened:
     said = about(path)
     module, _, name = said["target"].partition(":")
     try:
-        importer = PackageImporter(str(path))
+        importer = _importer(path)
         here = importer.import_module if module in said["source"] else importlib.import_module
         trial_class: Any = here(module)
         for part in name.split("."):
@@ -65,9 +66,33 @@ def open_package(path: pathlib.Path, trust_code: bool) -> Opened:
 
 
 def load_model(path: pathlib.Path) -> Any:
-    """The module of a package whose code is trusted, as who has nothing but torch's importer loads it."""
+    """The module of a package whose code is trusted."""
     with without_storage_warnings():
-        return PackageImporter(str(path)).load_pickle(CONTENTS, MODEL, map_location="cpu")
+        return _importer(path).load_pickle(CONTENTS, MODEL, map_location="cpu")
+
+
+class _Modules(dict[str, Any]):
+    """The modules of a package, by their names in it; Python knows them too, by the names that torch.package gives them.
+
+    Without that, a dataclass whose annotations are text (`from __future__ import annotations`) cannot be defined in a
+    package: `dataclasses` looks for its module among Python's.
+    """
+
+    def __init__(self, importer: PackageImporter) -> None:
+        super().__init__(importer.modules)
+        self._importer = importer
+
+    def __setitem__(self, name: str, module: Any) -> None:
+        super().__setitem__(name, module)
+        spec = getattr(module, "__spec__", None)
+        if spec is not None and spec.loader is self._importer:
+            sys.modules[f"{self._importer.id()}.{name}"] = module
+
+
+def _importer(path: pathlib.Path) -> PackageImporter:
+    importer = PackageImporter(str(path))
+    importer.modules = _Modules(importer)
+    return importer
 
 
 def _does_not_run(path: pathlib.Path, said: dict[str, Any], error: Exception) -> CheckpointError:

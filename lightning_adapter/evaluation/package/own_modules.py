@@ -15,8 +15,6 @@ import sysconfig
 from collections.abc import Callable, Iterator
 from types import ModuleType
 
-import lightning_adapter
-
 #: What Python's `site` imports at its start, wherever it lies: on Debian below /etc.
 _OF_MACHINE = ("sitecustomize", "usercustomize")
 
@@ -65,7 +63,7 @@ def _of_project() -> Callable[[str, str | None], bool]:
     paths = sysconfig.get_paths()
     foreign = {os.path.realpath(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     installed = {name for name, found in importlib.metadata.packages_distributions().items() if not _is_editable(found)}
-    others = installed | {lightning_adapter.__name__, *_OF_MACHINE}
+    others = installed | {__name__.partition(".")[0], *_OF_MACHINE}
 
     def of_project(name: str, file: str | None) -> bool:
         # torch makes modules whose file is a name alone

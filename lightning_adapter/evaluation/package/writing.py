@@ -20,7 +20,6 @@ import determined
 import torch
 from torch.package.package_exporter import PackageExporter
 
-import lightning_adapter
 from lightning_adapter.checkpoints.content import OURS
 from lightning_adapter.errors import ConfigurationError, ExportError
 from lightning_adapter.evaluation.package.form import (
@@ -32,7 +31,9 @@ from lightning_adapter.evaluation.package.form import (
     without_storage_warnings,
 )
 from lightning_adapter.evaluation.package.own_modules import is_own, needed_of_project, own_modules, parents
+from lightning_adapter.evaluation.package.rebuilding import MadeByItsTrial
 from lightning_adapter.loop.run_state import RankState
+from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.versions import hosts
 from lightning_adapter.versions.types import LightningModule
 
@@ -52,7 +53,7 @@ class Contents:
         metadata: of the checkpoint, as its `metadata.json` has it.
     """
 
-    trial_class: type
+    trial_class: type[LightningTrial]
     module: LightningModule
     checkpoint: Mapping[str, Any]
     config: Mapping[str, Any]
@@ -63,17 +64,18 @@ class Contents:
         """The trial class, as it can be imported."""
         return f"{self.trial_class.__module__}:{self.trial_class.__qualname__}"
 
-    def about(self, source: list[str], needs: list[str]) -> dict[str, Any]:
+    def about(self, source: list[str], needs: list[str], why_made_again: str | None) -> dict[str, Any]:
         """What a reader is told without running any code.
 
         Args:
             source: modules that are in the package.
             needs: those that have to be installed where it is opened.
+            why_made_again: by its trial, and not unpickled; None where the module is.
         """
         host = hosts.host_of(self.module)
         kind = type(self.module)
         versions = {
-            "lightning_adapter": lightning_adapter.__version__,
+            "lightning_adapter": _version(),
             "python": platform.python_version(),
             "torch": torch.__version__,
             host.package: str(host.version),
@@ -83,6 +85,7 @@ class Contents:
             "format": FORMAT,
             "target": self.target,
             "module": f"{kind.__module__}:{kind.__qualname__}",
+            "made_again_because": why_made_again,
             "source": source,
             "needs": sorted({name.partition(".")[0] for name in [*needs, host.package]} - set(sys.stdlib_module_names)),
             "config": dict(self.config),
@@ -92,7 +95,13 @@ class Contents:
         }
 
 
-def faults(trial_class: type, module: LightningModule) -> list[str]:
+def _version() -> str:
+    """That of this package, whose own file lies above all others."""
+    found: str = vars(sys.modules[__name__.partition(".")[0]])["__version__"]
+    return found
+
+
+def faults(trial_class: type[LightningTrial], module: LightningModule) -> list[str]:
     """What keeps a trial from being packaged, in words; nothing is written."""
     found = []
     for kind in dict.fromkeys((trial_class, type(module))):
@@ -105,6 +114,8 @@ def faults(trial_class: type, module: LightningModule) -> list[str]:
                 f"could keep it under. Move it to a file of its own and import it from there; or package the run when it "
                 f"has ended: {later}"
             )
+        elif not getattr(sys.modules.get(kind.__module__), "__file__", None):
+            found.append(f"{kind.__name__} is defined in {kind.__module__}, which is of no file. Write it into a file.")
         elif "<locals>" in kind.__qualname__:
             found.append(f"{kind.__qualname__} is defined in a function. Define it at the top of its file.")
     if found:
@@ -116,7 +127,7 @@ def faults(trial_class: type, module: LightningModule) -> list[str]:
     return found
 
 
-def check(trial_class: type, module: LightningModule) -> None:
+def check(trial_class: type[LightningTrial], module: LightningModule) -> None:
     """Refuse what cannot be packaged.
 
     Raises:
@@ -128,7 +139,7 @@ def check(trial_class: type, module: LightningModule) -> None:
 
 
 def write(file: pathlib.Path | _Nowhere, contents: Contents) -> None:
-    """Write a package.
+    """Write a package; a module that cannot be pickled is made again by its trial where the package is opened.
 
     Args:
         file: where to; what is there is written over.
@@ -137,24 +148,41 @@ def write(file: pathlib.Path | _Nowhere, contents: Contents) -> None:
     Raises:
         ExportError: something of it cannot be packaged.
     """
+    checkpoint = _with_shared_weights(contents)
+    try:
+        _write(file, contents, checkpoint, contents.module)
+    except OSError:
+        raise
+    except Exception as unpicklable:  # what cannot be pickled fails in its own way
+        try:
+            made_again = MadeByItsTrial(contents.trial_class, contents.config, checkpoint)
+            _write(file, contents, checkpoint, made_again, _reason(contents.module, unpicklable))
+        except OSError:
+            raise
+        except Exception as error:
+            raise ExportError(_reason(contents.module, error)) from error
+
+
+def _write(
+    file: pathlib.Path | _Nowhere,
+    contents: Contents,
+    checkpoint: dict[str, Any],
+    module: LightningModule | MadeByItsTrial,
+    why_made_again: str | None = None,
+) -> None:
     first = contents.trial_class.__module__
     names = needed_of_project({module.__name__ for module in own_modules(sys.modules[first]) if is_own(module)})
     place: Any = str(file) if isinstance(file, pathlib.Path) else file
-    try:
-        with without_storage_warnings(), PackageExporter(place) as exporter:
-            exporter.intern(sorted(names), allow_empty=True)
-            exporter.extern("**", allow_empty=True)
-            if first in names:
-                exporter.save_module(first)
-            exporter.save_pickle(CONTENTS, MODEL, contents.module)
-            exporter.save_pickle(CONTENTS, CHECKPOINT, _with_shared_weights(contents))
-            _save_parents(exporter, names)
-            said = contents.about(exporter.interned_modules(), exporter.externed_modules())
-            exporter.save_text(CONTENTS, ABOUT, json.dumps(said, indent=2, default=str))
-    except Exception as error:  # what cannot be pickled fails in its own way
-        if isinstance(error, OSError):
-            raise
-        raise ExportError(_reason(contents.module, error)) from error
+    with without_storage_warnings(), PackageExporter(place) as exporter:
+        exporter.intern(sorted(names), allow_empty=True)
+        exporter.extern("**", allow_empty=True)
+        if first in names:
+            exporter.save_module(first)
+        exporter.save_pickle(CONTENTS, MODEL, module)
+        exporter.save_pickle(CONTENTS, CHECKPOINT, checkpoint)
+        _save_parents(exporter, names)
+        said = contents.about(exporter.interned_modules(), exporter.externed_modules(), why_made_again)
+        exporter.save_text(CONTENTS, ABOUT, json.dumps(said, indent=2, default=str))
 
 
 def _save_parents(exporter: PackageExporter, names: set[str]) -> None:
@@ -204,7 +232,7 @@ def _reason(module: LightningModule, error: Exception) -> str:
     ]
     if culprits:
         return (
-            f"{name} cannot be pickled, which a package is made by:\n"
+            f"{name} cannot be pickled:\n"
             + "\n".join(culprits)
             + "\nWrite a function with a name (def) for a lambda, and leave out in __getstate__ what holds a file or a connection."
         )
