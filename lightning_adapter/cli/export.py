@@ -51,30 +51,32 @@ def run(arguments: argparse.Namespace) -> int:
         from lightning_adapter.evaluation.export.of_trial import export_trial
 
         made, example = export_trial(trial, arguments.to, arguments.out, arguments.overwrite)
-        say("\n" + _summary(made, example, arguments.to))
+        say("\n" + _summary(made, example))
     return 0
 
 
-def _summary(made: Exported, example: Example, to: str) -> str:
+def _summary(made: Exported, example: Example | None) -> str:
     import tabulate
 
     from lightning_adapter.runs.summary import shown
 
     size = sum(part.stat().st_size for part in made.files)
+    difference = f"{made.difference.largest:.3g} at most from the module ({made.difference.allowed:.3g} is rounding)"
+    ran = (
+        [("weights", "compared with those of the module: the same")]
+        if example is None
+        else [("input", f"{example}, of {example.origin}"), ("output", made.outputs), ("difference", difference)]
+    )
     rows = [
-        ("input", f"{example}, of {example.origin}"),
-        ("output", made.outputs),
-        (
-            "difference",
-            f"{made.difference.largest:.3g} at most from the module ({made.difference.allowed:.3g} is rounding)",
-        ),
+        *ran,
         *([("batch size", _sizes(made))] if made.sizes else []),
         ("way", made.way),
         ("file", f"{', '.join(shown(part) for part in made.files)} ({size / 1e6:.3g} MB)"),
     ]
-    notes = [f"{note}" for note in made.notes]
     parts = [tabulate.tabulate(rows, tablefmt="plain", disable_numparse=True), f"run it:  {made.usage}"]
-    return "\n\n".join([*(["\n".join(["did not go:", *(f"- {note}" for note in notes)])] if notes else []), *parts])
+    if made.notes:
+        parts.insert(0, "\n".join(["did not go:", *(f"- {note}" for note in made.notes)]))
+    return "\n\n".join(parts)
 
 
 def _sizes(made: Exported) -> str:

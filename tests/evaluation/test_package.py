@@ -18,6 +18,7 @@ import torch
 from fake_master import fake_cluster
 from lightning_adapter import LightningAdapter, cli, fit, load_trial
 from lightning_adapter.errors import CheckpointError, ConfigurationError
+from lightning_adapter.evaluation.export import of_trial
 from lightning_adapter.evaluation.package import form, writing
 from lightning_adapter.evaluation.package.opening import load_model, open_package
 from lightning_adapter.evaluation.source import find
@@ -282,6 +283,23 @@ def test_export_of_a_run_by_the_command(
         )
         == 0
     )
+
+
+def test_package_of_a_model_that_no_batch_can_be_given_to_is_written_and_said(
+    imported: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(of_trial, "_first", lambda loaded: torch.zeros(2, 5))
+    words = ["export", "run", "packaged_model.py:Trial", "--out", str(tmp_path / "a"), "--to"]
+    assert cli.main([*words, "exported_program"]) == 2
+    assert "forward() fails with the input that is there" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+    assert cli.main([*words, "package"]) == 0
+    said = capsys.readouterr().out
+    assert (
+        "weights  compared with those of the module: the same" in said
+        and "- a run of forward: Lit.forward() fails" in said
+    )
+    assert load_trial(tmp_path / "a", trust_code=True).test(verbose=False)
 
 
 # --- what cannot be packaged, before training -------------------------------------------------------------------------

@@ -10,15 +10,17 @@ import torch
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.evaluation.export import example as examples
+from lightning_adapter.evaluation.export.comparison import Difference
 from lightning_adapter.evaluation.export.example import Example
 from lightning_adapter.evaluation.export.exporting import Exported, Model, export, first_lines
 from lightning_adapter.evaluation.export.formats import Format
 from lightning_adapter.evaluation.export.needed import check_installed
 from lightning_adapter.evaluation.export.onnx_format import Onnx
-from lightning_adapter.evaluation.export.package_format import Package
+from lightning_adapter.evaluation.export.package_format import Package, in_python
 from lightning_adapter.evaluation.export.placing import aside, check_absent, place
 from lightning_adapter.evaluation.export.torch_formats import ExportedProgram, TorchScript
 from lightning_adapter.evaluation.loading import LoadedTrial
+from lightning_adapter.evaluation.package.checked import write_checked
 from lightning_adapter.evaluation.package.of_trial import check, contents_of
 from lightning_adapter.loop.hooks import is_overridden
 from lightning_adapter.runs.summary import shown
@@ -28,7 +30,9 @@ from lightning_adapter.versions.types import Batch
 _HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
-def export_trial(loaded: LoadedTrial, to: str, out: pathlib.Path | None, overwrite: bool) -> tuple[Exported, Example]:
+def export_trial(
+    loaded: LoadedTrial, to: str, out: pathlib.Path | None, overwrite: bool
+) -> tuple[Exported, Example | None]:
     """Export the model of a trial.
 
     Args:
@@ -38,7 +42,7 @@ def export_trial(loaded: LoadedTrial, to: str, out: pathlib.Path | None, overwri
         overwrite: whether a file that is there may go.
 
     Returns:
-        The file, in its place, and the input that it was tried with.
+        The file, in its place, and the input that it was tried with; None for a package whose weights were compared alone.
 
     Raises:
         ConfigurationError: something given cannot be used.
@@ -50,12 +54,35 @@ def export_trial(loaded: LoadedTrial, to: str, out: pathlib.Path | None, overwri
     if to == Package.name:
         check(loaded)
     with aside(file) as folder:
-        example = _example(loaded)
-        model = Model(loaded.lightning_module)
-        target = _format(to, loaded, model)
-        made = export(model, example, target, folder, file.name)
+        try:
+            example = _example(loaded)
+            model = Model(loaded.lightning_module)
+            target = _format(to, loaded, model)
+            made = export(model, example, target, folder, file.name)
+            usage = target.usage(shown(file), example)
+        except ConfigurationError as error:
+            if to != Package.name:
+                raise
+            # a package has more uses than a call of forward
+            made, example, usage = _not_run(loaded, folder / file.name, error), None, in_python(shown(file))
         files = place(made.files[0], file, overwrite)
-    return made.placed(files, target.usage(shown(file), example)), example
+    return made.placed(files, usage), example
+
+
+def _not_run(loaded: LoadedTrial, file: pathlib.Path, why: ConfigurationError) -> Exported:
+    """A package whose weights are compared, where there is no input to run it with."""
+    beside = file.parent / "package" / file.name
+    beside.parent.mkdir()
+    write_checked(beside, contents_of(loaded))
+    return Exported(
+        (beside,),
+        "torch.package",
+        Difference(0.0, 0.0, None),
+        "",
+        (),
+        any_batch_size=False,
+        notes=[f"a run of forward: {why}"],
+    )
 
 
 _FILES = {each.name: each.file for each in (Onnx, TorchScript, ExportedProgram, Package)}

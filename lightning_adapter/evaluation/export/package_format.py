@@ -39,7 +39,10 @@ class Package:
 
     def usage(self, path: str, example: Example) -> str:
         """Return what to type."""
-        return (
-            f'torch.package.PackageImporter("{path}").load_pickle("{CONTENTS}", "{MODEL}")({call(example)})'
-            f"  or  load_trial({path!r}, trust_code=True)"
-        )
+        loaded = f'torch.package.PackageImporter("{path}").load_pickle("{CONTENTS}", "{MODEL}")'
+        return f"{loaded}({call(example)})  or  {in_python(path)}"
+
+
+def in_python(path: str) -> str:
+    """Return what to type to have the whole trial, with its data."""
+    return f"load_trial({path!r}, trust_code=True)"

@@ -5,20 +5,15 @@ from __future__ import annotations
 import pathlib
 import warnings
 
-import torch
-
 from lightning_adapter import monkey_patch
 from lightning_adapter.checkpoints import file
-from lightning_adapter.errors import ExportError
 from lightning_adapter.evaluation.export.placing import aside, place
 from lightning_adapter.evaluation.loading import LoadedTrial
 from lightning_adapter.evaluation.made_again import Making
-from lightning_adapter.evaluation.package import writing
+from lightning_adapter.evaluation.package.checked import write_checked
 from lightning_adapter.evaluation.package.of_trial import contents_of
-from lightning_adapter.evaluation.package.opening import load_model
 from lightning_adapter.evaluation.source import Source
 from lightning_adapter.platform.trial import LightningTrial
-from lightning_adapter.versions.types import LightningModule
 
 
 def write(trial: LightningTrial, path: pathlib.Path, checkpoint: pathlib.Path, is_chief: bool) -> None:
@@ -44,21 +39,5 @@ def write(trial: LightningTrial, path: pathlib.Path, checkpoint: pathlib.Path, i
     if is_chief:
         with aside(path) as folder:
             made = folder / path.name
-            writing.write(made, contents)
-            _check(made, contents.module)
+            write_checked(made, contents)
             place(made, path, overwrite=False)
-
-
-def _check(made: pathlib.Path, module: LightningModule) -> None:
-    """Open a package as who gets it would.
-
-    Raises:
-        ExportError: it does not open, or has other weights.
-    """
-    try:
-        found = load_model(made).state_dict()
-    except Exception as error:  # of the code in it
-        raise ExportError(f"The package was written, and cannot be opened: {type(error).__name__}: {error}") from error
-    weights = module.state_dict()
-    if found.keys() != weights.keys() or not all(torch.equal(found[name], weights[name]) for name in weights):
-        raise ExportError(f"The package of {type(module).__name__} does not give back its weights.")
