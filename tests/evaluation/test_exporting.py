@@ -141,7 +141,7 @@ def test_onnx_file_names_inputs_and_outputs_and_takes_any_batch_size(tmp_path: p
     module = DictOutput()
     module.example_input_array = {"x": X[:1], "y": X[1:2]}  # of one sample, which exporters take for a constant
     found = onnx(module, None, tmp_path)
-    assert (found.sizes, found.any_batch_size) == ((1, 3), True)
+    assert (found.way, found.sizes, found.any_batch_size) == ("torch.onnx by torch.export", (1, 3), True)
     assert found.files == (found.files[0],)  # nothing beside it
 
     import onnxruntime

@@ -71,13 +71,14 @@ OPTIONS = "from __future__ import annotations\nimport dataclasses\n@dataclasses.
 FILES = {
     "packaged_options.py": OPTIONS,
     "packaged_model.py": MODEL,
-    "packaged_nets/__init__.py": "SCALE = 3.0\n",
+    "packaged_nets/__init__.py": "from packaged_nets.values import VALUES\nVALUES['scale'] = 3.0\n",
+    "packaged_nets/values.py": "VALUES = {}\n",
     "packaged_nets/deep/mlp.py": (
-        "from torch import nn\nimport packaged_nets\n"
+        "from torch import nn\nfrom packaged_nets.values import VALUES\n"
         "def act(x):\n    from packaged_lazy import relu\n    return relu(x)\n"
         "class MLP(nn.Module):\n"
         "    def __init__(self):\n        super().__init__()\n        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 2)\n"
-        "    def forward(self, x):\n        return self.b(act(self.a(x))) * packaged_nets.SCALE\n"
+        "    def forward(self, x):\n        return self.b(act(self.a(x))) * VALUES['scale']\n"
     ),
     "packaged_lazy.py": "import torch\ndef relu(x):\n    return torch.relu(x)\n",
     "experiment.yaml": "hyperparameters:\n  lr: 0.05\nsearcher:\n  name: single\n  metric: val_loss\n",
@@ -143,7 +144,8 @@ def test_package_of_a_fit_holds_the_source_the_weights_once_and_how_it_was_made(
     assert (said["format"], said["target"], said["module"]) == (1, "packaged_model:Trial", "packaged_model:Lit")
     # a module that a function imports, and the file of a folder, which torch.package does not find
     assert said["source"] == [
-        "packaged_lazy", "packaged_model", "packaged_nets", "packaged_nets.deep.mlp", "packaged_options",
+        "packaged_lazy", "packaged_model", "packaged_nets", "packaged_nets.deep.mlp", "packaged_nets.values",
+        "packaged_options",
     ]  # fmt: skip
     assert {"torch", "torchmetrics", "lightning_adapter", "pytorch_lightning"} <= set(said["needs"])
     assert said["config"]["hyperparameters"] == {"lr": 0.05}
