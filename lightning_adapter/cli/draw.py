@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", metavar="FILE", help="an experiment YAML; of a run, one that wins over what it used"
     )
+    evaluation.add_trust_code(parser)
     parser.add_argument("--seed", type=int, metavar="N", help="of a trial that is not trained: as seed_everything(N)")
 
 

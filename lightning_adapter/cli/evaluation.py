@@ -41,6 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser, splits: Sequence[str] = ()) -
         parser.add_argument("--split", choices=splits, help="take these loaders of the trial")
     add_hparam(parser)
     parser.add_argument("--config", metavar="FILE", help="an experiment YAML that wins over what the run used")
+    add_trust_code(parser)
+
+
+def add_trust_code(parser: argparse.ArgumentParser) -> None:
+    """Let a package be opened; `loaded` asks for it."""
     parser.add_argument("--trust-code", action="store_true", help="open a package, whose code runs with your rights")
 
 

@@ -190,6 +190,8 @@ def test_package_is_tested_as_its_run_is_without_the_source(
     assert not any(name.startswith("packaged_") for name in sys.modules)
     assert cli.main(["test", "best.pt", "--trust-code"]) == 0
     assert json.loads((tmp_path / "best.test.json").read_text())["val_loss"] == pytest.approx(found["val_loss"])
+    assert cli.main(["draw", "best.pt", "--trust-code", "--out", "drawn"]) == 0
+    assert list((tmp_path / "drawn").glob("**/*.png"))
 
 
 def test_package_is_not_opened_by_who_has_not_said_to_trust_it(
