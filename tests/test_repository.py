@@ -24,14 +24,7 @@ DISTRIBUTIONS = {"yaml": "pyyaml", "ruamel": "ruamel-yaml", "PIL": "pillow", "go
 # Imported where they are there, and never required: the installed Lightning is an extra, the others are the user's.
 OPTIONAL = {
     *("pytorch-lightning", "lightning", "lightning-fabric", "lightning-utilities", "horovod", "apex"),
-    "pyarrow",  # an extra
-    "pytorch-lightning",
-    "lightning",
-    "lightning-fabric",
-    "lightning-utilities",
-    "horovod",
-    "apex",
-    "onnxruntime",
+    *("pyarrow", "onnxruntime"),  # extras
 }
 
 
@@ -137,7 +130,6 @@ def test_neither_lightning_package_is_forced_on_users_of_the_other(packaging_arg
     required = {canonicalize_name(Requirement(text).name) for text in packaging_arguments["install_requires"]}
     assert required.isdisjoint({"pytorch-lightning", "lightning"})
     assert set(packaging_arguments["extras_require"]) >= {"pytorch-lightning", "lightning", "dev"}
-    assert set(packaging_arguments["extras_require"]) == {"pytorch-lightning", "lightning", "export", "dev"}
 
 
 @pytest.mark.parametrize("document", ["README.md", "CHANGELOG.md", "docs/horovod.md"])
