@@ -5,19 +5,13 @@
     lightning-adapter validate | test WHAT [TARGET]
     lightning-adapter predict  WHAT [TARGET] [--out DIR] [--format pt|csv|parquet]
     lightning-adapter evaluate PREDICTIONS --metrics FILE_OR_MODULE:NAME
+    lightning-adapter export   WHAT [TARGET] --to onnx|torchscript|exported_program|package
+    lightning-adapter register WHAT NAME
     lightning-adapter draw     TARGET_OR_RUN
     lightning-adapter runs     [DIR] | show RUN | compare RUN RUN ... | prune [DIR]
     lightning-adapter submit   EXPERIMENT.yaml [CONTEXT]
     lightning-adapter follow   EXPERIMENT
     lightning-adapter fetch    EXPERIMENT_OR_TRIAL_OR_UUID [DIR]
-    lightning-adapter predict WHAT [TARGET] [--out DIR] [--format pt|csv|parquet]
-    lightning-adapter draw  TARGET_OR_RUN
-    lightning-adapter export WHAT [TARGET] --to onnx|torchscript|exported_program|package
-    lightning-adapter register WHAT NAME
-    lightning-adapter submit EXPERIMENT.yaml [CONTEXT]
-    lightning-adapter follow EXPERIMENT
-    lightning-adapter fetch EXPERIMENT_OR_TRIAL_OR_UUID [DIR]
-    lightning-adapter runs [DIR] | show RUN | compare RUN RUN ... | prune [DIR]
 
 Exit status: 0 done; 1 the training could not go on, here or on a cluster, or `check` found something that is rejected; 2
 what was given is wrong: the command, the target, the configuration, the checkpoint, or what the trial brings. An error of
@@ -37,7 +31,21 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 import lightning_adapter
-from lightning_adapter.cli import check, draw, evaluate, export, fetch, fit, follow, predict, register, runs, submit, test, validate
+from lightning_adapter.cli import (
+    check,
+    draw,
+    evaluate,
+    export,
+    fetch,
+    fit,
+    follow,
+    predict,
+    register,
+    runs,
+    submit,
+    test,
+    validate,
+)
 from lightning_adapter.errors import LightningAdapterError
 from lightning_adapter.notices import NOWHERE
 from lightning_adapter.platform.failure import exit_status, tell
