@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lightning_adapter import notices
@@ -24,16 +25,17 @@ if TYPE_CHECKING:
     from lightning_adapter.versions.hosts import Host
 
 __all__ = [
+    "AfterTraining",
     "Finding",
     "NoEffectWarning",
     "Replacement",
     "attach",
     "detach",
     "hooks_after_training_run",
-    "hooks_for_testing_run",
     "inspect_any",
     "inspect_class",
     "inspect_instance",
+    "making_trial",
     "owner_of",
     "reject_callbacks",
     "reject_or_warn",
@@ -42,8 +44,60 @@ __all__ = [
 ]
 
 
-#: Hooks of tests and predictions that have an effect in the trial that is being made.
-_HOOKS_THAT_RUN: ContextVar[frozenset[str]] = ContextVar("hooks_that_run", default=frozenset())
+@dataclass(frozen=True)
+class AfterTraining:
+    """What of a trial's hooks for tests and predictions runs, and how the others are brought to run.
+
+    Attributes:
+        runs: the hooks that have an effect in the trial that is being made.
+        what: what `lightning-adapter test` takes when training is done: the directory of the run, or the number of the
+            experiment on a cluster; None where no command of this package has started the training.
+        on_cluster: whether a cluster trains.
+    """
+
+    runs: frozenset[str] = frozenset()
+    what: str | None = None
+    on_cluster: bool = False
+
+    @classmethod
+    def of_training(cls, ends_with_test: bool, what: str, on_cluster: bool) -> AfterTraining:
+        """Of a trial that `fit()` trains."""
+        return cls(TEST_HOOKS if ends_with_test else frozenset(), what, on_cluster)
+
+    def told(self, findings: Iterable[Finding]) -> Iterator[str]:
+        """One message about all hooks of a trial that training does not call, and what to type instead.
+
+        Args:
+            findings: with hooks for tests and predictions among them.
+        """
+        idle = [one for one in findings if one.name in _AFTER_TRAINING - self.runs]
+        if not idle:
+            return
+        if self.what is None:  # the table says it of each place
+            yield from _told_together(idle)
+            return
+        commands = [
+            command
+            for command, hooks in (("test", TEST_HOOKS), ("predict", PREDICT_HOOKS))
+            if any(one.name in hooks for one in idle)
+        ]
+        names = ", ".join(dict.fromkeys(f"{one.who}.{one.name}" for one in idle))
+        kinds = " and ".join({"test": "tests", "predict": "predictions"}[command] for command in commands)
+        yield f"Training calls no hooks for {kinds}: {names}. {self._instead(commands)}"
+
+    def _instead(self, commands: Sequence[str]) -> str:
+        typed = " or ".join(f"`lightning-adapter {command} {self.what}`" for command in commands)
+        if not self.on_cluster:
+            called = " or ".join(f"trial.{command}()" for command in commands)
+            return f"When it is done, type {typed}, or call {called}."
+        later = f"{typed} on a machine that reaches the master"
+        if "test" in commands:
+            return f"To test the best checkpoint in the end, add --test to `fit` in the entrypoint; or type {later}."
+        return f"When it is done, type {later}."
+
+
+_AFTER_TRAINING = TEST_HOOKS | PREDICT_HOOKS
+_SITUATION: ContextVar[AfterTraining] = ContextVar("after_training")
 
 
 class NoEffectWarning(UserWarning):
@@ -51,23 +105,20 @@ class NoEffectWarning(UserWarning):
 
 
 @contextlib.contextmanager
-def hooks_for_testing_run(they_do: bool) -> Iterator[None]:
-    """Within the block, a trial is made that ends with a test, or not: its hooks for testing have an effect then."""
-    token = _HOOKS_THAT_RUN.set(TEST_HOOKS if they_do else frozenset())
+def making_trial(after: AfterTraining) -> Iterator[None]:
+    """Within the block, a trial is made whose hooks for tests and predictions are told about like this."""
+    token = _SITUATION.set(after)
     try:
         yield
     finally:
-        _HOOKS_THAT_RUN.reset(token)
+        _SITUATION.reset(token)
 
 
 @contextlib.contextmanager
 def hooks_after_training_run() -> Iterator[None]:
     """Within the block, a trial is made that is not trained but tested, or predicts."""
-    token = _HOOKS_THAT_RUN.set(TEST_HOOKS | PREDICT_HOOKS)
-    try:
+    with making_trial(AfterTraining(_AFTER_TRAINING)):
         yield
-    finally:
-        _HOOKS_THAT_RUN.reset(token)
 
 
 def reject_or_warn(findings: Iterable[Finding]) -> None:
@@ -82,10 +133,9 @@ def reject_or_warn(findings: Iterable[Finding]) -> None:
     messages: dict[str, Finding] = {}
     for finding in findings:
         messages.setdefault(finding.message, finding)
-    runs = _HOOKS_THAT_RUN.get()
-    for message in _told_together(
-        finding for finding in messages.values() if finding.support is Support.WARNED and finding.name not in runs
-    ):
+    warned = [finding for finding in messages.values() if finding.support is Support.WARNED]
+    after = _SITUATION.get(AfterTraining())
+    for message in (*_told_together(one for one in warned if one.name not in _AFTER_TRAINING), *after.told(warned)):
         notices.warn(message, NoEffectWarning)
     rejected = [message for message, finding in messages.items() if finding.support is Support.REJECTED]
     if rejected:

@@ -275,7 +275,7 @@ def test_hook_assigned_to_the_instance_counts_and_none_takes_back_that_of_the_cl
     names = {finding.name: finding.message for finding in monkey_patch.inspect_instance(module)}
 
     assert set(names) == {"training_step", "test_step"}
-    assert names["test_step"].startswith("Lit assigns test_step: a trial trains and validates")
+    assert names["test_step"].startswith("Lit assigns test_step: training does not call it")
 
 
 def test_bare_instance_gives_no_findings(lightning: ModuleType) -> None:
@@ -329,6 +329,64 @@ def test_reject_or_warn_warns_of_each_once_also_when_it_then_raises() -> None:
 
     assert [str(warning.message) for warning in caught] == ["C is idle.", "D is idle."]
     assert {warning.filename for warning in caught} == {__file__}
+
+
+def told(findings: list[Finding], after: monkey_patch.AfterTraining) -> list[str]:
+    with monkey_patch.making_trial(after), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        monkey_patch.reject_or_warn(findings)
+    return [str(warning.message) for warning in caught]
+
+
+def idle_hooks(lightning: ModuleType) -> list[Finding]:
+    module = new_class(lightning.LightningModule, test_step=function, predict_step=function)
+    data = type("Data", (lightning.LightningDataModule,), {"test_dataloader": function})
+    return [
+        *monkey_patch.inspect_class(module, "LightningModule"),
+        *monkey_patch.inspect_class(data, "LightningDataModule"),
+    ]
+
+
+def test_hooks_of_tests_and_predictions_are_told_in_one_warning_with_the_commands_that_run_them(
+    lightning: ModuleType,
+) -> None:
+    training = monkey_patch.AfterTraining.of_training
+
+    assert told(idle_hooks(lightning), training(False, "runs/T/1", False)) == [
+        "Training calls no hooks for tests and predictions: Lit.test_step, Lit.predict_step, Data.test_dataloader. When it "
+        "is done, type `lightning-adapter test runs/T/1` or `lightning-adapter predict runs/T/1`, or call trial.test() or "
+        "trial.predict()."
+    ]
+
+
+def test_hooks_of_tests_on_a_cluster_are_told_with_what_works_there(lightning: ModuleType) -> None:
+    training = monkey_patch.AfterTraining.of_training
+
+    assert told(idle_hooks(lightning), training(False, "12", True)) == [
+        "Training calls no hooks for tests and predictions: Lit.test_step, Lit.predict_step, Data.test_dataloader. To test "
+        "the best checkpoint in the end, add --test to `fit` in the entrypoint; or type `lightning-adapter test 12` or "
+        "`lightning-adapter predict 12` on a machine that reaches the master."
+    ]
+
+
+def test_hooks_of_a_test_that_was_asked_for_are_not_told(lightning: ModuleType) -> None:
+    training = monkey_patch.AfterTraining.of_training
+
+    assert told(idle_hooks(lightning), training(True, "12", True)) == [
+        "Training calls no hooks for predictions: Lit.predict_step. When it is done, type `lightning-adapter predict 12` on "
+        "a machine that reaches the master."
+    ]
+
+
+def test_hooks_of_tests_and_predictions_are_not_told_where_they_run(lightning: ModuleType) -> None:
+    with warnings.catch_warnings(), monkey_patch.hooks_after_training_run():
+        warnings.simplefilter("error")
+        monkey_patch.reject_or_warn(idle_hooks(lightning))
+
+
+def test_hooks_of_tests_under_a_foreign_loop_are_told_with_the_commands_of_both_places(lightning: ModuleType) -> None:
+    with pytest.warns(NoEffectWarning, match="lightning-adapter test RUN.*lightning-adapter test EXPERIMENT"):
+        monkey_patch.reject_or_warn(idle_hooks(lightning))
 
 
 def test_warning_says_what_was_found_why_and_what_to_do(lightning: ModuleType) -> None:

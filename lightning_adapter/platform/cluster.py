@@ -121,7 +121,7 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
         seed_everything(info.trial.trial_seed)
         core_context = determined_private.core_context(context)
         start = _starting_point(request, info, core_context, cluster, files)
-        trial = construct(trial_class, context, request.test)
+        trial = construct(trial_class, context, request.test, what=str(info.trial.experiment_id), on_cluster=True)
         metric = experiment.searcher_metric(settings)
         writer = CheckpointWriter(
             core_context.distributed,

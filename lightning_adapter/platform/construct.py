@@ -35,18 +35,21 @@ def check_trial_class(trial_class: object, caller: str = "fit()") -> None:
         raise ConfigurationError(_constructor(trial_class)) from error
 
 
-def construct(trial_class: type[Trial], context: Any, ends_with_test: bool) -> Trial:
+def construct(trial_class: type[Trial], context: Any, ends_with_test: bool, what: str, on_cluster: bool) -> Trial:
     """Construct a trial whose class was checked.
 
     Args:
         trial_class: the trial.
         context: Determined's context.
         ends_with_test: whether its best checkpoint is to be tested.
+        what: by which name commands know the trained model: the directory of the run, or the number of the experiment.
+        on_cluster: whether a cluster trains.
 
     Raises:
         ConfigurationError: its constructor leaves out that of LightningAdapter, or a test is not possible.
     """
-    with monkey_patch.hooks_for_testing_run(ends_with_test):
+    after = monkey_patch.AfterTraining.of_training(ends_with_test, what, on_cluster)
+    with monkey_patch.making_trial(after):
         trial = trial_class(context)  # type: ignore[call-arg]  # a trial's constructor takes the context alone
     require_constructed(trial)
     if ends_with_test:

@@ -333,7 +333,7 @@ def _train(
     trial_class: type[Trial], plan: _Plan, context: LocalContext, directory: RunDirectory
 ) -> tuple[Trial, LocalPlatform]:
     request, periods, resumed = plan.request, plan.periods, plan.resumed
-    trial = construct(trial_class, context, request.test)
+    trial = construct(trial_class, context, request.test, what=shlex.quote(shown(directory.path)), on_cluster=False)
     if request.package is not None:
         trial.check_package()
     distributed = context.distributed

@@ -16,11 +16,16 @@ from typing import Any
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.support.row import OWNERS, Row, Support
 
-_NO_TEST = "a trial trains and validates, it tests only with fit(test=True) and never predicts: without that this has no effect"
+_NO_TEST = "training does not call it; it runs where the trained model is tested"
 _DO_TEST = (
-    "call fit(..., test=True), or add --test to what is typed, which tests the best checkpoint at the end, or run "
-    "Lightning's Trainer().test(...) or .predict(...) on load_from_checkpoint(...) of a checkpoint's lightning.ckpt, which "
-    "is below checkpoints/ of a local run, and in the checkpoint storage of a cluster"
+    "type `lightning-adapter test RUN` when training is done, or add --test to `fit`; on a cluster add --test to `fit` in "
+    "the entrypoint, or type `lightning-adapter test EXPERIMENT` on a machine that reaches the master; in Python call "
+    "trial.test()"
+)
+_NO_PREDICT = "training does not call it; it runs where the trained model predicts"
+_DO_PREDICT = (
+    "type `lightning-adapter predict RUN` when training is done; of a cluster's training type "
+    "`lightning-adapter predict EXPERIMENT` on a machine that reaches the master; in Python call trial.predict()"
 )
 _NO_TBPTT = "truncated backpropagation through time splits one batch into several steps, which Determined counts as one"
 _DO_TBPTT = (
@@ -203,10 +208,12 @@ _LIGHTNING_MODULE: tuple[Row, ...] = (
         "LightningModule", "hook", _WARN, "on_test_model_eval on_test_model_train", reason=_NO_TEST, instead=_DO_TEST
     ),
     _module("on_test_dataloader", "hook", _WARN, reason=_NO_TEST, instead=_DO_TEST, until="1.7"),
-    *_same("LightningModule", "hook", _WARN, "predict_step predict_dataloader", reason=_NO_TEST, instead=_DO_TEST),
-    *_same("LightningModule", "hook", _WARN, _PREDICT_LOOP_HOOKS, reason=_NO_TEST, instead=_DO_TEST),
-    _module("on_predict_model_eval", "hook", _WARN, reason=_NO_TEST, instead=_DO_TEST),
-    _module("on_predict_dataloader", "hook", _WARN, reason=_NO_TEST, instead=_DO_TEST, until="1.7"),
+    *_same(
+        "LightningModule", "hook", _WARN, "predict_step predict_dataloader", reason=_NO_PREDICT, instead=_DO_PREDICT
+    ),
+    *_same("LightningModule", "hook", _WARN, _PREDICT_LOOP_HOOKS, reason=_NO_PREDICT, instead=_DO_PREDICT),
+    _module("on_predict_model_eval", "hook", _WARN, reason=_NO_PREDICT, instead=_DO_PREDICT),
+    _module("on_predict_dataloader", "hook", _WARN, reason=_NO_PREDICT, instead=_DO_PREDICT, until="1.7"),
     # Without effect
     *_same(
         "LightningModule",
@@ -321,9 +328,9 @@ _LIGHTNING_DATA_MODULE: tuple[Row, ...] = (
     ),
     _data("parse_argparser", "method", since="1.8", until="2.0"),
     _data("test_dataloader", "hook", _WARN, reason=_NO_TEST, instead=_DO_TEST),
-    _data("predict_dataloader", "hook", _WARN, reason=_NO_TEST, instead=_DO_TEST),
+    _data("predict_dataloader", "hook", _WARN, reason=_NO_PREDICT, instead=_DO_PREDICT),
     _data("on_test_dataloader", "hook", _WARN, reason=_NO_TEST, instead=_DO_TEST, until="1.7"),
-    _data("on_predict_dataloader", "hook", _WARN, reason=_NO_TEST, instead=_DO_TEST, until="1.7"),
+    _data("on_predict_dataloader", "hook", _WARN, reason=_NO_PREDICT, instead=_DO_PREDICT, until="1.7"),
     *_same(
         "LightningDataModule",
         "hook",
@@ -376,7 +383,7 @@ _CALLBACK: tuple[Row, ...] = (
     *_same("Callback", "hook", _YES, "state_dict load_state_dict", since="1.6"),
     _callback("state_key", "property"),
     *_same("Callback", "hook", _WARN, _TEST_LOOP_HOOKS, reason=_NO_TEST, instead=_DO_TEST),
-    *_same("Callback", "hook", _WARN, _PREDICT_LOOP_HOOKS, reason=_NO_TEST, instead=_DO_TEST),
+    *_same("Callback", "hook", _WARN, _PREDICT_LOOP_HOOKS, reason=_NO_PREDICT, instead=_DO_PREDICT),
     *_same(
         "Callback",
         "hook",
@@ -426,10 +433,8 @@ _TRAINER_ARGUMENTS: tuple[Row, ...] = (
     *_same("Trainer argument", "argument", _YES, "max_epochs min_epochs max_steps min_steps"),
     _argument("max_time"),
     *_same("Trainer argument", "argument", _YES, "limit_train_batches limit_val_batches overfit_batches fast_dev_run"),
-    *_same(
-        *("Trainer argument", "argument", _YES, "limit_test_batches limit_predict_batches"),
-        reason="where the model is tested, or predicts, after training; fit(test=True) among them",
-    ),
+    _argument("limit_test_batches", reason="in `lightning-adapter test`, trial.test() and fit(test=True)"),
+    _argument("limit_predict_batches", reason="in `lightning-adapter predict` and trial.predict()"),
     *_same("Trainer argument", "argument", _YES, "val_check_interval check_val_every_n_epoch"),
     _argument(
         "num_sanity_val_steps",
