@@ -47,6 +47,17 @@ class LitMNIST(pl.LightningModule):
         self.log("val_loss", F.cross_entropy(logits, y), prog_bar=True)
         self.log("val_acc", self.accuracy, prog_bar=True)
 
+    def test_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
+        x, y = batch
+        logits = self(x)
+        self.accuracy(logits, y)
+        self.log("test_loss", F.cross_entropy(logits, y))
+        self.log("test_acc", self.accuracy)
+
+    def predict_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        x, _ = batch
+        return self(x)
+
     def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[torch.optim.lr_scheduler.LRScheduler]]:
         optimizer = torch.optim.Adam(self.parameters(), lr=self.hparams.lr)
         return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)]
@@ -68,6 +79,10 @@ class MNISTData(pl.LightningDataModule):
         return DataLoader(self.train_set, batch_size=self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> DataLoader:
+        return DataLoader(self.val_set, batch_size=self.batch_size)
+
+    def test_dataloader(self) -> DataLoader:
+        # MNIST has two sets of digits; a project of yours has a third one, on which nothing was chosen
         return DataLoader(self.val_set, batch_size=self.batch_size)
 
 
