@@ -22,11 +22,12 @@ OVERLAYS := $(patsubst overlays/%.txt,%,$(wildcard overlays/*.txt))
 OVERLAYS_INSTALLED := $(OVERLAYS:%=$(OVERLAY_DIR)/%/.installed)
 
 .DELETE_ON_ERROR:
-.PHONY: help venv mnist test soak cluster-test lint format docs bench horovod overlays parity-old clean
+.PHONY: help venv mnist example test soak cluster-test lint format docs bench horovod overlays parity-old clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make mnist       train examples/mnist for five epochs"
+	@echo "make example     train it for one epoch, then test, predict, evaluate, export: examples/mnist/after_training.sh"
 	@echo "make test        lint, then run the tests"
 	@echo "make soak        kill a training process a hundred times, and resume it"
 	@echo "make cluster-test  the acceptance on the cluster that DET_MASTER names (fifteen minutes; tests/cluster/__init__.py)"
@@ -50,6 +51,9 @@ venv: $(INSTALLED)
 
 mnist: $(INSTALLED)
 	cd examples/mnist && "$(BIN)/lightning-adapter" fit model_def:MNISTTrial --config const.yaml $(MNIST_ARGS)
+
+example: $(INSTALLED)
+	PATH="$(BIN):$$PATH" sh examples/mnist/after_training.sh
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check .

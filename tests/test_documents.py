@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from determined import pytorch
 from ruamel.yaml import YAML
 from torch.distributed.run import get_args_parser
 
 from lightning_adapter import cli
 from lightning_adapter.errors import LightningAdapterError
 from lightning_adapter.platform import experiment
-from lightning_adapter.platform.target import load_target
+from lightning_adapter.platform.target import load_object, load_target
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "mnist"
@@ -102,15 +103,26 @@ def commands() -> Iterator[Command]:
 # --- what each program wants ------------------------------------------------------------------------------------------
 
 
+#: Commands that take what was trained.
+AFTER_TRAINING = ("validate", "test", "predict", "export", "draw")
+
+
 def run_adapter(words: list[str]) -> None:
     if words in (["fit"], ["check", "FILE_OR_MODULE:Class"]):  # it is written about, or how it is typed in general
         return
-    options = cli._parser().parse_args(words)
+    options = cli._parser().parse_args(cli.runs.with_subcommand(words) if words[0] == "runs" else words)
     if words[0] == "submit":
         experiment.read(options.config)
-    if words[0] in ("submit", "follow", "fetch"):
+    if words[0] in ("submit", "follow", "fetch", "runs", "register"):
         return
-    assert isinstance(load_target(options.target), type)
+    if words[0] == "evaluate":
+        assert options.metrics == "FILE_OR_MODULE:NAME" or load_object(options.metrics) is not None
+        return
+    # what was trained knows its trial
+    target = options.what if words[0] == "draw" and ":" in options.what else options.target
+    if target is None and words[0] in AFTER_TRAINING:
+        return
+    assert isinstance(load_target(target), type)
     if getattr(options, "config", None) is not None and not options.config.startswith(
         "DIR/"
     ):  # of a run that was fetched
@@ -167,6 +179,10 @@ def run_horovodrun(words: list[str]) -> None:
         check(words[own[0] :])
 
 
+def run_sh(words: list[str]) -> None:
+    assert (EXAMPLE / words[0]).is_file()
+
+
 def run_cd(words: list[str]) -> None:
     assert (ROOT / words[0]).is_dir()
 
@@ -193,6 +209,7 @@ PROGRAMS: dict[str, Callable[[list[str]], None]] = {
     "pip": run_pip,
     "python": run_python,
     "python3": run_python,
+    "sh": run_sh,
     "tensorboard": run_nothing,
     "torchrun": run_torchrun,
 }
@@ -273,11 +290,12 @@ def test_quick_start_runs_as_it_stands(tmp_path: Path, in_example: None, monkeyp
     for line in typed.splitlines()[1:]:
         words = shlex.split(line)[1:]
         assert cli.main([*words, next(short)] if words[0] == "fit" else words) == 0, line
-    (program,) = [block.text for block in readme if block.language == "python"]
-    assert program.count("max_epochs=1") == 1
     found: dict[str, Any] = {}
-    exec(program.replace("max_epochs=1", "max_steps=2"), found)
-    assert type(found["module"]).__name__ == "LitMNIST"
+    for program in [block.text for block in readme if block.language == "python"]:
+        exec(
+            program.replace("max_epochs=1", "max_steps=2, validation_period=Batch(2)"), {"Batch": pytorch.Batch}, found
+        )
+    assert type(found["module"]).__name__ == type(found["loaded"].lightning_module).__name__ == "LitMNIST"
 
 
 def anchors(path: Path) -> set[str]:

@@ -433,8 +433,8 @@ _TRAINER_ARGUMENTS: tuple[Row, ...] = (
     *_same("Trainer argument", "argument", _YES, "max_epochs min_epochs max_steps min_steps"),
     _argument("max_time"),
     *_same("Trainer argument", "argument", _YES, "limit_train_batches limit_val_batches overfit_batches fast_dev_run"),
-    _argument("limit_test_batches", reason="in `lightning-adapter test`, trial.test() and fit(test=True)"),
-    _argument("limit_predict_batches", reason="in `lightning-adapter predict` and trial.predict()"),
+    _argument("limit_test_batches", reason="in `lightning-adapter test RUN`, trial.test() and fit(test=True)"),
+    _argument("limit_predict_batches", reason="in `lightning-adapter predict RUN` and trial.predict()"),
     *_same("Trainer argument", "argument", _YES, "val_check_interval check_val_every_n_epoch"),
     _argument(
         "num_sanity_val_steps",
