@@ -61,6 +61,17 @@ class RandomState:
             [get_state(generator) for generator in generators],
         )
 
+    def is_now(self) -> bool:
+        """Whether nothing was drawn since from the generators of torch, numpy and python."""
+        name, keys, *rest = self._in_numpy
+        present, there, *now = cast(_NumpyState, np.random.get_state())
+        return (
+            torch.equal(self._in_torch, torch.get_rng_state())
+            and (name, rest) == (present, now)
+            and np.array_equal(keys, there)
+            and self._in_python == random.getstate()
+        )
+
     def restore(self, generators: Iterable[Generator] = ()) -> None:
         """Continue the generators from here.
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lightning_adapter.data.random_state import RandomState
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.evaluation.checks import check
 from lightning_adapter.evaluation.loaders import DEFAULT_SPLITS, Split, Stage, check_split, loaders_of
@@ -33,6 +34,7 @@ class Evaluator:
         progress_bar: whether there is one besides those among the callbacks.
         root: `trainer.default_root_dir`.
         is_fresh: whether the trial was constructed for this, and not trained.
+        began: the random state in which training has set up its data; None where nobody knows it.
     """
 
     trial: LightningTrial
@@ -42,6 +44,7 @@ class Evaluator:
     progress_bar: bool
     root: str | os.PathLike[str] | None
     is_fresh: bool
+    began: RandomState | None = None
 
     def run(
         self,
@@ -79,7 +82,7 @@ class Evaluator:
         chosen = split or DEFAULT_SPLITS[stage]
         check(trial, stage, chosen, dataloaders is not None)
         data = {"datamodule": trial.datamodule} if dataloaders is None else {"dataloaders": dataloaders}
-        around = contextlib.nullcontext() if dataloaders is not None else loaders_of(trial, stage, chosen)
+        around = contextlib.nullcontext() if dataloaders is not None else loaders_of(trial, stage, chosen, self.began)
         trainer = self.trainer(weights, callbacks, **(options or {}))
         with around, telling_differences(trial.lightning_module), told_at(self.loggers, self.position):
             path = None if weights is None else weights.name

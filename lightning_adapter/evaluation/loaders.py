@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeAlias
 
 from lightning_adapter.data.collections import Collection, map_loaders
+from lightning_adapter.data.random_state import RandomState
 from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.loop.hooks import is_overridden
 from lightning_adapter.monkey_patch import Replacement, replaced
+from lightning_adapter.platform.drawn_in_setup import drawing_as_training
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.trainer.data_connector import without_determined
 from lightning_adapter.versions import hosts, lightning_private
@@ -78,7 +80,7 @@ def made_by(source: Source) -> Collection:
 
 
 @contextlib.contextmanager
-def loaders_of(trial: LightningTrial, stage: Stage, split: Split) -> Iterator[None]:
+def loaders_of(trial: LightningTrial, stage: Stage, split: Split, began: RandomState | None = None) -> Iterator[None]:
     """Within the block, Lightning's Trainer finds the loaders of a split where it looks for those of its stage.
 
     Who makes them is set up as for training as well, where training alone has asked for them.
@@ -87,6 +89,7 @@ def loaders_of(trial: LightningTrial, stage: Stage, split: Split) -> Iterator[No
         trial: with a source of this split.
         stage: of the Trainer.
         split: whose loaders it gets.
+        began: the random state in which training has set them up; None where nobody knows it.
     """
     source, owner = source_of(trial, split), owner_of(trial)
     if source is None:
@@ -98,15 +101,16 @@ def loaders_of(trial: LightningTrial, stage: Stage, split: Split) -> Iterator[No
         return made_by(source)
 
     methods: dict[str, Any] = {name: Loaders(loaders, owner, name)}
+    setup = drawing_as_training(owner.setup, type(owner).__name__, began)
     if split != DEFAULT_SPLITS[stage] or is_only_of_training(trial, split):
-        methods["setup"] = Replacement(_setup_of_both(owner.setup, SETUP[split]), owner, "setup")
+        setup = _setup_of_both(setup, SETUP[split])
+    methods["setup"] = Replacement(setup, owner, "setup")
     with replaced(owner, **methods):
         yield
 
 
 def _setup_of_both(setup: Callable[..., Any], first: str) -> Callable[..., None]:
     def both(stage: str) -> None:
-        # as training began, so that what is drawn there, a split of the data for one, is the same
         setup(stage=first)
         if stage != first:
             setup(stage=stage)

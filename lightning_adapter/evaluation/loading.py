@@ -150,6 +150,7 @@ class LoadedTrial:
             progress_bar=trial.arguments.enable_progress_bar,
             root=run,
             is_fresh=True,
+            began=self._random,
         )
 
     @classmethod

@@ -14,7 +14,9 @@ from lightning_adapter.checkpoints.restore import batches_trained, load_weights
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.loop.components import Components
 from lightning_adapter.loop.hooks import is_overridden
+from lightning_adapter.monkey_patch import Replacement, replaced
 from lightning_adapter.platform.course import tell_test
+from lightning_adapter.platform.drawn_in_setup import drawing_as_training
 from lightning_adapter.platform.evaluation_trainer import Place, Weights, evaluation_trainer, telling_differences
 from lightning_adapter.platform.signals import exit_status
 from lightning_adapter.platform.trial import LightningTrial
@@ -117,7 +119,15 @@ def _test(parts: Components, saved: dict[str, Any] | None, checkpoint: str | Non
         handed_over=None if weights is None else lambda: weights.handed_over(module, datamodule),
     )
     position = Position(parts.progress.batches_that_stepped, parts.progress.current_epoch)
-    with module_kept(module, datamodule), telling_differences(module), told_at(loggers, position):
+    owner = module if datamodule is None else datamodule
+    # as under Lightning's Trainer, it is set up once more
+    setup = Replacement(drawing_as_training(owner.setup, type(owner).__name__, began=None), owner, "setup")
+    with (
+        module_kept(module, datamodule),
+        telling_differences(module),
+        told_at(loggers, position),
+        replaced(owner, setup=setup),
+    ):
         found = trainer.test(module, datamodule=datamodule, ckpt_path=weights and weights.name, verbose=False)
     if found is None:  # until Lightning 2.4, an interrupt of the keyboard ends `Trainer.test` without an error
         raise SystemExit(exit_status(signal.SIGINT))
