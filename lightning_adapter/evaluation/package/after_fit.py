@@ -31,7 +31,7 @@ def write(trial: LightningTrial, path: pathlib.Path, checkpoint: pathlib.Path, i
     """
     context = trial.context
     config = {**context.get_experiment_config(), "hyperparameters": context.get_hparams()}
-    with monkey_patch.hooks_for_testing_run(True), warnings.catch_warnings():
+    with monkey_patch.hooks_after_training_run(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they were given when the trial was made
         fresh = type(trial)(context)  # type: ignore[call-arg]  # a trial's constructor takes the context alone
     loaded = LoadedTrial(fresh, Making(config, seed=None), Source(None, checkpoint), file.read(checkpoint))
