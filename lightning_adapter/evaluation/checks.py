@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import traceback
+from collections.abc import Iterator
+
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.evaluation.loaders import DEFAULT_SPLITS, Split, Stage, owner_of, source_of
 from lightning_adapter.loop.hooks import is_overridden
@@ -52,6 +56,28 @@ def _faults_of_steps(module: LightningModule, stage: Stage) -> list[str]:
         instead = ", or validate on the test data: lightning-adapter validate WHAT --split test" if other else ""
         faults.append(f"{name} has no {step}(). Write `def {step}(self, batch, batch_idx):` in it{instead}.")
     return faults + faults_of_old_hooks(module, "test" if stage == "test" else "validation")
+
+
+@contextlib.contextmanager
+def telling_missing_predict_step(module: LightningModule) -> Iterator[None]:
+    """Say what to write where Lightning's own `predict_step`, which gives `forward` the whole batch, fails within the block.
+
+    Raises:
+        ConfigurationError: it does.
+    """
+    base = hosts.host_of(module).pl.LightningModule
+    try:
+        yield
+    except Exception as error:
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        if not any(frame.f_code is base.predict_step.__code__ for frame in frames):
+            raise
+        name = type(module).__name__
+        raise ConfigurationError(
+            f"{name} has no predict_step(), so Lightning has called forward() with the whole batch, which ended with "
+            f"{type(error).__name__}: {error}. Write `def predict_step(self, batch, batch_idx):` in {name}, which gives "
+            "forward() what it takes of a batch, and returns the predictions."
+        ) from error
 
 
 def _no_loader(trial: LightningTrial, stage: Stage, split: Split) -> str:

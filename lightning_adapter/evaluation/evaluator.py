@@ -11,7 +11,7 @@ from typing import Any
 
 from lightning_adapter.data.random_state import RandomState
 from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.evaluation.checks import check
+from lightning_adapter.evaluation.checks import check, telling_missing_predict_step
 from lightning_adapter.evaluation.loaders import DEFAULT_SPLITS, Split, Stage, check_split, loaders_of
 from lightning_adapter.platform.evaluation_trainer import Place, Weights, evaluation_trainer, telling_differences
 from lightning_adapter.platform.launch import launcher
@@ -86,7 +86,8 @@ class Evaluator:
         trainer = self.trainer(weights, callbacks, **(options or {}))
         with around, telling_differences(trial.lightning_module), told_at(self.loggers, self.position):
             path = None if weights is None else weights.name
-            found = getattr(trainer, stage)(trial.lightning_module, ckpt_path=path, **data, **given)
+            with telling_missing_predict_step(trial.lightning_module):
+                found = getattr(trainer, stage)(trial.lightning_module, ckpt_path=path, **data, **given)
         if trainer.interrupted:  # until Lightning 2.4, an interrupt of the keyboard ends its methods without an error
             raise SystemExit(exit_status(signal.SIGINT))
         return found

@@ -414,3 +414,22 @@ def test_faces_export_it() -> None:
     import lightning_adapter.lightning as face
 
     assert lightning_adapter.load_trial is face.load_trial is load_trial
+
+
+class WithoutPredictStep(Net):
+    """Has Lightning's own predict_step, which gives forward the whole batch."""
+
+    predict_step = pl.LightningModule.predict_step
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1)
+
+
+def test_predict_step_that_is_missing_where_forward_does_not_take_the_batch_is_said(run: Path) -> None:
+    loaded = load_trial(run, trial_of(WithoutPredictStep))
+    with pytest.raises(
+        ConfigurationError,
+        match=r"WithoutPredictStep has no predict_step\(\), so .* whole batch, .* AttributeError: .* Write `def predict_step",
+    ):
+        loaded.predict(split="val")
+    assert len(loaded.predict(DataLoader(torch.ones(4, 3), 2)) or ()) == 2

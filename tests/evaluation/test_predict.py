@@ -304,6 +304,13 @@ def test_complete_predictions_are_not_written_over(tmp_path: Path) -> None:
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+def test_predictions_of_which_only_their_evaluation_is_left_are_made_again(tmp_path: Path) -> None:
+    (tmp_path / "evaluation-2").mkdir()
+    (tmp_path / "evaluation-2" / "metrics.json").write_text("{}")
+    assert stored(tmp_path, Model(), loader(Points(5))).loaders[0].samples == 5
+    assert (tmp_path / "evaluation-2" / "metrics.json").exists()
+
+
 def test_directory_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     for overwrite in (False, True):
