@@ -8,11 +8,8 @@ classes: these are bars here. A single number stands in the table.
 from __future__ import annotations
 
 import inspect
-import itertools
 import math
 import pathlib
-import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -30,12 +27,10 @@ from torchmetrics import Metric
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.evaluation.evaluate import Measured
 from lightning_adapter.evaluation.metric_inputs import described
-from lightning_adapter.runs.atomic import replacing
+from lightning_adapter.runs import picture_file
 
 Value: TypeAlias = Any
 
-#: Names are text, whatever the user's settings make of a `$`; a line of many points is drawn in parts, as Agg needs it.
-_SETTINGS: dict[Any, Any] = {"text.usetex": False, "text.parse_math": False, "agg.path.chunksize": 10_000}
 _TEXT_CELLS = 30  # a matrix of more classes has no room for numbers
 _TICKS = 150  # of more classes every name would be smaller than can be read
 _BARS = 1000
@@ -109,15 +104,12 @@ class Pictures:
             self._missing.append(f"{measured.name}: {error}")
             return
         if figure is not None:
-            stem = re.sub(r"[^\w.=+-]+", "-", measured.name).strip(".-")[:100] or "metric"
-            taken = {name.lower() for name in self._figures}  # a file system may not tell cases apart
-            names = (f"{stem}{f'-{number}' if number > 1 else ''}.png" for number in itertools.count(1))
-            self._figures[next(name for name in names if name.lower() not in taken)] = figure
+            self._figures[picture_file.free_name(measured.name, self._figures)] = figure
 
     def save(self, directory: pathlib.Path) -> list[str]:
         """Write them; return their names."""
         for name, figure in self._figures.items():
-            save(figure, directory / name)
+            picture_file.save(figure, directory / name)
         return list(self._figures)
 
 
@@ -135,16 +127,8 @@ def picture(measured: Measured, classes: Classes) -> Figure | None:
         NotDrawable: there is no picture of such a value.
         ConfigurationError: there are not as many names as classes.
     """
-    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torchmetrics hands tensors to matplotlib, which has something to say of that
+    with picture_file.drawing():
         return _drawn(measured, classes)
-
-
-def save(figure: Figure, path: pathlib.Path) -> None:
-    """Write a PNG file, whole or not at all."""
-    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings(), replacing(path) as aside:
-        warnings.simplefilter("ignore")  # a character that the font lacks is a box in the picture
-        figure.savefig(aside, format="png")
 
 
 def _drawn(measured: Measured, classes: Classes) -> Figure | None:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import pathlib
-import warnings
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import matplotlib
 import numpy as np
-from matplotlib import image
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lightning_adapter.pictures.parts import Array
-from lightning_adapter.runs.atomic import replacing
+from lightning_adapter.runs import picture_file
 
 #: Pixels.
 WIDTH = 1000
@@ -25,11 +22,6 @@ _GAP = 10
 _MOST = 30_000  # in height; Agg draws nothing that is larger than 2**16
 
 RIGHT, WRONG, PLAIN, FAINT = "#177245", "#c0181f", "#222222", "#777777"
-
-#: Text is text, whatever the user's settings make of a `$`.
-_PLAIN_TEXT: dict[Any, Any] = {"text.usetex": False, "text.parse_math": False, "text.hinting": "none"}
-#: What says in a PNG file that it is one of these.
-_SOFTWARE = "lightning_adapter draw"
 
 
 class Section(Protocol):
@@ -100,8 +92,7 @@ def drawn(title: str, sections: Sequence[Section]) -> Array:
     Returns:
         Its pixels: uint8, [height, width, 3].
     """
-    with matplotlib.rc_context(_PLAIN_TEXT), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a character that the font lacks is a box in the picture
+    with picture_file.drawing(**{"text.hinting": "none"}):
         heights = [len(section.title) * _LINE + section.height + _GAP for section in sections]
         full = min(2 * MARGIN + _LINE + _GAP + sum(heights), _MOST)
         figure = Figure(figsize=(WIDTH / 100, full / 100), dpi=100, facecolor="white")
@@ -127,17 +118,8 @@ def write(pixels: Array, path: pathlib.Path) -> pathlib.Path:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     place, number = path, 1
-    while os.path.lexists(place) and not is_ours(place):
+    while os.path.lexists(place) and not picture_file.is_ours(place):
         number += 1
         place = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    with replacing(place) as aside:
-        image.imsave(aside, pixels, format="png", metadata={"Software": _SOFTWARE})
+    picture_file.save_pixels(pixels, place)
     return place
-
-
-def is_ours(path: pathlib.Path) -> bool:
-    """Whether a file is a picture that `write` has written."""
-    if path.is_symlink() or not path.is_file():
-        return False
-    with path.open("rb") as stream:
-        return _SOFTWARE.encode() in stream.read(300)

@@ -6,17 +6,15 @@ import io
 import math
 import pathlib
 import re
-import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import TypeAlias
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from lightning_adapter.runs.atomic import replacing
+from lightning_adapter.runs import picture_file
 from lightning_adapter.runs.metrics_table import Points
 
 MAX_PANELS = 60  # a picture of more panels is neither readable nor quick to draw
@@ -24,21 +22,13 @@ COLUMNS = 3
 _SMALL_PANELS = 6  # of the picture in a notebook
 _SMALL_DPI = 70
 _MAX_POINTS = 2000  # more than the pixels of a panel's width; of a longer line the extremes are drawn
-#: A metric's name is text, whatever the user's settings make of a `$`.
-PLAIN_TEXT: dict[Any, bool] = {"text.usetex": False, "text.parse_math": False}
 _SPLIT = re.compile(r"(train|training|val|valid|validation)[_/.-]", re.IGNORECASE)
 
 #: The lines of one panel: label -> batches and values.
 Series: TypeAlias = dict[str, tuple[list[int], list[float]]]
 
 
-def draw(
-    points: Points,
-    path: pathlib.Path,
-    table: str,
-    x_label: str = "batches",
-    save: Callable[[Figure, pathlib.Path], None] | None = None,
-) -> bool:
+def draw(points: Points, path: pathlib.Path, table: str, x_label: str = "batches") -> bool:
     """Draw one small panel per metric, training and validation of one metric together.
 
     Args:
@@ -46,7 +36,6 @@ def draw(
         path: the picture, a PNG file.
         table: the name of the table, which the picture refers to where not all metrics have room.
         x_label: what the values lie over.
-        save: writes the file; None for a plain one.
 
     Returns:
         Whether there was anything to draw; otherwise there is no file.
@@ -54,16 +43,9 @@ def draw(
     panels = group_series(points)
     if not panels:
         return False
-    with matplotlib.rc_context(PLAIN_TEXT), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a character that the font lacks is a box in the picture
-        figure = _picture(panels, table, x_label)
-        (save or _save)(figure, path)
+    with picture_file.drawing():
+        picture_file.save(_picture(panels, table, x_label), path)
     return True
-
-
-def _save(figure: Figure, path: pathlib.Path) -> None:
-    with replacing(path) as aside:
-        figure.savefig(aside, format="png")
 
 
 def small(points: Points, table: str) -> bytes | None:
@@ -72,8 +54,7 @@ def small(points: Points, table: str) -> bytes | None:
     if not panels:
         return None
     content = io.BytesIO()
-    with matplotlib.rc_context(PLAIN_TEXT), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # as above
+    with picture_file.drawing():
         _picture(panels, table, "batches", _SMALL_PANELS).savefig(content, format="png", dpi=_SMALL_DPI)
     return content.getvalue()
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 import pathlib
 import textwrap
-import warnings
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lightning_adapter.runs import picture_file
-from lightning_adapter.runs.curves import COLUMNS, MAX_PANELS, PLAIN_TEXT, dress, marker_of, panels_of, thinned
+from lightning_adapter.runs.curves import COLUMNS, MAX_PANELS, dress, marker_of, panels_of, thinned
 
 #: A column of the legend is at least so many characters wide; an inch has some sixteen of them.
 _CHARACTERS_PER_INCH = 16.0
@@ -51,8 +49,7 @@ def draw(runs: Sequence[RunLines], path: pathlib.Path, x_label: str) -> bool:
     panels = _panels(runs)
     if not panels:
         return False
-    with matplotlib.rc_context(PLAIN_TEXT), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a character that the font lacks is a box in the picture
+    with picture_file.drawing():
         picture_file.save(_picture(runs, panels, x_label), path)
     return True
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 import pathlib
-import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -21,7 +18,6 @@ from lightning_adapter.runs.listing import Run
 from lightning_adapter.runs.metrics_table import Points, plain
 
 _SCALARS = "scalars.png"
-_NO_NAME = re.compile(r"[^\w.=+-]+")
 _ACROSS = 4
 #: Tags whose images are drawn; of a run that has logged more of them nobody would look at all.
 _MOST_TAGS = 100
@@ -60,7 +56,8 @@ def draw(run: Run) -> Drawn:
         for tag, images in logged.images.items():
             count += 1
             if count <= _MOST_TAGS:
-                paths.append(folder / _file_name(name, tag, paths))
+                names = [_SCALARS, *(path.name for path in paths)]
+                paths.append(folder / picture_file.free_name(f"{name}/{tag}" if name else tag, names))
                 with _writing(paths[-1]):
                     _save_grid(paths[-1], tag, images)
     if count > _MOST_TAGS:
@@ -68,7 +65,7 @@ def draw(run: Run) -> Drawn:
     if points:
         paths.insert(0, folder / _SCALARS)
         with _writing(paths[0]):
-            curves.draw(points, paths[0], "TensorBoard", "steps", picture_file.save)
+            curves.draw(points, paths[0], "TensorBoard", "steps")
     return Drawn(paths, remarks)
 
 
@@ -111,20 +108,9 @@ def _collect(points: Points, name: str, logged: Logged) -> None:
             points[key] = (scalars.steps, scalars.values)
 
 
-def _file_name(name: str, tag: str, taken: Sequence[pathlib.Path]) -> str:
-    stem = _NO_NAME.sub("_", f"{name}/{tag}" if name else tag).strip("._")[:100] or "image"
-    names = {path.name for path in taken} | {_SCALARS}
-    number, found = 1, f"{stem}.png"
-    while found in names:
-        number += 1
-        found = f"{stem}-{number}.png"
-    return found
-
-
 def _save_grid(path: pathlib.Path, tag: str, images: Images) -> None:
     chosen = images.chosen()
-    with matplotlib.rc_context(curves.PLAIN_TEXT), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a character that the font lacks is a box in the picture
+    with picture_file.drawing():
         picture_file.save(_grid(tag, chosen, images.count), path)
 
 

@@ -13,8 +13,8 @@ import torch
 
 from lightning_adapter import cli
 from lightning_adapter.evaluation import drawing
-from lightning_adapter.pictures import page
 from lightning_adapter.pictures.predictions import Prediction
+from lightning_adapter.runs import picture_file
 
 PROJECT = """
 import pytorch_lightning as pl
@@ -123,7 +123,7 @@ def test_batches_of_a_trial_are_drawn_as_training_gets_them(
     assert (x >= 110).all() and (x <= 111).all()  # what is done to batches that train is done
     assert (x.shape, y.shape, prediction) == ((4, 3, 8, 8), (4,), None)
     assert style.classes == ["cat", "dog", "cow"]
-    assert [page.is_ours(project / "pictures" / f"train-batch-{i}.png") for i in range(2)] == [True, True]
+    assert [picture_file.is_ours(project / "pictures" / f"train-batch-{i}.png") for i in range(2)] == [True, True]
     said = capsys.readouterr().out
     assert "batch[0]  float32  [4, 3, 8, 8]  110" in said
     assert "picture  pictures/train-batch-1.png" in said

@@ -187,6 +187,7 @@ def test_picture_of_ours_is_replaced_and_no_other_file(tmp_path: Path) -> None:
     Figure().savefig(tmp_path / "mine.png")
     (tmp_path / "text.png").write_text("mine")
     (tmp_path / "gone.png").symlink_to("nowhere")
-    for name in ("mine.png", "text.png", "gone.png"):
+    (tmp_path / "folder.png").mkdir()
+    for name in ("mine.png", "text.png", "gone.png", "folder.png"):
         with pytest.raises(ConfigurationError, match="nothing is written over"):
             picture_file.check_replaceable(tmp_path / name)

@@ -118,7 +118,7 @@ def test_pictures_are_drawn_into_the_run_with_names_that_a_file_can_have(
             log.add_image(tag, pixels(1), 1)
     drawn = tensorboard_pictures.draw(the_run(tmp_path))
     folder = the_run(tmp_path).path / "pictures"
-    names = ["scalars.png", "a_b_c.png", "a_b_c-2.png", "scalars-2.png", "etc.png", f"{'x' * 100}.png"]
+    names = ["scalars.png", "a-b-c.png", "A-b-c-2.png", "scalars-2.png", "etc.png", f"{'x' * 100}.png"]
     assert [path.name for path in drawn.paths] == names
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
     assert tensorboard_pictures.draw(the_run(tmp_path)).paths == drawn.paths  # once more, over its own
