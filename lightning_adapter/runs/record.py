@@ -171,9 +171,13 @@ def shown_status(record: Mapping[str, Any], directory: str | os.PathLike[str]) -
     Args:
         record: as `read` returns it.
         directory: of the run.
+
+    Raises:
+        RunRecordError: as `read` does.
     """
     status = str(record.get("status"))
-    if status != "running":
-        return status
     written = [RUN, "metrics.csv", "train.log"]
-    return "killed" if is_abandoned(pathlib.Path(directory), record.get("host"), record.get("pid"), written) else status
+    if status != "running" or not is_abandoned(pathlib.Path(directory), record.get("host"), record.get("pid"), written):
+        return status
+    later = read(directory)  # it may have ended well since its record was read
+    return "killed" if later is None or later.get("status") == status else str(later.get("status"))

@@ -116,6 +116,11 @@ def test_run_that_has_said_how_it_ended_is_not_asked(tmp_path: Path, status: str
     assert record.shown_status({**RUNNING, "pid": gone(), "status": status}, tmp_path) == status
 
 
+def test_run_that_has_ended_since_its_record_was_read_was_not_killed(tmp_path: Path) -> None:
+    record.write(tmp_path, {**RUNNING, "status": "finished"})
+    assert record.shown_status({**RUNNING, "pid": gone()}, tmp_path) == "finished"
+
+
 def test_run_of_another_machine_is_running_until_it_is_silent_for_a_day(tmp_path: Path) -> None:
     elsewhere = {**RUNNING, "host": "elsewhere"}
     record.write(tmp_path, elsewhere)
