@@ -40,7 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the targets stand in a batch: a name (dots nest), or a number in a tuple; by default target, label, y, or "
         "the second of (x, y)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="delete predictions that lie there")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="delete predictions that lie there; evaluations of them are moved to superseded/",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

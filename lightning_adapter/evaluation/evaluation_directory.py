@@ -7,8 +7,10 @@ may be replaced by a later evaluation; anything else stays as it is.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pathlib
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +19,12 @@ from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.runs import json_file
 from lightning_adapter.runs.atomic import make_unique
 
+logger = logging.getLogger("lightning_adapter")
+
 METRICS = "metrics.json"
 RECORD = "evaluation.json"
+#: In a directory of predictions: evaluations of those that lay there before.
+SUPERSEDED = "superseded"
 
 
 @dataclass(frozen=True)
@@ -80,18 +86,16 @@ class EvaluationDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             aside = make_unique(self.path, ".new")
+            try:
+                yield aside
+                json_file.write(aside / METRICS, dict(values))
+                self._move(aside, question)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
         except OSError as error:
             raise ConfigurationError(
                 f"{self.path} cannot be written: {error}. To fix, name another one: --out DIR"
             ) from error
-        try:
-            yield aside
-            json_file.write(aside / METRICS, dict(values))
-            self._move(aside, question)
-        finally:
-            for one in aside.iterdir():
-                one.unlink()
-            aside.rmdir()
 
     def _move(self, aside: pathlib.Path, question: Mapping[str, object]) -> None:
         files = sorted(one.name for one in aside.iterdir())
@@ -109,6 +113,20 @@ class EvaluationDirectory:
         for name in self.earlier - set(files):
             (self.path / name).unlink(missing_ok=True)
         json_file.write(self.path / RECORD, {**record, "files": files})
+
+
+def set_aside(predictions: pathlib.Path) -> None:
+    """Move the evaluations of predictions that are to be overwritten out of the way: they are not of those that come.
+
+    Args:
+        predictions: their directory.
+    """
+    for path in sorted(predictions.iterdir()):
+        if path.is_dir() and not path.is_symlink() and _earlier(path):
+            (predictions / SUPERSEDED).mkdir(exist_ok=True)
+            place = make_unique(predictions / SUPERSEDED, path.name)
+            path.rename(place)
+            logger.warning("%s is of predictions that are overwritten: it is moved to %s", path, place)
 
 
 def _earlier(path: pathlib.Path) -> Mapping[str, Any] | None:

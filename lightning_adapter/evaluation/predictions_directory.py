@@ -14,7 +14,7 @@ from typing import Any
 import filelock
 
 from lightning_adapter.errors import ConfigurationError, shown
-from lightning_adapter.evaluation import shards
+from lightning_adapter.evaluation import evaluation_directory, shards
 from lightning_adapter.evaluation.predictions import FORMAT, MANIFEST, PARTS, Manifest, read_manifest, write_manifest
 from lightning_adapter.evaluation.shards import Shard
 from lightning_adapter.runs.atomic import replacing
@@ -202,6 +202,7 @@ def begin(request: Request, standing: Standing, processes: int) -> filelock.Base
         with contextlib.suppress(NotImplementedError):  # a file system without locks
             lock.acquire(timeout=_GRACE_S)
         if standing.manifest is None:
+            evaluation_directory.set_aside(directory)
             _clear(directory)
             manifest = {
                 "format": FORMAT,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.evaluation.evaluation_directory import EvaluationDirectory
+from lightning_adapter.evaluation.evaluation_directory import EvaluationDirectory, set_aside
 
 QUESTION = {"metrics": "m.py:a", "loader": None}
 
@@ -86,3 +86,27 @@ def test_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match=r"cannot be written: .* To fix, name another one: --out DIR"):
         write(EvaluationDirectory.at(tmp_path / "file" / "out"))
+
+
+def test_evaluations_of_predictions_that_are_overwritten_are_moved_aside_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("mine")
+    for _ in range(2):
+        write(EvaluationDirectory.of(tmp_path, QUESTION), "a.png")
+        write(EvaluationDirectory.at(tmp_path / "named"))
+        set_aside(tmp_path)
+    assert names(tmp_path) == {"notes", "superseded"}
+    assert names(tmp_path / "superseded") == {"evaluation", "evaluation-2", "named", "named-2"}
+    assert names(tmp_path / "superseded" / "evaluation") == {"metrics.json", "evaluation.json", "a.png"}
+
+
+def test_disk_without_room_is_told_and_leaves_an_earlier_evaluation_as_it_was(tmp_path: Path) -> None:
+    write(EvaluationDirectory.at(tmp_path / "out"), "a.png")
+    with (
+        pytest.raises(ConfigurationError, match="out cannot be written: .*No space left.* name another one: --out DIR"),
+        EvaluationDirectory.at(tmp_path / "out").writing({"value": 2.0}, QUESTION) as aside,
+    ):
+        (aside / "a.png").write_text("half of it")
+        raise OSError(28, "No space left on device")
+    assert names(tmp_path / "out") == {"metrics.json", "evaluation.json", "a.png"}
+    assert (tmp_path / "out" / "a.png").read_text() == "a.png"

@@ -299,9 +299,13 @@ def test_complete_predictions_are_not_written_over(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"complete predictions \(5 samples, 1 loader, pt\)"):
         stored(tmp_path, Model(), loader(Points(5)))
     (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation" / "evaluation.json").write_text('{"format": 1, "files": []}')
     found = stored(tmp_path, Model(), loader(Points(6)), overwrite=True)
     assert found.loaders[0].samples == 6
     assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert not (tmp_path / "evaluation").exists()  # it was of the others
+    assert (tmp_path / "superseded" / "evaluation" / "evaluation.json").exists()
 
 
 def test_predictions_of_which_only_their_evaluation_is_left_are_made_again(tmp_path: Path) -> None:
