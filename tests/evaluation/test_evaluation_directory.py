@@ -103,7 +103,9 @@ def test_evaluations_of_predictions_that_are_overwritten_are_moved_aside_and_not
 def test_disk_without_room_is_told_and_leaves_an_earlier_evaluation_as_it_was(tmp_path: Path) -> None:
     write(EvaluationDirectory.at(tmp_path / "out"), "a.png")
     with (
-        pytest.raises(ConfigurationError, match=r"out cannot be written: .*No space left.* name another one: --out DIR"),
+        pytest.raises(
+            ConfigurationError, match=r"out cannot be written: .*No space left.* name another one: --out DIR"
+        ),
         EvaluationDirectory.at(tmp_path / "out").writing({"value": 2.0}, QUESTION) as aside,
     ):
         (aside / "a.png").write_text("half of it")

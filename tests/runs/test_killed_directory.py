@@ -20,29 +20,26 @@ BY_LOSS = ("loss", True)
 flush = os.fsync
 
 
-class Killed(BaseException):
-    """The process is gone: nothing that it does from here on reaches the disk."""
-
-
-class Death:
-    """Comes at a change of the disk, and stays.
+class Watched:
+    """What a process that is killed at a change of the disk leaves: all that was there before the change.
 
     Args:
         monkeypatch: puts it between the package and the disk.
-        at: the number of the change that does not happen.
+        before: called before each change.
     """
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
-        self.changes = 0
-        self._at = at
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, before: Callable[[], None]) -> None:
+        self._before = before
+        self._is_looking = False
         for name in CHANGES:
-            monkeypatch.setattr(os, name, self._deadly(getattr(os, name)))
+            monkeypatch.setattr(os, name, self._watched(getattr(os, name)))
 
-    def _deadly(self, change: Callable[..., Any]) -> Callable[..., Any]:
+    def _watched(self, change: Callable[..., Any]) -> Callable[..., Any]:
         def changed(*args: Any, **options: Any) -> Any:
-            self.changes += 1
-            if self.changes > self._at:
-                raise Killed
+            if not self._is_looking:
+                self._is_looking = True
+                self._before()
+                self._is_looking = False
             if change is not flush:  # what is only slow
                 return change(*args, **options)
             return None
@@ -148,27 +145,23 @@ def check_as_it_goes_on(path: Path, known: list[float]) -> None:
 
 
 def deaths(
-    tmp_path: Path, prepared: Path, place: str, life: Callable[[RunDirectory, list[float]], None]
+    folder: Path, place: str, life: Callable[[RunDirectory, list[float]], None]
 ) -> Iterator[tuple[Path, list[float]]]:
-    """The directory of a run that died at its first change of the disk, then at its second, and so on to none."""
-    at = 0
-    while True:
-        folder = tmp_path / f"death-{at}"
-        shutil.copytree(prepared, folder, symlinks=True)
-        run, known, died = reopened(folder / place), [], False
-        run.checkpoints.mkdir(parents=True, exist_ok=True)
-        with pytest.MonkeyPatch.context() as patch:
-            Death(patch, at)
-            try:
-                life(run, known)
-            except Killed:
-                died = True
-        run.close()
-        yield folder / place, known
-        if not died:
-            return
-        shutil.rmtree(folder)
-        at += 1
+    """The directory of a run that dies at its first change of the disk, then at its second, and so on to none."""
+    run, known, left = reopened(folder / place), list[float](), list[tuple[Path, list[float]]]()
+    run.checkpoints.mkdir(parents=True, exist_ok=True)
+
+    def die() -> None:
+        left.append((folder.with_name(f"death-{len(left)}"), list(known)))
+        shutil.copytree(folder, left[-1][0], symlinks=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        Watched(patch, die)
+        life(run, known)
+    die()
+    run.close()
+    for copy, values in left:
+        yield copy / place, values
 
 
 @pytest.mark.parametrize(
@@ -186,7 +179,7 @@ def test_killed_at_any_change_of_the_disk_a_directory_is_right(
     prepared.mkdir()
     old = before(prepared / "first")
     count = 0
-    for path, new in deaths(tmp_path, prepared, place, life):
+    for path, new in deaths(prepared, place, life):
         check_as_found(path)
         check_as_it_goes_on(path, [*old, *new] if place == "first" else new)
         count += 1
