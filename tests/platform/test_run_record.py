@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytorch_lightning as pl
 from determined import pytorch
 
 from lightning_adapter import LightningAdapter, fit
+from lightning_adapter.cli import main
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.runs import json_file, record
 from lightning_adapter.runs.store import stored_checkpoints
@@ -84,12 +86,26 @@ def train(directory: Path, epochs: int, **options: Any) -> LightningAdapter:
     return fit(Trial, config=CONFIG, seed=3, max_epochs=epochs, run_dir=directory, **options)
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> LightningAdapter:
+    """A run of three epochs, of which the second is the best; tests leave its directory as it is."""
+    return train(tmp_path_factory.mktemp("trained") / "run", 3)
+
+
+@pytest.fixture
+def first(trained: LightningAdapter, tmp_path: Path) -> Path:
+    """A copy of that run, to go on from."""
+    assert trained.run_dir is not None
+    return Path(shutil.copytree(trained.run_dir, tmp_path / "first", symlinks=True))
+
+
 # The record
 
 
-def test_record_of_a_finished_run_says_how_it_was_made_and_how_far_it_came(tmp_path: Path) -> None:
-    trial = train(tmp_path / "run", 3)
-    found = content(tmp_path / "run")
+def test_record_of_a_finished_run_says_how_it_was_made_and_how_far_it_came(trained: LightningAdapter) -> None:
+    trial, directory = trained, trained.run_dir
+    assert directory is not None
+    found = content(directory)
     steps = trial.lightning_module.trainer.global_step
     last = {"checkpoint": f"checkpoints/{trial.latest_checkpoint_uuid}", "batches": steps, "epoch": 3}
     best = {
@@ -110,7 +126,7 @@ def test_record_of_a_finished_run_says_how_it_was_made_and_how_far_it_came(tmp_p
     assert found["start"] <= found["end"] and set(found["versions"]) >= {"python", "torch", "lightning_adapter"}
     (logger,) = found["loggers"]
     assert logger["class"] == "pytorch_lightning.loggers.tensorboard.TensorBoardLogger"
-    assert (logger["name"], logger["version"], logger["save_dir"]) == ("", "", str(tmp_path / "run" / "tensorboard"))
+    assert (logger["name"], logger["version"], logger["save_dir"]) == ("", "", str(directory / "tensorboard"))
 
 
 def test_loggers_that_know_their_run_only_when_they_log_are_named_with_it(tmp_path: Path) -> None:
@@ -145,13 +161,12 @@ def test_loggers_that_know_their_run_only_when_they_log_are_named_with_it(tmp_pa
     assert remote["class"].endswith(".Remote") and (remote["name"], remote["version"]) == (None, "abc123")
 
 
-def test_checkpoints_name_epoch_step_and_finite_metrics(tmp_path: Path) -> None:
-    trial = train(tmp_path / "run", 1)
-    assert trial.latest_checkpoint is not None
-    metadata = json.loads((trial.latest_checkpoint / "metadata.json").read_text())
-    steps = trial.lightning_module.trainer.global_step
-    assert (metadata["epoch"], metadata["global_step"], metadata["epochs_completed"]) == (0, steps, 1)
-    assert metadata["metrics"]["score"] == pytest.approx(SCORES[0]) and "val_loss" in metadata["metrics"]
+def test_checkpoints_name_epoch_step_and_finite_metrics(trained: LightningAdapter) -> None:
+    assert trained.latest_checkpoint is not None
+    metadata = json.loads((trained.latest_checkpoint / "metadata.json").read_text())
+    steps = trained.lightning_module.trainer.global_step
+    assert (metadata["epoch"], metadata["global_step"], metadata["epochs_completed"]) == (2, steps, 3)
+    assert metadata["metrics"]["score"] == pytest.approx(SCORES[2]) and "val_loss" in metadata["metrics"]
 
 
 @pytest.mark.parametrize(
@@ -211,10 +226,9 @@ def test_error_of_the_test_at_the_end_is_that_of_the_run(tmp_path: Path) -> None
     assert content(tmp_path)["status"] == "failed" and content(tmp_path)["error"].startswith("ZeroDivisionError: ")
 
 
-def test_log_begins_with_the_facts_whatever_is_logged(tmp_path: Path) -> None:
-    trial = train(tmp_path / "run", 1)
-    assert trial.run_dir is not None
-    lines = (trial.run_dir / "train.log").read_text().splitlines()
+def test_log_begins_with_the_facts_whatever_is_logged(trained: LightningAdapter) -> None:
+    assert trained.run_dir is not None
+    lines = (trained.run_dir / "train.log").read_text().splitlines()
     facts = dict(line.split(": ", 1) for line in lines[: lines.index("")])
     assert facts["run"].startswith("Trial, begun 20") and f"by process {os.getpid()}" in facts["run"]
     assert facts["seed"] == "3" and facts["hyperparameters"] == "lr=0.1, net={'depth': 2}"
@@ -271,16 +285,17 @@ def score_of(checkpoint: Path | None) -> float:
     return float(json.loads((checkpoint / "metadata.json").read_text())["validation"]["score"])
 
 
-def test_best_comes_along_into_another_directory_and_outlives_the_earlier_run(tmp_path: Path) -> None:
-    first = train(tmp_path / "first", 3)
-    assert score_of(first.best_checkpoint) == pytest.approx(0.1)
-    second = train(tmp_path / "second", 4, resume_from=tmp_path / "first")
-    assert content(tmp_path / "second")["parent"] == str(tmp_path / "first")
-    shutil.rmtree(tmp_path / "first")
+def test_best_comes_along_into_another_directory_and_outlives_the_earlier_run(
+    trained: LightningAdapter, first: Path, tmp_path: Path
+) -> None:
+    assert score_of(trained.best_checkpoint) == pytest.approx(0.1)
+    second = train(tmp_path / "second", 4, resume_from=first)
+    assert content(tmp_path / "second")["parent"] == str(first)
+    shutil.rmtree(first)
     third = train(tmp_path / "third", 5, resume_from=tmp_path / "second")
     shutil.rmtree(tmp_path / "second")
     for trial in (second, third):
-        assert trial.best_checkpoint_uuid == first.best_checkpoint_uuid
+        assert trial.best_checkpoint_uuid == trained.best_checkpoint_uuid
     assert third.best_checkpoint is not None and third.best_checkpoint.parent == tmp_path / "third" / "checkpoints"
     assert (tmp_path / "third" / "best").resolve() == third.best_checkpoint
     assert (tmp_path / "third" / "last").resolve() == third.latest_checkpoint
@@ -290,8 +305,9 @@ def test_best_comes_along_into_another_directory_and_outlives_the_earlier_run(tm
     fit(Trial, config=CONFIG, warm_start_from=third.best_checkpoint, max_epochs=1, run_dir=tmp_path / "fourth")
 
 
-def test_run_that_ends_before_its_first_checkpoint_goes_on_where_it_stood_and_not_at_its_best(tmp_path: Path) -> None:
-    train(tmp_path / "first", 3)
+def test_run_that_ends_before_its_first_checkpoint_goes_on_where_it_stood_and_not_at_its_best(
+    first: Path, tmp_path: Path
+) -> None:
     with pytest.raises(RuntimeError, match="in epoch 3"):
 
         class Stops(Trial):
@@ -304,8 +320,8 @@ def test_run_that_ends_before_its_first_checkpoint_goes_on_where_it_stood_and_no
 
                 self.arguments.callbacks = [Fails()]
 
-        fit(Stops, config=CONFIG, max_epochs=5, run_dir=tmp_path / "second", resume_from=tmp_path / "first")
-    shutil.rmtree(tmp_path / "first")
+        fit(Stops, config=CONFIG, max_epochs=5, run_dir=tmp_path / "second", resume_from=first)
+    shutil.rmtree(first)
     found = content(tmp_path / "second")
     assert (found["epoch"], found["best"]["epoch"], found["status"]) == (3, 2, "failed")
     whole = train(tmp_path / "second", 4, resume_from=tmp_path / "second")
@@ -314,35 +330,38 @@ def test_run_that_ends_before_its_first_checkpoint_goes_on_where_it_stood_and_no
 
 
 @pytest.mark.parametrize("given", ["its file", "a copy of its file", "a folder that a person has named"])
-def test_best_comes_along_however_the_checkpoint_is_given(given: str, tmp_path: Path) -> None:
-    first = train(tmp_path / "first", 3)
-    assert first.latest_checkpoint is not None
-    source = first.latest_checkpoint / "lightning.ckpt"
+def test_best_comes_along_however_the_checkpoint_is_given(
+    given: str, trained: LightningAdapter, first: Path, tmp_path: Path
+) -> None:
+    latest = (first / "last").resolve()
+    source = latest / "lightning.ckpt"
     if given == "a copy of its file":
         source = Path(shutil.copy(source, tmp_path / "mine.ckpt"))
     elif given != "its file":
-        source = first.latest_checkpoint.rename(first.latest_checkpoint.with_name("mine"))
+        source = latest.rename(latest.with_name("mine"))
     second = train(tmp_path / "second", 4, resume_from=source)
-    assert second.best_checkpoint_uuid == first.best_checkpoint_uuid
+    assert second.best_checkpoint_uuid == trained.best_checkpoint_uuid
     assert second.best_checkpoint is not None and second.best_checkpoint.parent == tmp_path / "second" / "checkpoints"
     assert len(stored_checkpoints(tmp_path / "second" / "checkpoints")) == 2
 
 
 def test_best_that_cannot_come_along_stays_where_it_is_with_a_word(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    trained: LightningAdapter,
+    first: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    first = train(tmp_path / "first", 3)
-
     def refuse(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "copytree", refuse)
-        second = train(tmp_path / "second", 4, resume_from=tmp_path / "first")
+        second = train(tmp_path / "second", 4, resume_from=first)
     assert "it cannot be brought here: [Errno 28] No space left on device" in caplog.text
     assert score_of(second.best_checkpoint) == pytest.approx(SCORES[3])
     third = train(tmp_path / "third", 5, resume_from=tmp_path / "second")
-    assert third.best_checkpoint_uuid == first.best_checkpoint_uuid  # it is still known where it lies
+    assert third.best_checkpoint_uuid == trained.best_checkpoint_uuid  # it is still known where it lies
 
 
 def test_run_goes_on_in_its_directory_with_links_that_leave_the_discarded_future(tmp_path: Path) -> None:
@@ -360,27 +379,27 @@ def test_run_goes_on_in_its_directory_with_links_that_leave_the_discarded_future
     assert found["epoch"] == 2
 
 
-def test_run_directory_of_an_earlier_version_goes_on_ranks_and_gets_its_record(tmp_path: Path) -> None:
-    first = train(tmp_path / "old", 3)
+def test_run_directory_of_an_earlier_version_goes_on_ranks_and_gets_its_record(
+    trained: LightningAdapter, first: Path, tmp_path: Path
+) -> None:
     for name in ("run.json", "best", "last"):
-        (tmp_path / "old" / name).unlink()
-    for stored in stored_checkpoints(tmp_path / "old" / "checkpoints"):
+        (first / name).unlink()
+    for stored in stored_checkpoints(first / "checkpoints"):
         path = stored.path / "metadata.json"
         kept = {name: json.loads(path.read_text()).get(name) for name in ("steps_completed", "validation")}
         path.write_text(json.dumps({name: value for name, value in kept.items() if value is not None}))
-    elsewhere = train(tmp_path / "new", 4, resume_from=tmp_path / "old")
-    again = train(tmp_path / "old", 4, resume_from=tmp_path / "old")
+    elsewhere = train(tmp_path / "new", 4, resume_from=first)
+    again = train(first, 4, resume_from=first)
     for trial in (elsewhere, again):
-        assert trial.best_checkpoint_uuid == first.best_checkpoint_uuid
+        assert trial.best_checkpoint_uuid == trained.best_checkpoint_uuid
         assert trial.run_dir is not None and content(trial.run_dir)["epoch"] == 4
 
 
 # What was typed
 
 
-def test_command_and_target_are_kept_as_they_were_typed(tmp_path: Path) -> None:
+def test_command_and_target_are_kept_as_they_were_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model_def.py").write_text(
-        "import pytorch_lightning as pl\n"
         "from pytorch_lightning.demos.boring_classes import BoringModel\n"
         "from lightning_adapter import LightningAdapter, fit\n"
         "class Trial(LightningAdapter):\n"
@@ -391,14 +410,12 @@ def test_command_and_target_are_kept_as_they_were_typed(tmp_path: Path) -> None:
     )
     for words in (["git", "init", "-q"], ["git", "add", "."], [*COMMIT, "-qm", "x"]):
         subprocess.run(words, cwd=tmp_path, check=True)
-    environment = {**os.environ, "PYTHONPATH": f"{Path(record.__file__).parents[2]}:{os.environ.get('PYTHONPATH', '')}"}
-    program = str(Path(sys.executable).with_name("lightning-adapter"))
+    monkeypatch.chdir(tmp_path)
     typed = ["fit", "model_def.py:Trial", "--max-epochs", "1", "--run-dir", "by command"]
-    done = [
-        subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
-        for words in ([program, *typed], [sys.executable, "model_def.py"])
-    ]
-    assert [one.returncode for one in done] == [0, 0], done
+    monkeypatch.setattr(sys, "orig_argv", [sys.executable, "/venv/bin/lightning-adapter", *typed])
+    assert main(typed) == 0
+    monkeypatch.setattr(sys, "orig_argv", [sys.executable, "model_def.py"])
+    runpy.run_path(str(tmp_path / "model_def.py"), run_name="__main__")
     command, script = content(tmp_path / "by command"), content(tmp_path / "by script")
     assert command["command"] == "lightning-adapter fit model_def.py:Trial --max-epochs 1 --run-dir 'by command'"
     assert command["target"] == "model_def.py:Trial"
