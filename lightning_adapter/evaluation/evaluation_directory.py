@@ -18,6 +18,7 @@ from typing import Any
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.runs import json_file
 from lightning_adapter.runs.atomic import make_unique
+from lightning_adapter.runs.summary import shown
 
 logger = logging.getLogger("lightning_adapter")
 
@@ -126,7 +127,7 @@ def set_aside(predictions: pathlib.Path) -> None:
             (predictions / SUPERSEDED).mkdir(exist_ok=True)
             place = make_unique(predictions / SUPERSEDED, path.name)
             path.rename(place)
-            logger.warning("%s is of predictions that are overwritten: it is moved to %s", path, place)
+            logger.warning("%s is of predictions that are overwritten: it is moved to %s", shown(path), shown(place))
 
 
 def _earlier(path: pathlib.Path) -> Mapping[str, Any] | None:

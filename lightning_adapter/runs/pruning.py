@@ -29,11 +29,13 @@ _LATEST = "latest"
 #: How a run is called while it goes; a person gives no such name.
 _REMOVING = ".removing-run-"
 _OWN_REMOVING = re.compile(rf"{re.escape(_REMOVING)}[0-9a-f]{{32}}")
-#: What this package, its commands and Lightning's loggers write into a run directory.
+#: What this package, its commands and Lightning's loggers write into a run directory. An exported model is none of these: it
+#: was made to be handed on.
 _WRITTEN = (
     *("experiment.yaml", "metrics.csv", "train.log", "curves.png", "checkpoints", "superseded", "tensorboard"),
     *(record.RUN, f".{record.RUN}.lock", f".{record.RUN}.new", LOCK, RECORD, f".{RECORD}.new"),
     *("best", "last", "validate.json", "test.json", "pictures", "lightning_logs", "wandb", "mlruns", "hparams.yaml"),
+    *("predictions", "predictions-train", "predictions-val", "predictions-test"),
 )
 #: What `superseded/` makes of a checkpoint's name that is taken.
 _OWN_COPY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-\d+")

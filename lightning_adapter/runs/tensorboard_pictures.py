@@ -102,9 +102,10 @@ def _roots(run: Run) -> Iterator[pathlib.Path]:
 
 def _collect(points: Points, name: str, logged: Logged) -> None:
     for tag, scalars in logged.scalars.items():
-        # Lightning logs the epoch's number beside each value
+        # Lightning logs the epoch's number beside each value, and where hyperparameters have no metric -1 for one
+        is_filler = tag == "epoch" or (tag == "hp_metric" and set(scalars.values) == {-1})
         key = (name, plain(tag))
-        if tag != "epoch" and key not in points:
+        if not is_filler and key not in points:
             points[key] = (scalars.steps, scalars.values)
 
 

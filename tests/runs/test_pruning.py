@@ -122,6 +122,14 @@ def test_what_a_real_run_writes_is_no_reason_to_keep_it(tmp_path: Path, monkeypa
     assert foreign_files(trial.run_dir) == []
 
 
+def test_predictions_are_no_reason_to_keep_a_run(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 0)
+    for name in ("predictions", "predictions-test"):
+        (run / name).mkdir()
+    make_run(tmp_path, 1)
+    assert len(superfluous(plan(tmp_path))) == 1
+
+
 def test_files_that_are_named_keep_no_run(tmp_path: Path) -> None:
     (make_run(tmp_path, 0) / "model.onnx").touch()
     make_run(tmp_path, 1)

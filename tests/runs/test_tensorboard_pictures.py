@@ -142,6 +142,7 @@ def test_same_tag_of_several_folders_shares_a_panel(
         with writer(folder) as log:
             log.add_scalar("train_loss", value, 1)
             log.add_scalar("epoch", 0, 1)
+            log.add_scalar("hp_metric", -1, 0)  # Lightning's, where there is none
     figures: list[Figure] = []
     monkeypatch.setattr(tensorboard_pictures.picture_file, "save", lambda figure, path: figures.append(figure))
     tensorboard_pictures.draw(the_run(tmp_path))
