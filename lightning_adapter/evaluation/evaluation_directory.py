@@ -123,11 +123,22 @@ def set_aside(predictions: pathlib.Path) -> None:
         predictions: their directory.
     """
     for path in sorted(predictions.iterdir()):
-        if path.is_dir() and not path.is_symlink() and _earlier(path):
+        if _is_evaluation(path):
             (predictions / SUPERSEDED).mkdir(exist_ok=True)
             place = make_unique(predictions / SUPERSEDED, path.name)
             path.rename(place)
             logger.warning("%s is of predictions that are overwritten: it is moved to %s", shown(path), shown(place))
+
+
+def is_of_evaluations(path: pathlib.Path) -> bool:
+    """Whether a directory among predictions is an evaluation, or holds those that `set_aside` has moved."""
+    if path.name == SUPERSEDED and path.is_dir():
+        return all(map(_is_evaluation, path.iterdir()))
+    return _is_evaluation(path)
+
+
+def _is_evaluation(path: pathlib.Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and bool(_earlier(path))
 
 
 def _earlier(path: pathlib.Path) -> Mapping[str, Any] | None:

@@ -22,8 +22,6 @@ from lightning_adapter.runs.occupancy import WITHOUT_LOCKS
 
 _JOINED = re.compile(r"loader-\d+\.(pt|csv|parquet)")
 _LOCK = ".lock"
-#: What `evaluate` makes beside the predictions.
-_EVALUATION = re.compile(r"evaluation(-\d+)?")
 #: Seconds that the lock of a process that was killed may outlive it, in the loader's workers.
 _GRACE_S = 10.0
 #: What a manifest says of a prediction that is no part of what was asked for.
@@ -162,9 +160,8 @@ def _is_of_a_beginning(path: pathlib.Path) -> bool:
     """Whether a process that was killed at once, or has failed at once, has left this, before there was a manifest."""
     if path.name == PARTS and path.is_dir():
         return {part.name for part in path.iterdir()} <= {_LOCK}
-    if _EVALUATION.fullmatch(path.name) and path.is_dir():  # of predictions that were deleted to be made again
-        return True
-    return path.name == f".{MANIFEST}.new"
+    # evaluations of predictions that were deleted, by somebody or by a process that has failed since
+    return path.name == f".{MANIFEST}.new" or evaluation_directory.is_of_evaluations(path)
 
 
 def _in_words(manifest: Manifest) -> str:

@@ -309,10 +309,11 @@ def test_complete_predictions_are_not_written_over(tmp_path: Path) -> None:
 
 
 def test_predictions_of_which_only_their_evaluation_is_left_are_made_again(tmp_path: Path) -> None:
-    (tmp_path / "evaluation-2").mkdir()
-    (tmp_path / "evaluation-2" / "metrics.json").write_text("{}")
+    for place in ("evaluation-2", "superseded/evaluation"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "evaluation.json").write_text('{"format": 1, "files": []}')
     assert stored(tmp_path, Model(), loader(Points(5))).loaders[0].samples == 5
-    assert (tmp_path / "evaluation-2" / "metrics.json").exists()
+    assert sorted(path.name for path in (tmp_path / "superseded").iterdir()) == ["evaluation", "evaluation-2"]
 
 
 def test_directory_of_something_else_is_refused(tmp_path: Path) -> None:
