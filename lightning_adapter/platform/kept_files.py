@@ -10,7 +10,6 @@ event files of TensorBoard is uploaded with these.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import pathlib
 import shutil
@@ -19,7 +18,7 @@ from typing import NamedTuple
 
 from determined import pytorch
 
-from lightning_adapter.errors import ConfigurationError, shown
+from lightning_adapter.platform.size_limit import MB, largest, limit_mb
 
 logger = logging.getLogger("lightning_adapter")
 
@@ -29,8 +28,6 @@ FOLDER = "files"
 LIMIT = "LIGHTNING_ADAPTER_FILES_LIMIT_MB"
 _DEFAULT_MB = 500.0
 _DATA_MB = 10.0  # what appears of one folder before the first batch, and is more, is data
-_MB = 1_000_000
-_NAMED = 5  # in the log; of more than these the number is told
 
 
 class _State(NamedTuple):
@@ -63,7 +60,7 @@ class KeptFiles:
         Raises:
             ConfigurationError: the limit is no number of megabytes.
         """
-        return cls(pathlib.Path.cwd(), limit_mb(os.environ))
+        return cls(pathlib.Path.cwd(), limit_mb(os.environ, LIMIT, _DEFAULT_MB))
 
     def data_prepared(self) -> None:
         """What lies there by now is code and data; what comes is the run's."""
@@ -75,7 +72,7 @@ class KeptFiles:
         for name, state in self._new().items():
             folders.setdefault(name.partition("/")[0], {})[name] = state
         for new in folders.values():
-            if sum(state.size for state in new.values()) > _DATA_MB * _MB:
+            if sum(state.size for state in new.values()) > _DATA_MB * MB:
                 self._before = {**self._before, **{name: new[name] for name in new.keys() - self._brought}}
 
     def bring_back(self, checkpoint: pathlib.Path) -> None:
@@ -92,14 +89,14 @@ class KeptFiles:
     def write(self, checkpoint: pathlib.Path) -> None:
         """Put the files below `files/` of a checkpoint's directory; what is left out is named once."""
         new = self._new()
-        taken, left_out = _within(new, self._limit_mb * _MB)
+        taken, left_out = _within(new, self._limit_mb * MB)
         for name in taken:
             place = checkpoint / FOLDER / name
             place.parent.mkdir(parents=True, exist_ok=True)
             try:
                 shutil.copy2(self._directory / name, place)
-            except FileNotFoundError:  # deleted meanwhile, by a thread of a logger for one
-                continue
+            except (FileNotFoundError, PermissionError):
+                continue  # deleted meanwhile, by a thread of a logger for one, or not ours to read
         self._stored = taken
         self._tell(left_out)
 
@@ -110,14 +107,14 @@ class KeptFiles:
 
     def tell_unstored(self) -> None:
         """Name what has appeared since the last checkpoint: it ends with the container."""
-        new = _within(self._new(), self._limit_mb * _MB)[0]
+        new = _within(self._new(), self._limit_mb * MB)[0]
         stored = self._stored or {}
         lost = {name: state for name, state in new.items() if stored.get(name) != state}
         if lost:
             logger.warning(
                 "written after the last checkpoint, and so kept in none: %s. To keep such files, write them in "
                 "on_train_end or before, or to a place that outlives the container",
-                _names(lost),
+                _named(lost),
             )
 
     def _new(self) -> dict[str, _State]:
@@ -132,7 +129,7 @@ class KeptFiles:
             "more, set %s under environment.environment_variables",
             self._directory,
             self._limit_mb,
-            _names(left_out),
+            _named(left_out),
             LIMIT,
         )
 
@@ -155,26 +152,6 @@ class FilesBeside(pytorch.PyTorchCallback):
         """The last hooks are called."""
         if self._kept.wrote:  # this is the chief
             self._kept.tell_unstored()
-
-
-def limit_mb(variables: Mapping[str, str]) -> float:
-    """Return the limit that the environment sets, 500 MB where it sets none.
-
-    Raises:
-        ConfigurationError: it is no number of megabytes.
-    """
-    text = variables.get(LIMIT, "").strip() or str(_DEFAULT_MB)
-    try:
-        limit = float(text)
-    except ValueError:
-        limit = math.nan
-    if not limit >= 0:
-        raise ConfigurationError(
-            f"{LIMIT}={shown(text)} in the environment is no number of megabytes. Set it to 0, which keeps none, or more, "
-            "such as 500, or to inf, which keeps everything, under environment.environment_variables of the experiment; or "
-            "leave it out."
-        )
-    return limit
 
 
 def _listed(directory: pathlib.Path) -> dict[str, _State]:
@@ -210,7 +187,5 @@ def _within(files: Mapping[str, _State], limit: float) -> tuple[dict[str, _State
     return taken, {name: state for name, state in files.items() if name not in taken}
 
 
-def _names(files: Mapping[str, _State]) -> str:
-    largest = sorted(files.items(), key=lambda item: -item[1].size)
-    names = [f"{name} ({state.size / _MB:.3g} MB)" for name, state in largest[:_NAMED]]
-    return ", ".join([*names, *([f"{len(largest) - _NAMED} more"] if len(largest) > _NAMED else [])])
+def _named(files: Mapping[str, _State]) -> str:
+    return largest({name: (state.size, 1) for name, state in files.items()})

@@ -16,15 +16,14 @@ from typing import NamedTuple
 
 from determined import pytorch
 
-from lightning_adapter.errors import ConfigurationError, shown
+from lightning_adapter.platform.size_limit import MB, largest, limit_mb
 from lightning_adapter.versions import determined_private
 
 logger = logging.getLogger("lightning_adapter")
 
 #: Set it under `environment.environment_variables` of the experiment.
 LIMIT = "LIGHTNING_ADAPTER_CODE_LIMIT_MB"
-_MB = 1_000_000
-_NAMED = 5  # in the log; of more than these the number is told
+_DEFAULT_MB = 1.0
 
 
 class Size(NamedTuple):
@@ -49,7 +48,7 @@ class UserCode:
         limit_mb: what is larger is left out: a file, or a directory without a Python file in it.
     """
 
-    def __init__(self, directory: pathlib.Path, limit_mb: float = 1.0) -> None:
+    def __init__(self, directory: pathlib.Path, limit_mb: float = _DEFAULT_MB) -> None:
         self._directory = directory
         self._limit_mb = limit_mb
         self._left_out: Mapping[str, Size] | None = None  # known when the first checkpoint is written
@@ -61,7 +60,7 @@ class UserCode:
         Raises:
             ConfigurationError: the limit is no number of megabytes.
         """
-        return cls(determined_private.user_code_directory(), limit_mb(os.environ))
+        return cls(determined_private.user_code_directory(), limit_mb(os.environ, LIMIT, _DEFAULT_MB))
 
     def write(self, checkpoint: pathlib.Path) -> None:
         """Put the code below `code/` of a checkpoint's directory; what is left out of all of them is named once."""
@@ -85,21 +84,17 @@ class UserCode:
 
     def _found(self) -> Mapping[str, Size]:
         if self._left_out is None:
-            self._left_out = too_large(self._directory, self._limit_mb * _MB)
+            self._left_out = too_large(self._directory, self._limit_mb * MB)
             if self._left_out:
                 self._tell(self._left_out)
         return self._left_out
 
     def _tell(self, left_out: Mapping[str, Size]) -> None:
-        largest = sorted(left_out.items(), key=lambda item: -item[1].size)
-        names = [f"{path} ({_amount(size)})" for path, size in largest[:_NAMED]]
-        if len(largest) > _NAMED:
-            names.append(f"{len(largest) - _NAMED} more")
         logger.info(
             "checkpoints hold the code without what is larger than %g MB: %s. To keep it, set %s under "
             "environment.environment_variables; a .detignore keeps it from being shipped at all",
             self._limit_mb,
-            ", ".join(names),
+            largest({name: (size.size, size.files) for name, size in left_out.items()}),
             LIMIT,
         )
 
@@ -117,25 +112,6 @@ class TrimmedCode(pytorch.PyTorchCallback):
     def on_checkpoint_write_end(self, checkpoint_dir: str) -> None:
         """The chief has written a checkpoint, which is not reported yet."""
         self._code.trim(pathlib.Path(checkpoint_dir))
-
-
-def limit_mb(variables: Mapping[str, str]) -> float:
-    """Return the limit that the environment sets, 1 MB where it sets none.
-
-    Raises:
-        ConfigurationError: it is no number of megabytes.
-    """
-    text = variables.get(LIMIT, "").strip() or "1"
-    try:
-        limit = float(text)
-    except ValueError:
-        limit = math.nan
-    if not limit >= 0:
-        raise ConfigurationError(
-            f"{LIMIT}={shown(text)} in the environment is no number of megabytes. Set it to 0 or more, such as 1 or 0.5, or "
-            "to inf, which keeps everything, under environment.environment_variables of the experiment; or leave it out."
-        )
-    return limit
 
 
 def too_large(directory: pathlib.Path, limit: float) -> dict[str, Size]:
@@ -174,8 +150,3 @@ def _measure(directory: str, limit: float, found: dict[str, Size], around: set[s
     return Size(
         sum(each.size for each in sizes), sum(each.files for each in sizes), any(each.has_code for each in sizes)
     )
-
-
-def _amount(size: Size) -> str:
-    text = f"{size.size / _MB:.3g} MB"
-    return text if size.files == 1 else f"{text} in {size.files} files"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import pathlib
 import shutil
@@ -14,8 +13,7 @@ import pytorch_lightning as pl
 from determined import pytorch
 
 from lightning_adapter import LightningAdapter, fit
-from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.platform.kept_files import LIMIT, KeptFiles, limit_mb
+from lightning_adapter.platform.kept_files import LIMIT, KeptFiles
 from parity.models import flavour
 
 models = flavour("pytorch_lightning", ours=True)
@@ -133,17 +131,6 @@ def test_what_is_written_after_the_last_checkpoint_is_named(
     write(work, b_txt=2, late_onnx=3)
     kept.tell_unstored()
     assert "kept in none: late.onnx (3e-06 MB), b.txt (2e-06 MB)." in caplog.text
-
-
-@pytest.mark.parametrize(("text", "limit"), [("", 500.0), (" 2.5 ", 2.5), ("inf", math.inf), ("0", 0.0)])
-def test_limit_of_the_environment(text: str, limit: float) -> None:
-    assert limit_mb({LIMIT: text}) == limit
-
-
-@pytest.mark.parametrize("text", ["much", "-1", "nan"])
-def test_a_limit_that_is_no_number_is_refused(text: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{LIMIT}='{text}' in the environment is no number of megabytes"):
-        limit_mb({LIMIT: text})
 
 
 # --- on a cluster -----------------------------------------------------------------------------------------------------

@@ -8,8 +8,7 @@ import pathlib
 
 import pytest
 
-from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.platform.user_code import LIMIT, UserCode, limit_mb, too_large
+from lightning_adapter.platform.user_code import LIMIT, UserCode, too_large
 
 
 @pytest.fixture
@@ -62,14 +61,3 @@ def test_link_to_a_directory_around_it_ends_the_search(context: pathlib.Path) ->
     (context / "package" / "all").symlink_to(context, target_is_directory=True)
 
     assert set(too_large(context, 2500)) == {"train.npz"}
-
-
-@pytest.mark.parametrize(("text", "limit"), [("", 1.0), ("0", 0.0), (" 2.5 ", 2.5), ("inf", math.inf)])
-def test_limit_is_read_in_megabytes(text: str, limit: float) -> None:
-    assert limit_mb({LIMIT: text}) == limit
-
-
-@pytest.mark.parametrize("text", ["many", "-1", "nan", "10MB"])
-def test_limit_that_is_no_number_is_refused(text: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{LIMIT}='{text}' in the environment is no number of megabytes"):
-        limit_mb({LIMIT: text})
