@@ -146,7 +146,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
-    if not text.isdigit():
+    if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is no number of runs: write 0, 1, 2 ...")
     return int(text)
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from determined import pytorch
 
 from lightning_adapter.platform.size_limit import MB, largest, limit_mb
+from lightning_adapter.runs.atomic import replacing
 
 logger = logging.getLogger("lightning_adapter")
 
@@ -84,7 +85,8 @@ class KeptFiles:
             place = self._directory / name
             if not os.path.lexists(place):
                 place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(kept / name, place)
+                with replacing(place) as aside:  # else half of a file would be taken for the whole after a kill
+                    shutil.copy2(kept / name, aside)
 
     def write(self, checkpoint: pathlib.Path) -> None:
         """Put the files below `files/` of a checkpoint's directory; what is left out is named once."""

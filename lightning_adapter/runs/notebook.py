@@ -44,7 +44,7 @@ def page(
     rows = [(name, place) for name, place in places if place is not None]
     if rows:
         parts.append(f'<table style="{_TABLE};float:none">{"".join(_row(*row) for row in rows)}</table>')
-    return f"<div>{'<br>'.join(parts[:1])}{''.join(parts[1:])}</div>"
+    return f"<div>{''.join(parts)}</div>"
 
 
 def _table(heading: str, rows: Sequence[tuple[str, object]]) -> str:

@@ -104,6 +104,22 @@ def test_the_largest_are_left_out_where_there_is_no_room_and_named_once(
     assert LIMIT in line
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError, PermissionError])
+def test_file_that_is_gone_or_not_ours_to_read_ends_no_checkpoint(
+    error: type[OSError], work: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, copy = KeptFiles(work), shutil.copy2
+
+    def copied(source: pathlib.Path, place: pathlib.Path) -> object:
+        if source.name == "a.txt":
+            raise error
+        return copy(source, place)
+
+    write(work, a_txt=1, b_txt=2)
+    monkeypatch.setattr(shutil, "copy2", copied)
+    assert checkpoint(work, kept) == {"b.txt": 2}
+
+
 def test_files_come_back_where_they_were_and_are_kept_on(work: pathlib.Path, tmp_path: pathlib.Path) -> None:
     kept = KeptFiles(work)
     write(work, a__one_txt=1, two_txt=2)
