@@ -37,10 +37,8 @@ def of_loaded(trial: LightningTrial, source: Source | None) -> str:
     status = "loaded"
     image = None
     if run is not None:
-        state = shown_status(kept, run) if kept else None
-        status = f"loaded, of a run that is {state}" if state else status
-        # the table of one that trains in another process is that process's alone
-        image = None if state == "running" else notebook.small_curves(run)
+        status = f"loaded, of a run that is {shown_status(kept, run)}" if kept else status
+        image = notebook.small_curves(run)
     places: list[tuple[str, object]] = [("module", module), ("checkpoint", _place(source.checkpoint)), *_best(kept)]
     places.append(("run directory", None if run is None else shown(run)))
     return notebook.page(name, status, values, places, image)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.runs import curves
-from lightning_adapter.runs.metrics_table import MetricsTable, plain
+from lightning_adapter.runs.metrics_table import plain, read_points
 
 #: In a run directory.
 TABLE = "metrics.csv"
@@ -59,9 +59,9 @@ def _row(name: str, value: object) -> str:
 
 
 def small_curves(directory: pathlib.Path) -> bytes | None:
-    """The curves of a run that has ended, a PNG file's content; None where its table is not there or not of this package."""
+    """The curves of a run, a PNG file's content; None where its table is not there or not of this package."""
     table = directory / TABLE
     try:
-        return curves.small(MetricsTable(table).points(), table.name)
+        return curves.small(read_points(table), table.name)
     except (ConfigurationError, OSError, ValueError):  # a notebook shows what there is
         return None

@@ -153,3 +153,11 @@ def test_a_table_of_somebody_else_is_no_reason_to_fail(tmp_path: Path) -> None:
     assert notebook.small_curves(tmp_path) is None
     (tmp_path / "metrics.csv").write_text("a,b\n1,2\n")
     assert notebook.small_curves(tmp_path) is None
+
+
+def test_table_that_another_process_writes_is_drawn_and_left_as_it_is(tmp_path: Path) -> None:
+    table = tmp_path / "metrics.csv"
+    table.write_text("kind,batches,epoch,loss\ntrain,1,0,0.5\ntrain,2,0,0.")
+    before = table.read_bytes()
+    assert notebook.small_curves(tmp_path) is not None
+    assert table.read_bytes() == before
