@@ -15,7 +15,7 @@ from torchmetrics import Metric, MetricCollection
 from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.evaluation.metric_inputs import Inputs, Keys, Tree, arguments, described, update_of
 from lightning_adapter.evaluation.metric_objects import Function, MetricObjects, where_it_failed
-from lightning_adapter.evaluation.predictions import DIRECTORY, MANIFEST, Predictions
+from lightning_adapter.evaluation.predictions import Predictions
 from lightning_adapter.evaluation.target_file import TargetFile
 
 #: What a metric computes, or a function returns: a number, a tensor, a tuple or a list of these.
@@ -175,22 +175,6 @@ class Evaluation:
             + f"\npredictions: {described(inputs.prediction)}\ntargets: {described(inputs.target)}"
             + f"\nTo fix, {_advice(inputs)}"
         )
-
-
-def _directory(path: pathlib.Path) -> pathlib.Path:
-    """Find the only predictions below a run: those of a split lie in `predictions-test`, say.
-
-    Raises:
-        ConfigurationError: there are several, and none is called `predictions`.
-    """
-    if any((one / MANIFEST).exists() for one in (path, path / DIRECTORY)):
-        return path
-    found = sorted(one.parent for one in path.glob(f"{DIRECTORY}*/{MANIFEST}"))
-    if len(found) > 1:
-        raise ConfigurationError(
-            f"{path} has several predictions. To fix, type which: {', '.join(str(one) for one in found)}"
-        )
-    return found[0] if found else path
 
 
 def chunk_size(predictions: Predictions, loader: int, samples: int) -> int:
@@ -364,7 +348,7 @@ def evaluate(
     Raises:
         ConfigurationError: it is none, they are not complete, or there is no such loader.
     """
-    predictions = Predictions.open(_directory(path))
+    predictions = Predictions.open(path)
     count = len(predictions.loaders)
     if loader is not None and loader not in range(count):
         has = "one loader, number 0" if count == 1 else f"{count} loaders, 0 to {count - 1}"

@@ -87,14 +87,12 @@ class Predictions:
         """Open what `lightning-adapter predict` has written.
 
         Args:
-            path: the directory, or a directory with one named `predictions` in it.
+            path: the directory, or one of a run or a checkpoint: then `predictions` in it, or the only ones of a split.
 
         Raises:
-            ConfigurationError: there are no predictions, they are not complete, or a file is missing.
+            ConfigurationError: there are no predictions, or those of several splits, they are not complete, or a file is missing.
         """
-        directory = pathlib.Path(path).expanduser()
-        if not (directory / MANIFEST).exists() and (directory / DIRECTORY / MANIFEST).exists():
-            directory = directory / DIRECTORY
+        directory = _meant(pathlib.Path(path).expanduser())
         manifest = read_manifest(directory)
         if manifest is None:
             raise ConfigurationError(_no_predictions(directory))
@@ -137,6 +135,21 @@ class Predictions:
             yield Chunk(columns["index"], columns["prediction"], columns.get("target"), columns.get("key"))
 
 
+def _meant(path: pathlib.Path) -> pathlib.Path:
+    """The directory itself, or that of the predictions in it.
+
+    Raises:
+        ConfigurationError: there are those of several splits, and none is called `predictions`.
+    """
+    for directory in (path, path / DIRECTORY):
+        if (directory / MANIFEST).exists():
+            return directory
+    found = sorted(manifest.parent for manifest in path.glob(f"{DIRECTORY}-*/{MANIFEST}"))
+    if len(found) > 1:
+        raise ConfigurationError(f"{path} has several predictions. To fix, type which: {', '.join(map(str, found))}")
+    return found[0] if found else path
+
+
 def read_manifest(directory: pathlib.Path) -> Manifest | None:
     """The manifest of a directory; None where it has none.
 
@@ -169,9 +182,6 @@ def write_manifest(directory: pathlib.Path, manifest: Manifest) -> None:
 def _no_predictions(directory: pathlib.Path) -> str:
     if not directory.exists():
         return f"There is no {directory}. Make predictions first: lightning-adapter predict RUN --out {directory}"
-    others = sorted(path.parent.name for path in directory.glob(f"{DIRECTORY}*/{MANIFEST}"))
-    if others:
-        return f"{directory} is not a directory of predictions, but has {', '.join(others)} in it. Give that one."
     return (
         f"{directory} holds no predictions: there is no {MANIFEST} in it. Give a directory that lightning-adapter predict "
         "has written; its last lines say which."

@@ -328,18 +328,6 @@ def test_targets_of_a_file_need_a_loader(tmp_path: Path) -> None:
     assert_same(values(path, MulticlassAccuracy(C), targets=targets, loader=1), {"MulticlassAccuracy": expected})
 
 
-def test_predictions_of_a_run_are_found(tmp_path: Path) -> None:
-    store(tmp_path / "predictions-val", {"prediction": LOGITS})
-    assert_same(values(tmp_path, MeanMetric()), {"MeanMetric": LOGITS.mean()})
-    store(tmp_path / "predictions-test", {"prediction": LOGITS + 1})
-    with pytest.raises(
-        ConfigurationError, match=r"several predictions\. To fix, type which: .*predictions-test, .*-val"
-    ):
-        values(tmp_path, MeanMetric())
-    store(tmp_path / "predictions", {"prediction": LOGITS + 2})
-    assert_same(values(tmp_path, MeanMetric()), {"MeanMetric": (LOGITS + 2).mean()})
-
-
 def test_metric_is_reset_before_it_is_used(tmp_path: Path) -> None:
     path = store(tmp_path / "p", {"prediction": LOGITS})
     metric = MeanMetric()

@@ -313,10 +313,17 @@ def test_directory_of_something_else_is_refused(manifest: Any, message: str, tmp
     assert read_manifest(tmp_path / "absent") is None
 
 
-def test_directory_with_predictions_of_a_split_names_it(tmp_path: Path) -> None:
-    directory(tmp_path / "predictions-val", {"index": torch.arange(1), "prediction": torch.zeros(1)})
-    with pytest.raises(ConfigurationError, match=r"but has predictions-val in it\. Give that one"):
+def test_predictions_of_a_run_are_found_where_one_can_be_meant(tmp_path: Path) -> None:
+    content = {"index": torch.arange(1), "prediction": torch.zeros(1)}
+    directory(tmp_path / "predictions-val", content)
+    assert Predictions.open(tmp_path).directory == tmp_path / "predictions-val"
+    directory(tmp_path / "predictions-test", content)
+    with pytest.raises(
+        ConfigurationError, match=r"several predictions\. To fix, type which: .*predictions-test, .*-val"
+    ):
         Predictions.open(tmp_path)
+    directory(tmp_path / "predictions", content)
+    assert Predictions.open(tmp_path).directory == tmp_path / "predictions"
 
 
 def test_damaged_file_is_refused(tmp_path: Path) -> None:
