@@ -11,7 +11,6 @@ have an element for each sample: strings, or tensors whose shapes differ. What b
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.evaluation import prediction_tables
 from lightning_adapter.evaluation.mapped_pages import MappedPages
 from lightning_adapter.evaluation.plain_outputs import Plain
-from lightning_adapter.runs.atomic import replacing
+from lightning_adapter.runs import json_file
 
 MANIFEST = "manifest.json"
 PARTS = ".parts"
@@ -158,7 +157,7 @@ def read_manifest(directory: pathlib.Path) -> Manifest | None:
     """
     path = directory / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json_file.read(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
@@ -175,8 +174,7 @@ def read_manifest(directory: pathlib.Path) -> Manifest | None:
 
 def write_manifest(directory: pathlib.Path, manifest: Manifest) -> None:
     """Write a manifest, whole or not at all."""
-    with replacing(directory / MANIFEST) as aside:
-        aside.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    json_file.write(directory / MANIFEST, manifest)
 
 
 def _no_predictions(directory: pathlib.Path) -> str:
