@@ -85,7 +85,8 @@ class ModuleMixin:
 
     Given a `loss_fn` (a callable `loss_fn(prediction, target)`, or the name of one in `torch.nn.functional`) and a
     `forward`, a module over `(x, y)` batches needs no `training_step` and no `validation_step`: the missing one is
-    supplied on the instance, computes the loss and logs it as `train_loss` or `val_loss`.
+    supplied on the instance, computes the loss and logs it as `train_loss` or `val_loss`. Nor does it need a
+    `predict_step`: the supplied one predicts from `x`, where Lightning's own hands the whole batch to `forward`.
     """
 
     #: What `torch.jit.script` is to leave out, as Lightning's own list says it of the properties that need a trainer.
@@ -166,7 +167,7 @@ def supply_steps(module: torch.nn.Module, overridden: Callable[[str], bool]) -> 
     if named is None or not overridden("forward"):
         return
     loss_fn = _loss_function(type(module).__name__, named)
-    for step in (_TrainingStep, _ValidationStep):
+    for step in (_TrainingStep, _ValidationStep, _PredictStep):
         if not overridden(step.name):
             vars(module)[step.name] = step(module, loss_fn)
 
@@ -180,17 +181,16 @@ class _SuppliedStep:
     """
 
     name: ClassVar[str]
-    logged_as: ClassVar[str]
 
     def __init__(self, module: Any, loss_fn: Callable[..., Tensor]) -> None:
         self._module = module
         self._loss_fn = loss_fn
 
-    def loss(self, batch: Batch) -> Tensor:
+    def loss(self, batch: Batch, logged_as: str) -> Tensor:
         """Compute the loss, and log it."""
         x, y = batch
         loss = self._loss_fn(self._module(x), y)
-        self._module.log(self.logged_as, loss)
+        self._module.log(logged_as, loss)
         return loss
 
     @property
@@ -207,17 +207,26 @@ class _SuppliedStep:
 
 
 class _TrainingStep(_SuppliedStep):
-    name, logged_as = "training_step", "train_loss"
+    name = "training_step"
 
     def __call__(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self.loss(batch)
+        return self.loss(batch, "train_loss")
 
 
 class _ValidationStep(_SuppliedStep):
-    name, logged_as = "validation_step", "val_loss"
+    name = "validation_step"
 
     def __call__(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
-        return self.loss(batch)
+        return self.loss(batch, "val_loss")
+
+
+class _PredictStep(_SuppliedStep):
+    name = "predict_step"
+
+    def __call__(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        # without targets a loader gives `(x,)` or `x`
+        has_inputs_first = isinstance(batch, (tuple, list)) and len(batch) in (1, 2)
+        return self._module(batch[0] if has_inputs_first else batch)
 
 
 def _loss_function(owner: str, named: object) -> Callable[[Tensor, Tensor], Tensor]:

@@ -15,7 +15,8 @@ from lightning_adapter.versions import hosts
 from lightning_adapter.versions.types import LightningModule
 
 _STEPS = {"validate": "validation_step", "test": "test_step"}
-_OPTIONS = {"train": "--split train (split='train')", "val": "--split val (split='val')"}
+#: Splits that most trials have.
+_OTHERS: tuple[Split, ...] = ("train", "val", "test")
 
 
 def check(trial: LightningTrial, stage: Stage, split: Split, brings_loaders: bool) -> None:
@@ -83,7 +84,8 @@ def telling_missing_predict_step(module: LightningModule) -> Iterator[None]:
 def _no_loader(trial: LightningTrial, stage: Stage, split: Split) -> str:
     owner = type(owner_of(trial)).__name__
     fault = f"{owner} has no {split}_dataloader(). Write one that returns the DataLoader of that data"
-    others = [other for other in _OPTIONS if other != split and source_of(trial, other) is not None]  # type: ignore[arg-type]
+    others = [other for other in _OTHERS if other != split and source_of(trial, other) is not None]
     if split == DEFAULT_SPLITS[stage] and others:
-        return f"{fault}, or take the loaders of another split: {' or '.join(_OPTIONS[other] for other in others)}."
+        options = " or ".join(f"--split {other} (split='{other}')" for other in others)
+        return f"{fault}, or take the loaders of another split: {options}."
     return f"{fault}."

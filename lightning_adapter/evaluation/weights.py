@@ -17,19 +17,18 @@ from lightning_adapter.versions import hosts, lightning_private
 
 
 def load(evaluator: Evaluator, weights: Weights) -> None:
-    """Load weights as `load_from_checkpoint` does; where a module makes its layers in `setup()`, Lightning's Trainer does.
+    """Load weights as `load_from_checkpoint` does; where a module needs a Trainer to make its layers, Lightning's does.
 
     Raises:
         CheckpointError: they do not fit.
     """
     module = evaluator.trial.lightning_module
     base = hosts.host_of(module).pl.LightningModule
-    if not is_overridden("setup", module, base):
-        _load(evaluator, weights)
-        return
     try:
         _load(evaluator, weights)
     except Exception:  # a module without its layers may fail in any way; what the Trainer makes of it is the answer
+        if not any(is_overridden(name, module, base) for name in ("setup", "configure_model")):
+            raise
         _load_with_setup(evaluator, weights)
 
 

@@ -13,7 +13,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from determined.pytorch import DataLoader as DeterminedLoader
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_adapter
 from lightning_adapter import LightningAdapter, load_trial
@@ -224,6 +224,21 @@ class LayersInConfigureModel(Net):
         self.late = torch.nn.Linear(1, 1)
 
 
+def test_layers_that_ask_the_trainer_for_their_size_have_the_weights_of_the_checkpoint(tmp_path: Path) -> None:
+    class Sized(Net):
+        def configure_model(self) -> None:
+            self.late = torch.nn.Linear(self.trainer.datamodule.width, 1)
+
+    class Wide(Data):
+        width = 1
+
+    kind = trial_of(Sized, Wide)
+    trial = trained(tmp_path / "run", kind)
+    saved = torch.load(trial.best_checkpoint / "lightning.ckpt", weights_only=False)["state_dict"]
+    state = load_trial(tmp_path / "run", kind).lightning_module.state_dict()
+    assert all(torch.equal(state[name], saved[name]) for name in saved)
+
+
 @pytest.mark.parametrize("kind", [LayersInSetup, LayersInConfigureModel])
 def test_module_that_makes_its_layers_late_has_the_weights_of_the_checkpoint(tmp_path: Path, kind: type) -> None:
     trial = trained(tmp_path / "run", trial_of(kind))
@@ -331,32 +346,56 @@ def test_loaders_that_the_trial_or_determined_brings_win_as_in_training(tmp_path
         assert loaded.datamodule.stages[0] == "fit"
 
 
+class Regression(lightning_adapter.DETLM):
+    """A loss function and a forward."""
+
+    loss_fn = "mse_loss"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = torch.nn.Linear(4, 1)
+
+    def forward(self, inputs: Any) -> Any:
+        return self.net(inputs)
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(samples(8), batch_size=4)
+
+    def val_dataloader(self) -> Any:
+        return DataLoader(samples(8, seed=2), batch_size=4)
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
 def test_step_that_a_loss_function_stands_for_validates_too(tmp_path: Path) -> None:
-    class Regression(lightning_adapter.DETLM):
-        loss_fn = "mse_loss"
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = torch.nn.Linear(4, 1)
-
-        def forward(self, inputs: Any) -> Any:
-            return self.net(inputs)
-
-        def train_dataloader(self) -> Any:
-            return DataLoader(samples(8), batch_size=4)
-
-        def val_dataloader(self) -> Any:
-            return DataLoader(samples(8, seed=2), batch_size=4)
-
-        def configure_optimizers(self) -> Any:
-            return torch.optim.SGD(self.parameters(), lr=0.1)
-
     trial = trained(tmp_path / "run", trial_of(Regression, None, max_epochs=1))
     found = load_trial(tmp_path / "run", trial_of(Regression, None)).validate(verbose=False)
     assert found == trial.validate(verbose=False)  # type: ignore[attr-defined]
     assert found[0]["val_loss"] == pytest.approx(float(trial.callback_metrics["val_loss"]))
     with pytest.raises(ConfigurationError, match=r"or validate on the test data: .* validate WHAT --split test"):
         trial.test()
+
+
+def test_module_of_a_loss_function_predicts_from_its_inputs_with_targets_or_without() -> None:
+    inputs = torch.stack([x for x, _ in samples(8, seed=2)])
+    fresh = fresh_trial(trial_of(Regression, None))
+    expected = list(fresh.lightning_module(inputs).split(4))
+    for given in (
+        {"split": "val"},  # (x, y)
+        {"dataloaders": DataLoader(inputs, batch_size=4)},
+        {"dataloaders": DataLoader(TensorDataset(inputs), batch_size=4)},
+    ):
+        found = fresh.predict(**given)
+        assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+
+
+def test_predict_step_of_ones_own_is_not_replaced() -> None:
+    class Own(Regression):
+        def predict_step(self, batch: Any, batch_idx: int) -> Any:
+            return batch_idx
+
+    assert fresh_trial(trial_of(Own, None)).predict(split="val") == [0, 1]
 
 
 # --- what is missing ---------------------------------------------------------------------------------------------------
@@ -391,6 +430,17 @@ def test_all_that_is_missing_is_said(stage: str, said: list[str]) -> None:
     fresh = fresh_trial(trial_of(Bare, None))
     with pytest.raises(ConfigurationError, match="(?s)" + ".*".join(said)):
         getattr(fresh, stage)()
+
+
+def test_test_loaders_are_named_where_others_are_missing() -> None:
+    class OnlyTest(Bare):
+        def validation_step(self, batch: Any, batch_idx: int) -> None: ...
+
+        def test_dataloader(self) -> Any:
+            return DataLoader(samples(4), batch_size=2)
+
+    with pytest.raises(ConfigurationError, match=r"--split test \(split='test'\)"):
+        fresh_trial(trial_of(OnlyTest, None)).validate()
 
 
 def test_two_sources_of_loaders_are_refused(run: Path) -> None:
