@@ -19,6 +19,7 @@ from packaging.version import Version
 
 from lightning_adapter import DETLM
 from lightning_adapter.loop import start
+from lightning_adapter.monkey_patch import NoEffectWarning
 from lightning_adapter.versions import hosts
 from two_ways import BoringDataModule, BoringModel, Fit, outcomes, trial_of
 
@@ -141,6 +142,16 @@ def test_module_with_supplied_steps_is_pickled_and_copied_with_them(tmp_path: Pa
             each.training_step(batch, 0) for each in (module, copy.deepcopy(module), pickle.loads(pickle.dumps(module)))
         ]
     assert losses[0] == losses[1] == losses[2]
+
+
+def test_supplied_steps_of_an_earlier_run_are_not_taken_for_the_users(tmp_path: Path) -> None:
+    from lightning_adapter import fit
+
+    module = OfLossFn()
+    fit(trial_of(module), max_epochs=1, run_dir=tmp_path / "run")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", NoEffectWarning)
+        fit(trial_of(module), max_epochs=1, run_dir=tmp_path / "another")
 
 
 # --- compiled, scripted -----------------------------------------------------------------------------------------------
