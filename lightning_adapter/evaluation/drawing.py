@@ -16,7 +16,6 @@ import torch
 from lightning_adapter.data.collections import Collection, flatten, is_loader
 from lightning_adapter.data.combining import CombinedIterator
 from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.evaluation.evaluator import place_of
 from lightning_adapter.evaluation.loading import LoadedTrial
 from lightning_adapter.loop.hooks import is_overridden
 from lightning_adapter.loop.precision import Precision, select_precision
@@ -25,19 +24,12 @@ from lightning_adapter.pictures.batch_page import Style, draw
 from lightning_adapter.pictures.parts import groups
 from lightning_adapter.pictures.predictions import Prediction, predict
 from lightning_adapter.pictures.table import Table, facts_of
-from lightning_adapter.platform.evaluation_trainer import evaluation_trainer
 from lightning_adapter.versions import hosts, lightning_private
 from lightning_adapter.versions.types import Batch, LightningDataModule, LightningModule
 
 Split: TypeAlias = Literal["train", "val", "test"]
 
 _HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
-#: As Lightning names what a Trainer does, and at which stage of that it is.
-_STATES: dict[Split, tuple[str, str]] = {
-    "train": ("FITTING", "TRAINING"),
-    "val": ("VALIDATING", "VALIDATING"),
-    "test": ("TESTING", "TESTING"),
-}
 
 
 class DrawnBatch(NamedTuple):
@@ -74,9 +66,9 @@ def draw_batches(
     Raises:
         ConfigurationError: there is no such loader, or no batch in any.
     """
-    _attach(trial, split)
     loaders = trial.dataloaders(split)
     module = _ready_module(trial, split)
+    trial.attach_trainer(split)  # one that has loaded weights stands elsewhere
     transfer = _Transfer(module, trial)
     style = Style(samples, _classes(loaders), _decoder(module, trial.datamodule))
     name = type(trial.trial).__name__
@@ -96,30 +88,6 @@ def draw_batches(
         yield DrawnBatch(title, path, table, prediction.note if prediction is not None else "")
     if not found:
         raise ConfigurationError(f"The {split} loaders of {name} give no batch.")
-
-
-def _attach(trial: LoadedTrial, split: Split) -> None:
-    """Let module and datamodule find a Trainer of Lightning's that is in the stage of a split: hooks ask for it."""
-    module, datamodule = trial.trial.lightning_module, trial.datamodule
-    host = hosts.host_of(module)
-    trainer = evaluation_trainer(
-        host,
-        trial.trial.arguments,
-        place_of(trial.trial),
-        callbacks=(),
-        loggers=(),
-        progress_bar=False,
-        root=None,
-        handed_over=None,
-    )
-    states = host.load("trainer.states")
-    function, stage = _STATES[split]
-    trainer.state.fn = states.TrainerFn[function]
-    trainer.state.stage = states.RunningStage[stage]
-    trainer.strategy.connect(module)
-    module.trainer = trainer
-    if datamodule is not None:
-        datamodule.trainer = trainer
 
 
 def _ready_module(trial: LoadedTrial, split: Split) -> LightningModule:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,14 @@ from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.trainer.late_values import Position, told_at
 from lightning_adapter.versions import hosts
 from lightning_adapter.versions.types import Callback, LightningModule, Logger
+
+#: As Lightning names what a Trainer does, and at which stage of that it is.
+_STATES: dict[Split, tuple[str, str]] = {
+    "train": ("FITTING", "TRAINING"),
+    "val": ("VALIDATING", "VALIDATING"),
+    "test": ("TESTING", "TESTING"),
+    "predict": ("PREDICTING", "PREDICTING"),
+}
 
 
 @dataclass(frozen=True)
@@ -116,6 +125,23 @@ class Evaluator:
             **options,
         )
         return trainer
+
+    def without_others(self) -> Evaluator:
+        """Nobody besides module and data has a part in it: no callbacks, no loggers, no progress bar."""
+        return dataclasses.replace(self, callbacks=(), loggers=(), progress_bar=False)
+
+    def attach(self, split: Split) -> None:
+        """Let hooks of module and datamodule that are called by hand find a Trainer that is at work on a split."""
+        module, datamodule = self.trial.lightning_module, self.trial.datamodule
+        trainer = self.without_others().trainer(None)
+        states = hosts.host_of(module).load("trainer.states")
+        function, stage = _STATES[split]
+        trainer.state.fn, trainer.state.stage = states.TrainerFn[function], states.RunningStage[stage]
+        trainer.strategy.connect(module)
+        module.trainer = trainer
+        if datamodule is not None:
+            trainer.datamodule = datamodule
+            datamodule.trainer = trainer
 
 
 def make_layers(module: LightningModule) -> None:

@@ -342,9 +342,8 @@ class LoadedTrial:
                 f"{type(owner).__name__} has no {split}_dataloader(). Write one that returns the DataLoader of that data."
             )
         self._draw_as_training()
+        self.attach_trainer(split)
         if not self._set_up:
-            trainer = self._evaluator.trainer(None, logger=False, enable_progress_bar=False)
-            owner.trainer = trainer  # loaders may ask it for ranks
             owner.prepare_data()
         stage = SETUP[split]
         if stage not in self._set_up:
@@ -353,6 +352,10 @@ class LoadedTrial:
             # a module that makes its loaders itself may have made its layers anew too
             self._has_weights = self._has_weights and (self._weights is None or owner is self.datamodule)
         return made_by(source)
+
+    def attach_trainer(self, split: Split) -> None:
+        """Let module and datamodule find a Trainer of Lightning's that is at work on a split: hooks and loaders ask it."""
+        self._evaluator.attach(split)
 
 
 def _steps(saved: Mapping[str, Any]) -> int:

@@ -48,9 +48,7 @@ def _load_with_setup(evaluator: Evaluator, weights: Weights) -> None:
     """Let Lightning's Trainer set up module and data as for training, load, and do nothing else."""
     trial = evaluator.trial
     owner = owner_of(trial)
-    trainer = evaluator.trainer(
-        weights, limit_predict_batches=0, logger=False, enable_progress_bar=False, fast_dev_run=False
-    )
+    trainer = evaluator.without_others().trainer(weights, limit_predict_batches=0, fast_dev_run=False)
     with contextlib.ExitStack() as stack:
         for each in {id(each): each for each in (trial.lightning_module, owner)}.values():
             stack.enter_context(replaced(each, setup=Replacement(_as_for_training(each.setup), each, "setup")))

@@ -65,6 +65,11 @@ class Data(DETDM):
         return [DataLoader(self.data, 6), DataLoader(data(1), 12)]
 
 
+class Augmenting(Data):
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        return [batch[0] + 1000 * self.trainer.training, batch[1]]
+
+
 class Several(Data):
     def train_dataloader(self):
         return {"a": DataLoader(self.data, 4), "b": DataLoader(self.data, 6)}
@@ -83,6 +88,11 @@ class Trial(LightningAdapter):
 class SeveralTrial(LightningAdapter):
     def __init__(self, context):
         super().__init__(context, Net(), Several())
+
+
+class AugmentingTrial(LightningAdapter):
+    def __init__(self, context):
+        super().__init__(context, Net(), Augmenting(), max_epochs=1, enable_progress_bar=False)
 
 
 class NothingTrial(LightningAdapter):
@@ -139,6 +149,14 @@ def test_each_validation_loader_is_drawn_without_what_is_done_to_training_batche
     ]  # fmt: skip
     assert [(len(batch[0]), int(batch[0].min())) for batch, *_ in drawn] == [(6, 0), (6, 0), (12, 1)]
     assert [title for _, title, *_ in drawn][-1] == "val batch 0 of loader 1 · Trial"
+
+
+@pytest.mark.parametrize(("split", "least"), [("train", 1000), ("val", 0)])
+def test_hooks_of_the_datamodule_see_the_stage_of_the_split(
+    project: Path, drawn: list[Any], split: str, least: int
+) -> None:
+    assert cli.main(["draw", "drawn_def.py:AugmentingTrial", "--split", split]) == 0
+    assert int(drawn[0][0][0].min()) == least
 
 
 def test_training_loaders_give_one_batch_together(project: Path, drawn: list[Any]) -> None:

@@ -111,6 +111,22 @@ def test_loaders_may_ask_the_trainer(run: Path) -> None:
     assert load_trial(run, trial_of(data=Asks)).dataloaders("train").batch_size == 1
 
 
+def test_callbacks_of_the_trial_have_no_part_in_loaders_and_weights_that_are_asked_for(tmp_path: Path) -> None:
+    class Noted(pl.callbacks.TQDMProgressBar):
+        def setup(self, *args: Any, **kwargs: Any) -> None:
+            super().setup(*args, **kwargs)
+            seen.append("setup")
+
+    seen: list[str] = []
+    kind = trial_of(LayersInSetup, callbacks=[Noted()], enable_progress_bar=True)
+    trained(tmp_path / "run", kind)
+    seen.clear()
+    loaded = load_trial(tmp_path / "run", kind)
+    assert loaded.dataloaders("val").batch_size == 4
+    assert loaded.lightning_module.late is not None
+    assert seen == []
+
+
 def test_hyperparameters_that_are_given_win_over_those_of_the_run(run: Path, tmp_path: Path) -> None:
     assert load_trial(run, Trial, hparams={"lr": 0.5}).lightning_module.lr == 0.5
     (tmp_path / "c.yaml").write_text("hyperparameters: {lr: 0.25}\n")
