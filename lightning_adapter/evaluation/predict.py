@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.evaluation import joining, prediction_tables, predictions
 from lightning_adapter.evaluation.prediction_writer import PredictionWriting
 from lightning_adapter.evaluation.predictions import Manifest, Predictions, write_manifest
-from lightning_adapter.evaluation.predictions_directory import Request, Standing, delete_parts, look
+from lightning_adapter.evaluation.predictions_directory import Request, Standing, delete_parts, look, used_alone
 from lightning_adapter.runs.atomic import sync_directory
 from lightning_adapter.versions import lightning_prediction
 from lightning_adapter.versions.hosts import Host
@@ -57,9 +58,11 @@ def predict(
         ConfigurationError: the directory, the format or the loaders do not allow it.
     """
     check(request)
-    if not look(request, processes).is_all_done(processes):
-        run([lightning_prediction.writer(host, writing or PredictionWriting(request))])
-    return join(request, processes) if rank == 0 else None
+    with used_alone(request) if rank == 0 else contextlib.nullcontext():
+        # again: another process may have written there until now
+        if not look(request, processes).is_all_done(processes):
+            run([lightning_prediction.writer(host, writing or PredictionWriting(request))])
+        return join(request, processes) if rank == 0 else None
 
 
 def join(request: Request, processes: int) -> Predictions:

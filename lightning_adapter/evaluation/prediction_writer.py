@@ -59,14 +59,15 @@ class PredictionWriting:
         request, processes = self._request, int(trainer.world_size)
         standing = look(request, processes)
         trainer.strategy.barrier("predictions are looked at")  # before anything is changed there
-        lock = predictions_directory.begin(request, standing, processes) if trainer.global_rank == 0 else None
+        if trainer.global_rank == 0:
+            predictions_directory.begin(request, standing, processes)
         trainer.strategy.barrier("predictions may be written")
         if not request.parts.is_dir():
             raise ConfigurationError(
                 f"Process {trainer.global_rank} does not see {request.parts}, which the first process has made. Give --out a "
                 "directory that is the same one on all machines."
             )
-        session = _Session(request, standing, trainer, hosts.host_of(module), lock, self._limits)
+        session = _Session(request, standing, trainer, hosts.host_of(module), self._limits)
         self._session = session
         session.begin()
 
@@ -98,7 +99,7 @@ class PredictionWriting:
                 self.end()
 
     def end(self) -> None:
-        """Give back the Trainer and the directory."""
+        """Give back the Trainer."""
         if self._session is not None:
             self._session.end()
             self._session = None
@@ -117,18 +118,16 @@ class _Session:
         standing: what is finished.
         trainer: Lightning's.
         host: the package that it is of.
-        lock: of the directory, in the first process.
         limits: bytes and seconds after which a shard is written.
     """
 
     def __init__(
-        self, request: Request, standing: Standing, trainer: Any, host: hosts.Host, lock: Any, limits: tuple[int, float]
+        self, request: Request, standing: Standing, trainer: Any, host: hosts.Host, limits: tuple[int, float]
     ) -> None:
         self._request = request
         self._standing = standing
         self._trainer = trainer
         self._host = host
-        self._lock = lock
         self._limits = limits
         self._rank, self._processes = int(trainer.global_rank), int(trainer.world_size)
         self._undo = lightning_prediction.intercept(trainer, self._loader, FINISHED)
@@ -333,10 +332,8 @@ class _Session:
             predictions_directory.delete_predictions(self._request.directory)
 
     def end(self) -> None:
-        """Give back the Trainer and the directory."""
+        """Give back the Trainer."""
         self._undo()
-        if self._lock is not None:
-            self._lock.release()
 
 
 def _counts(prediction: Plain, size: int, indices: int) -> bool:

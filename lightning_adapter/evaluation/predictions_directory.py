@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import pathlib
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -183,21 +184,47 @@ def forget(parts: pathlib.Path, loader: int, rank: int) -> None:
     (parts / f"loader-{loader}.rank-{rank}.done").unlink(missing_ok=True)
 
 
-def begin(request: Request, standing: Standing, processes: int) -> filelock.BaseFileLock:
-    """Make the directory ready; the first process does.
-
-    Returns:
-        A lock that nobody else has until it is released.
+@contextlib.contextmanager
+def used_alone(request: Request) -> Iterator[None]:
+    """Keep other processes from the directory until the block ends, the joined files included; the first process does.
 
     Raises:
         ConfigurationError: another process writes there, or the directory cannot be written to.
     """
+    made = [path for path in (request.parts, request.directory) if not path.exists()]
+    lock = filelock.FileLock(request.parts / _LOCK)
+    try:
+        request.parts.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=_GRACE_S)
+    except filelock.Timeout as error:
+        raise ConfigurationError(
+            f"Another process is writing predictions to {request.directory}. Wait for it, or type --out with another directory."
+        ) from error
+    except NotImplementedError:
+        pass  # a file system without locks
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise _not_written(request.directory, error) from error
+    try:
+        yield
+    finally:
+        if made and request.parts.is_dir() and os.listdir(request.parts) == [_LOCK]:  # nothing was begun
+            (request.parts / _LOCK).unlink()
+            with contextlib.suppress(OSError):  # the directory has something else in it by now
+                for path in made:
+                    path.rmdir()
+        lock.release()
+
+
+def begin(request: Request, standing: Standing, processes: int) -> None:
+    """Make the directory ready; the first process does, and uses it alone.
+
+    Raises:
+        ConfigurationError: the directory cannot be written to.
+    """
     directory = request.directory
     try:
         request.parts.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(request.parts / _LOCK)
-        with contextlib.suppress(NotImplementedError):  # a file system without locks
-            lock.acquire(timeout=_GRACE_S)
         if standing.manifest is None:
             evaluation_directory.set_aside(directory)
             _clear(directory)
@@ -210,17 +237,14 @@ def begin(request: Request, standing: Standing, processes: int) -> filelock.Base
                 "loaders": [],
             }
             write_manifest(directory, manifest)
-    except filelock.Timeout as error:
-        raise ConfigurationError(
-            f"Another process is writing predictions to {directory}. Wait for it, or type --out with another directory."
-        ) from error
     except OSError as error:
-        if error.errno in WITHOUT_LOCKS:
-            return lock
-        raise ConfigurationError(
-            f"Predictions cannot be written to {directory}: {error}. Type --out with another directory."
-        ) from error
-    return lock
+        raise _not_written(directory, error) from error
+
+
+def _not_written(directory: pathlib.Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"Predictions cannot be written to {directory}: {error}. Type --out with another directory."
+    )
 
 
 def _clear(directory: pathlib.Path) -> None:

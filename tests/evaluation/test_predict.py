@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.evaluation import predictions_directory
+from lightning_adapter.evaluation import joining, predictions_directory
 from lightning_adapter.evaluation.predict import predict
 from lightning_adapter.evaluation.prediction_writer import PredictionWriting
 from lightning_adapter.evaluation.predictions import Predictions, load, read_manifest
@@ -335,6 +336,48 @@ def test_directory_that_another_process_writes_to_is_refused(tmp_path: Path, mon
     model = Model()
     stored(tmp_path, model, loader(Points(10)))
     assert model.seen == [(0, 2), (0, 3)]
+
+
+def test_directory_is_used_alone_until_its_files_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictions_directory, "_GRACE_S", 0.05)
+    join = joining.join
+    met: list[str] = []
+
+    def joined(*arguments: Any) -> Any:
+        with pytest.raises(ConfigurationError, match="Another process is writing predictions to") as refused:
+            stored(tmp_path, Model(), loader(Points(10)), overwrite=True)
+        met.append(str(refused.value))
+        return join(*arguments)
+
+    monkeypatch.setattr(joining, "join", joined)
+    assert stored(tmp_path, Model(), loader(Points(10))).loaders[0].samples == 10
+    assert len(met) == 1
+
+
+def test_predictions_that_another_process_has_finished_while_this_one_waited_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquire = filelock.FileLock.acquire
+
+    def waits(lock: Any, *arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+        stored(tmp_path, Model(), loader(Points(10)))
+        return acquire(lock, *arguments, **options)
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", waits)
+    model = Model()
+    with pytest.raises(ConfigurationError, match="holds complete predictions"):
+        stored(tmp_path, model, loader(Points(10)))
+    assert model.seen == [] and sorted(os.listdir(tmp_path)) == ["loader-0.pt", "manifest.json"]
+
+
+def test_nothing_is_left_where_nothing_was_begun(tmp_path: Path) -> None:
+    def fails(own: list[Any]) -> None:
+        raise RuntimeError("no predict_step")
+
+    with pytest.raises(RuntimeError, match="no predict_step"):
+        predict(Request(tmp_path / "p", "pt"), HOST, fails)
+    assert not (tmp_path / "p").exists()
 
 
 def test_kill_before_there_was_a_manifest_is_nothing_foreign(tmp_path: Path) -> None:
