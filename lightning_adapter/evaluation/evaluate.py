@@ -15,6 +15,7 @@ from torchmetrics import Metric, MetricCollection
 from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.evaluation.metric_inputs import Inputs, Keys, Tree, arguments, described, update_of
 from lightning_adapter.evaluation.metric_objects import Function, MetricObjects, where_it_failed
+from lightning_adapter.evaluation.plain_outputs import bytes_of
 from lightning_adapter.evaluation.predictions import Predictions
 from lightning_adapter.evaluation.target_file import TargetFile
 
@@ -180,7 +181,7 @@ class Evaluation:
 def chunk_size(predictions: Predictions, loader: int, samples: int) -> int:
     """How many samples a metric is given at once, so that large ones fit into memory."""
     first = next(iter(predictions.chunks(loader, size=1)))
-    largest = max(1, min(_CHUNK_SAMPLES, _CHUNK_BYTES // max(1, _bytes(first.prediction) + _bytes(first.target))))
+    largest = max(1, min(_CHUNK_SAMPLES, _CHUNK_BYTES // max(1, bytes_of(first.prediction) + bytes_of(first.target))))
     # of equal size: torchmetrics tells logits from probabilities by the values of an update, and a few may look like either
     return -(-samples // -(-samples // largest))
 
@@ -194,16 +195,6 @@ def plain(value: Value) -> Value:
     if isinstance(value, (list, tuple)):
         return [plain(one) for one in value]
     return value if isinstance(value, (bool, int, float, str)) or value is None else str(value)
-
-
-def _bytes(value: Tree) -> int:
-    if isinstance(value, torch.Tensor):
-        return value.numel() * value.element_size()
-    if isinstance(value, Mapping):
-        return sum(map(_bytes, value.values()))
-    if isinstance(value, (list, tuple)):
-        return sum(map(_bytes, value))
-    return len(value) if isinstance(value, str) else 8
 
 
 def _metrics_of(collection: MetricCollection) -> dict[str, Metric]:

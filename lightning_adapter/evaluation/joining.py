@@ -19,7 +19,7 @@ import torch
 
 from lightning_adapter.evaluation import shards
 from lightning_adapter.evaluation.mapped_pages import MappedPages
-from lightning_adapter.evaluation.plain_outputs import Plain, sample
+from lightning_adapter.evaluation.plain_outputs import Plain, copied, sample
 from lightning_adapter.evaluation.prediction_layout import (
     Group,
     Layout,
@@ -170,7 +170,7 @@ class _Content:
                 if row >= 0:
                     into[row] = _slots(sample(value, number, len(rows)))
         if isinstance(layout, PerBatch):
-            return _copied(value)
+            return copied(value)
         return _ABSENT
 
     def write(self, walk: Callable[[], Iterator[Record]]) -> None:
@@ -235,17 +235,6 @@ def _slots(value: Plain) -> Plain:
         return {name: _slots(item) for name, item in value.items()}
     if isinstance(value, (tuple, list)):
         return type(value)(map(_slots, value))
-    return value
-
-
-def _copied(value: Plain) -> Plain:
-    """A value that needs its mapped file no more."""
-    if isinstance(value, torch.Tensor):
-        return value.clone()
-    if isinstance(value, dict):
-        return {name: _copied(item) for name, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return type(value)(map(_copied, value))
     return value
 
 

@@ -126,6 +126,28 @@ def _sizes(value: Value) -> tuple[list[int], list[int]]:
     return tensors, lists + own
 
 
+def bytes_of(value: Plain) -> int:
+    """How much room a value takes, about."""
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, dict):
+        return sum(map(bytes_of, value.values()))
+    if isinstance(value, (tuple, list)):
+        return sum(map(bytes_of, value))
+    return len(value) if isinstance(value, (str, bytes)) else 8
+
+
+def copied(value: Plain) -> Plain:
+    """A value of a mapped file that needs the file no more."""
+    if isinstance(value, torch.Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {name: copied(item) for name, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(copied, value))
+    return value
+
+
 def falls_apart(value: Plain, size: int) -> bool:
     """Whether a value of a batch is one of its samples after the other, in each of its parts."""
     if isinstance(value, torch.Tensor):

@@ -21,7 +21,7 @@ from lightning_adapter.evaluation.continued_loader import (
     finished_loader,
     order_of,
 )
-from lightning_adapter.evaluation.plain_outputs import Plain, Value, falls_apart, plain, size_of
+from lightning_adapter.evaluation.plain_outputs import Plain, Value, bytes_of, falls_apart, plain, size_of
 from lightning_adapter.evaluation.predictions import read_manifest, write_manifest
 from lightning_adapter.evaluation.predictions_directory import Request, Standing, look
 from lightning_adapter.evaluation.shards import Record, Shard
@@ -258,7 +258,7 @@ class _Session:
             self._check_flat(record["prediction"], record["size"])
         self._records.append(record)
         self._counts[number] += 1
-        self._bytes += sum(map(_bytes, (record["prediction"], record["target"], record["key"])))
+        self._bytes += sum(map(bytes_of, (record["prediction"], record["target"], record["key"])))
         most, seconds = self._limits
         if self._bytes >= most or time.monotonic() - self._written_at >= seconds:
             self.flush()
@@ -346,13 +346,3 @@ def _length(value: Any) -> int | None:
         return len(value)
     except (TypeError, NotImplementedError):
         return None
-
-
-def _bytes(value: Plain) -> int:
-    if isinstance(value, torch.Tensor):
-        return value.numel() * value.element_size()
-    if isinstance(value, dict):
-        return sum(map(_bytes, value.values()))
-    if isinstance(value, (tuple, list)):
-        return sum(map(_bytes, value))
-    return len(value) if isinstance(value, (str, bytes)) else 8

@@ -21,7 +21,7 @@ import torch
 from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.evaluation import prediction_tables
 from lightning_adapter.evaluation.mapped_pages import MappedPages
-from lightning_adapter.evaluation.plain_outputs import Plain
+from lightning_adapter.evaluation.plain_outputs import Plain, copied
 from lightning_adapter.runs import json_file
 
 MANIFEST = "manifest.json"
@@ -157,7 +157,7 @@ def read_manifest(directory: pathlib.Path) -> Manifest | None:
     """
     path = directory / MANIFEST
     try:
-        manifest = json_file.read(path)
+        manifest = json_file.read_text(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
@@ -219,15 +219,4 @@ def cut(value: Plain, start: int, end: int) -> Plain:
         return {name: cut(part, start, end) for name, part in value.items()}
     if isinstance(value, tuple):
         return tuple(cut(part, start, end) for part in value)
-    return [_detached(item) for item in value[start:end]] if isinstance(value, list) else value
-
-
-def _detached(value: Plain) -> Plain:
-    """A sample's value, copied from the mapping."""
-    if isinstance(value, torch.Tensor):
-        return value.clone()
-    if isinstance(value, dict):
-        return {name: _detached(item) for name, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return type(value)(map(_detached, value))
-    return value
+    return copied(value[start:end]) if isinstance(value, list) else value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pathlib
 import re
@@ -18,6 +17,7 @@ from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.evaluation import evaluation_directory, shards
 from lightning_adapter.evaluation.predictions import FORMAT, MANIFEST, PARTS, Manifest, read_manifest, write_manifest
 from lightning_adapter.evaluation.shards import Shard
+from lightning_adapter.runs import json_file
 from lightning_adapter.runs.atomic import replacing
 from lightning_adapter.runs.occupancy import WITHOUT_LOCKS
 
@@ -57,8 +57,10 @@ class Request:
 
     def asked(self, processes: int) -> dict[str, Any]:
         """What the manifest says of the request."""
-        identity = json.loads(json.dumps({**self.identity, "target_key": self.target_key}, default=str))
-        return {**identity, "processes": processes}
+        asked: dict[str, Any] = json_file.plain(
+            {**self.identity, "target_key": self.target_key, "processes": processes}
+        )
+        return asked
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def _standing(parts: pathlib.Path, manifest: Manifest) -> Standing:
     done_processes: dict[int, int] = {}
     for path in parts.glob("*.done") if parts.is_dir() else ():
         names = [int(text) for text in re.findall(r"\d+", path.name)]
-        count = int(json.loads(path.read_text(encoding="utf-8")))
+        count = int(path.read_text(encoding="utf-8"))
         if len(names) == 1:
             done_processes[names[0]] = count
         elif count == 0 or ((chain := chains.get((names[0], names[1]))) and chain[-1].end == count):
@@ -233,7 +235,7 @@ def begin(request: Request, standing: Standing, processes: int) -> None:
                 "complete": False,
                 "file_format": request.file_format,
                 **request.asked(processes),
-                "about": json.loads(json.dumps(request.about, default=str)),
+                "about": request.about,
                 "loaders": [],
             }
             write_manifest(directory, manifest)

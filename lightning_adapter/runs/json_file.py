@@ -33,7 +33,7 @@ def write(path: pathlib.Path, value: object) -> None:
 
 def text(value: object) -> str:
     """What stands in the file."""
-    return json.dumps(_plain(value), indent=2, allow_nan=False)
+    return json.dumps(plain(value), indent=2, allow_nan=False)
 
 
 def read(path: pathlib.Path) -> Any:
@@ -63,11 +63,12 @@ def numbers(value: Any) -> Any:
     return _NUMBERS.get(value, value) if isinstance(value, str) else value
 
 
-def _plain(value: object) -> object:
+def plain(value: Any) -> Any:
+    """Return a value as `read_text` returns it once it is written."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     if isinstance(value, float):
         if math.isnan(value):
             return "NaN"
