@@ -31,7 +31,6 @@ __all__ = [
     "Replacement",
     "attach",
     "detach",
-    "hooks_after_training_run",
     "inspect_any",
     "inspect_class",
     "inspect_instance",
@@ -63,6 +62,11 @@ class AfterTraining:
     def of_training(cls, ends_with_test: bool, what: str, on_cluster: bool) -> AfterTraining:
         """Of a trial that `fit()` trains."""
         return cls(TEST_HOOKS if ends_with_test else frozenset(), what, on_cluster)
+
+    @classmethod
+    def of_trained(cls) -> AfterTraining:
+        """Of a trial that is not trained but tested, or predicts."""
+        return cls(_AFTER_TRAINING)
 
     def told(self, findings: Iterable[Finding]) -> Iterator[str]:
         """One message about all hooks of a trial that training does not call, and what to type instead.
@@ -112,13 +116,6 @@ def making_trial(after: AfterTraining) -> Iterator[None]:
         yield
     finally:
         _SITUATION.reset(token)
-
-
-@contextlib.contextmanager
-def hooks_after_training_run() -> Iterator[None]:
-    """Within the block, a trial is made that is not trained but tested, or predicts."""
-    with making_trial(AfterTraining(_AFTER_TRAINING)):
-        yield
 
 
 def reject_or_warn(findings: Iterable[Finding]) -> None:

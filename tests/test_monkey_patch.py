@@ -379,7 +379,7 @@ def test_hooks_of_a_test_that_was_asked_for_are_not_told(lightning: ModuleType) 
 
 
 def test_hooks_of_tests_and_predictions_are_not_told_where_they_run(lightning: ModuleType) -> None:
-    with warnings.catch_warnings(), monkey_patch.hooks_after_training_run():
+    with warnings.catch_warnings(), monkey_patch.making_trial(monkey_patch.AfterTraining.of_trained()):
         warnings.simplefilter("error")
         monkey_patch.reject_or_warn(idle_hooks(lightning))
 

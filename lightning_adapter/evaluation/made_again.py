@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from determined import InvalidHP, core
+from determined import core
 
-from lightning_adapter import monkey_patch
-from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.loop.hooks import is_overridden
 from lightning_adapter.module import supply_steps
+from lightning_adapter.monkey_patch import AfterTraining
 from lightning_adapter.platform import experiment
+from lightning_adapter.platform.construct import constructed, refusal_in_words
 from lightning_adapter.platform.context import LocalContext
 from lightning_adapter.platform.launch import join_job
 from lightning_adapter.platform.made_with import MadeWith, from_checkpoint
 from lightning_adapter.platform.request import seed_everything
-from lightning_adapter.platform.trial import LightningTrial, require_constructed
+from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.versions import hosts
 
 
@@ -84,34 +82,18 @@ def construct_again(trial_class: type[LightningTrial], making: Making) -> Lightn
     Raises:
         ConfigurationError: the trial's constructor refuses it, or cannot be used.
     """
-    with join_job(managed=False) as processes, contextlib.ExitStack() as stack:
+    with join_job(managed=False) as processes:
         size = 1 if processes is None else processes.size
         experiment.global_batch_size_check(making.hparams, size)
         # a place that is there; nothing is kept in it
         storage = {"type": "directory", "container_path": tempfile.gettempdir()}
-        core_context = stack.enter_context(core.init(distributed=processes, checkpoint_storage=storage))
-        stack.enter_context(monkey_patch.hooks_after_training_run())
-        if making.seed is not None:
-            seed_everything(making.seed)
-        context = LocalContext(
-            core_context=core_context,
-            trial_seed=making.seed,
-            hparams=making.hparams,
-            slots_per_trial=size,
-            num_gpus=torch.cuda.device_count(),
-            exp_conf=dict(making.config),
-            aggregation_frequency=1,
-            steps_completed=making.steps,
-            managed_training=True,
-            debug_enabled=False,
-            enable_tensorboard_logging=False,
-        )
-        try:
-            trial = trial_class(context)  # type: ignore[call-arg]  # a trial's constructor takes the context alone
-        except InvalidHP as error:  # Determined would end the process with status 0
-            raise ConfigurationError(f"The trial refuses its hyperparameters {making.hparams}: {error}") from error
-        require_constructed(trial)
-        module = trial.lightning_module
-        base = hosts.host_of(module).pl.LightningModule
-        supply_steps(module, lambda name: is_overridden(name, module, base))
+        with core.init(distributed=processes, checkpoint_storage=storage) as core_context:
+            if making.seed is not None:
+                seed_everything(making.seed)
+            context = LocalContext.of(core_context, making.config, making.seed, size, making.steps)
+            with refusal_in_words(making.hparams):
+                trial = constructed(trial_class, context, AfterTraining.of_trained())
+    module = trial.lightning_module
+    base = hosts.host_of(module).pl.LightningModule
+    supply_steps(module, lambda name: is_overridden(name, module, base))
     return trial

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
+
+from determined import InvalidHP
 
 from lightning_adapter import monkey_patch
 from lightning_adapter.errors import ConfigurationError, shown
@@ -49,12 +53,40 @@ def construct(trial_class: type[Trial], context: Any, ends_with_test: bool, what
         ConfigurationError: its constructor leaves out that of LightningAdapter, or a test is not possible.
     """
     after = monkey_patch.AfterTraining.of_training(ends_with_test, what, on_cluster)
-    with monkey_patch.making_trial(after):
-        trial = trial_class(context)  # type: ignore[call-arg]  # a trial's constructor takes the context alone
-    require_constructed(trial)
+    trial = constructed(trial_class, context, after)
     if ends_with_test:
         check_testable(trial.lightning_module, trial.datamodule)
     return trial
+
+
+def constructed(trial_class: type[Trial], context: Any, after: monkey_patch.AfterTraining) -> Trial:
+    """Construct a trial.
+
+    Args:
+        trial_class: was checked.
+        context: Determined's context.
+        after: what is told of its hooks for tests and predictions.
+
+    Raises:
+        ConfigurationError: its constructor leaves out that of LightningAdapter.
+    """
+    with monkey_patch.making_trial(after):
+        trial = trial_class(context)  # type: ignore[call-arg]  # a trial's constructor takes the context alone
+    require_constructed(trial)
+    return trial
+
+
+@contextlib.contextmanager
+def refusal_in_words(hparams: Mapping[str, Any]) -> Iterator[None]:
+    """Say of which hyperparameters it is that user code refuses within the block: Determined would end with status 0.
+
+    Raises:
+        ConfigurationError: it does.
+    """
+    try:
+        yield
+    except InvalidHP as error:
+        raise ConfigurationError(f"The trial refuses its hyperparameters {hparams}: {error}") from error
 
 
 def _constructor(trial_class: type) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from determined import pytorch
+import torch
+from determined import core, pytorch
 
 from lightning_adapter.platform.hyperparameter_answers import HyperparameterAnswers
 from lightning_adapter.platform.hyperparameter_reads import HyperparameterReads
@@ -16,6 +18,33 @@ class LocalContext(pytorch.PyTorchTrialContext):
     def __init__(self, **options: Any) -> None:
         self._answers = HyperparameterAnswers(options.get("hparams") or {})
         super().__init__(**options)
+
+    @classmethod
+    def of(
+        cls, core_context: core.Context, config: Mapping[str, Any], seed: int | None, processes: int, steps: int
+    ) -> LocalContext:
+        """Make that of one process.
+
+        Args:
+            core_context: of this process.
+            config: the experiment's configuration, hyperparameters resolved.
+            seed: of the trial; None where it is not seeded.
+            processes: of the job.
+            steps: batches trained before.
+        """
+        return cls(
+            core_context=core_context,
+            trial_seed=seed,
+            hparams=config["hyperparameters"],
+            slots_per_trial=processes,
+            num_gpus=torch.cuda.device_count(),
+            exp_conf=dict(config),
+            aggregation_frequency=1,
+            steps_completed=steps,
+            managed_training=True,
+            debug_enabled=False,
+            enable_tensorboard_logging=False,
+        )
 
     @property
     def reads(self) -> HyperparameterReads:

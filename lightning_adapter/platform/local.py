@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import determined as det
-import torch
 from determined import core
 
 from lightning_adapter import notices
@@ -22,7 +20,7 @@ from lightning_adapter.loop.components import Components
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.carried_over import CarriedOver
 from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
-from lightning_adapter.platform.construct import construct
+from lightning_adapter.platform.construct import construct, refusal_in_words
 from lightning_adapter.platform.context import LocalContext
 from lightning_adapter.platform.course import tell_begin
 from lightning_adapter.platform.driver import Driver
@@ -288,11 +286,8 @@ def _fit(
         if chief:
             plan.tell()
         try:
-            trial, platform = _train(trial_class, plan, context, directory)
-        except det.InvalidHP as error:  # Determined would end the process with status 0
-            raise ConfigurationError(
-                f"The trial refuses its hyperparameters {plan.config['hyperparameters']}: {error}"
-            ) from error
+            with refusal_in_words(plan.config["hyperparameters"]):
+                trial, platform = _train(trial_class, plan, context, directory)
         finally:
             if chief:
                 directory.finish()
@@ -306,19 +301,7 @@ def _fit(
 
 
 def _context(plan: _Plan, core_context: core.Context) -> LocalContext:
-    made = LocalContext(
-        core_context=core_context,
-        trial_seed=plan.seed,
-        hparams=plan.config["hyperparameters"],
-        slots_per_trial=plan.size,
-        num_gpus=torch.cuda.device_count(),
-        exp_conf=plan.config,
-        aggregation_frequency=1,
-        steps_completed=plan.steps,
-        managed_training=True,
-        debug_enabled=False,
-        enable_tensorboard_logging=False,
-    )
+    made = LocalContext.of(core_context, plan.config, plan.seed, plan.size, plan.steps)
     for name in plan.taken.added:  # nobody has given them, so nobody is to hear that they are not read
         made.reads.read_all(name)
     return made

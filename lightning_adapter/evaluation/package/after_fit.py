@@ -5,7 +5,6 @@ from __future__ import annotations
 import pathlib
 import warnings
 
-from lightning_adapter import monkey_patch
 from lightning_adapter.checkpoints import file
 from lightning_adapter.evaluation.export.placing import aside, place
 from lightning_adapter.evaluation.loading import LoadedTrial
@@ -13,6 +12,8 @@ from lightning_adapter.evaluation.made_again import Making
 from lightning_adapter.evaluation.package.checked import write_checked
 from lightning_adapter.evaluation.package.of_trial import contents_of
 from lightning_adapter.evaluation.source import Source
+from lightning_adapter.monkey_patch import AfterTraining
+from lightning_adapter.platform.construct import constructed
 from lightning_adapter.platform.trial import LightningTrial
 
 
@@ -31,9 +32,9 @@ def write(trial: LightningTrial, path: pathlib.Path, checkpoint: pathlib.Path, i
     """
     context = trial.context
     config = {**context.get_experiment_config(), "hyperparameters": context.get_hparams()}
-    with monkey_patch.hooks_after_training_run(), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they were given when the trial was made
-        fresh = type(trial)(context)  # type: ignore[call-arg]  # a trial's constructor takes the context alone
+        fresh = constructed(type(trial), context, AfterTraining.of_trained())
     loaded = LoadedTrial(fresh, Making(config, seed=None), Source(None, checkpoint), file.read(checkpoint))
     contents = contents_of(loaded)
     if is_chief:
