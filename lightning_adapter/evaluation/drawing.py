@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 
@@ -28,8 +28,6 @@ from lightning_adapter.versions import hosts, lightning_private
 from lightning_adapter.versions.types import Batch, LightningDataModule, LightningModule
 
 Split: TypeAlias = Literal["train", "val", "test"]
-
-_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
 class DrawnBatch(NamedTuple):
@@ -111,22 +109,16 @@ class _Transfer:
     """
 
     def __init__(self, module: LightningModule, trial: LoadedTrial) -> None:
-        host, datamodule = hosts.host_of(module), trial.datamodule
         self._module = module
         self._device: torch.device = trial.trial.context.device
-        self._precision: Precision = select_precision(trial.trial.arguments.precision, self._device, host, None)
+        precision = trial.trial.arguments.precision
+        self._precision: Precision = select_precision(precision, self._device, hosts.host_of(module), None)
         self._precision.convert_module(module)
-        in_data = host.pl.LightningDataModule
-        # where both override a hook, the datamodule's is called, as `_DataHookSelector` has it
-        self._owners: list[Any] = [
-            datamodule if datamodule is not None and is_overridden(name, datamodule, in_data) else module
-            for name in _HOOKS
-        ]
 
     def __call__(self, batch: Batch, loader: int) -> Batch:
-        before, move, after = (getattr(owner, name) for owner, name in zip(self._owners, _HOOKS, strict=True))
-        batch = before(self._precision.convert_input(batch), loader)
-        return after(move(batch, self._device, loader), loader)
+        return lightning_private.transfer_batch(
+            self._module, self._precision.convert_input(batch), self._device, loader
+        )
 
     def predict(self, batch: Batch) -> Prediction:
         """What the module makes of a batch that is on the device."""

@@ -19,7 +19,7 @@ from lightning_adapter.platform.launch import launcher
 from lightning_adapter.platform.signals import exit_status
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.trainer.late_values import Position, told_at
-from lightning_adapter.versions import hosts
+from lightning_adapter.versions import hosts, lightning_private
 from lightning_adapter.versions.types import Callback, LightningModule, Logger
 
 #: As Lightning names what a Trainer does, and at which stage of that it is.
@@ -137,11 +137,7 @@ class Evaluator:
         states = hosts.host_of(module).load("trainer.states")
         function, stage = _STATES[split]
         trainer.state.fn, trainer.state.stage = states.TrainerFn[function], states.RunningStage[stage]
-        trainer.strategy.connect(module)
-        module.trainer = trainer
-        if datamodule is not None:
-            trainer.datamodule = datamodule
-            datamodule.trainer = trainer
+        lightning_private.attach(trainer, module, datamodule)
 
 
 def make_layers(module: LightningModule) -> None:

@@ -121,8 +121,7 @@ def _findings(
             continue
         in_instance = row.kind in ("hook", "method") and row.name in assigned
         value = assigned[row.name] if in_instance else _override(cls, row.name)
-        # a step that stands for a loss function is there where the instance was in a run before
-        if value is None or (in_instance and (is_host_class(type(value)) or _is_hosts_own(cls, row.name, value))):
+        if value is None or (in_instance and (_is_supplied(value) or _is_hosts_own(cls, row.name, value))):
             continue
         found = "" if in_instance else _inherited_from(cls, row.name)
         taken = _parameters(value)
@@ -174,6 +173,11 @@ def _definer(cls: type, name: str) -> type | None:
     if found is None or is_host_class(found):
         return None
     return None if _is_hosts_own(cls, name, vars(found)[name]) else found
+
+
+def _is_supplied(value: object) -> bool:
+    """Whether this package has put it there: a step that stands for a loss function, in an earlier run of the instance."""
+    return type(value).__module__.startswith("lightning_adapter.")
 
 
 def _is_hosts_own(cls: type, name: str, value: object) -> bool:

@@ -96,6 +96,13 @@ def forget_metric_attributes(module: LightningModule) -> None:
     module._metric_attributes = None
 
 
+def attach(trainer: Any, module: LightningModule, datamodule: LightningDataModule | None) -> None:
+    """Let module and datamodule find Lightning's Trainer, as `_fit_impl` does (`_data_connector`, 1.9.5 to 2.6.6)."""
+    trainer.strategy.connect(module)
+    module.trainer = trainer
+    trainer._data_connector.attach_datamodule(module, datamodule)
+
+
 def transfer_batch(module: Any, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
     """A batch on a device, through the module's transfer hooks (`_apply_batch_transfer_handler`, 1.9.5 to 2.6.6)."""
     return module._apply_batch_transfer_handler(batch, device=device, dataloader_idx=dataloader_idx)

@@ -112,7 +112,7 @@ def test_loaders_may_ask_the_trainer(run: Path) -> None:
 
 
 def test_callbacks_of_the_trial_have_no_part_in_loaders_and_weights_that_are_asked_for(tmp_path: Path) -> None:
-    class Noted(pl.callbacks.TQDMProgressBar):
+    class Noted(pl.callbacks.TQDMProgressBar.__base__):  # type: ignore[misc,name-defined]  # 1.9 calls it otherwise
         def setup(self, *args: Any, **kwargs: Any) -> None:
             super().setup(*args, **kwargs)
             seen.append("setup")
@@ -404,6 +404,14 @@ def test_module_of_a_loss_function_predicts_from_its_inputs_with_targets_or_with
     ):
         found = fresh.predict(**given)
         assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+
+
+def test_module_whose_loaders_were_asked_for_is_still_traced() -> None:
+    fresh = fresh_trial(trial_of(Regression, None))
+    inputs = next(iter(fresh.dataloaders("val")))[0]
+    module = fresh.lightning_module
+    traced = module.to_torchscript(method="trace", example_inputs=inputs)
+    assert torch.equal(traced(inputs), module(inputs))
 
 
 def test_predict_step_of_ones_own_is_not_replaced() -> None:
