@@ -6,6 +6,8 @@ import contextlib
 import traceback
 from collections.abc import Iterator
 
+import torch
+
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.evaluation.loaders import DEFAULT_SPLITS, Split, Stage, owner_of, source_of
 from lightning_adapter.loop.hooks import is_overridden
@@ -71,7 +73,9 @@ def telling_missing_predict_step(module: LightningModule) -> Iterator[None]:
         yield
     except Exception as error:
         frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-        if not any(frame.f_code is base.predict_step.__code__ for frame in frames):
+        step = next((frame for frame in frames if frame.f_code is base.predict_step.__code__), None)
+        # a batch that is a tensor is what `forward` is meant for: the error is its own
+        if step is None or isinstance(step.f_locals.get("batch"), torch.Tensor):
             raise
         name = type(module).__name__
         raise ConfigurationError(

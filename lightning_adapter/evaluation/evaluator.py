@@ -93,10 +93,14 @@ class Evaluator:
         data = {"datamodule": trial.datamodule} if dataloaders is None else {"dataloaders": dataloaders}
         around = contextlib.nullcontext() if dataloaders is not None else loaders_of(trial, stage, chosen, self.began)
         trainer = self.trainer(weights, callbacks, **(options or {}))
-        with around, telling_differences(trial.lightning_module), told_at(self.loggers, self.position):
-            path = None if weights is None else weights.name
-            with telling_missing_predict_step(trial.lightning_module):
-                found = getattr(trainer, stage)(trial.lightning_module, ckpt_path=path, **data, **given)
+        module, path = trial.lightning_module, None if weights is None else weights.name
+        with (
+            around,
+            telling_differences(module),
+            telling_missing_predict_step(module),
+            told_at(self.loggers, self.position),
+        ):
+            found = getattr(trainer, stage)(module, ckpt_path=path, **data, **given)
         if trainer.interrupted:  # until Lightning 2.4, an interrupt of the keyboard ends its methods without an error
             raise SystemExit(exit_status(signal.SIGINT))
         return found

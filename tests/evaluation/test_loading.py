@@ -507,3 +507,12 @@ def test_predict_step_that_is_missing_where_forward_does_not_take_the_batch_is_s
     ):
         loaded.predict(split="val")
     assert len(loaded.predict(DataLoader(torch.ones(4, 3), 2)) or ()) == 2
+
+
+def test_error_of_a_forward_that_takes_the_batch_is_the_modules_own() -> None:
+    class Fails(WithoutPredictStep):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise MemoryError("too large")
+
+    with pytest.raises(MemoryError, match="too large"):
+        fresh_trial(trial_of(Fails)).predict(DataLoader(torch.ones(4, 3), 2))
