@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from lightning_adapter import LightningAdapter, fit
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.platform.final_test import module_kept
 from parity.models import flavour
 
 models = flavour("pytorch_lightning", ours=True)
@@ -239,3 +240,13 @@ def test_trial_that_the_searcher_stops_is_tested(cluster: Any) -> None:
         master.stop_after(validations=1)
         fit(trial_of(max_epochs=None), test=True)
     assert [(one.group, one.steps_completed) for one in master.metrics][-1] == ("test", 6)
+
+
+def test_module_is_on_its_device_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, on_device = Net(), torch.device("meta")  # stands for a GPU
+    moved: list[Any] = []
+    monkeypatch.setattr(type(module), "device", on_device)
+    monkeypatch.setattr(type(module), "to", lambda self, *to: moved.append(to))
+    with module_kept(module, None):
+        module.cpu()  # as Lightning's Trainer leaves it
+    assert moved == [(on_device,)]

@@ -137,8 +137,8 @@ def _test(parts: Components, saved: dict[str, Any] | None, checkpoint: str | Non
 
 @contextlib.contextmanager
 def module_kept(module: LightningModule, datamodule: LightningDataModule | None) -> Iterator[None]:
-    """Give the module back as training has left it: weights, mode, its attributes, `trainer` among them."""
-    weights = copy.deepcopy(module.state_dict())
+    """Give the module back as training has left it: weights, mode, device, its attributes, `trainer` among them."""
+    device, weights = module.device, copy.deepcopy(module.state_dict())
     modes = [(part, part.training) for part in module.modules()]
     members = torch_private.members(module)  # `setup` may make layers anew
     kept, trainer = dict(vars(module)), getattr(datamodule, "trainer", None)
@@ -147,6 +147,7 @@ def module_kept(module: LightningModule, datamodule: LightningDataModule | None)
     finally:
         vars(module).update(kept)
         torch_private.set_members(module, members)
+        module.to(device)  # `Strategy.teardown` moves it to the CPU
         if datamodule is not None:
             datamodule.trainer = trainer
         load_weights(module, weights)
