@@ -87,9 +87,13 @@ def faults_of_objects(name: str, given: object, method: str, what: str) -> list[
         method: a name that every object of the kind has.
         what: the kind.
     """
-    values = [] if given is None else given if isinstance(given, (list, tuple)) else [given]
-    faults = [_fault_of_object(name, value, method, what) for value in values]
+    faults = [_fault_of_object(name, value, method, what) for value in listed(given)]
     return [fault for fault in faults if fault is not None]
+
+
+def listed(given: object) -> list[Any]:
+    """Return callbacks or loggers, which may be one, several, or None, as a list."""
+    return [] if given is None else list(given) if isinstance(given, (list, tuple)) else [given]
 
 
 def _fault_of_object(name: str, value: object, method: str, what: str) -> str | None:

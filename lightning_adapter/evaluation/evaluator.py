@@ -164,9 +164,3 @@ def place_of(trial: LightningTrial) -> Place:
             "torchrun, or type lightning-adapter test (validate, predict) in one process."
         )
     return Place(trial.context.device, processes.local_size, processes.cross_size)
-
-
-def callbacks_of(trial: LightningTrial) -> list[Callback]:
-    """The callbacks that a trial gave its adapter."""
-    given = trial.arguments.callbacks
-    return list(given) if isinstance(given, (list, tuple)) else [given] if given else []

@@ -7,13 +7,14 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lightning_adapter.argument_values import listed
 from lightning_adapter.checkpoints import file
 from lightning_adapter.checkpoints.restore import batches_trained
 from lightning_adapter.data.collections import Collection
 from lightning_adapter.data.random_state import RandomState
 from lightning_adapter.errors import CheckpointError, ConfigurationError, LightningAdapterError
 from lightning_adapter.evaluation import weights as loaded_weights
-from lightning_adapter.evaluation.evaluator import Evaluator, callbacks_of
+from lightning_adapter.evaluation.evaluator import Evaluator
 from lightning_adapter.evaluation.loaders import SETUP, Split, check_split, made_by, owner_of, source_of
 from lightning_adapter.evaluation.loggers import loggers_of_run
 from lightning_adapter.evaluation.made_again import Making, construct_again
@@ -144,7 +145,7 @@ class LoadedTrial:
         record: Mapping[str, Any] = {} if source is None else source.record
         self._evaluator = Evaluator(
             trial,
-            callbacks_of(trial),
+            listed(trial.arguments.callbacks),
             loggers_of_run(trial, run, record),
             None if saved is None else Position.of(saved),
             progress_bar=trial.arguments.enable_progress_bar,

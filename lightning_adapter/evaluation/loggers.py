@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning_adapter import notices
+from lightning_adapter.argument_values import listed
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.trainer.loggers import determined_logger
 from lightning_adapter.versions import hosts, lightning_loggers
@@ -29,7 +30,7 @@ def loggers_of_run(trial: LightningTrial, run: pathlib.Path | None, record: Mapp
     if given is None or given is True:
         assert run is not None
         return [determined_logger(host, lambda: str(run / "tensorboard"), lambda: str(run))]
-    return _continued(list(given) if isinstance(given, (list, tuple)) else [given], record)
+    return _continued(listed(given), record)
 
 
 def _continued(loggers: list[Logger], record: Mapping[str, Any]) -> list[Logger]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from lightning_adapter.argument_values import listed
 from lightning_adapter.arguments import Arguments
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.versions.hosts import Host
@@ -34,9 +35,8 @@ class CallbackList:
 
     def __init__(self, arguments: Arguments, host: Host, shows_summary: bool) -> None:
         self._host = host
-        given = arguments.callbacks
         kinds = host.pl.callbacks
-        self.items: list[Callback] = [given] if isinstance(given, host.pl.Callback) else list(given) if given else []
+        self.items: list[Callback] = listed(arguments.callbacks)
         self.schedule: Any = None
         self.has_timer = bool(self.of_kind(kinds.Timer))
         if arguments.max_time is not None and self.has_timer:
@@ -113,7 +113,7 @@ class CallbackList:
 
     def extend_from_module(self, returned: Callback | Sequence[Callback] | None) -> None:
         """As `_attach_model_callbacks`: those that `configure_callbacks` returned replace others of their class or its base."""
-        more: list[Any] = list(returned) if isinstance(returned, (list, tuple)) else [returned] if returned else []
+        more = listed(returned or None)
         if not more:
             return
         present = {type(callback) for callback in self.items} - {self._host.pl.Callback}

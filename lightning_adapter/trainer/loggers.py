@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lightning_adapter.argument_values import listed
 from lightning_adapter.arguments import Arguments
 from lightning_adapter.loop.progress import TrainingProgress
 from lightning_adapter.trainer.logged_values import to_scalars
@@ -74,7 +75,7 @@ def loggers_of(arguments: Arguments, host: Host, directory: Callable[[], str], r
     if given is None or given is True:
         loggers = [determined_logger(host, directory, root)]
     else:
-        loggers = list(given) if isinstance(given, (list, tuple)) else [given]
+        loggers = listed(given)
     if arguments.fast_dev_run and loggers:
         return [host.load("loggers.logger").DummyLogger()]
     return loggers
