@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from evaluation.trained import Trial, trained
 from lightning_adapter import cli, load_trial
+from lightning_adapter.cli import evaluation, tables
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -97,3 +99,15 @@ def test_values_of_a_fit_with_a_test_and_of_the_command_are_the_same(project: Pa
     assert json.loads((again.best_checkpoint / "test.json").read_text()) == json.loads(
         json.dumps({name: value for one in again.test(verbose=False) for name, value in one.items()})
     )
+
+
+def test_table_has_a_column_for_each_loader_and_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = [{"loss": 0.25, "accuracy": math.nan}]
+    two = [{"loss/dataloader_idx_0": 1.0, "at the end": 2.0}, {"loss/dataloader_idx_1": 1234567.0, "at the end": 2.0}]
+    assert evaluation._table(one) == "metric    value\n--------  -----\naccuracy    nan\nloss       0.25"
+    lines = evaluation._table(two).splitlines()
+    assert lines[0].split() == ["metric", "loader", "0", "loader", "1"]
+    assert lines[2].split() == ["at", "the", "end", "2", "2"] and lines[3].split() == ["loss", "1", "1.23457e+06"]
+    assert "nothing was logged" in evaluation._table([{}]) and "nothing was logged" in evaluation._table([])
+    monkeypatch.setattr(tables, "terminal_width", lambda: 30)
+    assert max(map(len, evaluation._table([{"validation/a_long_name_of_a_metric": 0.123456}]).splitlines())) <= 30

@@ -135,15 +135,15 @@ def _class_names(given: str | None) -> tuple[str, ...]:
 
 def _table(results: Sequence[Evaluated], classes: Sequence[str]) -> str:
     """The values, a column for each loader."""
-    import tabulate
+    from lightning_adapter.cli.tables import Column, fitted, terminal_width
 
-    columns = [_cells(result, classes) for result in results]
-    names = list(dict.fromkeys(name for column in columns for name in column))
-    heads = [f"loader {one.loader}" if len(results) > 1 else "value" for one in results]
-    rows = [[name, *(column.get(name, "") for column in columns)] for name in names]
-    rows.append(["(samples)", *(str(one.samples) for one in results)])
-    text: str = tabulate.tabulate(rows, headers=["metric", *heads], disable_numparse=True)
-    return text
+    of_loaders = [_cells(result, classes) for result in results]
+    names = list(dict.fromkeys(name for cells in of_loaders for name in cells))
+    columns = [Column("metric", [*names, "(samples)"])]
+    for result, cells in zip(results, of_loaders, strict=True):
+        head = f"loader {result.loader}" if len(results) > 1 else "value"
+        columns.append(Column(head, [*(cells.get(name, "") for name in names), str(result.samples)]))
+    return fitted(columns, terminal_width()).text
 
 
 def _places(files: Sequence[tuple[str, str]], missing: Sequence[str]) -> str:

@@ -83,11 +83,26 @@ def measure(arguments: argparse.Namespace, stage: Stage) -> int:
 
 
 def _tell(source: Source, stage: Stage, split: Any, found: list[dict[str, float]]) -> None:
-    from lightning_adapter.evaluation.results import keep, table
+    from lightning_adapter.evaluation.results import keep
     from lightning_adapter.runs.summary import say, shown
 
     path = keep(source, stage, split, found)
     of = f"{stage} of {shown(source.checkpoint)}{f' on the loaders of {split}' if split else ''}"
-    say(f"\n{of}\n\n{table(found)}\n")
+    say(f"\n{of}\n\n{_table(found)}\n")
     if path is not None:
         say(f"values  {shown(path)}")
+
+
+def _table(found: Sequence[dict[str, float]]) -> str:
+    """The values, with a column for each loader where there are several."""
+    from lightning_adapter.cli.tables import Column, fitted, terminal_width
+    from lightning_adapter.evaluation.results import by_metric
+
+    rows = by_metric(found)
+    if not rows:
+        return "nothing was logged: call self.log(name, value) in the step"
+    columns = [Column("metric", list(rows))]
+    for number in range(len(found)):
+        cells = [f"{values[number]:.6g}" if number in values else "" for values in rows.values()]
+        columns.append(Column("value" if len(found) == 1 else f"loader {number}", cells, right=True))
+    return fitted(columns, terminal_width()).text

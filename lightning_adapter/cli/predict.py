@@ -77,11 +77,13 @@ def run(arguments: argparse.Namespace) -> int:
 def _summary(predictions: Predictions) -> str:
     import tabulate
 
+    from lightning_adapter.cli.tables import Column, fitted, terminal_width
     from lightning_adapter.runs.summary import shown
 
-    headers = ("file", "samples", "prediction", "target", "key")
     rows = [_row(loader.description) for loader in predictions.loaders]
-    parts = [tabulate.tabulate(rows, headers=headers, disable_numparse=True)]
+    headers = ("file", "samples", "prediction", "target", "key")
+    columns = [Column(head, cells) for head, *cells in zip(headers, *rows, strict=True)]
+    parts = [fitted(columns, terminal_width()).text]
     remarks = [remark for loader in predictions.loaders for remark in _remarks(loader.description)]
     if remarks:
         parts.append("\n".join(remarks))
@@ -94,11 +96,7 @@ def _summary(predictions: Predictions) -> str:
 def _row(loader: Mapping[str, Any]) -> tuple[str, ...]:
     holds = loader["holds"]
     beside = [f"{holds[name]}, {loader.get(name)}" if name in holds else "none" for name in ("target", "key")]
-    return (loader["file"], str(loader["samples"]), _short(holds.get("prediction", "none")), *map(_short, beside))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return (loader["file"], str(loader["samples"]), holds.get("prediction", "none"), *beside)
 
 
 def _remarks(loader: Mapping[str, Any]) -> list[str]:

@@ -1,40 +1,27 @@
-"""What has a validation or a test given: as a table, in a file beside the checkpoint, and in the record of the run?"""
+"""What has a validation or a test given: by metric and loader, in a file beside the checkpoint, and in the run's record?"""
 
 from __future__ import annotations
 
 import pathlib
 from collections.abc import Sequence
 
-import tabulate
-
 from lightning_adapter.errors import LightningAdapterError
 from lightning_adapter.evaluation.loaders import DEFAULT_SPLITS, Split, Stage
 from lightning_adapter.evaluation.source import Source
 from lightning_adapter.runs import json_file
 from lightning_adapter.runs import record as records
-from lightning_adapter.runs.metrics_table import plain
 
 #: What Lightning puts behind the names of values of one of several loaders.
 _LOADER = "/dataloader_idx_"
 
 
-def table(found: Sequence[dict[str, float]]) -> str:
-    """The values, with a column for each loader where there are several."""
+def by_metric(found: Sequence[dict[str, float]]) -> dict[str, dict[int, float]]:
+    """The values of each metric by the number of the loader, in the order of the metrics' names."""
     rows: dict[str, dict[int, float]] = {}
     for number, values in enumerate(found):
         for name, value in values.items():
             rows.setdefault(name.removesuffix(f"{_LOADER}{number}"), {})[number] = value
-    if not rows:
-        return "nothing was logged: call self.log(name, value) in the step"
-    headers = ["metric", *(["value"] if len(found) == 1 else [f"loader {number}" for number in range(len(found))])]
-    lines = [
-        [plain(name), *(f"{values[number]:.6g}" if number in values else "" for number in range(len(found)))]
-        for name, values in sorted(rows.items())
-    ]
-    made: str = tabulate.tabulate(
-        lines, headers=headers, disable_numparse=True, colalign=("left", *["right"] * len(found))
-    )
-    return made
+    return dict(sorted(rows.items()))
 
 
 def merged(found: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -105,9 +105,9 @@ def test_predictions_of_a_run_are_those_of_the_module(capsys: pytest.CaptureFixt
     assert main(["predict", "run", TARGET, "--split", "val"]) == 0
     printed = capsys.readouterr().out
     rows = [
-        "file         samples    prediction              target                        key",
-        "-----------  ---------  ----------------------  ----------------------------  -----",
-        "loader-0.pt  10         float32 tensor of 10x2  int64 tensor of 10, batch[1]  none",
+        "file         samples  prediction              target                        key",
+        "-----------  -------  ----------------------  ----------------------------  ----",
+        "loader-0.pt  10       float32 tensor of 10x2  int64 tensor of 10, batch[1]  none",
         "",
         "predictions  run/predictions-val",
         "evaluate     lightning-adapter evaluate run/predictions-val --metrics FILE_OR_MODULE:NAME",

@@ -1,4 +1,4 @@
-"""Values are shown as a table, and kept beside the checkpoint and in the record of the run that it stands for."""
+"""Values are sorted by metric, and kept beside the checkpoint and in the record of the run that it stands for."""
 
 from __future__ import annotations
 
@@ -9,19 +9,16 @@ from pathlib import Path
 import pytest
 
 from lightning_adapter.errors import LightningAdapterError
-from lightning_adapter.evaluation.results import file_of, keep, table
+from lightning_adapter.evaluation.results import by_metric, file_of, keep
 from lightning_adapter.evaluation.source import Source
 
 ONE = [{"loss": 0.25, "accuracy": math.nan}]
 TWO = [{"loss/dataloader_idx_0": 1.0, "at the end": 2.0}, {"loss/dataloader_idx_1": 1234567.0, "at the end": 2.0}]
 
 
-def test_table_has_a_column_for_each_loader() -> None:
-    assert table(ONE) == "metric      value\n--------  -------\naccuracy      nan\nloss         0.25"
-    lines = table(TWO).splitlines()
-    assert lines[0].split() == ["metric", "loader", "0", "loader", "1"]
-    assert lines[2].split() == ["at", "the", "end", "2", "2"] and lines[3].split() == ["loss", "1", "1.23457e+06"]
-    assert "nothing was logged" in table([{}]) and "nothing was logged" in table([])
+def test_values_of_several_loaders_stand_below_one_name() -> None:
+    assert by_metric(TWO) == {"at the end": {0: 2.0, 1: 2.0}, "loss": {0: 1.0, 1: 1234567.0}}
+    assert list(by_metric(ONE)) == ["accuracy", "loss"]
 
 
 def test_values_are_kept_beside_the_checkpoint(tmp_path: Path) -> None:
