@@ -35,7 +35,7 @@ def check(trial: LightningTrial, stage: Stage, split: Split, brings_loaders: boo
     """
     faults = _faults_of_steps(trial.lightning_module, stage)
     if not brings_loaders and source_of(trial, split) is None:
-        faults.append(_no_loader(trial, stage, split))
+        faults.append(_no_loader_of(trial, stage, split))
     if faults:
         many = f"{stage} cannot be done:\n" + "\n".join(f"- {fault}" for fault in faults)
         raise ConfigurationError(faults[0] if len(faults) == 1 else many)
@@ -85,9 +85,13 @@ def telling_missing_predict_step(module: LightningModule) -> Iterator[None]:
         ) from error
 
 
-def _no_loader(trial: LightningTrial, stage: Stage, split: Split) -> str:
-    owner = type(owner_of(trial)).__name__
-    fault = f"{owner} has no {split}_dataloader(). Write one that returns the DataLoader of that data"
+def no_loader(trial: LightningTrial, split: Split) -> str:
+    """What to write where nobody makes the loaders of a split."""
+    return f"{type(owner_of(trial)).__name__} has no {split}_dataloader(). Write one that returns the DataLoader of that data"
+
+
+def _no_loader_of(trial: LightningTrial, stage: Stage, split: Split) -> str:
+    fault = no_loader(trial, split)
     others = [other for other in _OTHERS if other != split and source_of(trial, other) is not None]
     if split == DEFAULT_SPLITS[stage] and others:
         options = " or ".join(f"--split {other} (split='{other}')" for other in others)

@@ -14,6 +14,7 @@ from lightning_adapter.data.collections import Collection
 from lightning_adapter.data.random_state import RandomState
 from lightning_adapter.errors import CheckpointError, ConfigurationError, LightningAdapterError
 from lightning_adapter.evaluation import weights as loaded_weights
+from lightning_adapter.evaluation.checks import no_loader
 from lightning_adapter.evaluation.evaluator import Evaluator
 from lightning_adapter.evaluation.loaders import SETUP, Split, check_split, made_by, owner_of, source_of
 from lightning_adapter.evaluation.loggers import loggers_of_run
@@ -339,9 +340,7 @@ class LoadedTrial:
         check_split(split)
         source, owner = source_of(self.trial, split), owner_of(self.trial)
         if source is None:
-            raise ConfigurationError(
-                f"{type(owner).__name__} has no {split}_dataloader(). Write one that returns the DataLoader of that data."
-            )
+            raise ConfigurationError(f"{no_loader(self.trial, split)}.")
         self._draw_as_training()
         self.attach_trainer(split)
         if not self._set_up:

@@ -23,6 +23,7 @@ from lightning_adapter.checkpoints import file, location
 from lightning_adapter.checkpoints.content import with_what_was_left_out
 from lightning_adapter.checkpoints.plain_data import with_constructed
 from lightning_adapter.checkpoints.restore import restoring, weight_differences
+from lightning_adapter.errors import ConfigurationError, guess
 from lightning_adapter.monkey_patch import Replacement, replaced
 from lightning_adapter.versions import hosts, lightning_precision
 from lightning_adapter.versions.types import Callback, LightningDataModule, LightningModule, Logger
@@ -138,6 +139,9 @@ def evaluation_trainer(
         root: `trainer.default_root_dir`.
         handed_over: content of the checkpoint, in the place of a file; None where none is restored.
         **options: arguments of Lightning's Trainer that win.
+
+    Raises:
+        ConfigurationError: it has no such argument.
     """
     environments = host.load("plugins.environments")
     # not what Lightning makes of a launcher's variables, where this process works alone
@@ -171,7 +175,12 @@ def evaluation_trainer(
         **options,
     }
     known = inspect.signature(host.pl.Trainer.__init__).parameters
-    return host.pl.Trainer(**{name: value for name, value in given.items() if name in known or name in options})
+    unknown = [f"{name}{guess(name, known)}" for name in options if name not in known]
+    if unknown:
+        raise ConfigurationError(
+            f"Lightning's Trainer has no argument {', '.join(unknown)}. Correct the name, or leave it out."
+        )
+    return host.pl.Trainer(**{name: value for name, value in given.items() if name in known})
 
 
 def _unless_all(limit: float | None) -> float | None:

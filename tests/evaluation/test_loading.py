@@ -467,6 +467,11 @@ def test_test_loaders_are_named_where_others_are_missing() -> None:
         fresh_trial(trial_of(OnlyTest, None)).validate()
 
 
+def test_argument_that_lightnings_trainer_has_not_is_refused_with_a_guess(run: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"no argument limit_tes_batches; did you mean 'limit_test_batches'\?"):
+        load_trial(run, Trial).test(limit_tes_batches=1)
+
+
 def test_two_sources_of_loaders_are_refused(run: Path) -> None:
     with pytest.raises(ConfigurationError, match="dataloaders and split were both given"):
         load_trial(run, Trial).test(DataLoader(samples(4)), split="val")
