@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -13,10 +14,7 @@ from lightning_adapter.platform.request import FitRequest
 
 
 def request(**given: Any) -> FitRequest:
-    names = (
-        "config", "hparams", "max_epochs", "max_steps", "validation_period", "checkpoint_period", "resume_from",
-        "warm_start_from", "seed", "run_dir", "name", "master_timeout", "test",
-    )  # fmt: skip
+    names = [field.name for field in dataclasses.fields(FitRequest)]
     return FitRequest(**{**dict.fromkeys(names), **given})
 
 
