@@ -37,6 +37,8 @@ _WRITTEN = (
     *("best", "last", "validate.json", "test.json", "pictures", "lightning_logs", "wandb", "mlruns", "hparams.yaml"),
     *("predictions", "predictions-train", "predictions-val", "predictions-test"),
 )
+#: What is there while a command predicts, or where it was cut off.
+_UNFINISHED = "predictions*/.parts"
 #: What `superseded/` makes of a checkpoint's name that is taken.
 _OWN_COPY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-\d+")
 
@@ -132,6 +134,7 @@ def _protection(run: Run, also: Sequence[str]) -> str | None:
         return "you are in it"
     try:
         foreign = foreign_files(run.path, also)
+        unfinished = next(run.path.glob(_UNFINISHED), None)
         named = sorted(
             checkpoint.path.name
             for folder in ("checkpoints", "superseded")
@@ -142,6 +145,8 @@ def _protection(run: Run, also: Sequence[str]) -> str | None:
         return f"it cannot be read: {error.strerror}"
     if named:
         return f"somebody has named a checkpoint: {', '.join(named)}"
+    if unfinished is not None:
+        return f"{unfinished.parent.name} is not complete"
     if foreign:
         return f"no run writes {', '.join(foreign)} (--also)"
     return None

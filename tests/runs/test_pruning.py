@@ -122,12 +122,15 @@ def test_what_a_real_run_writes_is_no_reason_to_keep_it(tmp_path: Path, monkeypa
     assert foreign_files(trial.run_dir) == []
 
 
-def test_predictions_are_no_reason_to_keep_a_run(tmp_path: Path) -> None:
-    run = make_run(tmp_path, 0)
-    for name in ("predictions", "predictions-test"):
-        (run / name).mkdir()
-    make_run(tmp_path, 1)
-    assert len(superfluous(plan(tmp_path))) == 1
+def test_predictions_go_with_their_run_unless_they_are_being_made(tmp_path: Path) -> None:
+    for number in range(3):
+        predictions = make_run(tmp_path, number) / ("predictions", "predictions-val", "predictions-test")[number]
+        predictions.mkdir()
+        (predictions / "manifest.json").write_text("{}")
+    (tmp_path / "MNISTTrial" / "2026-11-01_12-00-00" / "predictions" / ".parts").mkdir()
+    found = plan(tmp_path)
+    assert superfluous(found) == ["MNISTTrial/2026-11-01_12-01-00"]
+    assert why(found)["2026-11-01_12-00-00"] == "predictions is not complete"
 
 
 def test_files_that_are_named_keep_no_run(tmp_path: Path) -> None:
