@@ -86,9 +86,9 @@ def _tell(source: Source, stage: Stage, split: Any, found: list[dict[str, float]
     from lightning_adapter.evaluation.results import keep
     from lightning_adapter.runs.summary import say, shown
 
-    path = keep(source, stage, split, found)
     of = f"{stage} of {shown(source.checkpoint)}{f' on the loaders of {split}' if split else ''}"
-    say(f"\n{of}\n\n{_table(found)}\n")
+    say(f"\n{of}\n\n{_table(found)}\n")  # first: whatever the disk says, they were measured
+    path = keep(source, stage, split, found)
     if path is not None:
         say(f"values  {shown(path)}")
 

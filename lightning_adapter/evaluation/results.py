@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from lightning_adapter.errors import LightningAdapterError
 from lightning_adapter.evaluation.loaders import DEFAULT_SPLITS, Split, Stage
-from lightning_adapter.evaluation.source import Source
+from lightning_adapter.evaluation.source import Source, find
 from lightning_adapter.runs import json_file
 from lightning_adapter.runs import record as records
+from lightning_adapter.runs.summary import shown
 
 #: What Lightning puts behind the names of values of one of several loaders.
 _LOADER = "/dataloader_idx_"
@@ -33,7 +34,7 @@ def file_of(checkpoint: pathlib.Path, stage: Stage, split: Split | None) -> path
     """Where values are kept: in the checkpoint's directory, or beside a file of Lightning's."""
     other = "" if split in (None, DEFAULT_SPLITS[stage]) else f"-{split}"
     name = f"{stage}{other}.json"
-    return checkpoint / name if checkpoint.is_dir() else checkpoint.with_name(f"{checkpoint.stem}.{name}")
+    return checkpoint.with_name(f"{checkpoint.stem}.{name}") if checkpoint.is_file() else checkpoint / name
 
 
 def keep(source: Source, stage: Stage, split: Split | None, found: Sequence[dict[str, float]]) -> pathlib.Path | None:
@@ -48,10 +49,21 @@ def keep(source: Source, stage: Stage, split: Split | None, found: Sequence[dict
     if not isinstance(source.checkpoint, pathlib.Path):
         return None
     path, values = file_of(source.checkpoint, stage, split), merged(found)
+    if not source.checkpoint.exists():
+        raise LightningAdapterError(
+            f"{shown(source.checkpoint)} was deleted while it was measured: its run goes on, and keeps others. The values stand "
+            "nowhere else; type the command again once the run has ended."
+        )
     try:
         json_file.write(path, values)
-        if source.run is not None and source.is_choice_of_run and split in (None, DEFAULT_SPLITS[stage]):
+        if source.is_choice_of_run and split in (None, DEFAULT_SPLITS[stage]) and _is_choice_still(source):
+            assert source.run is not None
             records.update(source.run, **{stage: values})
     except OSError as error:
         raise LightningAdapterError(f"The values were measured, and cannot be written: {error}") from error
     return path
+
+
+def _is_choice_still(source: Source) -> bool:
+    """Whether the run, which may have gone on meanwhile, still has no better checkpoint."""
+    return source.run is not None and find(source.run).checkpoint == source.checkpoint

@@ -27,7 +27,7 @@ import contextlib
 import errno
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import filelock
@@ -121,13 +121,14 @@ def write(directory: pathlib.Path, content: Mapping[str, Any]) -> None:
         json_file.write(directory / RUN, {"format": FORMAT, **content})
 
 
-def update(directory: str | os.PathLike[str], **changes: Any) -> None:
+def update(directory: str | os.PathLike[str], *, without: Collection[str] = (), **changes: Any) -> None:
     """Replace some values of a run's record in one move; all others stay. A run without a record stays without one.
 
     The first process of a run calls this, and whoever has measured something of a run.
 
     Args:
         directory: of the run.
+        without: names that are left out.
         **changes: name -> value.
 
     Raises:
@@ -140,7 +141,8 @@ def update(directory: str | os.PathLike[str], **changes: Any) -> None:
     with _alone(path):
         found = read(path)
         if found is not None:
-            json_file.write(path / RUN, {**found, **changes})
+            kept = {name: value for name, value in found.items() if name not in without}
+            json_file.write(path / RUN, {**kept, **changes})
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import datetime
 import logging
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from lightning_adapter.errors import RunRecordError
@@ -83,10 +83,10 @@ class Recorder:
             logger.warning("%s It is begun anew.", error)
             return {}
 
-    def change(self, **changes: Any) -> None:
-        """Change the record."""
+    def change(self, without: Collection[str] = (), **changes: Any) -> None:
+        """Change the record, and leave out what it says of some names."""
         with self._saying(record.RUN):
-            record.update(self._directory, **changes)
+            record.update(self._directory, without=without, **changes)
 
     def logged(self, metrics: Mapping[str, float]) -> None:
         """Metrics have these values now; written with what comes next."""
@@ -119,8 +119,9 @@ class Recorder:
             value = None if self._metric is None else best.validation[self._metric]
             shown["best"] = {**self._entry(best), "value": value}
         if shown != self._shown:
+            moved = bool(self._shown) and _place(self._shown["best"]) != _place(shown["best"])
             self._shown = shown
-            self.change(**shown)
+            self.change(_MEASURED if moved else (), **shown)
 
     def _entry(self, checkpoint: StoredCheckpoint) -> dict[str, Any]:
         return {
@@ -182,6 +183,10 @@ class Recorder:
             if what not in self._told:
                 self._told.add(what)
                 logger.warning("%s of the run cannot be kept: %s", what, error)
+
+
+def _place(entry: Mapping[str, Any] | None) -> Any:
+    return None if entry is None else entry["checkpoint"]
 
 
 def _first_line(error: BaseException) -> str:

@@ -70,6 +70,15 @@ def test_links_and_record_follow_checkpoints_and_validations_in_either_order(run
     assert found["metrics"] == {"loss": 0.9, "a": 1.0}
 
 
+def test_what_was_measured_of_the_best_is_forgotten_when_another_is_best(run: RunDirectory) -> None:
+    saved(run, 2, loss=0.5)
+    record.update(run.path, test={"accuracy": 0.7}, validate={"loss": 0.5})
+    saved(run, 4, loss=0.9)
+    assert content(run)["test"] == {"accuracy": 0.7}
+    saved(run, 6, loss=0.1)
+    assert not {"test", "validate"} & set(content(run))
+
+
 def test_links_lead_to_what_stays_before_anything_is_deleted(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
