@@ -197,6 +197,10 @@ def load(path: pathlib.Path) -> dict[str, Plain]:
     except Exception as error:  # torch raises whatever its parts do
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigurationError(f"{path} cannot be read: {first}. Predict again with --overwrite.") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(
+            f"{path} holds {shown(type(content).__name__)} and no predictions. Predict again with --overwrite."
+        )
     return content
 
 

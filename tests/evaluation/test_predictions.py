@@ -331,6 +331,9 @@ def test_damaged_file_is_refused(tmp_path: Path) -> None:
     (folder / "loader-0.pt").write_bytes(b"PK\x03\x04no")
     with pytest.raises(ConfigurationError, match=r"loader-0\.pt cannot be read"):
         next(Predictions.open(folder).chunks())
+    torch.save([1], folder / "loader-0.pt")
+    with pytest.raises(ConfigurationError, match=r"loader-0\.pt holds 'list' and no predictions"):
+        next(Predictions.open(folder).chunks())
 
 
 # --- tables ---
