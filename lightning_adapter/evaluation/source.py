@@ -234,10 +234,28 @@ def _without_checkpoint(run: pathlib.Path, record: Mapping[str, Any]) -> str:
     look = f" {shown(log)} has its log." if log.is_file() else ""
     if status == "running":
         return f"{shown(run)} has no checkpoint yet: the run is still going on. Wait for its first one."
+    damaged = _damaged(run)
+    if damaged:
+        return (
+            f"{shown(run)} has no whole checkpoint: metadata.json of {', '.join(damaged[:3])} is absent or damaged.{look} Give "
+            "another run, or, where only that file is, the weights themselves: "
+            f"{shown(run / 'checkpoints' / damaged[-1] / _FILE)}"
+        )
     if status is None:
         return f"{shown(run)} has no whole checkpoint.{look} Give another run."
+    if (record.get("last") or {}).get("checkpoint"):
+        had = record["last"]["checkpoint"]
+        return f"The checkpoints of {shown(run)} were deleted, or moved away: it had {had}. Give another run."
     error = f", with: {record['error']}" if record.get("error") else ""
     return f"{shown(run)} has no checkpoint: the run {_ENDED.get(status, status)} before its first one{error}.{look}"
+
+
+def _damaged(run: pathlib.Path) -> list[str]:
+    """Names of checkpoints that have their weights, and nothing readable that says what they are."""
+    folder = run / "checkpoints"
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith(".") and (path / _FILE).is_file())
 
 
 _ENDED = {"failed": "failed", "killed": "was killed", "interrupted": "was interrupted", "finished": "finished"}

@@ -114,6 +114,21 @@ def test_run_without_a_checkpoint_says_how_it_ended(tmp_path: Path, content: dic
         find(tmp_path / "run")
 
 
+@pytest.mark.parametrize("damage", ["absent", "cut short"])
+def test_checkpoint_without_readable_metadata_is_named_and_not_taken_for_none(tmp_path: Path, damage: str) -> None:
+    record(tmp_path, last={"checkpoint": "checkpoints/only", "batches": 3, "epoch": 1})
+    metadata = checkpoint(tmp_path, "only", 3) / "metadata.json"
+    metadata.unlink() if damage == "absent" else metadata.write_text("{")
+    with pytest.raises(CheckpointError, match=r"metadata.json of only is absent or damaged.*only/lightning\.ckpt"):
+        find(tmp_path)
+
+
+def test_run_whose_checkpoints_somebody_has_deleted_says_so(tmp_path: Path) -> None:
+    record(tmp_path, last={"checkpoint": "checkpoints/only", "batches": 3, "epoch": 1})
+    with pytest.raises(CheckpointError, match="were deleted, or moved away: it had checkpoints/only"):
+        find(tmp_path)
+
+
 def test_run_that_has_just_begun_is_to_be_waited_for(tmp_path: Path) -> None:
     record(tmp_path, status="running", pid=os.getpid(), host=socket.gethostname())
     occupancy = Occupancy(tmp_path)
@@ -127,6 +142,7 @@ def test_run_that_has_just_begun_is_to_be_waited_for(tmp_path: Path) -> None:
 def test_run_without_record_and_checkpoint_is_refused(made: Path) -> None:
     for path in (made / "checkpoints").iterdir():
         (path / "metadata.json").unlink()
+        (path / "lightning.ckpt").unlink()
     (made / "train.log").write_text("")
     with pytest.raises(CheckpointError, match=r"has no whole checkpoint\. .*train\.log has its log"):
         find(made)
