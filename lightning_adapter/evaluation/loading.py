@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lightning_adapter import notices
 from lightning_adapter.argument_values import listed
 from lightning_adapter.checkpoints import file
 from lightning_adapter.checkpoints.restore import batches_trained
@@ -21,16 +22,20 @@ from lightning_adapter.evaluation.loggers import loggers_of_run
 from lightning_adapter.evaluation.made_again import Making, construct_again
 from lightning_adapter.evaluation.notebook import of_loaded
 from lightning_adapter.evaluation.package.opening import open_package
-from lightning_adapter.evaluation.source import Source
+from lightning_adapter.evaluation.source import Source, find
 from lightning_adapter.evaluation.trial_class import Given, trial_class_of
 from lightning_adapter.evaluation.wanted import Config, Wanted
 from lightning_adapter.platform import experiment
+from lightning_adapter.platform.context import LocalContext
 from lightning_adapter.platform.environment import device_kind, variables_set
 from lightning_adapter.platform.evaluation_trainer import Weights
 from lightning_adapter.platform.made_with import MadeWith, made_with
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.trainer.late_values import Position
 from lightning_adapter.versions.types import Callback, LightningDataModule, LightningModule
+
+#: How often the best checkpoint of a run that trains meanwhile is looked for.
+_LOOKS = 5
 
 
 def load_trial(
@@ -90,7 +95,24 @@ def load(wanted: Wanted, trial_class: Given = None, trust_code: bool = False) ->
         found = opened.trial_class if trial_class is None else trial_class_of(source, trial_class)
         return LoadedTrial.of(found, source, opened.checkpoint, wanted.config, wanted.hparams)
     found = trial_class_of(source, trial_class)
-    return LoadedTrial.of(found, source, file.read(source.checkpoint), wanted.config, wanted.hparams)
+    source, saved = _read(wanted, source)
+    return LoadedTrial.of(found, source, saved, wanted.config, wanted.hparams)
+
+
+def _read(wanted: Wanted, source: Source) -> tuple[Source, dict[str, Any]]:
+    """The content of a checkpoint; of a run that trains meanwhile, and has deleted it for a better one, that of the next.
+
+    Raises:
+        CheckpointError: it cannot be used.
+    """
+    for _ in range(_LOOKS):
+        try:
+            return source, file.read(source.checkpoint)
+        except CheckpointError:
+            if not isinstance(source.checkpoint, pathlib.Path) or source.checkpoint.exists():
+                raise
+        source = find(wanted.what, last=wanted.last)
+    return source, file.read(source.checkpoint)
 
 
 def fresh_trial(
@@ -137,6 +159,7 @@ class LoadedTrial:
         self.trial = trial
         self.source = source
         self._making = making
+        self._typed = making.typed
         self._has_weights = source is None
         self._set_up: set[str] = set()
         # what `setup` draws, a split of the data for one, is what training has drawn, in whichever order things are done
@@ -322,7 +345,20 @@ class LoadedTrial:
             **given,
         )
         self._has_weights = True  # Lightning has put them in
+        self._tell_unread()
         return found
+
+    def _tell_unread(self) -> None:
+        """Say once which of the hyperparameters that were typed nobody has read, now that loaders are made too."""
+        context = self.trial.context
+        typed, self._typed = self._typed, frozenset()
+        unread = context.reads.unread(typed) if typed and isinstance(context, LocalContext) else []
+        if unread and self.is_chief:
+            names = "this name" if len(unread) == 1 else "these names"
+            notices.warn(
+                f"The trial has read no hyperparameter of {names}, and nothing was done with what was given. Correct the name, "
+                f"or read it with context.get_hparam(name): {', '.join(unread)}"
+            )
 
     def _draw_as_training(self) -> None:
         if self._random is not None:

@@ -15,6 +15,7 @@ from lightning_adapter.monkey_patch import AfterTraining
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.construct import constructed, refusal_in_words
 from lightning_adapter.platform.context import LocalContext
+from lightning_adapter.platform.hyperparameter_reads import names
 from lightning_adapter.platform.launch import join_job
 from lightning_adapter.platform.made_with import MadeWith, from_checkpoint
 from lightning_adapter.platform.request import seed_everything
@@ -30,11 +31,13 @@ class Making:
         config: the experiment's configuration, hyperparameters resolved.
         seed: None where it was not seeded.
         steps: batches trained before.
+        typed: names of the hyperparameters that were given one by one, with dots.
     """
 
     config: Mapping[str, Any]
     seed: int | None
     steps: int = 0
+    typed: frozenset[str] = frozenset()
 
     @property
     def hparams(self) -> dict[str, Any]:
@@ -69,7 +72,8 @@ class Making:
         values = experiment.hyperparameters(settings, from_checkpoint(had, settings, hparams).overrides)
         chosen = experiment.periods(settings).experiment_seed
         seed = made.get("seed")
-        return cls({**settings, "hyperparameters": values}, chosen if seed is None else seed, steps)
+        typed = frozenset(names(experiment.nest(hparams or {}, known=values)))
+        return cls({**settings, "hyperparameters": values}, chosen if seed is None else seed, steps, typed)
 
 
 def construct_again(trial_class: type[LightningTrial], making: Making) -> LightningTrial:

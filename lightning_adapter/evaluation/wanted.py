@@ -28,12 +28,16 @@ class Wanted:
         config: content of the configuration that was given; None where none was.
         hparams: that were given.
         faults: what cannot be used.
+        what: that was looked for.
+        last: whether the newest checkpoint of a run is wanted.
     """
 
     source: Source | None
     config: Mapping[str, Any] | None
     hparams: experiment.Hyperparameters | None
     faults: list[LightningAdapterError] = field(default_factory=list)
+    what: str | os.PathLike[str] = ""
+    last: bool = False
 
     @classmethod
     def of(
@@ -64,7 +68,7 @@ class Wanted:
             experiment.nest(hparams or {}, known=(content or {}).get("hyperparameters") or {})
         except LightningAdapterError as error:
             faults.append(error)
-        return cls(source, content, hparams, faults)
+        return cls(source, content, hparams, faults, what, last)
 
     def variables(self) -> dict[str, str]:
         """The environment variables that the configuration sets: the one that was given, or the run's."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NoReturn
 
 from lightning_adapter.errors import MissingHyperparameterError, guess
@@ -38,11 +38,20 @@ class HyperparameterReads:
         """A group has left our hands, with all that is in it."""
         self._read.update(name for name in self._given if name[: len(group)] == group)
 
-    def unread(self) -> list[str]:
-        """The hyperparameters that nobody has read, each with a guess at the one that was meant."""
-        names = [name for name in self._given if name not in self._read]
-        meant = {dotted(name) for name in self._asked} - {dotted(name) for name in names}
-        return [f"{dotted(name)}{guess(dotted(name), meant)}" for name in names]
+    def unread(self, of: Collection[str] | None = None) -> list[str]:
+        """The hyperparameters that nobody has read, each with a guess at the one that was meant.
+
+        Args:
+            of: those that count, with dots; all where it is None.
+        """
+        unread = [dotted(name) for name in self._given if name not in self._read]
+        meant = {dotted(name) for name in self._asked} - set(unread)
+        return [f"{name}{guess(name, meant)}" for name in unread if of is None or name in of]
+
+
+def names(values: Mapping[str, Any]) -> Iterator[str]:
+    """The names of hyperparameters, with dots."""
+    return map(dotted, _names(values, ()))
 
 
 def _names(values: Mapping[str, Any], group: Name) -> Iterator[Name]:

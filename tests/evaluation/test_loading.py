@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import lightning_adapter
 from lightning_adapter import LightningAdapter, load_trial
 from lightning_adapter.errors import CheckpointError, ConfigurationError, TargetError
-from lightning_adapter.evaluation.loading import fresh_trial
+from lightning_adapter.evaluation.loading import fresh_trial, load
+from lightning_adapter.evaluation.wanted import Wanted
 from parity.models import samples
 
 from .trained import QUIET, SEED, Data, Net, Trial, by_lightning, trained, trial_of
@@ -134,6 +135,27 @@ def test_hyperparameters_that_are_given_win_over_those_of_the_run(run: Path, tmp
     assert loaded.hparams == {"lr": 0.25, "global_batch_size": 4} and loaded.lightning_module.lr == 0.25
     again = load_trial(run, Trial, config={"hyperparameters": {"lr": {"type": "double", "minval": 0, "maxval": 1}}})
     assert again.hparams["lr"] == 0.1
+
+
+def test_hyperparameter_that_was_typed_and_nobody_reads_is_named_once(run: Path) -> None:
+    loaded = load_trial(run, Trial, hparams={"lr": 0.5, "leraning_rate": 0.1})
+    with pytest.warns(UserWarning, match="has read no hyperparameter of this name.*: leraning_rate$"):
+        loaded.validate(verbose=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*has read no hyperparameter")
+        loaded.validate(verbose=False)
+        load_trial(run, Trial, hparams={"lr": 0.5}).validate(verbose=False)
+
+
+def test_checkpoint_that_a_run_has_deleted_for_a_better_one_since_it_was_found_is_not_missed(
+    run: Path, tmp_path: Path
+) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied, symlinks=True)
+    wanted = Wanted.of(copied, False, None, None)
+    shutil.rmtree(wanted.source.checkpoint)
+    left = load(wanted, Trial).checkpoint
+    assert left is not None and left.name == load_trial(run, Trial, last=True).checkpoint.name
 
 
 def test_trial_arguments_reach_lightnings_trainer(run: Path) -> None:
