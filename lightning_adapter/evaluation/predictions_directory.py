@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -193,11 +194,10 @@ def used_alone(request: Request) -> Iterator[None]:
     Raises:
         ConfigurationError: another process writes there, or the directory cannot be written to.
     """
-    made = [path for path in (request.parts, request.directory) if not path.exists()]
+    is_new = not request.directory.exists()
     lock = filelock.FileLock(request.parts / _LOCK)
     try:
-        request.parts.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=_GRACE_S)
+        _acquire(lock, request.parts)
     except filelock.Timeout as error:
         raise ConfigurationError(
             f"Another process is writing predictions to {request.directory}. Wait for it, or type --out with another directory."
@@ -210,12 +210,26 @@ def used_alone(request: Request) -> Iterator[None]:
     try:
         yield
     finally:
-        if made and request.parts.is_dir() and os.listdir(request.parts) == [_LOCK]:  # nothing was begun
-            (request.parts / _LOCK).unlink()
-            with contextlib.suppress(OSError):  # the directory has something else in it by now
-                for path in made:
-                    path.rmdir()
+        if request.parts.is_dir() and os.listdir(request.parts) == [_LOCK]:  # nothing was begun
+            with contextlib.suppress(OSError):  # another process waits there, or the directory has something else in it
+                (request.parts / _LOCK).unlink()
+                request.parts.rmdir()
+                if is_new:
+                    request.directory.rmdir()
         lock.release()
+
+
+def _acquire(lock: filelock.BaseFileLock, parts: pathlib.Path) -> None:
+    until = time.monotonic() + _GRACE_S
+    while True:
+        parts.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=_GRACE_S)
+        except FileNotFoundError:  # who had it has finished, and deleted its parts
+            if time.monotonic() > until:
+                raise
+        else:
+            return
 
 
 def begin(request: Request, standing: Standing, processes: int) -> None:

@@ -361,7 +361,7 @@ def test_predictions_that_another_process_has_finished_while_this_one_waited_sta
 
     def waits(lock: Any, *arguments: Any, **options: Any) -> Any:
         monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
-        stored(tmp_path, Model(), loader(Points(10)))
+        stored(tmp_path, Model(), loader(Points(10)))  # deletes the folder that the lock lies in
         return acquire(lock, *arguments, **options)
 
     monkeypatch.setattr(filelock.FileLock, "acquire", waits)
