@@ -11,7 +11,7 @@ from lightning_adapter.evaluation.loaders import Split, Stage
 from lightning_adapter.evaluation.results import merged
 from lightning_adapter.evaluation.source import find
 from lightning_adapter.platform.evaluation_trainer import Weights
-from lightning_adapter.platform.final_test import module_kept
+from lightning_adapter.platform.final_test import kept_as_trained
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.trainer.late_values import Position
 
@@ -56,7 +56,7 @@ def evaluate(
         root=parts.trainer.default_root_dir,
         is_fresh=False,
     )
-    with module_kept(parts.module, parts.datamodule):
+    with kept_as_trained(parts):
         found = evaluator.run(stage, weights, dataloaders=dataloaders, split=split, **given)
     if stage == "test":
         trial.tested(merged(found))

@@ -115,7 +115,7 @@ class Evaluator:
             if self.is_fresh and not hasattr(host.pl.LightningModule, "configure_model"):
                 make_layers(module)  # as training does with every Lightning
             # those that the Trainer has by then: the module may have configured more
-            return weights.handed_over(module, datamodule, trainer.callbacks, self.is_fresh)
+            return weights.handed_over(module, datamodule, trainer.callbacks, with_states=True)
 
         trainer = evaluation_trainer(
             host,

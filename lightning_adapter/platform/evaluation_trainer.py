@@ -85,7 +85,7 @@ class Weights:
         module: LightningModule,
         datamodule: LightningDataModule | None,
         callbacks: Iterable[Callback] = (),
-        is_fresh: bool = False,
+        with_states: bool = False,
     ) -> dict[str, Any]:
         """What Lightning's Trainer is to find, once the module has its layers.
 
@@ -93,15 +93,14 @@ class Weights:
             module: gets the weights.
             datamodule: or None.
             callbacks: of the Trainer.
-            is_fresh: whether datamodule and callbacks were constructed for this, and get their states too, as Lightning
-                restores them; those that have been trained with keep theirs.
+            with_states: whether datamodule and callbacks get theirs too, as Lightning restores them.
         """
         saved = self.read()
         name = type(datamodule).__qualname__
         content = {key: value for key, value in saved.items() if key not in (*_OF_SCALER, "callbacks", name)}
-        if is_fresh and name in saved:
+        if with_states and name in saved:
             content[name] = with_constructed(saved, (name,), saved[name], datamodule)
-        if is_fresh and "callbacks" in saved and not any(_averages(callback) for callback in callbacks):
+        if with_states and "callbacks" in saved and not any(_averages(callback) for callback in callbacks):
             states = saved["callbacks"]
             content["callbacks"] = {
                 key: with_constructed(saved, ("callbacks", key), copy.deepcopy(states[key]), callback)

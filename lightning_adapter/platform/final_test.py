@@ -116,14 +116,16 @@ def _test(parts: Components, saved: dict[str, Any] | None, checkpoint: str | Non
         loggers=loggers,
         progress_bar=False,  # where there is one, it is among the callbacks
         root=parts.trainer.default_root_dir,
-        handed_over=None if weights is None else lambda: weights.handed_over(module, datamodule),
+        handed_over=None
+        if weights is None
+        else lambda: weights.handed_over(module, datamodule, trainer.callbacks, with_states=True),
     )
     position = Position(parts.progress.batches_that_stepped, parts.progress.current_epoch)
     owner = module if datamodule is None else datamodule
     # as under Lightning's Trainer, it is set up once more
     setup = Replacement(drawing_as_training(owner.setup, type(owner).__name__, began=None), owner, "setup")
     with (
-        module_kept(module, datamodule),
+        kept_as_trained(parts),
         telling_differences(module),
         told_at(loggers, position),
         replaced(owner, setup=setup),
@@ -136,8 +138,14 @@ def _test(parts: Components, saved: dict[str, Any] | None, checkpoint: str | Non
 
 
 @contextlib.contextmanager
-def module_kept(module: LightningModule, datamodule: LightningDataModule | None) -> Iterator[None]:
-    """Give the module back as training has left it: weights, mode, device, its attributes, `trainer` among them."""
+def kept_as_trained(parts: Components) -> Iterator[None]:
+    """Give the module back as training has left it: weights, mode, device, its attributes, `trainer` among them.
+
+    Callbacks and datamodule have the states of the checkpoint meanwhile, as Lightning restores them, and their own ones after.
+    """
+    module, datamodule = parts.module, parts.datamodule
+    owners: list[Any] = [*parts.callbacks.items, *([] if datamodule is None else [datamodule])]
+    states = [(owner, copy.deepcopy(state)) for owner in owners if (state := owner.state_dict())]
     device, weights = module.device, copy.deepcopy(module.state_dict())
     modes = [(part, part.training) for part in module.modules()]
     members = torch_private.members(module)  # `setup` may make layers anew
@@ -150,6 +158,8 @@ def module_kept(module: LightningModule, datamodule: LightningDataModule | None)
         module.to(device)  # `Strategy.teardown` moves it to the CPU
         if datamodule is not None:
             datamodule.trainer = trainer
+        for owner, state in states:
+            owner.load_state_dict(state)
         load_weights(module, weights)
         for part, training in modes:
             part.training = training

@@ -10,12 +10,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from lightning_adapter import LightningAdapter
+from lightning_adapter import LightningAdapter, fit
 from lightning_adapter.errors import CheckpointError, ConfigurationError
 from lightning_adapter.evaluation.loading import fresh_trial
 
 from .test_loading import LayersInSetup
-from .trained import Data, Net, by_lightning, trained, trial_of
+from .trained import CONFIG, SEED, Data, Net, by_lightning, trained, trial_of
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,50 @@ def test_trial_stays_as_training_has_left_it(trial: LightningAdapter) -> None:
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
     assert (module.trainer, data.trainer) == trainers and module.training
     assert trial.callback_metrics == metrics and module.trainer.global_step == 6
+
+
+def test_callbacks_and_datamodule_have_the_states_of_the_checkpoint_meanwhile(tmp_path: Path) -> None:
+    class Steps(pl.Callback):
+        count = 0
+
+        def on_train_batch_end(self, *args: Any) -> None:
+            self.count += 1
+
+        def on_test_batch_end(self, trainer: Any, module: Any, *args: Any) -> None:
+            module.log("steps", float(self.count))
+            module.log("seen", float(trainer.datamodule.seen))
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"count": self.count}
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            self.count = state["count"]
+
+    class Seen(Fixed):
+        seen = 0
+
+        def train_dataloader(self) -> Any:
+            self.seen += 1
+            return super().train_dataloader()
+
+        def test_dataloader(self) -> Any:
+            return super().test_dataloader()[0]
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"seen": self.seen}
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            self.seen = state["seen"]
+
+    steps = Steps()
+    kind = trial_of(data=Seen, callbacks=[steps], reload_dataloaders_every_n_epochs=1)
+    found = trained(tmp_path / "run", kind)
+    best = by_lightning("test", Net(), Seen(), found.best_checkpoint, callbacks=[Steps()])
+    assert found.test(verbose=False) == best and best[0]["seen"] == 1
+    assert (steps.count, found.datamodule.seen) == (6, 2)
+    tested = fit(kind, config=CONFIG, run_dir=tmp_path / "tested", seed=SEED, test=True)
+    assert tested.test_metrics is not None and tested.test_metrics["seen"] == 1
+    assert tested.datamodule.seen == 2
 
 
 def test_layers_that_setup_makes_anew_are_those_of_the_training_again(tmp_path: Path) -> None:
