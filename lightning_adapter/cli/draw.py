@@ -74,6 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
             return 0
         split: Split = arguments.split or ("train" if trial.source is None else "val")
         here = pathlib.Path("pictures") if trial.run_dir is None else trial.run_dir / PLACE
+        if given is None:
+            _check(here)
         directory = (given or here).absolute()
         for drawn in draw_batches(trial, split, arguments.batches, directory, arguments.samples):
             note = f"\n{drawn.note}" if drawn.note else ""
@@ -125,9 +127,13 @@ def _check(directory: pathlib.Path) -> None:
     """
     there = next(place for place in (directory, *directory.absolute().parents) if os.path.lexists(place))
     if not there.is_dir():
-        raise ConfigurationError(f"--out {directory}: {there} is no directory. Name another one.")
+        raise ConfigurationError(
+            f"Pictures cannot lie in {directory}: {there} is no directory. Name another one with --out."
+        )
     if not os.access(there, os.W_OK):
-        raise ConfigurationError(f"--out {directory}: {there} may not be written to. Name another directory.")
+        raise ConfigurationError(
+            f"Pictures cannot lie in {directory}: {there} may not be written to. Name another directory with --out."
+        )
 
 
 def _number(text: str) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 from lightning_adapter import notices
 from lightning_adapter.argument_values import listed
 from lightning_adapter.platform.trial import LightningTrial
+from lightning_adapter.runs.summary import shown
 from lightning_adapter.trainer.loggers import determined_logger
 from lightning_adapter.versions import hosts, lightning_loggers
 from lightning_adapter.versions.types import Logger
@@ -29,6 +30,10 @@ def loggers_of_run(trial: LightningTrial, run: pathlib.Path | None, record: Mapp
         return []
     if given is None or given is True:
         assert run is not None
+        files = run / "tensorboard"
+        if not os.access(files if files.is_dir() else run, os.W_OK):
+            notices.warn(f"{shown(run)} may not be written to, so that its TensorBoard is not told what is measured.")
+            return []
         return [determined_logger(host, lambda: str(run / "tensorboard"), lambda: str(run))]
     return _continued(listed(given), record)
 

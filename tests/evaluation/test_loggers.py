@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,18 @@ def test_default_logger_writes_where_training_has_written(tmp_path: Path) -> Non
     assert [step for step, _ in scalars(tmp_path / "run" / "tensorboard", "error/dataloader_idx_0")] == [3, 6]
     # the first is the best checkpoint's epoch, the second that in which training has ended
     assert scalars(tmp_path / "run" / "tensorboard", "epoch")[-2:] == [(3, 0.0), (6, 2.0)]
+
+
+def test_run_that_may_only_be_read_is_measured_without_its_tensorboard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = trial_of(logger=None)
+    run = trained(tmp_path / "run", kind).run_dir
+    before = sorted((run / "tensorboard").iterdir())
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # whoever runs the tests may write everywhere
+    with pytest.warns(UserWarning, match="may not be written to, so that its TensorBoard is not told"):
+        assert load_trial(run, kind).test(verbose=False)
+    assert sorted((run / "tensorboard").iterdir()) == before
 
 
 def test_lightnings_own_loggers_go_on_with_their_runs(project: Path) -> None:
