@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -165,7 +166,7 @@ def test_training_loaders_give_one_batch_together(project: Path, drawn: list[Any
 
 
 def test_a_run_is_drawn_with_what_its_best_model_predicts(
-    project: Path, drawn: list[Any], capsys: pytest.CaptureFixture[str]
+    project: Path, drawn: list[Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cli.main(["fit", "drawn_def.py:Trial", "--run-dir", "run", "--seed", "1"]) == 0
     capsys.readouterr()
@@ -180,6 +181,11 @@ def test_a_run_is_drawn_with_what_its_best_model_predicts(
     assert sorted(path.name for path in (project / "run" / "pictures" / "batches").iterdir()) == [
         "val-batch-0.png", "val-loader-1-batch-0.png",
     ]  # fmt: skip
+    drawn.clear()
+    capsys.readouterr()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # a run that may only be read
+    assert cli.main(["draw", "run"]) == 2
+    assert "may not be written to. Name another directory with --out" in capsys.readouterr().err and drawn == []
 
 
 @pytest.mark.parametrize(
