@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from lightning_adapter import LightningAdapter, fit
 from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.platform.final_test import module_kept
+from lightning_adapter.platform.final_test import kept_as_trained
 from parity.models import flavour
 
 models = flavour("pytorch_lightning", ours=True)
@@ -247,6 +247,6 @@ def test_module_is_on_its_device_again(monkeypatch: pytest.MonkeyPatch) -> None:
     moved: list[Any] = []
     monkeypatch.setattr(type(module), "device", on_device)
     monkeypatch.setattr(type(module), "to", lambda self, *to: moved.append(to))
-    with module_kept(module, None):
+    with kept_as_trained(module, None, []):
         module.cpu()  # as Lightning's Trainer leaves it
     assert moved == [(on_device,)]

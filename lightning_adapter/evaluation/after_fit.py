@@ -56,7 +56,7 @@ def evaluate(
         root=parts.trainer.default_root_dir,
         is_fresh=False,
     )
-    with kept_as_trained(parts):
+    with kept_as_trained(parts.module, parts.datamodule, parts.callbacks.items):
         found = evaluator.run(stage, weights, dataloaders=dataloaders, split=split, **given)
     if stage == "test":
         trial.tested(merged(found))

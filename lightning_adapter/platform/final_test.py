@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from determined import core
@@ -22,7 +22,7 @@ from lightning_adapter.platform.signals import exit_status
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.trainer.late_values import Position, told_at
 from lightning_adapter.versions import hosts, torch_private
-from lightning_adapter.versions.types import LightningDataModule, LightningModule
+from lightning_adapter.versions.types import Callback, LightningDataModule, LightningModule
 
 
 class Tested(NamedTuple):
@@ -125,7 +125,7 @@ def _test(parts: Components, saved: dict[str, Any] | None, checkpoint: str | Non
     # as under Lightning's Trainer, it is set up once more
     setup = Replacement(drawing_as_training(owner.setup, type(owner).__name__, began=None), owner, "setup")
     with (
-        kept_as_trained(parts),
+        kept_as_trained(module, datamodule, parts.callbacks.items),
         telling_differences(module),
         told_at(loggers, position),
         replaced(owner, setup=setup),
@@ -138,13 +138,14 @@ def _test(parts: Components, saved: dict[str, Any] | None, checkpoint: str | Non
 
 
 @contextlib.contextmanager
-def kept_as_trained(parts: Components) -> Iterator[None]:
+def kept_as_trained(
+    module: LightningModule, datamodule: LightningDataModule | None, callbacks: Sequence[Callback]
+) -> Iterator[None]:
     """Give the module back as training has left it: weights, mode, device, its attributes, `trainer` among them.
 
     Callbacks and datamodule have the states of the checkpoint meanwhile, as Lightning restores them, and their own ones after.
     """
-    module, datamodule = parts.module, parts.datamodule
-    owners: list[Any] = [*parts.callbacks.items, *([] if datamodule is None else [datamodule])]
+    owners: list[Any] = [*callbacks, *([] if datamodule is None else [datamodule])]
     states = [(owner, copy.deepcopy(state)) for owner in owners if (state := owner.state_dict())]
     device, weights = module.device, copy.deepcopy(module.state_dict())
     modes = [(part, part.training) for part in module.modules()]
