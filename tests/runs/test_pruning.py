@@ -55,6 +55,14 @@ def test_each_name_and_each_metric_has_best_runs_of_its_own(tmp_path: Path) -> N
     assert superfluous(found) == ["A/2026-11-01_12-01-00", "A/2026-11-01_12-02-00"]
 
 
+def test_killed_run_goes(tmp_path: Path) -> None:
+    killed = make_run(tmp_path, 0, status="running", end=None, pid=2**22 + 1)
+    make_run(tmp_path, 1, best=0.5)
+    (run,) = plan(tmp_path).superfluous
+    assert run.status == "killed"
+    assert remove(run) is None and not killed.exists()
+
+
 def test_run_whose_value_is_nan_is_never_among_the_best(tmp_path: Path) -> None:
     make_run(tmp_path, 0, best=None)
     make_run(tmp_path, 1, best=0.5)
