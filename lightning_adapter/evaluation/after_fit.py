@@ -50,7 +50,7 @@ def evaluate(
     evaluator = Evaluator(
         trial,
         parts.callbacks.items,
-        parts.dispatcher.loggers,
+        lambda: parts.dispatcher.loggers,
         position,
         progress_bar=False,  # where there is one, it is among the callbacks
         root=parts.trainer.default_root_dir,

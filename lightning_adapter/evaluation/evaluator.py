@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from lightning_adapter.platform.launch import launcher
 from lightning_adapter.platform.signals import exit_status
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.trainer.late_values import Position, told_at
-from lightning_adapter.versions import hosts, lightning_private
+from lightning_adapter.versions import hosts, lightning_loggers, lightning_private
 from lightning_adapter.versions.types import Callback, LightningModule, Logger
 
 #: As Lightning names what a Trainer does, and at which stage of that it is.
@@ -38,7 +38,7 @@ class Evaluator:
     Attributes:
         trial: whose module, data and arguments it gets.
         callbacks: of the trial.
-        loggers: that are told.
+        loggers: that are told; asked for when a Trainer is made.
         position: at which the loggers have the values.
         progress_bar: whether there is one besides those among the callbacks.
         root: `trainer.default_root_dir`.
@@ -48,7 +48,7 @@ class Evaluator:
 
     trial: LightningTrial
     callbacks: Sequence[Callback]
-    loggers: Sequence[Logger]
+    loggers: Callable[[], Sequence[Logger]]
     position: Position | None
     progress_bar: bool
     root: str | os.PathLike[str] | None
@@ -93,12 +93,14 @@ class Evaluator:
         data = {"datamodule": trial.datamodule} if dataloaders is None else {"dataloaders": dataloaders}
         around = contextlib.nullcontext() if dataloaders is not None else loaders_of(trial, stage, chosen, self.began)
         trainer = self.trainer(weights, callbacks, **(options or {}))
+        loggers = self.loggers()
         module, path = trial.lightning_module, None if weights is None else weights.name
         with (
             around,
             telling_differences(module),
             telling_missing_predict_step(module),
-            told_at(self.loggers, self.position),
+            told_at(loggers, self.position),
+            lightning_loggers.nothing_left_empty(loggers if self.is_fresh else ()),
         ):
             found = getattr(trainer, stage)(module, ckpt_path=path, **data, **given)
         if trainer.interrupted:  # until Lightning 2.4, an interrupt of the keyboard ends its methods without an error
@@ -122,7 +124,7 @@ class Evaluator:
             self.trial.arguments,
             place_of(self.trial),
             callbacks=[*self.callbacks, *callbacks],
-            loggers=self.loggers,
+            loggers=self.loggers(),
             progress_bar=self.progress_bar,
             root=self.root,
             handed_over=None if weights is None else handed_over,
@@ -132,7 +134,7 @@ class Evaluator:
 
     def without_others(self) -> Evaluator:
         """Nobody besides module and data has a part in it: no callbacks, no loggers, no progress bar."""
-        return dataclasses.replace(self, callbacks=(), loggers=(), progress_bar=False)
+        return dataclasses.replace(self, callbacks=(), loggers=tuple, progress_bar=False)
 
     def attach(self, split: Split) -> None:
         """Let hooks of module and datamodule that are called by hand find a Trainer that is at work on a split."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -170,7 +171,7 @@ class LoadedTrial:
         self._evaluator = Evaluator(
             trial,
             listed(trial.arguments.callbacks),
-            loggers_of_run(trial, run, record),
+            functools.cache(lambda: loggers_of_run(trial, run, record)),
             None if saved is None else Position.of(saved),
             progress_bar=trial.arguments.enable_progress_bar,
             root=run,

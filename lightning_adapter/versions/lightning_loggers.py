@@ -5,10 +5,11 @@ Seen in Lightning 1.9.5, 2.0.9 and 2.6.6.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 
@@ -26,6 +27,18 @@ def _csv(logger: Any, version: Any, save_dir: str | None) -> None:
     run = pathlib.Path(logger.log_dir)
     names = itertools.chain(["evaluation"], (f"evaluation-{number}" for number in itertools.count(2)))
     logger._version = os.path.join(run.name, next(name for name in names if not (run / name).exists()))
+
+
+@contextlib.contextmanager
+def nothing_left_empty(loggers: Iterable[Any]) -> Iterator[None]:
+    """Take away the directories of tables that have got no value by the end of the block: the Trainer has them made early."""
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            directory = pathlib.Path(logger.log_dir) if _is_lightnings("CSVLogger", logger) else None
+            if directory is not None and directory.is_dir() and not any(directory.iterdir()):
+                directory.rmdir()
 
 
 def _wandb(logger: Any, version: Any, save_dir: str | None) -> None:
@@ -58,9 +71,16 @@ def continue_run(logger: object, version: Any, save_dir: str | None) -> bool:
         version: which run; what `logger.version` was.
         save_dir: an absolute path, or None where the logger says itself where it writes.
     """
-    for kind in type(logger).__mro__:
-        goes_on = _CONTINUE.get(kind.__name__)
-        if goes_on is not None and kind.__module__.startswith(("pytorch_lightning.", "lightning.pytorch.")):
+    for name, goes_on in _CONTINUE.items():
+        if _is_lightnings(name, logger):
             goes_on(logger, version, save_dir)
             return True
     return False
+
+
+def _is_lightnings(name: str, logger: object) -> bool:
+    """Whether a logger is of a class of Lightning's with this name, or derived from it."""
+    return any(
+        kind.__name__ == name and kind.__module__.startswith(("pytorch_lightning.", "lightning.pytorch."))
+        for kind in type(logger).__mro__
+    )

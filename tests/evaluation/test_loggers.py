@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ def test_lightnings_own_loggers_go_on_with_their_runs(project: Path) -> None:
     trial = trained(project / "run", Logs)
     recorded(project / "run", *trial.arguments.logger)
     before = {path: path.read_bytes() for path in project.glob("csv/**/*") if path.is_file()}
+    load_trial(project / "run", Logs).predict(split="test")  # has no values, and leaves nothing
     for _ in range(2):
         load_trial(project / "run", Logs).test(verbose=False)
     version = project / "tb" / "lightning_logs" / "version_0"
@@ -85,6 +87,23 @@ def test_lightnings_own_loggers_go_on_with_their_runs(project: Path) -> None:
     assert sorted(path.name for path in below.iterdir() if path.is_dir()) == ["evaluation", "evaluation-2"]
     (row,) = csv.DictReader((below / "evaluation" / "metrics.csv").open())
     assert (row["step"], row["epoch"]) == ("3", "0") and float(row["error/dataloader_idx_0"]) > 0
+
+
+def test_loggers_are_asked_for_when_there_are_values_to_tell(tmp_path: Path) -> None:
+    class Logs(LightningAdapter):
+        def __init__(self, context: Any) -> None:
+            from .trained import QUIET, Data, Net
+
+            super().__init__(context, Net(), Data(), max_epochs=1, **{**QUIET, "logger": CSVLogger(tmp_path / "csv")})
+
+    trained(tmp_path / "run", Logs)
+    (tmp_path / "run" / "run.json").unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded = load_trial(tmp_path / "run", Logs)
+        assert loaded.lightning_module is not None
+    with pytest.warns(UserWarning, match="CSVLogger of the trial cannot go on"):
+        loaded.test(verbose=False)
 
 
 def test_logger_that_cannot_go_on_is_told_nothing(tmp_path: Path) -> None:
