@@ -55,6 +55,7 @@ def evaluate(
         progress_bar=False,  # where there is one, it is among the callbacks
         root=parts.trainer.default_root_dir,
         is_fresh=False,
+        began=driver.data_random.state,
     )
     with kept_as_trained(parts.module, parts.datamodule, parts.callbacks.items):
         found = evaluator.run(stage, weights, dataloaders=dataloaders, split=split, **given)

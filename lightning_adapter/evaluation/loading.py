@@ -28,6 +28,7 @@ from lightning_adapter.evaluation.trial_class import Given, trial_class_of
 from lightning_adapter.evaluation.wanted import Config, Wanted
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.context import LocalContext
+from lightning_adapter.platform.data_random import data_random
 from lightning_adapter.platform.environment import device_kind, variables_set
 from lightning_adapter.platform.evaluation_trainer import Weights
 from lightning_adapter.platform.made_with import MadeWith, made_with
@@ -163,8 +164,10 @@ class LoadedTrial:
         self._typed = making.typed
         self._has_weights = source is None
         self._set_up: set[str] = set()
-        # what `setup` draws, a split of the data for one, is what training has drawn, in whichever order things are done
-        self._random = None if making.seed is None else RandomState.now()
+        # what `setup` draws, a split of the data for one, is what training has drawn, in whichever order things are done;
+        # an older checkpoint does not say where training began to draw: after the constructor, where that was seeded
+        self._kept_random = data_random(saved)
+        self._random = self._kept_random or (None if making.seed is None else RandomState.now())
         self._weights = None if source is None else _weights(source, saved)
         run = None if source is None else source.run
         record: Mapping[str, Any] = {} if source is None else source.record
@@ -385,6 +388,8 @@ class LoadedTrial:
         stage = SETUP[split]
         if stage not in self._set_up:
             self._set_up.add(stage)
+            if self._kept_random is not None:  # `prepare_data` and other stages may have drawn
+                self._kept_random.restore()
             owner.setup(stage=stage)
             # a module that makes its loaders itself may have made its layers anew too
             self._has_weights = self._has_weights and (self._weights is None or owner is self.datamodule)

@@ -34,6 +34,7 @@ def set_up(
     parts: Components,
     context: pytorch.PyTorchTrialContext,
     data_is_prepared: Callable[[], None],
+    before_data_setup: Callable[[], None],
     restore_weights: Callable[[], None],
 ) -> None:
     """Make everything ready up to the optimizers.
@@ -42,6 +43,7 @@ def set_up(
         parts: the run.
         context: Determined's context, which is shown what it saves.
         data_is_prepared: called when `prepare_data` has returned in all processes.
+        before_data_setup: called right before `setup` of who makes the loaders, which may split the data at random.
         restore_weights: called when the module has its parameters and its optimizers are not yet made: the moment at
             which `_restore_modules_and_callbacks` restores them from a checkpoint.
 
@@ -69,7 +71,7 @@ def set_up(
     if not quirks.joins_after_data:
         _prepare_data(parts, context)
     data_is_prepared()
-    _setup(parts)
+    _setup(parts, before_data_setup)
     if hooks.overridden("configure_model"):
         with precision.module_init_context():
             hooks.call_module("configure_model")
@@ -174,7 +176,7 @@ def _prepare_data(parts: Components, context: pytorch.PyTorchTrialContext) -> No
         distributed.allgather(None)  # the others wait, however long it takes
 
 
-def _setup(parts: Components) -> None:
+def _setup(parts: Components, before_data_setup: Callable[[], None]) -> None:
     """As `_call_setup_hook`: loggers first, then datamodule, callbacks, module."""
     stage, hooks = parts.trainer.state.fn, parts.hooks
     lightning_private.set_device(parts.module, parts.device)
@@ -183,8 +185,11 @@ def _setup(parts: Components) -> None:
     for logger in sorted(parts.dispatcher.loggers, key=lambda logger: not isinstance(logger, wandb)):
         getattr(logger, "experiment", None)  # made now, so that hooks find its files
     if parts.datamodule is not None:
+        before_data_setup()
         hooks.call_data("setup", stage=stage)
     hooks.call_callbacks("setup", stage=stage)
+    if parts.datamodule is None:
+        before_data_setup()
     hooks.call_module("setup", stage=stage)
     hooks.forget()
 

@@ -128,9 +128,12 @@ class CheckpointWriter:
         parts.strategy.check_parameters(batches)
         ranks = self._distributed.gather(of_this_rank(state))
         uuid = ""
+        data_random = driver.data_random.state
+        assert data_random is not None
         if self._distributed.rank == 0:
             states = {name: kept for name, callback in callbacks.items() if (kept := callback.state_dict())}
-            content[OURS] = {**state, "ranks": ranks, "determined_callbacks": states, **self._made_with}
+            made = {**self._made_with, "data_random": data_random.state_dict()}
+            content[OURS] = {**state, "ranks": ranks, "determined_callbacks": states, **made}
             for callback in callbacks.values():
                 callback.on_checkpoint_save_start(content)
             metadata = {

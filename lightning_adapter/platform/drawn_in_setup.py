@@ -23,19 +23,21 @@ def drawing_as_training(setup: Callable[..., Any], who: str, began: RandomState 
     """
 
     def again(stage: str) -> None:
+        before = RandomState.now()
         if began is not None:
             # right before it, since Lightning seeds anew when several processes meet
             began.restore()
             setup(stage=stage)
+            if began.is_now():  # nothing was drawn: all that follows draws what it does under Lightning's Trainer
+                before.restore()
             return
-        before = RandomState.now()
         setup(stage=stage)
         if not before.is_now():
             notices.warn(
                 f"{who}.setup() draws random numbers, and not those that it has drawn for training: samples that were trained "
                 "on are among these where it splits the data at random. Give the split a seed of its own, random_split(..., "
-                "generator=torch.Generator().manual_seed(N)), or train with a seed (--seed N) and use load_trial or this "
-                "package's commands."
+                "generator=torch.Generator().manual_seed(N)), or use a checkpoint that fit() of this version has "
+                "written, which knows them."
             )
 
     return again

@@ -12,6 +12,7 @@ the end                        on_fit_end, teardown; on_exception where there wa
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pathlib
 from collections.abc import Generator, Sequence
@@ -32,6 +33,7 @@ from lightning_adapter.loop.set_up import set_up
 from lightning_adapter.loop.sources import Source
 from lightning_adapter.loop.start import Training, start
 from lightning_adapter.platform.boundaries import Boundaries
+from lightning_adapter.platform.data_random import DataRandom
 from lightning_adapter.platform.decisions import Decisions
 from lightning_adapter.platform.fraction import fraction_done
 from lightning_adapter.platform.lifetime import Lifetime
@@ -64,6 +66,7 @@ class Driver(pytorch.PyTorchCallback):
         parts: what the run consists of.
         lifetime: its beginning and its end.
         boundaries: what Determined is asked to do after the batch just trained.
+        data_random: the random state in which the data was set up.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Driver(pytorch.PyTorchCallback):
         self.parts = build(module, datamodule, arguments, around)
         self.lifetime = Lifetime(self.parts, self.settle)
         self.boundaries = Boundaries()
+        self.data_random = DataRandom(platform.start)
         self._reports = TrainingReports(context, platform, self.parts.progress)
         self._loading = contextlib.ExitStack()
         self._epoch_listener: EpochListener | None = None
@@ -111,7 +115,7 @@ class Driver(pytorch.PyTorchCallback):
         """Make the user's objects ready, once."""
         if self.parts.host.quirks.knows_checkpoint_early:
             show_path(self.parts, self.platform.start)
-        self.lifetime.begin(lambda: _make_ready(self.parts, self._context, self.platform))
+        self.lifetime.begin(lambda: _make_ready(self.parts, self._context, self.platform, self.data_random))
 
     def trial_has_callbacks(self, own: bool) -> None:
         """Whether the trial of any rank has Determined callbacks of its own, which are told of each workload."""
@@ -349,9 +353,12 @@ class Driver(pytorch.PyTorchCallback):
         return fraction_done(self.parts.progress, self.parts.settings, self.platform.max_batches)
 
 
-def _make_ready(parts: Components, context: pytorch.PyTorchTrialContext, platform: Platform) -> None:
+def _make_ready(
+    parts: Components, context: pytorch.PyTorchTrialContext, platform: Platform, data_random: DataRandom
+) -> None:
     """Set up, with the weights of the checkpoint that the run begins with."""
-    set_up(parts, context, platform.data_is_prepared, lambda: restore_before_optimizers(parts, platform.start))
+    restore = functools.partial(restore_before_optimizers, parts, platform.start)
+    set_up(parts, context, platform.data_is_prepared, data_random.before_setup, restore)
 
 
 def _look_into(uuid: str, context: pytorch.PyTorchTrialContext, platform: Platform, foreign: bool) -> None:

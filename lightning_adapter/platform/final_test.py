@@ -12,11 +12,11 @@ from determined import core
 
 from lightning_adapter.checkpoints.restore import batches_trained, load_weights
 from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.loop.components import Components
 from lightning_adapter.loop.hooks import is_overridden
 from lightning_adapter.monkey_patch import Replacement, replaced
 from lightning_adapter.platform.course import tell_test
 from lightning_adapter.platform.drawn_in_setup import drawing_as_training
+from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.evaluation_trainer import Place, Weights, evaluation_trainer, telling_differences
 from lightning_adapter.platform.signals import exit_status
 from lightning_adapter.platform.trial import LightningTrial
@@ -96,7 +96,7 @@ def test_if_complete(
     tested: Tested | None = None
     with torch_private.alone(distributed.rank):
         if distributed.rank == 0:
-            tested = _test(driver.parts, read(), checkpoint)
+            tested = _test(driver, read(), checkpoint)
             tell_test(checkpoint, tested.batches, tested.metrics)
         tested = distributed.broadcast(tested)
     assert tested is not None
@@ -104,7 +104,8 @@ def test_if_complete(
     return tested
 
 
-def _test(parts: Components, saved: dict[str, Any] | None, checkpoint: str | None) -> Tested:
+def _test(driver: Driver, saved: dict[str, Any] | None, checkpoint: str | None) -> Tested:
+    parts = driver.parts
     module, datamodule = parts.module, parts.datamodule
     weights = None if saved is None else Weights(str(checkpoint), lambda: saved)
     loggers = parts.dispatcher.loggers
@@ -122,8 +123,10 @@ def _test(parts: Components, saved: dict[str, Any] | None, checkpoint: str | Non
     )
     position = Position(parts.progress.batches_that_stepped, parts.progress.current_epoch)
     owner = module if datamodule is None else datamodule
-    # as under Lightning's Trainer, it is set up once more
-    setup = Replacement(drawing_as_training(owner.setup, type(owner).__name__, began=None), owner, "setup")
+    # it is set up once more, as under Lightning's Trainer; a random split, though, is the one that was trained on
+    setup = Replacement(
+        drawing_as_training(owner.setup, type(owner).__name__, driver.data_random.state), owner, "setup"
+    )
     with (
         kept_as_trained(module, datamodule, parts.callbacks.items),
         telling_differences(module),

@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 
 from lightning_adapter.checkpoints import form
 from lightning_adapter.checkpoints.content import OURS
+from lightning_adapter.data.random_state import RandomStateDict
 from lightning_adapter.errors import shown
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.experiment.faults import dotted
@@ -27,10 +28,12 @@ class MadeWith(TypedDict, total=False):
     Attributes:
         hyperparameters: of the trial, nested.
         seed: what `seed_everything` was called with; None where it was not.
+        data_random: the random state in which the data was set up, which a split of the data may depend on.
     """
 
     hyperparameters: dict[str, Any]
     seed: int | None
+    data_random: RandomStateDict
 
 
 def made_with(saved: Mapping[str, Any] | None) -> MadeWith:
@@ -48,6 +51,8 @@ def made_with(saved: Mapping[str, Any] | None) -> MadeWith:
         found["hyperparameters"] = state["hyperparameters"]
     if "seed" in state:
         found["seed"] = state["seed"]
+    if "data_random" in state:
+        found["data_random"] = state["data_random"]
     return found
 
 
