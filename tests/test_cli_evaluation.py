@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -46,6 +47,41 @@ def test_test_of_a_run_needs_no_more_and_keeps_the_values(run: Path, capsys: pyt
     assert f"test of runs/one/checkpoints/{best.name}" in printed and "loader 1" in printed
     assert f"{values['error/dataloader_idx_0']:.6g}" in printed
     assert f"values  runs/one/checkpoints/{best.name}/test.json" in printed
+
+
+class Terminal(io.StringIO):
+    """Says that it is one."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("out", [io.StringIO, Terminal])
+def test_bar_of_lightning_is_shown_on_a_terminal_alone(
+    run: Path, project: Path, monkeypatch: pytest.MonkeyPatch, out: type[io.StringIO]
+) -> None:
+    (project / "proj_trial.py").write_text(
+        FILE + "    def __init__(self, context):\n        super().__init__(context)\n"
+        "        object.__setattr__(self.arguments, 'enable_progress_bar', True)\n"
+    )
+    shown = out()
+    monkeypatch.setattr("sys.stdout", shown)
+    assert cli.main(["test", "runs/one"]) == 0
+    assert ("Testing DataLoader 0" in shown.getvalue()) is shown.isatty() and "values" in shown.getvalue()
+
+
+def test_lines_of_lightning_that_say_nothing_are_left_out_within_the_command_alone(
+    run: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    caplog.set_level("INFO")
+    assert cli.main(["test", "runs/one"]) == 0
+    told = [*caplog.messages, *(str(warning.message) for warning in recwarn)]
+    assert any(line.startswith("Loaded model weights from the checkpoint at") for line in told)
+    noise = ("litlogger", "LeafSpec", "GPU available", "Restoring states")
+    assert not [line for line in told if any(word in line for word in noise)]
+    caplog.clear()
+    load_trial(run, Trial).test(verbose=False)
+    assert any("GPU available" in line for line in caplog.messages)
 
 
 def test_validation_takes_the_split_the_checkpoint_and_the_hyperparameters_that_are_typed(

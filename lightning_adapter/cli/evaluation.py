@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +69,12 @@ def loaded(arguments: argparse.Namespace) -> Iterator[LoadedTrial]:
         wanted = Wanted.of(arguments.what, arguments.last, hparams, arguments.config, faults)
         with variables_set(wanted.variables()):
             from lightning_adapter.evaluation.loading import load
+            from lightning_adapter.versions.lightning_chatter import without_chatter
 
-            yield load(wanted, arguments.target, arguments.trust_code)
+            # Lightning's own bar goes to stdout, where no file wants it
+            trial = load(wanted, arguments.target, arguments.trust_code, progress_bar=sys.stdout.isatty())
+            with without_chatter():
+                yield trial
 
 
 def measure(arguments: argparse.Namespace, stage: Stage) -> int:

@@ -77,8 +77,14 @@ def load_trial(
         return load(wanted, trial_class, trust_code)
 
 
-def load(wanted: Wanted, trial_class: Given = None, trust_code: bool = False) -> LoadedTrial:
+def load(wanted: Wanted, trial_class: Given = None, trust_code: bool = False, progress_bar: bool = True) -> LoadedTrial:
     """Load what was looked for; the environment variables of its configuration are set by now.
+
+    Args:
+        wanted: what was looked for.
+        trial_class: as of `load_trial`.
+        trust_code: likewise.
+        progress_bar: whether Lightning's own may be shown, where the trial has not turned it off.
 
     Raises:
         LightningAdapterError: as of `load_trial`.
@@ -95,10 +101,10 @@ def load(wanted: Wanted, trial_class: Given = None, trust_code: bool = False) ->
     if source.is_package:
         opened = open_package(source.checkpoint, trust_code)
         found = opened.trial_class if trial_class is None else trial_class_of(source, trial_class)
-        return LoadedTrial.of(found, source, opened.checkpoint, wanted.config, wanted.hparams)
+        return LoadedTrial.of(found, source, opened.checkpoint, wanted.config, wanted.hparams, progress_bar)
     found = trial_class_of(source, trial_class)
     source, saved = _read(wanted, source)
-    return LoadedTrial.of(found, source, saved, wanted.config, wanted.hparams)
+    return LoadedTrial.of(found, source, saved, wanted.config, wanted.hparams, progress_bar)
 
 
 def _read(wanted: Wanted, source: Source) -> tuple[Source, dict[str, Any]]:
@@ -149,6 +155,7 @@ class LoadedTrial:
         making: with what.
         source: the checkpoint; None for one with the weights of its constructor.
         saved: content of the checkpoint.
+        progress_bar: see `load`.
 
     Attributes:
         trial: the LightningAdapter.
@@ -156,7 +163,12 @@ class LoadedTrial:
     """
 
     def __init__(
-        self, trial: LightningTrial, making: Making, source: Source | None, saved: dict[str, Any] | None
+        self,
+        trial: LightningTrial,
+        making: Making,
+        source: Source | None,
+        saved: dict[str, Any] | None,
+        progress_bar: bool = True,
     ) -> None:
         self.trial = trial
         self.source = source
@@ -176,7 +188,7 @@ class LoadedTrial:
             listed(trial.arguments.callbacks),
             functools.cache(lambda: loggers_of_run(trial, run, record)),
             None if saved is None else Position.of(saved),
-            progress_bar=trial.arguments.enable_progress_bar,
+            progress_bar=progress_bar and trial.arguments.enable_progress_bar,
             root=run,
             is_fresh=True,
             began=self._random,
@@ -190,6 +202,7 @@ class LoadedTrial:
         saved: dict[str, Any],
         config: Mapping[str, Any] | None,
         hparams: experiment.Hyperparameters | None,
+        progress_bar: bool = True,
     ) -> LoadedTrial:
         """Construct the trial of a checkpoint.
 
@@ -199,12 +212,13 @@ class LoadedTrial:
             saved: its content.
             config: that was given; see `load_trial`.
             hparams: likewise.
+            progress_bar: see `load`.
         """
         made = made_with(saved)
         if "seed" not in made and source.record.get("seed") is not None:
             made = MadeWith(**made, seed=source.record["seed"])
         making = Making.of(made, source.config, config, hparams, _steps(saved))
-        return cls(construct_again(trial_class, making), making, source, saved)
+        return cls(construct_again(trial_class, making), making, source, saved, progress_bar)
 
     @property
     def lightning_module(self) -> LightningModule:

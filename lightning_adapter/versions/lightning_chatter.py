@@ -1,0 +1,40 @@
+"""Which lines of Lightning's say nothing to somebody who has typed a command?
+
+They are told by the words that they begin with (pytorch_lightning 1.9 to 2.6); one that another version words otherwise is
+shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+
+from lightning_utilities.core import rank_zero
+
+_UNWANTED = (
+    *("GPU available: ", "TPU available: ", "IPU available: ", "HPU available: "),
+    "💡 Tip: ",  # advertises other products
+    "Restoring states from the checkpoint path at ",  # the line after it says the same
+)
+
+
+@contextlib.contextmanager
+def without_chatter() -> Iterator[None]:
+    """Within the block, keep lines of Lightning's Trainer off the log that say nothing of what is measured."""
+    # Lightning's packages have put their own logger there
+    log: logging.Logger = rank_zero.log
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return record.levelno != logging.INFO or not str(record.msg).startswith(_UNWANTED)
+
+    log.addFilter(wanted)
+    try:
+        with warnings.catch_warnings():
+            # of what Lightning itself calls in torch
+            theirs = r"(pytorch_lightning|lightning\.pytorch)\.utilities\._pytree"
+            warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", module=theirs)
+            yield
+    finally:
+        log.removeFilter(wanted)
