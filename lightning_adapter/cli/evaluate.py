@@ -12,7 +12,7 @@ from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform.target import load_object
 
 if TYPE_CHECKING:
-    from lightning_adapter.evaluation.evaluate import Evaluated
+    from lightning_adapter.evaluation.evaluate import Evaluated, Evaluation
 
 HELP = "compute metrics over stored predictions, without the model"
 DESCRIPTION = (
@@ -95,6 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
     with out.writing(values, question) as aside:
         drawn = pictures.save(aside)
     say(_table(results, classes))
+    for line in _taken(evaluation):
+        say(line)
     files = [("values", out.path / METRICS), *(("picture", out.path / name) for name in drawn)]
     say("\n" + _places([(what, shown(path.absolute())) for what, path in files], pictures.missing))
     return 0
@@ -112,6 +114,21 @@ def _question(arguments: argparse.Namespace, predictions: pathlib.Path) -> dict[
         "prediction_key": arguments.prediction_key,
         "target_key": arguments.target_key,
     }
+
+
+def _taken(evaluation: Evaluation) -> list[str]:
+    """Which entries count, where predictions or targets have several: by name, so that somebody may want another one."""
+    found: dict[str, list[int]] = {}
+    for loader in evaluation.loaders:
+        named = zip(("predictions", "targets"), evaluation.entries(loader), strict=True)
+        text = ", ".join(f"{what} are {entry}" for what, entry in named if entry is not None)
+        if text:
+            found.setdefault(text, []).append(loader)
+    lines = []
+    for text, loaders in found.items():
+        of = f"loader {', '.join(map(str, loaders))}: " if len(evaluation.loaders) > 1 else ""
+        lines.append(f"\n{of}{text} (--prediction-key and --target-key name others)")
+    return lines
 
 
 def _class_names(given: str | None) -> tuple[str, ...]:

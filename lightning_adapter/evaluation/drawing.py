@@ -20,10 +20,8 @@ from lightning_adapter.evaluation.loading import LoadedTrial
 from lightning_adapter.loop.hooks import is_overridden
 from lightning_adapter.loop.precision import Precision, select_precision
 from lightning_adapter.pictures import page
-from lightning_adapter.pictures.batch_page import Style, draw
-from lightning_adapter.pictures.parts import groups
+from lightning_adapter.pictures.batch_page import Style, all_values, draw
 from lightning_adapter.pictures.predictions import Prediction, predict
-from lightning_adapter.pictures.table import Table, facts_of
 from lightning_adapter.versions import hosts, lightning_private
 from lightning_adapter.versions.types import Batch, LightningDataModule, LightningModule
 
@@ -81,8 +79,7 @@ def draw_batches(
             prediction = transfer.predict(given)
         file = f"{split}{f'-loader-{loader}' if loader else ''}-batch-{batch_idx}.png"
         path = page.write(draw(given, title, style, prediction), directory / file)
-        parts = [part for group in groups(given) for part in group.parts]
-        table = "\n".join(Table([], [facts_of(part) for part in parts]).lines)
+        table = "\n".join(all_values(given, prediction).lines)
         yield DrawnBatch(title, path, table, prediction.note if prediction is not None else "")
     if not found:
         raise ConfigurationError(f"The {split} loaders of {name} give no batch.")

@@ -110,6 +110,10 @@ class Evaluation:
                 self.targets.check_length(samples, f"loader {loader} of {self.predictions.directory}")
             yield self._of_loader(loader, samples)
 
+    def entries(self, loader: int) -> tuple[str | None, str | None]:
+        """Which entries of what a loader's predictions hold are taken as predictions and targets; see `Inputs.entries`."""
+        return next(inputs.entries for _, inputs in self._chunks(loader, 1))
+
     def _of_loader(self, loader: int, samples: int) -> Evaluated:
         values, measured = self._metrics(loader, samples)
         if self.objects.functions:

@@ -33,12 +33,14 @@ class Inputs:
         target: likewise; None where there is none.
         named: what an argument of a metric may be called: `indexes` of a retrieval metric.
         whole: prediction and target as they were stored.
+        entries: what prediction and target are of what was stored: `prediction['logits']`; None for what is taken whole.
     """
 
     prediction: Tree
     target: Tree | None
     named: Mapping[str, Tree] = field(default_factory=dict)
     whole: tuple[Tree, Tree | None] = (None, None)
+    entries: tuple[str | None, str | None] = (None, None)
 
 
 @dataclass(frozen=True)
@@ -64,15 +66,20 @@ class Keys:
             ConfigurationError: an entry that was named is not there.
         """
         prediction, target = _of_images(prediction), _of_images(target)
-        own = _entries(prediction)
+        own, holds_target = _entries(prediction), "target"
         named = {**_entries(target), **own}
         if target is None and self.target is not None:
-            target = prediction  # which may bring its own
-        elif target is None and (self.prediction is not None or _first_of(own, PREDICTION_KEYS) is not None):
-            target = _first_of(own, TARGET_KEYS)
-        taken = _pick(prediction, self.prediction, PREDICTION_KEYS, "prediction")
-        wanted = None if target is None else _pick(target, self.target, TARGET_KEYS, "target")
-        return Inputs(taken, wanted, named, (prediction, target))
+            target, holds_target = prediction, "prediction"  # which may bring its own
+        brings_own = None
+        if target is None and (self.prediction is not None or _first_of(own, PREDICTION_KEYS) is not None):
+            brings_own = _first_of(own, TARGET_KEYS)
+            target = None if brings_own is None else own[brings_own]
+        key, taken = _pick(prediction, self.prediction, PREDICTION_KEYS, "prediction")
+        wanted_key, wanted = (None, None) if target is None else _pick(target, self.target, TARGET_KEYS, "target")
+        if brings_own is not None and wanted_key is None:
+            wanted_key, holds_target = brings_own, "prediction"
+        entries = (_entry("prediction", key), _entry(holds_target, wanted_key))
+        return Inputs(taken, wanted, named, (prediction, target), entries)
 
 
 def positional(function: Callable[..., object]) -> list[inspect.Parameter]:
@@ -178,26 +185,33 @@ def _entries(value: Tree) -> Mapping[str, Tree]:
     return {}
 
 
-def _first_of(entries: Mapping[str, Tree], keys: Sequence[str]) -> Tree | None:
-    """The first of the entries that are there, None where none of them is."""
-    return next((entries[key] for key in keys if key in entries), None)
+def _first_of(entries: Mapping[str, Tree], keys: Sequence[str]) -> str | None:
+    """The first of the names that is there, None where none of them is."""
+    return next((key for key in keys if key in entries), None)
 
 
-def _pick(value: Tree, key: str | None, keys: Sequence[str], what: str) -> Tree:
+def _entry(of: str, key: str | None) -> str | None:
+    return None if key is None else f"{of}[{key!r}]"
+
+
+def _pick(value: Tree, key: str | None, keys: Sequence[str], what: str) -> tuple[str | None, Tree]:
+    """What metrics take of a value: the name of an entry, and the entry; or no name, and the value itself."""
     if key is not None:
         entries = _entries(value)
         if key not in entries:
             has = f"it has {', '.join(entries)}" if entries else f"it is {described(value)} and no dict"
             raise ConfigurationError(f"--{what}-key {key}: a {what} has no such entry; {has}{guess(key, entries)}")
-        return entries[key]
+        return key, entries[key]
     entries = _entries(value)
     if _is_of_images(entries):
-        return value
+        return None, value
     found = _first_of(entries, keys)
     if found is not None:
-        return found
+        return found, entries[found]
     others = [key for key in entries if key not in (*PREDICTION_KEYS, *TARGET_KEYS)]
-    return entries[others[0]] if isinstance(value, (Mapping, tuple)) and len(others) == 1 else value
+    if isinstance(value, (Mapping, tuple)) and len(others) == 1:
+        return others[0], entries[others[0]]
+    return None, value
 
 
 def _target(inputs: Inputs) -> Tree:

@@ -55,14 +55,19 @@ def sections(batch: Batch, style: Style, prediction: Prediction | None = None) -
     drawn: list[page.Section] = []
     for group in found:
         drawn += _Drawing(group, style, prediction if len(found) == 1 else None).sections()
-    parts = [part for group in found for part in group.parts]
-    if prediction is not None and prediction.value is not None:
-        parts.append(Part("prediction", None, prediction.value))
     note = [prediction.note] if prediction is not None and prediction.note else []
     if prediction is not None and prediction.value is not None and len(found) > 1:
         note = ["the prediction is not drawn, since the batch is nested"]
     heading = " · ".join(["All values", *note])
-    return [*drawn, Table([heading], [facts_of(part) for part in parts])]
+    return [*drawn, all_values(batch, prediction, [heading])]
+
+
+def all_values(batch: Batch, prediction: Prediction | None, title: Sequence[str] = ()) -> Table:
+    """The table of a batch's values, and of what a module predicts."""
+    parts = [part for group in groups(batch) for part in group.parts]
+    if prediction is not None and prediction.value is not None:
+        parts.append(Part("prediction", None, prediction.value))
+    return Table(title, [facts_of(part) for part in parts])
 
 
 class _Drawing:

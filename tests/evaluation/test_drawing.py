@@ -171,12 +171,14 @@ def test_a_run_is_drawn_with_what_its_best_model_predicts(
     assert cli.main(["fit", "drawn_def.py:Trial", "--run-dir", "run", "--seed", "1"]) == 0
     capsys.readouterr()
     assert cli.main(["draw", "run"]) == 0
+    printed = capsys.readouterr().out
     (batch, title, _, prediction), other = drawn
     (checkpoint,) = (project / "run" / "checkpoints").iterdir()
     assert title == f"val batch 0 · Trial · checkpoint {checkpoint.name}"
     saved = torch.load(checkpoint / "lightning.ckpt", weights_only=False)["state_dict"]
     expected = batch[0].flatten(1) @ saved["layer.weight"].T + saved["layer.bias"]
     assert torch.allclose(prediction.value, expected)
+    assert re.findall(r"^prediction +float32 +(\[.*?\])", printed, re.MULTILINE) == ["[6, 3]", "[12, 3]"]
     assert len(other[0][0]) == 12
     assert sorted(path.name for path in (project / "run" / "pictures" / "batches").iterdir()) == [
         "val-batch-0.png", "val-loader-1-batch-0.png",

@@ -393,6 +393,21 @@ def test_command_prints_a_table_and_writes_values_and_pictures(
     assert all((directory / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
 
 
+def test_command_says_which_entries_it_has_taken(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(project / "named", {"prediction": {"score": LABELS, "logits": LOGITS, "label": LABELS}})
+    typed = ["--metrics", "some_metrics.py:nan"]
+    assert cli.main(["evaluate", "named", *typed]) == 0
+    advice = "(--prediction-key and --target-key name others)"
+    assert f"predictions are prediction['logits'], targets are prediction['label'] {advice}" in capsys.readouterr().out
+    assert cli.main(["evaluate", "run", *typed]) == 0
+    assert advice not in capsys.readouterr().out
+    store(
+        project / "two", {"prediction": {"logits": LOGITS}, "target": LABELS}, {"prediction": LOGITS, "target": LABELS}
+    )
+    assert cli.main(["evaluate", "two", *typed]) == 0
+    assert f"loader 0: predictions are prediction['logits'] {advice}" in capsys.readouterr().out
+
+
 def test_numbers_that_json_has_not_are_texts(project: Path) -> None:
     assert cli.main(["evaluate", "run/predictions", "--metrics", "some_metrics:nan", "--out", "out"]) == 0
     assert json.loads((project / "out/metrics.json").read_text()) == {"nan": "NaN", "inf": "Infinity"}
