@@ -70,6 +70,7 @@ def _summary(made: Exported, example: Example | None) -> str:
     rows = [
         *ran,
         *([("batch size", _sizes(made))] if made.sizes else []),
+        *([("sizes free", made.free)] if made.free else []),
         ("way", made.way),
         ("file", f"{', '.join(shown(part) for part in made.files)} ({size / 1e6:.3g} MB)"),
     ]

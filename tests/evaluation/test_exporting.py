@@ -295,3 +295,33 @@ def test_nothing_is_left_and_nothing_written_over(tmp_path: pathlib.Path) -> Non
     assert (os.listdir(out.parent), out.read_text()) == (["model.pt2"], "made")
     with pytest.raises(ConfigurationError, match="is a directory"):
         check_absent(tmp_path, overwrite=True)
+
+
+class OfWords(pl.LightningModule):
+    """Text of any length; one that counts on the length of the first batch is not for any."""
+
+    def __init__(self, length: int | None = None) -> None:
+        super().__init__()
+        self.words, self.head = torch.nn.Embedding(10, 4), torch.nn.Linear(4 * (length or 1), 2)
+        self.length = length
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        found = self.words(ids)
+        return self.head(found.mean(1) if self.length is None else found.flatten(1))
+
+
+@pytest.mark.parametrize("target", ["onnx", "exported_program"])
+@pytest.mark.parametrize("length", [None, 7])
+def test_sizes_in_which_two_batches_differ_are_free_where_the_model_takes_any(
+    tmp_path: pathlib.Path, target: str, length: int | None
+) -> None:
+    model = Model(OfWords(length))
+    one, two = (Example((torch.ones(4, size, dtype=torch.int64),), {}, ("ids",), "data") for size in (7, 5))
+    form = Onnx(model.run) if target == "onnx" else ExportedProgram()
+    made = export(model, one.beside(two), form, tmp_path, "model")
+    assert made.any_batch_size and made.sizes == (1, 3, 4)
+    assert made.free == ("" if length else "ids dimension 1 (tried with 7 and 5)")
+    assert any("for any ids dimension 1" in note for note in made.notes) is bool(length)
+    other = Example((torch.arange(18).reshape(2, 9) % 10,), {}, ("ids",), "data")
+    if length is None:
+        assert compare(model.run(other), form.load(made.files[0])(other)).fault is None

@@ -6,6 +6,7 @@ things forward takes the first ones, as many as it needs; of a mapping those who
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -30,18 +31,40 @@ class Example:
         kwargs: by name, of what cannot be given by position.
         names: of the parameters that `args` stand for.
         origin: where it comes from, for people.
+        other: another one, whose tensors may have other sizes: text that is padded to its longest sample.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     names: tuple[str, ...]
     origin: str
+    other: Example | None = None
 
     @property
     def tensors(self) -> list[tuple[str, Tensor]]:
         """Names and tensors, in the order in which exporters flatten them."""
         by_position = [pair for name, value in zip(self.names, self.args, strict=True) for pair in tensors(value, name)]
         return by_position + [pair for name, value in self.kwargs.items() for pair in tensors(value, name)]
+
+    @property
+    def free(self) -> list[tuple[int, ...]]:
+        """Of each of `tensors`, the dimensions besides the batch's in which the other example has another size."""
+        if self.other is None:
+            return [()] * len(self.tensors)
+        pairs = zip(self.tensors, self.other.tensors, strict=True)
+        return [
+            tuple(dim for dim in range(1, one.ndim) if one.shape[dim] != two.shape[dim]) for (_, one), (_, two) in pairs
+        ]
+
+    def beside(self, other: Example) -> Example:
+        """The same with another one, where that differs in sizes alone."""
+        same = [name for name, _ in self.tensors] == [name for name, _ in other.tensors]
+        if not same or any(
+            one.ndim != two.ndim for (_, one), (_, two) in zip(self.tensors, other.tensors, strict=True)
+        ):
+            return self
+        found = dataclasses.replace(self, other=other)
+        return found if any(found.free) else self
 
     @property
     def batch_size(self) -> int | None:
@@ -67,7 +90,8 @@ class Example:
         return self._changed(resized)
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> Example:
-        return Example(map_tensors(self.args, change), map_tensors(self.kwargs, change), self.names, self.origin)
+        args, kwargs = map_tensors(self.args, change), map_tensors(self.kwargs, change)
+        return dataclasses.replace(self, args=args, kwargs=kwargs)
 
     def __str__(self) -> str:
         return ", ".join(described(name, tensor) for name, tensor in self.tensors)

@@ -39,6 +39,7 @@ class Exported:
         outputs: of the example, for people.
         sizes: batch sizes that it was run with; none where the input has no batch.
         any_batch_size: whether these are examples, and others go too.
+        free: dimensions besides the batch's of which any size goes, for people.
         notes: ways that did not go, and why, for people.
         usage: what to type to run it, in Python.
     """
@@ -51,6 +52,7 @@ class Exported:
     any_batch_size: bool
     notes: list[str]
     usage: str = ""
+    free: str = ""
 
     def placed(self, files: Sequence[pathlib.Path], usage: str) -> Exported:
         """The same in its place."""
@@ -152,6 +154,11 @@ def export(model: Model, example: Example, target: Format, directory: pathlib.Pa
     outputs = ", ".join(described(name, tensor) for name, tensor in tensors(expected, "output"))
     failures: list[str] = []
     fixed: Exported | None = None
+    if example.other is not None:
+        made = _of_free_sizes(model, example, expected, target, directory / "free" / name, failures)
+        if made is not None:
+            return dataclasses.replace(made, outputs=outputs, sizes=tuple(sorted({*sizes, *own})))
+        example = dataclasses.replace(example, other=None)
     for number, way in enumerate(target.ways(model.module, example)):
         if not way.any_batch_size and fixed is not None:
             break
@@ -178,6 +185,42 @@ def export(model: Model, example: Example, target: Format, directory: pathlib.Pa
         + "\n".join(f"- {failure}" for failure in failures)
         + f"\nTry {target.others}."
     )
+
+
+def _of_free_sizes(
+    model: Model, example: Example, expected: object, target: Format, path: pathlib.Path, failures: list[str]
+) -> Exported | None:
+    """A file for any batch size, and any size in which two batches differ; None where no way gives one."""
+    other = example.other
+    assert other is not None
+    free = ", ".join(
+        f"{name} dimension {dim} (tried with {one.shape[dim]} and {two.shape[dim]})"
+        for (name, one), (_, two), dims in zip(example.tensors, other.tensors, example.free, strict=True)
+        for dim in dims
+    )
+    for number, way in enumerate(each for each in target.ways(model.module, example) if each.any_batch_size):
+        place = path.parent / str(number) / path.name
+        place.parent.mkdir(parents=True)
+        try:
+            difference, runner = _written(model, example, expected, target, way, place)
+        except _Failure as failure:
+            failures.append(f"{way.name}, for any {free}: {failure}")
+            continue
+        limit = _limit(model, example, runner, model.sizes(example)) or _unlike(model, other, runner)
+        if not limit:
+            return Exported((place,), way.name, difference, "", (), any_batch_size=True, notes=failures, free=free)
+        failures.append(f"{way.name}, for any {free}: {limit}")
+    return None
+
+
+def _unlike(model: Model, other: Example, runner: Runner) -> str:
+    """Why a file does not compute what the module does of another batch; nothing where it does."""
+    try:
+        found = _seeded(lambda: runner(other))
+    except Exception as error:
+        return f"it does not take {other}: {first_lines(error)}"
+    fault = compare(model.run(other), found).fault
+    return "" if fault is None else f"of {other} it computes something else than the module: {fault}"
 
 
 class _Failure(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -55,7 +56,7 @@ def export_trial(
         check(loaded)
     with aside(file) as folder:
         try:
-            example = _example(loaded)
+            example = _example(loaded, with_other=to in (Onnx.name, ExportedProgram.name))
             model = Model(loaded.lightning_module)
             target = _format(to, loaded, model)
             made = export(model, example, target, folder, file.name)
@@ -96,13 +97,18 @@ def _format(to: str, loaded: LoadedTrial, model: Model) -> Format:
     return TorchScript() if to == TorchScript.name else ExportedProgram()
 
 
-def _example(loaded: LoadedTrial) -> Example:
+def _example(loaded: LoadedTrial, with_other: bool = False) -> Example:
+    """What forward is called with; where it is of the data, with another batch that shows which sizes differ."""
     module = loaded.lightning_module
     own = examples.of_module(module)
     if own is not None:
         return own
     try:
-        return examples.of_batch(module, _transferred(loaded, _first(loaded)), "the first validation batch")
+        batch, other = _first_two(loaded, with_other)
+        found = examples.of_batch(module, _transferred(loaded, batch), "the first validation batch")
+        if other is None or found.batch_size is None:
+            return found
+        return found.beside(examples.of_batch(module, _transferred(loaded, other), "the second validation batch"))
     except ConfigurationError as error:
         raise ConfigurationError(
             f"There is no input to export {type(module).__name__} with: it has no example_input_array, and of the validation "
@@ -110,8 +116,8 @@ def _example(loaded: LoadedTrial) -> Example:
         ) from error
 
 
-def _first(loaded: LoadedTrial) -> Batch:
-    """The first batch of the first validation loader.
+def _first_two(loaded: LoadedTrial, both: bool) -> tuple[Batch, Batch | None]:
+    """The first batches of the first validation loader; the second one is None where it is not wanted, or not there.
 
     Raises:
         ConfigurationError: there is none.
@@ -122,8 +128,9 @@ def _first(loaded: LoadedTrial) -> Batch:
         if not loader:
             raise ConfigurationError("there is no validation loader.")
         loader = next(iter(loader.values() if isinstance(loader, Mapping) else loader))
-    for batch in loader:
-        return batch
+    batches = list(itertools.islice(loader, 2 if both else 1))
+    if batches:
+        return batches[0], batches[1] if len(batches) > 1 else None
     raise ConfigurationError("the validation loader is empty.")
 
 

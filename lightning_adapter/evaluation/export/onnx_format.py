@@ -58,6 +58,8 @@ class Onnx:
             batched += [name for name, has_it in outputs.items() if has_it]
             options = {"dynamo": False} if _has_newer_way() else {}
             axes = {name: {0: "batch"} for name in batched}
+            for (name, _), dims in zip(used.tensors, used.free, strict=True):
+                axes.setdefault(name, {}).update({dim: f"{name}_{dim}" for dim in dims})
             with torch_private.onnx_messages_to_stderr(), _without_fused_attention():
                 write(path, used, dynamic_axes=axes, **options)
 

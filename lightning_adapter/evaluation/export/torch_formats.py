@@ -132,14 +132,18 @@ def names_for_all(module: LightningModule, example: Example) -> Iterator[None]:
 
 
 def dynamic_shapes(example: Example) -> dict[str, Any]:
-    """What `torch.export` is told of the dimensions: the first one of each tensor that has the batch's may be any."""
-    dimension: Any = getattr(torch.export.Dim, "DYNAMIC", None)
-    if dimension is None:  # before 2.6 of torch
-        dimension = torch.export.Dim("batch")
+    """What `torch.export` is told of the dimensions: of any size are the batch's, and those that differ in another example."""
+
+    def dimension(dim: int) -> Any:
+        # before 2.6 of torch they have names
+        return getattr(torch.export.Dim, "DYNAMIC", None) or torch.export.Dim(f"size_{dim}" if dim else "batch")
+
+    free = {id(tensor): dims for (_, tensor), dims in zip(example.tensors, example.free, strict=True)}
 
     def spec(value: object) -> Any:
         if isinstance(value, Tensor):
-            return {0: dimension} if example.has_batch_dimension(value) else None
+            dims = ([0] if example.has_batch_dimension(value) else []) + list(free.get(id(value), ()))
+            return {dim: dimension(dim) for dim in dims} or None
         if isinstance(value, (list, tuple)):
             return type(value)(map(spec, value)) if not hasattr(value, "_fields") else type(value)(*map(spec, value))
         if isinstance(value, Mapping):
