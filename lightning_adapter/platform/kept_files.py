@@ -13,7 +13,8 @@ import logging
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from determined import pytorch
@@ -29,6 +30,9 @@ FOLDER = "files"
 LIMIT = "LIGHTNING_ADAPTER_FILES_LIMIT_MB"
 _DEFAULT_MB = 500.0
 _DATA_MB = 10.0  # what appears of one folder before the first batch, and is more, is data
+_DATA_FILES = (
+    10_000  # a folder that has more of them before the first batch is data, and each look at it would take seconds
+)
 
 
 class _State(NamedTuple):
@@ -53,6 +57,7 @@ class KeptFiles:
         self._brought: frozenset[str] = frozenset()
         self._told: frozenset[str] = frozenset()
         self._stored: Mapping[str, _State] | None = None
+        self._data: frozenset[str] = frozenset()
 
     @classmethod
     def of_experiment(cls) -> KeptFiles:
@@ -69,8 +74,11 @@ class KeptFiles:
 
     def training_starts(self) -> None:
         """Loaders are made, and some download what they load: so much at once, before a batch is trained, is data too."""
+        listed = _listed(self._directory)
+        files = Counter(name.partition("/")[0] for name in listed.keys() - self._brought)
+        self._data = frozenset(folder for folder, count in files.items() if count > _DATA_FILES)
         folders: dict[str, dict[str, _State]] = {}
-        for name, state in self._new().items():
+        for name, state in self._newer(listed).items():
             folders.setdefault(name.partition("/")[0], {})[name] = state
         for new in folders.values():
             if sum(state.size for state in new.values()) > _DATA_MB * MB:
@@ -120,7 +128,10 @@ class KeptFiles:
             )
 
     def _new(self) -> dict[str, _State]:
-        return {name: state for name, state in _listed(self._directory).items() if self._before.get(name) != state}
+        return self._newer(_listed(self._directory, self._data))
+
+    def _newer(self, files: Mapping[str, _State]) -> dict[str, _State]:
+        return {name: state for name, state in files.items() if self._before.get(name) != state}
 
     def _tell(self, left_out: Mapping[str, _State]) -> None:
         if left_out.keys() <= self._told:
@@ -156,15 +167,15 @@ class FilesBeside(pytorch.PyTorchCallback):
             self._kept.tell_unstored()
 
 
-def _listed(directory: pathlib.Path) -> dict[str, _State]:
+def _listed(directory: pathlib.Path, without: Collection[str] = ()) -> dict[str, _State]:
     """The files below a directory, by their paths from there; none that is hidden or compiled, and no links."""
-    return dict(_walk(str(directory), ""))
+    return dict(_walk(str(directory), "", without))
 
 
-def _walk(directory: str, prefix: str) -> Iterator[tuple[str, _State]]:
+def _walk(directory: str, prefix: str, without: Collection[str] = ()) -> Iterator[tuple[str, _State]]:
     with os.scandir(directory) as entries:
         for entry in entries:
-            if entry.name.startswith(".") or entry.name == "__pycache__":
+            if entry.name.startswith(".") or entry.name == "__pycache__" or entry.name in without:
                 continue
             try:
                 # no link is followed: it may lead to data, or around in a circle

@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 from determined import pytorch
 
 from lightning_adapter import LightningAdapter, fit
+from lightning_adapter.platform import kept_files
 from lightning_adapter.platform.kept_files import LIMIT, KeptFiles
 from parity.models import flavour
 
@@ -68,6 +69,23 @@ def test_much_that_appears_before_the_first_batch_is_data_of_loaders(
     kept.training_starts()
     write(work, logs__later_csv=3, data__c_bin=4)
     assert checkpoint(work, kept) == {"logs/config.yaml": 9, "logs/later.csv": 3, "data/c.bin": 4}
+
+
+def test_folder_of_very_many_files_is_data_and_not_looked_into_again(
+    work: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_files, "_DATA_FILES", 3)
+    kept = KeptFiles(work)
+    write(work, **{f"set__{number}_png": 1 for number in range(4)})
+    kept.data_prepared()
+    kept.training_starts()
+    looked: list[str] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: looked.append(pathlib.Path(path).name) or scandir(path))
+    write(work, set__late_png=1, picture_png=1)
+    kept.write(tmp_path / "checkpoint")
+    assert held(tmp_path / "checkpoint") == {"picture.png": 1}
+    assert "set" not in looked and "work" in looked
 
 
 def test_files_that_came_back_are_no_data_however_large(work: pathlib.Path, tmp_path: pathlib.Path) -> None:
