@@ -299,7 +299,7 @@ def test_export_of_a_run_by_the_command(
 def test_package_of_a_model_that_no_batch_can_be_given_to_is_written_and_said(
     imported: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(of_trial, "_first", lambda loaded: torch.zeros(2, 5))
+    monkeypatch.setattr(of_trial, "_first_two", lambda loaded, both: (torch.zeros(2, 5), None))
     words = ["export", "run", "packaged_model.py:Trial", "--out", str(tmp_path / "a"), "--to"]
     assert cli.main([*words, "exported_program"]) == 2
     assert "forward() fails with the input that is there" in capsys.readouterr().err
