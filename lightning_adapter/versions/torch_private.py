@@ -10,6 +10,7 @@ import torch
 from torch import distributed as dist
 from torch.nn import Module
 from torch.optim import Optimizer
+from torch.package.package_importer import PackageImporter
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
@@ -115,6 +116,14 @@ def alone(rank: int) -> Iterator[None]:
     finally:
         members.WORLD = everybody
         dist.destroy_process_group(own)
+
+
+def name_package(importer: PackageImporter, name: str) -> None:
+    """Give the modules of a package that nothing was imported of the names that they have in another process.
+
+    `PackageImporter._mangler` (torch 2.1 to 2.13) counts the packages of each process.
+    """
+    importer._mangler._mangle_parent = name
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ models = flavour("pytorch_lightning", ours=True)
 
 MODEL = """
 from __future__ import annotations
+from typing import NamedTuple
 import torch, torchmetrics
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -52,13 +53,24 @@ class Lit(DETLM):
     def configure_optimizers(self):
         return torch.optim.Adam(self.parameters(), self.hparams.lr)
 
+class Batch(NamedTuple):
+    x: torch.Tensor
+    y: torch.Tensor
+
+def together(samples):
+    return Batch(*(torch.stack(each) for each in zip(*samples)))
+
 class Data(DETDM):
+    workers = None
     def setup(self, stage):
         x = torch.randn(32, 4, generator=torch.Generator().manual_seed(0))
         self.data = TensorDataset(x, (x.sum(1) > 0).long())
     def train_dataloader(self):
         return DataLoader(self.data, 8)
-    val_dataloader = test_dataloader = train_dataloader
+    def test_dataloader(self):
+        workers = {"num_workers": 1, "multiprocessing_context": self.workers, "timeout": 60} if self.workers else {}
+        return DataLoader(self.data, 8, collate_fn=together, **workers)
+    val_dataloader = train_dataloader
 
 class Trial(LightningAdapter):
     def __init__(self, context):
@@ -199,6 +211,15 @@ def test_package_is_tested_as_its_run_is_without_the_source(
     assert json.loads((tmp_path / "best.test.json").read_text())["val_loss"] == pytest.approx(found["val_loss"])
     assert cli.main(["draw", "best.pt", "--trust-code", "--out", "drawn"]) == 0
     assert list((tmp_path / "drawn").glob("**/*.png"))
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_of_a_package_hand_over_batches_of_its_classes(package: pathlib.Path, start: str) -> None:
+    loaded = load_trial(package, trust_code=True)
+    loaded.datamodule.workers = start  # type: ignore[union-attr]
+    batches = list(loaded.dataloaders("test"))  # type: ignore[arg-type]
+    assert (len(batches), type(batches[0]).__qualname__, batches[0].x.shape) == (4, "Batch", (8, 4))
+    assert type(batches[0]) is sys.modules[type(batches[0]).__module__].Batch
 
 
 def test_package_is_not_opened_by_who_has_not_said_to_trust_it(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
+import importlib.abc
+import importlib.machinery
 import pathlib
 import sys
+import tempfile
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from torch.package.package_importer import PackageImporter
@@ -19,6 +24,7 @@ from lightning_adapter.evaluation.package.form import (
     check_trusted,
     without_storage_warnings,
 )
+from lightning_adapter.versions import torch_private
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ def open_package(path: pathlib.Path, trust_code: bool) -> Opened:
     module, _, name = said["target"].partition(":")
     try:
         importer = _importer(path)
+        _let_spawned_processes_open(path, importer)
         here = importer.import_module if module in said["source"] else importlib.import_module
         trial_class: Any = here(module)
         for part in name.split("."):
@@ -75,7 +82,8 @@ class _Modules(dict[str, Any]):
     """The modules of a package, by their names in it; Python knows them too, by the names that torch.package gives them.
 
     Without that, a dataclass whose annotations are text (`from __future__ import annotations`) cannot be defined in a
-    package: `dataclasses` looks for its module among Python's.
+    package: `dataclasses` looks for its module among Python's. And nothing of its classes can be pickled, so that workers
+    of a loader never hand over a batch of one.
     """
 
     def __init__(self, importer: PackageImporter) -> None:
@@ -89,10 +97,53 @@ class _Modules(dict[str, Any]):
             sys.modules[f"{self._importer.id()}.{name}"] = module
 
 
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Has Python import a module of a package by the name that torch.package gives it."""
+
+    def __init__(self, importer: PackageImporter) -> None:
+        self._importer = importer
+
+    def find_spec(self, name: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
+        """Return a specification for what is the package's."""
+        return importlib.machinery.ModuleSpec(name, self) if name.startswith(f"{self._importer.id()}.") else None
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        """Import it, as whatever in the package imports it."""
+        module: ModuleType = self._importer.import_module(spec.name.partition(".")[2])
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """It ran when it was made."""
+
+
 def _importer(path: pathlib.Path) -> PackageImporter:
     importer = PackageImporter(str(path))
     importer.modules = _Modules(importer)
+    root = ModuleType(importer.id(), f"What is in {path}.")
+    root.__path__ = []
+    sys.modules[importer.id()] = root
     return importer
+
+
+def _let_spawned_processes_open(path: pathlib.Path, importer: PackageImporter) -> None:
+    """Have workers of a loader, which Python starts anew on some machines, find what is pickled by names of this package.
+
+    They get the path of this process, so a module of the name that torch.package has given lies there, until it ends.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="lightning-adapter-package-")
+    atexit.register(folder.cleanup)
+    opens = f"from {__name__} import open_in_spawned\n\nopen_in_spawned({str(path.absolute())!r}, __name__)\n"
+    pathlib.Path(folder.name, f"{importer.id()}.py").write_text(opens, encoding="utf-8")
+    sys.path.append(folder.name)
+
+
+def open_in_spawned(path: str, name: str) -> None:
+    """Open a package under the name that it has in the process that has started this one, and that trusts it."""
+    importer = PackageImporter(path)
+    torch_private.name_package(importer, name)
+    importer.modules = _Modules(importer)
+    sys.modules[name].__path__ = []
+    sys.meta_path.append(_Finder(importer))
 
 
 def _does_not_run(path: pathlib.Path, said: dict[str, Any], error: Exception) -> CheckpointError:
