@@ -228,6 +228,13 @@ def _load(file: location.Location) -> object:
             # torch.load compares no checksums, and would take a flipped bit of a weight for a weight.
             with zipfile.ZipFile(stream) as archive:
                 damaged = archive.testzip()
+                holds_data = any(name.partition("/")[2] == "data.pkl" for name in archive.namelist())
+            if damaged is None and not holds_data:
+                raise CheckpointError(
+                    f"{file} is no checkpoint, but an archive of something else. A package is opened by load_trial(..., "
+                    "trust_code=True), and by validate, test, predict, draw and export with --trust-code; to train on, give "
+                    "the checkpoint that it was made of."
+                )
             if damaged is None:
                 stream.seek(0)
                 # ModelCheckpoint keeps its directory as it was given; making a path runs no code of the file's

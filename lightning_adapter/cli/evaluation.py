@@ -66,13 +66,13 @@ def loaded(arguments: argparse.Namespace) -> Iterator[LoadedTrial]:
     except LightningAdapterError as error:
         faults.append(error)
     with telling():
-        wanted = Wanted.of(arguments.what, arguments.last, hparams, arguments.config, faults)
+        wanted = Wanted.of(arguments.what, arguments.last, hparams, arguments.config, faults, arguments.trust_code)
         with variables_set(wanted.variables()):
             from lightning_adapter.evaluation.loading import load
             from lightning_adapter.versions.lightning_chatter import without_chatter
 
             # Lightning's own bar goes to stdout, where no file wants it
-            trial = load(wanted, arguments.target, arguments.trust_code, progress_bar=sys.stdout.isatty())
+            trial = load(wanted, arguments.target, progress_bar=sys.stdout.isatty())
             with without_chatter():
                 yield trial
 

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_name(arguments.name)
     wanted, last = arguments.what, arguments.last
     if pathlib.Path(wanted).expanduser().exists():
-        wanted, last = uuid_of(find(wanted, last=last).checkpoint), False
+        wanted, last = uuid_of(find(wanted, last=last)), False
     client = connect()
     choice = choose(client, wanted, last=last, of_trial=False)
     made = register(client, choice.checkpoint.uuid, arguments.name, arguments.description)

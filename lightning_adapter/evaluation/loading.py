@@ -72,18 +72,17 @@ def load_trial(
         CheckpointError: there is no checkpoint, or it cannot be used.
         TargetError: the trial cannot be imported.
     """
-    wanted = Wanted.of(what, last, hparams, config)
+    wanted = Wanted.of(what, last, hparams, config, trust_code=trust_code)
     with variables_set(wanted.variables()):
-        return load(wanted, trial_class, trust_code)
+        return load(wanted, trial_class)
 
 
-def load(wanted: Wanted, trial_class: Given = None, trust_code: bool = False, progress_bar: bool = True) -> LoadedTrial:
+def load(wanted: Wanted, trial_class: Given = None, progress_bar: bool = True) -> LoadedTrial:
     """Load what was looked for; the environment variables of its configuration are set by now.
 
     Args:
         wanted: what was looked for.
         trial_class: as of `load_trial`.
-        trust_code: likewise.
         progress_bar: whether Lightning's own may be shown, where the trial has not turned it off.
 
     Raises:
@@ -99,7 +98,7 @@ def load(wanted: Wanted, trial_class: Given = None, trust_code: bool = False, pr
         wanted.raise_faults()
     assert source is not None
     if source.is_package:
-        opened = open_package(source.checkpoint, trust_code)
+        opened = open_package(source.checkpoint)
         found = opened.trial_class if trial_class is None else trial_class_of(source, trial_class)
         return LoadedTrial.of(found, source, opened.checkpoint, wanted.config, wanted.hparams, progress_bar)
     found = trial_class_of(source, trial_class)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import pathlib
 from dataclasses import dataclass
 
 from determined.common.api import errors
 from determined.experimental.client import Determined, Model, ModelVersion
 
 from lightning_adapter.errors import ConfigurationError, shown
+from lightning_adapter.evaluation.source import Source
 from lightning_adapter.platform.login import asking
 
 #: What the registry does not take in the name of a model, or an address would end at.
@@ -53,15 +53,18 @@ def check_name(name: str) -> None:
         )
 
 
-def uuid_of(checkpoint: pathlib.Path) -> str:
+def uuid_of(source: Source) -> str:
     """The id that a master knows a checkpoint of this machine under.
 
-    Args:
-        checkpoint: its directory, or a file of Lightning's.
-
     Raises:
-        ConfigurationError: it was trained here, so no master has it.
+        ConfigurationError: it was trained here, or is a package, so no master has it.
     """
+    checkpoint = source.checkpoint
+    if source.is_package:
+        raise ConfigurationError(
+            f"{checkpoint} is a package, and the registry of a cluster holds checkpoints of its own trials. Give the id of the "
+            "checkpoint that it was made of, or the number of the experiment."
+        )
     about = checkpoint / "metadata.json"
     metadata = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}
     if "trial_id" not in metadata:

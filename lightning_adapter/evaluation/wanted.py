@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from lightning_adapter.errors import ConfigurationError, LightningAdapterError
+from lightning_adapter.evaluation.package.form import check_trusted
 from lightning_adapter.evaluation.source import Source, find
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.environment import device_kind
@@ -24,7 +25,7 @@ class Wanted:
     """What is to be loaded; see `loading.load_trial`.
 
     Attributes:
-        source: the checkpoint; None where none was found.
+        source: the checkpoint; None where none was found, or it is a package that may not be opened.
         config: content of the configuration that was given; None where none was.
         hparams: that were given.
         faults: what cannot be used.
@@ -47,6 +48,7 @@ class Wanted:
         hparams: experiment.Hyperparameters | None,
         config: Config,
         faults: Sequence[LightningAdapterError] = (),
+        trust_code: bool = False,
     ) -> Wanted:
         """Look at all that was given; nothing is raised.
 
@@ -56,11 +58,15 @@ class Wanted:
             hparams: likewise.
             config: likewise.
             faults: that are known already.
+            trust_code: as of `load_trial`. Of a package that nobody trusts not even the configuration is used.
         """
         faults = list(faults)
         source = content = None
         try:
-            source = find(what, last=last)
+            found = find(what, last=last)
+            if found.is_package:
+                check_trusted(found.checkpoint, found.target, trust_code)
+            source = found
         except LightningAdapterError as error:
             faults.append(error)
         try:

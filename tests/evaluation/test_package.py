@@ -20,8 +20,9 @@ from lightning_adapter import LightningAdapter, cli, fit, load_trial
 from lightning_adapter.errors import CheckpointError, ConfigurationError
 from lightning_adapter.evaluation.export import of_trial
 from lightning_adapter.evaluation.package import form, writing
-from lightning_adapter.evaluation.package.opening import load_model, open_package
+from lightning_adapter.evaluation.package.opening import load_model
 from lightning_adapter.evaluation.source import find
+from lightning_adapter.evaluation.wanted import Wanted
 from parity.models import flavour
 
 models = flavour("pytorch_lightning", ours=True)
@@ -237,22 +238,73 @@ def test_package_is_not_opened_by_who_has_not_said_to_trust_it(
     assert not any(name.startswith("packaged_") for name in sys.modules)
 
 
+def packed(file: pathlib.Path, about: str, source: str = "") -> pathlib.Path:
+    """A package of somebody's, with one module."""
+    with torch.package.PackageExporter(str(file)) as exporter:  # type: ignore[attr-defined]
+        exporter.save_source_string("evil", source)
+        exporter.save_text(form.CONTENTS, form.ABOUT, about)
+    return file
+
+
+def saying(**changes: Any) -> str:
+    """What a package says of itself."""
+    right = {"format": 1, "target": "evil:Trial", "source": ["evil"], "config": {}, "metadata": {}, "versions": {}}
+    return json.dumps({**right, **changes})
+
+
 def test_code_of_a_package_does_not_run_where_it_is_only_looked_at(tmp_path: pathlib.Path) -> None:
-    made = tmp_path / "hostile.pt"
     touched = tmp_path / "touched"
-    with torch.package.PackageExporter(str(made)) as exporter:  # type: ignore[attr-defined]
-        exporter.save_source_string("evil", f"import pathlib\npathlib.Path({str(touched)!r}).touch()\n")
-        exporter.save_text(
-            form.CONTENTS,
-            form.ABOUT,
-            json.dumps({"format": 1, "target": "evil:Trial", "source": ["evil"], "config": {}}),
-        )
+    made = packed(tmp_path / "hostile.pt", saying(), f"import pathlib\npathlib.Path({str(touched)!r}).touch()\n")
     with pytest.raises(ConfigurationError, match="evil:Trial"):
         load_trial(made)
     assert find(made).is_package and not touched.exists()
     with pytest.raises(CheckpointError, match="does not run here: AttributeError"):
-        open_package(made, trust_code=True)
+        load_trial(made, trust_code=True)
     assert touched.exists()
+
+
+def test_configuration_of_a_package_sets_no_variables_before_it_is_trusted(tmp_path: pathlib.Path) -> None:
+    sets = {"environment": {"environment_variables": ["OF_A_PACKAGE=1"]}}
+    made = packed(tmp_path / "hostile.pt", saying(config=sets))
+    wanted = Wanted.of(made, False, None, None)
+    assert wanted.variables() == {} and "--trust-code" in str(wanted.faults[0])
+    assert Wanted.of(made, False, None, None, trust_code=True).variables() == {"OF_A_PACKAGE": "1"}
+
+
+def test_package_under_the_name_of_a_checkpoint_runs_nothing(tmp_path: pathlib.Path) -> None:
+    touched, folder = tmp_path / "touched", tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "metadata.json").write_text("{}")
+    made = packed(folder / "lightning.ckpt", saying(), f"import pathlib\npathlib.Path({str(touched)!r}).touch()\n")
+    for what in (folder, made, made.as_uri()):
+        with pytest.raises(CheckpointError, match="is no checkpoint, but an archive"):
+            load_trial(what, Trial)
+    with pytest.raises(CheckpointError, match="to train on, give the checkpoint"):
+        fit(Trial, warm_start_from=folder)
+    assert not touched.exists()
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        "[]",
+        "null",
+        "[" * 100_000,
+        "{}",
+        saying(format=0),
+        saying(target=3),
+        saying(target="\x1b[2Jevil:Trial"),
+        saying(config=[1]),
+        saying(source={}),
+        saying(versions=[]),
+        saying(metadata=None),
+    ],
+)
+def test_package_that_says_something_else_of_itself_is_refused_in_words(about: str, tmp_path: pathlib.Path) -> None:
+    made = packed(tmp_path / "any.pt", about)
+    with pytest.raises(CheckpointError, match=r"not as one is written|damaged") as caught:
+        find(made)
+    assert "\x1b" not in str(caught.value)
 
 
 def test_newer_foreign_and_damaged_packages_are_told(package: pathlib.Path, tmp_path: pathlib.Path) -> None:
@@ -262,11 +314,7 @@ def test_newer_foreign_and_damaged_packages_are_told(package: pathlib.Path, tmp_
     with pytest.raises(CheckpointError, match=r"not one of lightning-adapter export.*PackageImporter"):
         find(foreign)
 
-    newer = tmp_path / "newer.pt"
-    with torch.package.PackageExporter(str(newer)) as exporter:  # type: ignore[attr-defined]
-        exporter.save_text(
-            form.CONTENTS, form.ABOUT, json.dumps({"format": 2, "versions": {"lightning_adapter": "9.1"}})
-        )
+    newer = packed(tmp_path / "newer.pt", saying(format=2, versions={"lightning_adapter": "9.1"}))
     with pytest.raises(CheckpointError, match=r"the form 2 of a package.*up to 1.*9\.1"):
         find(newer)
 
@@ -274,7 +322,7 @@ def test_newer_foreign_and_damaged_packages_are_told(package: pathlib.Path, tmp_
     content[content.index(b"class Lit")] ^= 255  # sources are stored as they are
     package.write_bytes(content)
     with pytest.raises(CheckpointError, match="damaged"):
-        find(package)
+        load_trial(package, trust_code=True)
 
 
 def test_checkpoint_is_no_package(trained: pathlib.Path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
+import re
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lightning_adapter.errors import CheckpointError, ConfigurationError
+from lightning_adapter.errors import CheckpointError, ConfigurationError, shown
 
 FORMAT = 1
 #: The folder of what is not source; no module of a project has this name.
@@ -23,6 +24,8 @@ CHECKPOINT = "checkpoint.pkl"
 ABOUT = "package.json"
 #: torch.package's list of modules that the machine has to have.
 _MARK = ".data/extern_modules"
+#: A module and a class in it.
+_TARGET = re.compile(r"[\w.]+:[\w.]+")
 
 
 @contextlib.contextmanager
@@ -52,37 +55,50 @@ def about(path: pathlib.Path) -> dict[str, Any]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
             name = next((name for name in archive.namelist() if name.partition("/")[2] == f"{CONTENTS}/{ABOUT}"), None)
-            found: dict[str, Any] | None = None if name is None else json.loads(archive.read(name))
+            found: Any = None if name is None else json.loads(archive.read(name))
     except Exception as error:  # damaged bytes make the reader of zip files fail in any way
         raise CheckpointError(f"{path} is cut short, or damaged ({type(error).__name__}: {error}).") from error
-    if damaged is not None:
-        raise CheckpointError(f"{path} is damaged: the checksum of its entry {damaged} does not hold.")
-    if found is None:
+    if name is None:
         raise CheckpointError(
             f"{path} is an archive of torch.package, and not one of lightning-adapter export --to package, or fit --package. "
             "Open it with torch.package.PackageImporter."
         )
-    if not isinstance(found.get("format"), int) or found["format"] > FORMAT:
+    form = found.get("format") if isinstance(found, dict) else None
+    if isinstance(form, int) and form > FORMAT:
+        versions = found.get("versions")
+        wrote = versions.get("lightning_adapter") if isinstance(versions, dict) else None
         raise CheckpointError(
-            f"{path} has the form {found.get('format')} of a package, and this version of lightning_adapter reads up to "
-            f"{FORMAT}. Install the version that wrote it: {found.get('versions', {}).get('lightning_adapter', 'a newer one')}."
+            f"{path} has the form {form} of a package, and this version of lightning_adapter reads up to {FORMAT}. Install the "
+            f"version that wrote it: {'a newer one' if wrote is None else shown(wrote)}."
         )
-    return found
+    if form != FORMAT or not _is_as_written(found):
+        raise CheckpointError(f"{path} is a package whose {ABOUT} is not as one is written: {shown(found)}.")
+    said: dict[str, Any] = found
+    return said
 
 
-def check_trusted(path: pathlib.Path, trust_code: bool) -> None:
+def _is_as_written(found: Mapping[str, Any]) -> bool:
+    """Whether what a stranger's file says of itself has the types, and the one name, that its readers rely on."""
+    target, source = found.get("target"), found.get("source")
+    return (
+        isinstance(target, str)
+        and _TARGET.fullmatch(target) is not None
+        and isinstance(source, list)
+        and all(isinstance(each, str) for each in source)
+        and all(isinstance(found.get(key), dict) for key in ("config", "metadata", "versions"))
+    )
+
+
+def check_trusted(path: pathlib.Path, target: str | None, trust_code: bool) -> None:
     """Refuse a package whose code nobody has said to trust.
 
     Raises:
         ConfigurationError: says what a package is, and what to type.
     """
-    if trust_code:
-        return
-    said = about(path)
-    raise ConfigurationError(
-        f"{path} is a package: weights together with the source of {said['target']}, which runs with all your rights as soon "
-        "as it is opened (a checkpoint is data, and runs nothing). If you know who made it, type the same with --trust-code, "
-        "in Python load_trial(..., trust_code=True)."
-    )
+    if not trust_code:
+        raise ConfigurationError(
+            f"{path} is a package: weights together with the source of {target}, which runs with all your rights as soon as "
+            "it is opened (a checkpoint is data, and runs nothing). If you know who made it, type the same with --trust-code, "
+            "in Python load_trial(..., trust_code=True)."
+        )

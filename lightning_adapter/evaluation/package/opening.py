@@ -15,13 +15,13 @@ from typing import Any
 
 from torch.package.package_importer import PackageImporter
 
+from lightning_adapter.checkpoints import file
 from lightning_adapter.errors import CheckpointError
 from lightning_adapter.evaluation.package.form import (
     CHECKPOINT,
     CONTENTS,
     MODEL,
     about,
-    check_trusted,
     without_storage_warnings,
 )
 from lightning_adapter.versions import torch_private
@@ -44,18 +44,13 @@ class Opened:
     about: dict[str, Any]
 
 
-def open_package(path: pathlib.Path, trust_code: bool) -> Opened:
-    """Open a package.
-
-    Args:
-        path: the file.
-        trust_code: whether its code may run.
+def open_package(path: pathlib.Path) -> Opened:
+    """Open a package whose code is trusted, as `form.check_trusted` asks.
 
     Raises:
-        ConfigurationError: nobody has said that its code may run.
         CheckpointError: it is damaged, or its code does not run here.
     """
-    check_trusted(path, trust_code)
+    file.check_whole(path)
     said = about(path)
     module, _, name = said["target"].partition(":")
     try:
