@@ -122,7 +122,7 @@ class CheckpointWriter:
         """
         parts = driver.parts
         batches = parts.progress.total_batches
-        metrics = _finite(parts.connector.callback_metrics)
+        metrics = _finite(parts.connector.metrics_shown_last)
         content = lightning_checkpoint(parts)
         state = driver.saved_state()
         parts.strategy.check_parameters(batches)
