@@ -122,7 +122,6 @@ class CheckpointWriter:
         """
         parts = driver.parts
         batches = parts.progress.total_batches
-        metrics = _finite(parts.connector.metrics_shown_last)
         content = lightning_checkpoint(parts)
         state = driver.saved_state()
         parts.strategy.check_parameters(batches)
@@ -144,7 +143,8 @@ class CheckpointWriter:
                 "epoch": content["epoch"],
                 "global_step": content["global_step"],
                 "epochs_completed": parts.progress.whole_epochs,
-                "metrics": metrics,
+                # those that the state has: to ask for them is to compute them, which Lightning 1.9 shows in later values
+                "metrics": _finite(state["metrics"]["callback"]),
             }
             with self._store(metadata) as (path, uuid):
                 content[OURS]["best"] = self._best_with(uuid, batches)

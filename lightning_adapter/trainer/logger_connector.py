@@ -313,11 +313,6 @@ class LoggerConnector:
         return self._shown.callback
 
     @property
-    def metrics_shown_last(self) -> dict[str, Tensor]:
-        """The callback metrics as they were last made visible; nothing is computed, which Lightning 1.9 would notice later."""
-        return dict(self._shown.callback)
-
-    @property
     def logged_metrics(self) -> dict[str, Tensor]:
         """Name to 0-d tensor: what loggers were or will be given."""
         self._show("log")
