@@ -61,11 +61,10 @@ def _summary(made: Exported, example: Example | None) -> str:
     from lightning_adapter.runs.summary import shown
 
     size = sum(part.stat().st_size for part in made.files)
-    difference = f"{made.difference.largest:.3g} at most from the module ({made.difference.allowed:.3g} is rounding)"
     ran = (
         [("weights", "compared with those of the module: the same")]
         if example is None
-        else [("input", f"{example}, of {example.origin}"), ("output", made.outputs), ("difference", difference)]
+        else [("input", f"{example}, of {example.origin}"), ("output", made.outputs), ("difference", _difference(made))]
     )
     rows = [
         *ran,
@@ -78,6 +77,14 @@ def _summary(made: Exported, example: Example | None) -> str:
     if made.notes:
         parts.insert(0, "\n".join(["did not go:", *(f"- {note}" for note in made.notes)]))
     return "\n\n".join(parts)
+
+
+def _difference(made: Exported) -> str:
+    largest, allowed, _, numbers, compared = made.difference
+    if not compared:
+        return "none was looked for: the outputs are empty"
+    others = f", {numbers - compared} of {numbers} numbers are infinite or NaN in both" if compared < numbers else ""
+    return f"{largest:.3g} at most from the module ({allowed:.3g} is rounding){others}"
 
 
 def _sizes(made: Exported) -> str:

@@ -13,6 +13,7 @@ import torch
 import torchmetrics
 from torch import Tensor, nn
 
+from lightning_adapter import LightningAdapter
 from lightning_adapter.errors import ConfigurationError, ExportError
 from lightning_adapter.evaluation.export import onnx_format
 from lightning_adapter.evaluation.export.comparison import compare
@@ -20,9 +21,11 @@ from lightning_adapter.evaluation.export.example import Example, of_batch, of_mo
 from lightning_adapter.evaluation.export.exporting import Exported, Model, export
 from lightning_adapter.evaluation.export.formats import Format
 from lightning_adapter.evaluation.export.needed import check_installed
+from lightning_adapter.evaluation.export.of_trial import export_trial
 from lightning_adapter.evaluation.export.onnx_format import Onnx
 from lightning_adapter.evaluation.export.placing import aside, check_absent, place
 from lightning_adapter.evaluation.export.torch_formats import ExportedProgram, TorchScript
+from lightning_adapter.evaluation.loading import fresh_trial
 
 FIRST = "the first validation batch"
 TORCH: list[Callable[[], Format]] = [TorchScript, ExportedProgram]
@@ -245,6 +248,47 @@ def test_file_that_computes_something_else_is_refused(tmp_path: pathlib.Path) ->
         made(Module(), X, Wrong(), tmp_path)
 
 
+def test_largest_difference_of_all_batch_sizes_is_told(tmp_path: pathlib.Path) -> None:
+    class Rounding(TorchScript):
+        """A single sample is computed in another order."""
+
+        def load(self, path: pathlib.Path) -> Any:
+            right = super().load(path)
+            return lambda example: right(example) + (1e-5 if example.batch_size == 1 else 0.0)  # type: ignore[operator]
+
+    found = made(Module(), (X, 0), Rounding(), tmp_path)
+    assert found.difference.largest == pytest.approx(1e-5, rel=0.1)
+    assert found.difference.numbers == found.difference.compared == 3 * (6 + 1 + 3)
+
+
+def test_module_that_gives_no_number_is_not_taken_for_the_same(tmp_path: pathlib.Path) -> None:
+    diverged = Module()
+    with torch.no_grad():
+        next(diverged.parameters()).fill_(float("nan"))
+    with pytest.raises(ConfigurationError, match="gives no finite number"):
+        made(diverged, (X, 0), TorchScript(), tmp_path)
+
+
+def test_what_a_file_prints_when_it_is_run_stays_unsaid(
+    tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Loud(TorchScript):
+        """As ONNX Runtime, from C++, and as torch's readers."""
+
+        def load(self, path: pathlib.Path) -> Any:
+            right = super().load(path)
+            os.write(2, b"loaded")
+
+            def run(example: Example) -> object:
+                os.write(2, b"failed")
+                return right(example)
+
+            return run
+
+    made(Module(), (X, 0), Loud(), tmp_path)
+    assert capfd.readouterr().err == ""
+
+
 def test_several_script_modules_of_an_override_are_told(tmp_path: pathlib.Path) -> None:
     class Several(Module):
         """As `to_torchscript` documents it."""
@@ -298,30 +342,53 @@ def test_nothing_is_left_and_nothing_written_over(tmp_path: pathlib.Path) -> Non
 
 
 class OfWords(pl.LightningModule):
-    """Text of any length; one that counts on the length of the first batch is not for any."""
+    """Text of any length, which an exporter follows; or with a branch for long text, of which it follows one side; or of 7."""
 
-    def __init__(self, length: int | None = None) -> None:
+    def __init__(self, kind: str) -> None:
         super().__init__()
-        self.words, self.head = torch.nn.Embedding(10, 4), torch.nn.Linear(4 * (length or 1), 2)
-        self.length = length
+        self.words, self.head = torch.nn.Embedding(10, 4), torch.nn.Linear(28 if kind == "fixed" else 4, 2)
+        self.kind = kind
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         found = self.words(ids)
-        return self.head(found.mean(1) if self.length is None else found.flatten(1))
+        made: torch.Tensor = self.head(found.flatten(1) if self.kind == "fixed" else found.mean(1))
+        return -made if self.kind == "branch" and ids.shape[1] > 6 else made
 
 
 @pytest.mark.parametrize("target", ["onnx", "exported_program"])
-@pytest.mark.parametrize("length", [None, 7])
+@pytest.mark.parametrize("kind", ["any", "branch", "fixed"])
 def test_sizes_in_which_two_batches_differ_are_free_where_the_model_takes_any(
-    tmp_path: pathlib.Path, target: str, length: int | None
+    tmp_path: pathlib.Path, target: str, kind: str
 ) -> None:
-    model = Model(OfWords(length))
+    model = Model(OfWords(kind))
     one, two = (Example((torch.ones(4, size, dtype=torch.int64),), {}, ("ids",), "data") for size in (7, 5))
     form = Onnx(model.run) if target == "onnx" else ExportedProgram()
     made = export(model, one.beside(two), form, tmp_path, "model")
     assert made.any_batch_size and made.sizes == (1, 3, 4)
-    assert made.free == ("" if length else "ids dimension 1 (tried with 7 and 5)")
-    assert any("for any ids dimension 1" in note for note in made.notes) is bool(length)
+    assert made.free == ("ids dimension 1 (tried with 7 and 5)" if kind == "any" else "")
+    assert any("for any ids dimension 1" in note for note in made.notes) is (kind == "branch")
     other = Example((torch.arange(18).reshape(2, 9) % 10,), {}, ("ids",), "data")
-    if length is None:
+    if kind == "any":
         assert compare(model.run(other), form.load(made.files[0])(other)).fault is None
+
+
+class WithHookInData(pl.LightningDataModule):
+    """Its hooks ask the Trainer, and make of a batch what forward takes."""
+
+    def val_dataloader(self) -> Any:
+        return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X), batch_size=6)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        assert self.trainer is not None and self.trainer.validating
+        return {"x": 2 * batch[0]}
+
+
+def test_batch_comes_through_the_hooks_as_in_a_validation(tmp_path: pathlib.Path) -> None:
+    class Trial(LightningAdapter):
+        """Untrained."""
+
+        def __init__(self, context: Any) -> None:
+            super().__init__(context, Module(), WithHookInData(), max_epochs=1)
+
+    _, example = export_trial(fresh_trial(Trial), "exported_program", tmp_path / "a.pt2", overwrite=False)
+    assert example is not None and torch.equal(example.args[0], 2 * X)

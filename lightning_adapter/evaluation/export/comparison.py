@@ -16,13 +16,22 @@ class Difference(NamedTuple):
 
     Attributes:
         largest: absolute difference of two numbers in the same place; NaN where one alone is a number.
+        allowed: what `largest` may be, of the output that has it.
         fault: says in words why they are not the same; None where they are, up to rounding.
-        allowed: what `largest` may be, of the output that comes nearest to it, or is beyond it.
+        numbers: how many there were.
+        compared: how many of these are finite; of others it is seen alone that they are the same ones.
     """
 
     largest: float
     allowed: float
     fault: str | None
+    numbers: int = 0
+    compared: int = 0
+
+    def together_with(self, other: Difference) -> Difference:
+        """The worse one of two without a fault, for the numbers of both."""
+        worse = other if other.largest > self.largest or not self.allowed else self
+        return worse._replace(numbers=self.numbers + other.numbers, compared=self.compared + other.compared)
 
 
 def compare(expected: object, found: object) -> Difference:
@@ -36,14 +45,13 @@ def compare(expected: object, found: object) -> Difference:
     if len(mine) != len(theirs):
         fault = f"it gives {len(theirs)} tensor{'s' * (len(theirs) != 1)}, and the module {len(mine)}"
         return Difference(math.nan, 0.0, fault)
-    worst = Difference(0.0, 0.0, None)
+    whole = Difference(0.0, 0.0, None)
     for (name, one), (_, other) in zip(mine, theirs, strict=True):
         each = _compare(name, one, other)
         if each.fault is not None:
             return each
-        if each.largest > worst.largest or not worst.allowed:
-            worst = each
-    return worst
+        whole = whole.together_with(each)
+    return whole
 
 
 def _compare(name: str, one: Tensor, other: Tensor) -> Difference:
@@ -59,15 +67,14 @@ def _compare(name: str, one: Tensor, other: Tensor) -> Difference:
     apart = torch.where(same, 0.0, (first - second).abs())
     largest = math.nan if apart.isnan().any() else float(apart.max())
     allowed = 0.0 if exact else _allowed(one, first)
-    if largest <= allowed:
-        return Difference(largest, allowed, None)
-    wrong = int((~(apart <= allowed)).sum())
-    return Difference(
-        largest,
-        allowed,
-        f"{described(name, one)} differs by up to {largest:.3g} in {wrong} of {one.numel()} numbers, where {allowed:.3g} is "
-        "rounding",
-    )
+    fault = None
+    if not largest <= allowed:
+        wrong = int((~(apart <= allowed)).sum())
+        fault = (
+            f"{described(name, one)} differs by up to {largest:.3g} in {wrong} of {one.numel()} numbers, where {allowed:.3g} "
+            "is rounding"
+        )
+    return Difference(largest, allowed, fault, one.numel(), int(first.isfinite().sum()))
 
 
 def _allowed(tensor: Tensor, wide: Tensor) -> float:

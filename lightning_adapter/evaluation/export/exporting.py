@@ -35,7 +35,7 @@ class Exported:
     Attributes:
         files: where it is, and the one beside it where that holds the weights.
         way: in which it was written.
-        difference: from the module's outputs, the largest that was found.
+        difference: from the module's outputs, the largest of all inputs that were tried.
         outputs: of the example, for people.
         sizes: batch sizes that it was run with; none where the input has no batch.
         any_batch_size: whether these are examples, and others go too.
@@ -102,12 +102,14 @@ class Model:
                 f"{type(self.module).__name__}.forward() returns {type(given).__name__}, with no tensor in it: there is "
                 "nothing to export."
             )
+        of_itself = compare(given, given)
+        if of_itself.numbers and not of_itself.compared:
+            raise ConfigurationError(
+                f"{type(self.module).__name__}.forward() gives no finite number for the input that is there "
+                f"({example.origin}: {example}), so that a file could not be compared with it. Where the training has not "
+                f"diverged, write into {type(self.module).__name__}.__init__(): self.example_input_array = what it takes."
+            )
         return given
-
-    @property
-    def draws(self) -> str:
-        """What to say of a difference."""
-        return " (forward() draws random numbers in eval mode, so no two runs give the same)"
 
     def is_random(self, example: Example) -> bool:
         """Whether two calls, with random numbers of two seeds, give two answers."""
@@ -118,9 +120,10 @@ class Model:
         """Batch sizes besides the example's that forward itself takes."""
         if example.batch_size is None:
             return ()
-        return tuple(size for size in _SIZES if size != example.batch_size and self._takes(example.of_batch_size(size)))
+        return tuple(size for size in _SIZES if size != example.batch_size and self.takes(example.of_batch_size(size)))
 
-    def _takes(self, example: Example) -> bool:
+    def takes(self, example: Example) -> bool:
+        """Whether forward itself does not fail with it."""
         try:
             self.run(example)
         except Exception:  # a forward of a fixed size fails in its own way
@@ -139,7 +142,7 @@ def export(model: Model, example: Example, target: Format, directory: pathlib.Pa
 
     Args:
         model: what is exported.
-        example: an input.
+        example: an input; another one beside it, of other sizes, is tried too.
         target: the format.
         directory: empty; each way gets one in it.
         name: of the file.
@@ -152,32 +155,46 @@ def export(model: Model, example: Example, target: Format, directory: pathlib.Pa
     sizes = model.sizes(example)
     own = () if example.batch_size is None else (example.batch_size,)
     outputs = ", ".join(described(name, tensor) for name, tensor in tensors(expected, "output"))
+    plain = dataclasses.replace(example, other=None)
+    inputs = [example, plain] if example.other is not None and model.takes(example.other) else [plain]
     failures: list[str] = []
     fixed: Exported | None = None
-    if example.other is not None:
-        made = _of_free_sizes(model, example, expected, target, directory / "free" / name, failures)
-        if made is not None:
-            return dataclasses.replace(made, outputs=outputs, sizes=tuple(sorted({*sizes, *own})))
-        example = dataclasses.replace(example, other=None)
-    for number, way in enumerate(target.ways(model.module, example)):
+    # a way for one batch size is for the sizes of the example alone
+    attempts = [
+        (each, way)
+        for each in inputs
+        for way in target.ways(model.module, each)
+        if way.any_batch_size or each.other is None
+    ]
+    for number, (used, way) in enumerate(attempts):
         if not way.any_batch_size and fixed is not None:
             break
+        free = _free_sizes(used)
+        of_one = "" if way.any_batch_size or not sizes else ", for one batch size"
+        called = f"{way.name}, for any {free}" if free else f"{way.name}{of_one}"
         path = directory / str(number) / name
         path.parent.mkdir()
         try:
-            difference, runner = _written(model, example, expected, target, way, path)
+            runner = _written(model, target, way, path)
+            difference = _compared(model, used, runner)
         except _Failure as failure:
-            failures.append(f"{way.name}{'' if way.any_batch_size or not sizes else ', for one batch size'}: {failure}")
+            failures.append(f"{called}: {failure}")
             continue
         made = Exported((path,), way.name, difference, outputs, own, any_batch_size=False, notes=failures)
-        if not sizes:
+        if not way.any_batch_size:
             return made
-        limit = _limit(model, example, runner, sizes) if way.any_batch_size else None
-        if limit == "":
-            return dataclasses.replace(made, sizes=tuple(sorted({*sizes, *own})), any_batch_size=True)
-        if limit is not None:
-            failures.append(f"{way.name}: {limit}")
-        fixed = fixed or made
+        others = {f"a batch of {size}": used.of_batch_size(size) for size in sizes}
+        if used.other is not None:
+            others[str(used.other)] = used.other
+        try:
+            for which, other in others.items():
+                difference = difference.together_with(_compared(model, other, runner, which))
+        except _Failure as limit:
+            failures.append(f"{called}: {limit}")
+            fixed = made if fixed is None and used.other is None else fixed
+            continue
+        all_sizes = tuple(sorted({*sizes, *own}))
+        return dataclasses.replace(made, difference=difference, sizes=all_sizes, any_batch_size=bool(sizes), free=free)
     if fixed is not None:
         return fixed
     raise ExportError(
@@ -187,53 +204,26 @@ def export(model: Model, example: Example, target: Format, directory: pathlib.Pa
     )
 
 
-def _of_free_sizes(
-    model: Model, example: Example, expected: object, target: Format, path: pathlib.Path, failures: list[str]
-) -> Exported | None:
-    """A file for any batch size, and any size in which two batches differ; None where no way gives one."""
-    other = example.other
-    assert other is not None
-    free = ", ".join(
+def _free_sizes(example: Example) -> str:
+    """The dimensions besides the batch's of which any size is wanted, for people; nothing where there are none."""
+    if example.other is None:
+        return ""
+    return ", ".join(
         f"{name} dimension {dim} (tried with {one.shape[dim]} and {two.shape[dim]})"
-        for (name, one), (_, two), dims in zip(example.tensors, other.tensors, example.free, strict=True)
+        for (name, one), (_, two), dims in zip(example.tensors, example.other.tensors, example.free, strict=True)
         for dim in dims
     )
-    for number, way in enumerate(each for each in target.ways(model.module, example) if each.any_batch_size):
-        place = path.parent / str(number) / path.name
-        place.parent.mkdir(parents=True)
-        try:
-            difference, runner = _written(model, example, expected, target, way, place)
-        except _Failure as failure:
-            failures.append(f"{way.name}, for any {free}: {failure}")
-            continue
-        limit = _limit(model, example, runner, model.sizes(example)) or _unlike(model, other, runner)
-        if not limit:
-            return Exported((place,), way.name, difference, "", (), any_batch_size=True, notes=failures, free=free)
-        failures.append(f"{way.name}, for any {free}: {limit}")
-    return None
-
-
-def _unlike(model: Model, other: Example, runner: Runner) -> str:
-    """Why a file does not compute what the module does of another batch; nothing where it does."""
-    try:
-        found = _seeded(lambda: runner(other))
-    except Exception as error:
-        return f"it does not take {other}: {first_lines(error)}"
-    fault = compare(model.run(other), found).fault
-    return "" if fault is None else f"of {other} it computes something else than the module: {fault}"
 
 
 class _Failure(Exception):
     """One way does not go; the message says why."""
 
 
-def _written(
-    model: Model, example: Example, expected: object, target: Format, way: Way, path: pathlib.Path
-) -> tuple[Difference, Runner]:
-    """Write a file, run it, and compare.
+def _written(model: Model, target: Format, way: Way, path: pathlib.Path) -> Runner:
+    """Write a file, and read it.
 
     Raises:
-        _Failure: it cannot be written or run, or computes something else.
+        _Failure: it cannot be written, or read.
     """
     try:
         with _quietly(), _batch_is_ready(model.module), torch.no_grad():
@@ -242,29 +232,38 @@ def _written(
     except Exception as error:  # exporters fail in any way
         raise _Failure(first_lines(error)) from error
     try:
-        runner = target.load(path)
-        found = _seeded(lambda: runner(example))
+        with _quietly():
+            return target.load(path)
     except Exception as error:
         raise _Failure(f"it was written, and cannot be run: {first_lines(error)}") from error
-    difference = compare(expected, found)
+
+
+def _compared(model: Model, example: Example, runner: Runner, which: str = "") -> Difference:
+    """Run a file, and compare what it gives with what the module gives.
+
+    Args:
+        model: the module.
+        example: the input.
+        runner: runs the file.
+        which: name of the input, where it is not the one that the file was made with.
+
+    Raises:
+        _Failure: it cannot be run, or computes something else.
+    """
+    try:
+        with _quietly():
+            found = _seeded(lambda: runner(example))
+    except Exception as error:
+        fails = f"it does not take {which}" if which else "it was written, and cannot be run"
+        raise _Failure(f"{fails}: {first_lines(error)}") from error
+    difference = compare(model.run(example), found)
     if difference.fault is not None:
-        random = model.draws if model.is_random(example) else ""
-        raise _Failure(f"it computes something else than the module: {difference.fault}{random}")
-    return difference, runner
-
-
-def _limit(model: Model, example: Example, runner: Runner, sizes: tuple[int, ...]) -> str:
-    """Why a file takes no batch of another size; nothing where it does."""
-    for size in sizes:
-        other = example.of_batch_size(size)
-        try:
-            found = _seeded(lambda other=other: runner(other))  # type: ignore[misc]
-        except Exception as error:
-            return f"it does not take a batch of {size}: {first_lines(error)}"
-        fault = compare(model.run(other), found).fault
-        if fault is not None:
-            return f"for a batch of {size} it computes something else than the module: {fault}"
-    return ""
+        random = ""
+        if model.is_random(example):
+            random = " (forward() draws random numbers in eval mode, so no two runs give the same)"
+        of = f"of {which} " if which else ""
+        raise _Failure(f"{of}it computes something else than the module: {difference.fault}{random}")
+    return difference
 
 
 def first_lines(error: BaseException, number: int = 3) -> str:

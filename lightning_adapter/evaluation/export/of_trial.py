@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 import pathlib
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 
+from lightning_adapter.data.collections import flatten
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.evaluation.export import example as examples
 from lightning_adapter.evaluation.export.comparison import Difference
@@ -23,12 +22,9 @@ from lightning_adapter.evaluation.export.torch_formats import ExportedProgram, T
 from lightning_adapter.evaluation.loading import LoadedTrial
 from lightning_adapter.evaluation.package.checked import write_checked
 from lightning_adapter.evaluation.package.of_trial import check, contents_of
-from lightning_adapter.loop.hooks import is_overridden
 from lightning_adapter.runs.summary import shown
-from lightning_adapter.versions import hosts, lightning_private
+from lightning_adapter.versions import lightning_private
 from lightning_adapter.versions.types import Batch
-
-_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
 def export_trial(
@@ -122,12 +118,10 @@ def _first_two(loaded: LoadedTrial, both: bool) -> tuple[Batch, Batch | None]:
     Raises:
         ConfigurationError: there is none.
     """
-    loader: Any = loaded.dataloaders("val")
-    loader = lightning_private.uncombined(loader, "sequential")[1]
-    while isinstance(loader, (list, tuple, Mapping)):
-        if not loader:
-            raise ConfigurationError("there is no validation loader.")
-        loader = next(iter(loader.values() if isinstance(loader, Mapping) else loader))
+    _, collection = lightning_private.uncombined(loaded.dataloaders("val"), "sequential")
+    loader = next(iter(flatten(collection)), None)
+    if loader is None:
+        raise ConfigurationError("there is no validation loader.")
     batches = list(itertools.islice(loader, 2 if both else 1))
     if batches:
         return batches[0], batches[1] if len(batches) > 1 else None
@@ -135,19 +129,12 @@ def _first_two(loaded: LoadedTrial, both: bool) -> tuple[Batch, Batch | None]:
 
 
 def _transferred(loaded: LoadedTrial, batch: Batch) -> Batch:
-    """The batch after the hooks that bring it to the device; of module and datamodule, as `_DataHookSelector` has it.
+    """The batch after the hooks that bring it to the device.
 
     Raises:
         ConfigurationError: a hook fails.
     """
-    module, datamodule = loaded.lightning_module, loaded.datamodule
-    base = hosts.host_of(module).pl.LightningDataModule
-    for name in _HOOKS:
-        in_data = datamodule is not None and is_overridden(name, datamodule, base)
-        hook = getattr(datamodule if in_data else module, name)
-        more = (torch.device("cpu"), 0) if name == "transfer_batch_to_device" else (0,)
-        try:
-            batch = hook(batch, *more)
-        except Exception as error:  # of the user's own code
-            raise ConfigurationError(f"{name}() fails outside of a Trainer: {first_lines(error)}") from error
-    return batch
+    try:
+        return lightning_private.transfer_batch(loaded.trial.lightning_module, batch, torch.device("cpu"), 0)
+    except Exception as error:  # of the user's own code
+        raise ConfigurationError(f"a hook that transfers it fails: {first_lines(error)}") from error
