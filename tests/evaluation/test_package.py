@@ -80,7 +80,15 @@ class Trial(LightningAdapter):
                          enable_model_summary=False, log_every_n_steps=2)
 """
 #: A dataclass whose annotations are text, which torch's importer alone cannot define.
-OPTIONS = "from __future__ import annotations\nimport dataclasses\n@dataclasses.dataclass\nclass Options:\n    epochs: int = 1\n"
+OPTIONS = """
+from __future__ import annotations
+import dataclasses
+
+@dataclasses.dataclass
+class Options:
+    epochs: int = 1
+    place: str = __file__
+"""
 FILES = {
     "packaged_options.py": OPTIONS,
     "packaged_model.py": MODEL,
@@ -93,7 +101,11 @@ FILES = {
         "    def __init__(self):\n        super().__init__()\n        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 2)\n"
         "    def forward(self, x):\n        return self.b(act(self.a(x))) * VALUES['scale']\n"
     ),
-    "packaged_lazy.py": "import torch\ndef relu(x):\n    return torch.relu(x)\n",
+    "packaged_lazy.py": (
+        "import torch\ndef relu(x):\n    return torch.relu(x)\ndef never():\n    from packaged_script import main\n"
+    ),
+    # it may not be imported to be packaged
+    "packaged_script.py": "import of_another_machine\ndef main():\n    pass\nraise SystemExit('ran')\n",
     "experiment.yaml": "hyperparameters:\n  lr: 0.05\nsearcher:\n  name: single\n  metric: val_loss\n",
 }
 #: Run in a process that has neither this project nor the one of the package on its path.
@@ -120,6 +132,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "package          made/best.pt" in done.stdout
+    assert "packaged_options uses __file__, and a package holds the source alone" in done.stderr
     return project
 
 
@@ -163,7 +176,7 @@ def test_package_of_a_fit_holds_the_source_the_weights_once_and_how_it_was_made(
     # a module that a function imports, and the file of a folder, which torch.package does not find
     assert said["source"] == [
         "packaged_lazy", "packaged_model", "packaged_nets", "packaged_nets.deep.mlp", "packaged_nets.values",
-        "packaged_options",
+        "packaged_options", "packaged_script",
     ]  # fmt: skip
     assert {"torch", "torchmetrics", "lightning_adapter", "pytorch_lightning"} <= set(said["needs"])
     assert said["config"]["hyperparameters"] == {"lr": 0.05}
@@ -497,6 +510,6 @@ def test_package_goes_with_a_run_that_is_complete_alone(
             return {}
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(writing, "faults", lambda *of: [])  # of a class in a function
+    monkeypatch.setattr(writing, "check", lambda *of: None)  # of a class in a function
     fit(Stops, package="best.pt")
     assert not (tmp_path / "best.pt").exists()

@@ -24,7 +24,7 @@ class Way(NamedTuple):
 
     name: str
     any_batch_size: bool
-    write: Callable[[pathlib.Path], None]
+    write: Callable[[pathlib.Path], object]
 
 
 class Format(Protocol):

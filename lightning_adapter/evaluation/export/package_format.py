@@ -9,7 +9,6 @@ from lightning_adapter.evaluation.export.example import Example
 from lightning_adapter.evaluation.export.formats import Runner, Way
 from lightning_adapter.evaluation.export.torch_formats import call
 from lightning_adapter.evaluation.package import writing
-from lightning_adapter.evaluation.package.form import CONTENTS, MODEL
 from lightning_adapter.evaluation.package.opening import load_model
 from lightning_adapter.versions.types import LightningModule
 
@@ -38,9 +37,8 @@ class Package:
         return lambda example: module(*example.args, **example.kwargs)
 
     def usage(self, path: str, example: Example) -> str:
-        """Return what to type."""
-        loaded = f'torch.package.PackageImporter("{path}").load_pickle("{CONTENTS}", "{MODEL}")'
-        return f"{loaded}({call(example)})  or  {in_python(path)}"
+        """Return what to type: torch's own importer knows no dataclass whose annotations are text."""
+        return f"{in_python(path)}.lightning_module({call(example)})"
 
 
 def in_python(path: str) -> str:

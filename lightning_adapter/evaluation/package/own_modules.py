@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import functools
 import importlib.metadata
 import importlib.util
@@ -13,6 +12,7 @@ import pathlib
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
 #: What Python's `site` imports at its start, wherever it lies: on Debian below /etc.
@@ -85,12 +85,23 @@ def _file_of(name: str) -> str | None:
     module = sys.modules.get(name)
     if module is not None:
         return getattr(module, "__file__", None)
-    # to find a module in a package is to import the package, which fails in its own way
-    with contextlib.suppress(Exception):
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.has_location:
-            return spec.origin
-    return None
+    spec = spec_of(name)
+    return spec.origin if spec is not None and spec.has_location else None
+
+
+def spec_of(name: str) -> ModuleSpec | None:
+    """Where a module lies, none of whose packages is imported for it: a script among them would run."""
+    first, *below = name.split(".")
+    try:
+        spec = importlib.util.find_spec(first)
+    except (ImportError, ValueError):  # of what was put among Python's modules by hand
+        return None
+    for depth in range(1, len(below) + 1):
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        whole = ".".join([first, *below[:depth]])
+        spec = PathFinder.find_spec(whole, list(spec.submodule_search_locations))
+    return spec
 
 
 def parents(name: str) -> Iterator[str]:
@@ -100,14 +111,26 @@ def parents(name: str) -> Iterator[str]:
         yield name
 
 
+def asks_where_it_lies(name: str) -> bool:
+    """Whether a module of the project uses `__file__`, and so may read what lies beside it."""
+    file = _file_of(name)
+    tree = None if file is None else _tree(pathlib.Path(file))
+    return tree is not None and any(isinstance(node, ast.Name) and node.id == "__file__" for node in ast.walk(tree))
+
+
+def _tree(file: pathlib.Path) -> ast.AST | None:
+    """A source; None where it cannot be read, and so cannot be imported either."""
+    try:
+        return ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
 def _imported_by(name: str, file: pathlib.Path) -> Iterator[str]:
     """Names of what a file may import, at its top or in a function."""
-    try:
-        tree = ast.parse(file.read_bytes())
-    except (OSError, SyntaxError):
-        return
+    tree = _tree(file)
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(tree):
+    for node in () if tree is None else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -14,12 +14,15 @@ import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import determined
 import torch
+from torch.package.importer import Importer
 from torch.package.package_exporter import PackageExporter
 
+from lightning_adapter import notices
 from lightning_adapter.checkpoints.content import OURS
 from lightning_adapter.errors import ConfigurationError, ExportError
 from lightning_adapter.evaluation.package.form import (
@@ -30,7 +33,14 @@ from lightning_adapter.evaluation.package.form import (
     MODEL,
     without_storage_warnings,
 )
-from lightning_adapter.evaluation.package.own_modules import is_own, needed_of_project, own_modules, parents
+from lightning_adapter.evaluation.package.own_modules import (
+    asks_where_it_lies,
+    is_own,
+    needed_of_project,
+    own_modules,
+    parents,
+    spec_of,
+)
 from lightning_adapter.evaluation.package.rebuilding import MadeByItsTrial
 from lightning_adapter.loop.run_state import RankState
 from lightning_adapter.platform.trial import LightningTrial
@@ -101,8 +111,30 @@ def _version() -> str:
     return found
 
 
-def faults(trial_class: type[LightningTrial], module: LightningModule) -> list[str]:
-    """What keeps a trial from being packaged, in words; nothing is written."""
+def check(trial_class: type[LightningTrial], module: LightningModule) -> None:
+    """Refuse what cannot be packaged, and warn of what may not be found where the package is opened; nothing is written.
+
+    Raises:
+        ConfigurationError: all that stands against it.
+    """
+    found, source = _without_source(trial_class, module), []
+    if not found:
+        try:
+            source = write(_Nowhere(), Contents(trial_class, module, {}, {}, {}))
+        except ExportError as error:
+            found.append(str(error))
+    if found:
+        raise ConfigurationError("No package can be made of this trial:\n" + "\n".join(f"- {fault}" for fault in found))
+    asking = [name for name in source if asks_where_it_lies(name)]
+    if asking:
+        notices.warn(
+            f"{' and '.join(asking)} use{'s' * (len(asking) == 1)} __file__, and a package holds the source alone: a file that "
+            "lies beside it is not found where the package is opened. Keep what it holds in the module or in a hyperparameter."
+        )
+
+
+def _without_source(trial_class: type[LightningTrial], module: LightningModule) -> list[str]:
+    """Which classes have no source that a package could hold, in words."""
     found = []
     for kind in dict.fromkeys((trial_class, type(module))):
         if kind.__module__ == "__main__":
@@ -118,49 +150,35 @@ def faults(trial_class: type[LightningTrial], module: LightningModule) -> list[s
             found.append(f"{kind.__name__} is defined in {kind.__module__}, which is of no file. Write it into a file.")
         elif "<locals>" in kind.__qualname__:
             found.append(f"{kind.__qualname__} is defined in a function. Define it at the top of its file.")
-    if found:
-        return found
-    try:
-        write(_Nowhere(), Contents(trial_class, module, {}, {}, {}))
-    except ExportError as error:
-        found.append(str(error))
     return found
 
 
-def check(trial_class: type[LightningTrial], module: LightningModule) -> None:
-    """Refuse what cannot be packaged.
-
-    Raises:
-        ConfigurationError: all that stands against it.
-    """
-    found = faults(trial_class, module)
-    if found:
-        raise ConfigurationError("No package can be made of this trial:\n" + "\n".join(f"- {fault}" for fault in found))
-
-
-def write(file: pathlib.Path | _Nowhere, contents: Contents) -> None:
+def write(file: pathlib.Path | _Nowhere, contents: Contents) -> list[str]:
     """Write a package; a module that cannot be pickled is made again by its trial where the package is opened.
 
     Args:
         file: where to; what is there is written over.
         contents: what goes into it.
 
+    Returns:
+        The modules whose source is in it.
+
     Raises:
-        ExportError: something of it cannot be packaged.
+        ExportError: something of it cannot be packaged, or the disk does not take it.
     """
     checkpoint = _with_shared_weights(contents)
     try:
-        _write(file, contents, checkpoint, contents.module)
-    except OSError:
-        raise
-    except Exception as unpicklable:  # what cannot be pickled fails in its own way
         try:
-            made_again = MadeByItsTrial(contents.trial_class, contents.config, checkpoint)
-            _write(file, contents, checkpoint, made_again, _reason(contents.module, unpicklable))
+            return _write(file, contents, checkpoint, contents.module)
         except OSError:
             raise
-        except Exception as error:
-            raise ExportError(_reason(contents.module, error)) from error
+        except Exception as unpicklable:  # what cannot be pickled fails in its own way
+            made_again = MadeByItsTrial(contents.trial_class, contents.config, checkpoint)
+            return _write(file, contents, checkpoint, made_again, _reason(contents.module, unpicklable))
+    except OSError as error:
+        raise ExportError(f"{file} cannot be written: {error.strerror or error}.") from error
+    except Exception as error:  # as above
+        raise ExportError(_reason(contents.module, error)) from error
 
 
 def _write(
@@ -169,11 +187,11 @@ def _write(
     checkpoint: dict[str, Any],
     module: LightningModule | MadeByItsTrial,
     why_made_again: str | None = None,
-) -> None:
+) -> list[str]:
     first = contents.trial_class.__module__
     names = needed_of_project({module.__name__ for module in own_modules(sys.modules[first]) if is_own(module)})
     place: Any = str(file) if isinstance(file, pathlib.Path) else file
-    with without_storage_warnings(), PackageExporter(place) as exporter:
+    with without_storage_warnings(), PackageExporter(place, importer=_AsImported()) as exporter:
         exporter.intern(sorted(names), allow_empty=True)
         exporter.extern("**", allow_empty=True)
         if first in names:
@@ -181,8 +199,33 @@ def _write(
         exporter.save_pickle(CONTENTS, MODEL, module)
         exporter.save_pickle(CONTENTS, CHECKPOINT, checkpoint)
         _save_parents(exporter, names)
-        said = contents.about(exporter.interned_modules(), exporter.externed_modules(), why_made_again)
+        source: list[str] = exporter.interned_modules()
+        said = contents.about(source, exporter.externed_modules(), why_made_again)
         exporter.save_text(CONTENTS, ABOUT, json.dumps(said, indent=2, default=str))
+    return source
+
+
+class _AsImported(Importer):
+    """Gives torch.package the modules as they are, and what nothing has imported from its file: it would run a script else."""
+
+    def import_module(self, module_name: str) -> ModuleType:
+        """Return a module, of which nothing runs.
+
+        Raises:
+            ModuleNotFoundError: there is none of this name.
+        """
+        module = sys.modules.get(module_name)
+        if module is not None:
+            return module
+        spec = spec_of(module_name)
+        if spec is None:
+            raise ModuleNotFoundError(f"No module named {module_name!r}", name=module_name)
+        module = ModuleType(module_name)
+        module.__spec__ = spec
+        module.__file__ = spec.origin if spec.has_location else None
+        if spec.submodule_search_locations is not None:
+            module.__path__ = spec.submodule_search_locations
+        return module
 
 
 def _save_parents(exporter: PackageExporter, names: set[str]) -> None:
