@@ -27,7 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", required=True, choices=_FORMATS, help="the format")
     parser.add_argument(
         "--out",
-        type=pathlib.Path,
         metavar="FILE",
         help="default model.onnx, model.torchscript.pt, model.pt2 or model.package.pt in the directory of the run",
     )
@@ -40,17 +39,17 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         LightningAdapterError: what was typed cannot be used, or the model cannot be exported.
     """
-    from lightning_adapter.evaluation.export.needed import check_installed
-    from lightning_adapter.evaluation.export.placing import check_absent
+    from lightning_adapter.evaluation.export.request import check_installed, check_out
     from lightning_adapter.runs.summary import say
 
     check_installed(arguments.to)
-    if arguments.out is not None:
-        check_absent(arguments.out, arguments.overwrite)
+    out = None if arguments.out is None else pathlib.Path(arguments.out).expanduser()
+    if out is not None:
+        check_out(out, arguments.overwrite)
     with evaluation.loaded(arguments) as trial:
         from lightning_adapter.evaluation.export.of_trial import export_trial
 
-        made, example = export_trial(trial, arguments.to, arguments.out, arguments.overwrite)
+        made, example = export_trial(trial, arguments.to, out, arguments.overwrite)
         say("\n" + _summary(made, example))
     return 0
 

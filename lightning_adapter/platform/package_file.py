@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 
 from determined import core
@@ -10,7 +9,11 @@ from determined import core
 from lightning_adapter.errors import ConfigurationError, LightningAdapterError
 from lightning_adapter.platform.given import Path
 from lightning_adapter.platform.trial import LightningTrial
+from lightning_adapter.runs.placing import check_place as check_file
 from lightning_adapter.runs.summary import say, shown
+
+#: What to do where there is something of the name.
+INSTEAD = "Name another file, or move it away."
 
 
 def check_place(file: Path | None) -> None:
@@ -25,15 +28,7 @@ def check_place(file: Path | None) -> None:
     name = f"package={str(file)!r} (--package)"
     if "://" in str(file):
         raise ConfigurationError(f"{name} is an address, and a package is written on this machine. Give a path.")
-    if os.path.lexists(path):
-        raise ConfigurationError(
-            f"{name} is there already, and nothing is written over. Name another file, or move it away."
-        )
-    folder = next(parent for parent in path.parents if os.path.lexists(parent))
-    if not folder.is_dir():
-        raise ConfigurationError(f"{name} cannot be written: {folder} is no directory. Name another file.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigurationError(f"{name} cannot be written: you may not write to {folder}. Name another file.")
+    check_file(path, name, INSTEAD)
 
 
 def refuse_on_cluster(file: Path | None) -> None:

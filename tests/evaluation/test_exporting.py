@@ -20,12 +20,12 @@ from lightning_adapter.evaluation.export.comparison import compare
 from lightning_adapter.evaluation.export.example import Example, of_batch, of_module
 from lightning_adapter.evaluation.export.exporting import Exported, Model, export
 from lightning_adapter.evaluation.export.formats import Format
-from lightning_adapter.evaluation.export.needed import check_installed
 from lightning_adapter.evaluation.export.of_trial import export_trial
 from lightning_adapter.evaluation.export.onnx_format import Onnx
-from lightning_adapter.evaluation.export.placing import aside, check_absent, place
+from lightning_adapter.evaluation.export.request import check_installed
 from lightning_adapter.evaluation.export.torch_formats import ExportedProgram, TorchScript
 from lightning_adapter.evaluation.loading import fresh_trial
+from lightning_adapter.runs.placing import place
 
 FIRST = "the first validation batch"
 TORCH: list[Callable[[], Format]] = [TorchScript, ExportedProgram]
@@ -172,7 +172,7 @@ def test_onnx_weights_too_large_for_the_file_lie_beside_it(
     module.net[0] = nn.Linear(4, 512)  # torch keeps small tensors in the file in any case
     module.net[1], module.net[3] = nn.BatchNorm1d(512), nn.Linear(512, 3)
     found = onnx(module, (X, 0), tmp_path)
-    placed = place(found.files[0], tmp_path / "model.onnx", overwrite=False)
+    placed = place(found.files[0], tmp_path / "model.onnx", "")
     assert [path.name for path in placed] == ["model.onnx", "model.onnx.data"]
     read = Onnx(Model(module).run).load(tmp_path / "model.onnx")(Example((X,), {}, ("x",), ""))
     assert compare(module.eval()(X), read).fault is None
@@ -318,27 +318,6 @@ def test_libraries_that_are_missing_are_told_before_any_work(monkeypatch: pytest
     with pytest.raises(ConfigurationError, match=r"pip install onnx onnxscript onnxruntime"):
         check_installed("onnx")
     check_installed("torchscript")
-
-
-def test_nothing_is_left_and_nothing_written_over(tmp_path: pathlib.Path) -> None:
-    out = tmp_path / "new" / "model.pt2"
-    with pytest.raises(RuntimeError), aside(out) as folder:
-        (folder / "0").mkdir()
-        raise RuntimeError
-    assert os.listdir(out.parent) == []
-
-    out.write_text("mine")
-    with pytest.raises(ConfigurationError, match=r"nothing is written over.*--overwrite"):
-        check_absent(out, overwrite=False)
-    with aside(out) as folder:
-        (folder / out.name).write_text("made")
-        with pytest.raises(ConfigurationError, match="nothing is written over"):
-            place(folder / out.name, out, overwrite=False)
-        assert out.read_text() == "mine"
-        place(folder / out.name, out, overwrite=True)
-    assert (os.listdir(out.parent), out.read_text()) == (["model.pt2"], "made")
-    with pytest.raises(ConfigurationError, match="is a directory"):
-        check_absent(tmp_path, overwrite=True)
 
 
 class OfWords(pl.LightningModule):

@@ -14,14 +14,14 @@ from lightning_adapter.evaluation.export.comparison import Difference
 from lightning_adapter.evaluation.export.example import Example
 from lightning_adapter.evaluation.export.exporting import Exported, Model, export, first_lines
 from lightning_adapter.evaluation.export.formats import Format
-from lightning_adapter.evaluation.export.needed import check_installed
 from lightning_adapter.evaluation.export.onnx_format import Onnx
 from lightning_adapter.evaluation.export.package_format import Package, in_python
-from lightning_adapter.evaluation.export.placing import aside, check_absent, place
+from lightning_adapter.evaluation.export.request import INSTEAD, check_installed, check_out
 from lightning_adapter.evaluation.export.torch_formats import ExportedProgram, TorchScript
 from lightning_adapter.evaluation.loading import LoadedTrial
 from lightning_adapter.evaluation.package.checked import write_checked
 from lightning_adapter.evaluation.package.of_trial import check, contents_of
+from lightning_adapter.runs.placing import aside, place
 from lightning_adapter.runs.summary import shown
 from lightning_adapter.versions import lightning_private
 from lightning_adapter.versions.types import Batch
@@ -47,7 +47,7 @@ def export_trial(
     """
     check_installed(to)
     file = out or (loaded.run_dir or pathlib.Path()) / _FILES[to]
-    check_absent(file, overwrite)
+    check_out(file, overwrite)
     if to == Package.name:
         check(loaded)
     with aside(file) as folder:
@@ -62,7 +62,7 @@ def export_trial(
                 raise
             # a package has more uses than a call of forward
             made, example, usage = _not_run(loaded, folder / file.name, error), None, in_python(shown(file))
-        files = place(made.files[0], file, overwrite)
+        files = place(made.files[0], file, INSTEAD, overwrite)
     return made.placed(files, usage), example
 
 

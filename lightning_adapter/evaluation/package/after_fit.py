@@ -6,7 +6,6 @@ import pathlib
 import warnings
 
 from lightning_adapter.checkpoints import file
-from lightning_adapter.evaluation.export.placing import aside, place
 from lightning_adapter.evaluation.loading import LoadedTrial
 from lightning_adapter.evaluation.made_again import Making
 from lightning_adapter.evaluation.package.checked import write_checked
@@ -14,7 +13,9 @@ from lightning_adapter.evaluation.package.of_trial import contents_of
 from lightning_adapter.evaluation.source import Source
 from lightning_adapter.monkey_patch import AfterTraining
 from lightning_adapter.platform.construct import constructed
+from lightning_adapter.platform.package_file import INSTEAD
 from lightning_adapter.platform.trial import LightningTrial
+from lightning_adapter.runs.placing import aside, place
 
 
 def write(trial: LightningTrial, path: pathlib.Path, checkpoint: pathlib.Path, is_chief: bool) -> None:
@@ -41,4 +42,4 @@ def write(trial: LightningTrial, path: pathlib.Path, checkpoint: pathlib.Path, i
         with aside(path) as folder:
             made = folder / path.name
             write_checked(made, contents)
-            place(made, path, overwrite=False)
+            place(made, path, INSTEAD)
