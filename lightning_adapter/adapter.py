@@ -13,7 +13,7 @@ from lightning_adapter.arguments import Arguments
 from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.evaluation.after_fit import evaluate
 from lightning_adapter.evaluation.loaders import Split
-from lightning_adapter.evaluation.package import after_fit, writing
+from lightning_adapter.evaluation.package import of_trial, writing
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.support.trainer_arguments import Job
 from lightning_adapter.versions import hosts, lightning_1x
@@ -145,7 +145,7 @@ class LightningAdapter(LightningTrial):
             ConfigurationError: the file is there, or cannot be written.
             ExportError: the module cannot be packaged.
         """
-        after_fit.write(self, file, checkpoint, is_chief)
+        of_trial.write_after_fit(self, file, checkpoint, is_chief)
 
     @classmethod
     def from_argparse_args(cls, *args: Any, **kwargs: Any) -> NoReturn:

@@ -47,6 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     if out is not None:
         check_out(out, arguments.overwrite)
     with evaluation.loaded(arguments) as trial:
+        if not trial.is_chief:
+            return 0
         from lightning_adapter.evaluation.export.of_trial import export_trial
 
         made, example = export_trial(trial, arguments.to, out, arguments.overwrite)

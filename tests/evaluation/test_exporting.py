@@ -351,6 +351,15 @@ def test_sizes_in_which_two_batches_differ_are_free_where_the_model_takes_any(
         assert compare(model.run(other), form.load(made.files[0])(other)).fault is None
 
 
+class Logging(Module):
+    """Logs in forward."""
+
+    def forward(self, x: Tensor) -> Any:
+        made = super().forward(x)
+        self.log("mean", made.mean())
+        return made
+
+
 class WithHookInData(pl.LightningDataModule):
     """Its hooks ask the Trainer, and make of a batch what forward takes."""
 
@@ -362,12 +371,14 @@ class WithHookInData(pl.LightningDataModule):
         return {"x": 2 * batch[0]}
 
 
-def test_batch_comes_through_the_hooks_as_in_a_validation(tmp_path: pathlib.Path) -> None:
+def test_batch_comes_through_the_hooks_as_in_a_validation_and_forward_runs_without_a_trainer(
+    tmp_path: pathlib.Path,
+) -> None:
     class Trial(LightningAdapter):
         """Untrained."""
 
         def __init__(self, context: Any) -> None:
-            super().__init__(context, Module(), WithHookInData(), max_epochs=1)
+            super().__init__(context, Logging(), WithHookInData(), max_epochs=1)
 
     _, example = export_trial(fresh_trial(Trial), "exported_program", tmp_path / "a.pt2", overwrite=False)
     assert example is not None and torch.equal(example.args[0], 2 * X)

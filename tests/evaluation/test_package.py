@@ -17,9 +17,11 @@ import torch
 
 from fake_master import fake_cluster
 from lightning_adapter import LightningAdapter, cli, fit, load_trial
-from lightning_adapter.errors import CheckpointError, ConfigurationError
+from lightning_adapter.errors import CheckpointError, ConfigurationError, ExportError
 from lightning_adapter.evaluation.export import of_trial
+from lightning_adapter.evaluation.loading import LoadedTrial
 from lightning_adapter.evaluation.package import form, writing
+from lightning_adapter.evaluation.package import of_trial as of_package
 from lightning_adapter.evaluation.package.opening import load_model
 from lightning_adapter.evaluation.source import find
 from lightning_adapter.evaluation.wanted import Wanted
@@ -435,6 +437,31 @@ def test_module_that_cannot_be_pickled_is_made_again_by_its_trial(
     assert type(module).__module__.startswith("<torch_package_")
     for name, weight in trial.lightning_module.state_dict().items():
         assert torch.equal(module.state_dict()[name], weight)
+
+    assert trial.best_checkpoint is not None
+    random, weights = torch.get_rng_state(), [weight.clone() for weight in trial.lightning_module.parameters()]
+    trial.write_package(tmp_path / "again.pt", trial.best_checkpoint)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(map(torch.equal, trial.lightning_module.parameters(), weights))
+
+
+def test_package_with_other_weights_is_no_package_of_the_model(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = models.Net()
+    nearly = {name: weight + 1e-7 for name, weight in module.state_dict().items()}
+    monkeypatch.setattr(of_package, "load_model", lambda path: types.SimpleNamespace(state_dict=lambda: nearly))
+    with pytest.raises(ExportError, match="does not give back its weights"):
+        of_package.write_checked(tmp_path / "best.pt", writing.Contents(Trial, module, {}, {}, {}))
+
+
+def test_of_several_processes_one_exports(
+    imported: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LoadedTrial, "is_chief", False)
+    words = ["export", "run", "packaged_model.py:Trial", "--to", "torchscript", "--out", str(tmp_path / "a")]
+    assert cli.main(words) == 0
+    assert not (tmp_path / "a").exists()
 
 
 def test_class_of_no_file_is_told_before_training(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

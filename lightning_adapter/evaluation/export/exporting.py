@@ -60,10 +60,10 @@ class Exported:
 
 
 class Model:
-    """A module as it is exported: in eval mode, on the processor, without gradients.
+    """A module as it is exported: in eval mode, on the processor, without gradients, and without a Trainer.
 
     Args:
-        module: it is moved, and put into eval mode.
+        module: all of that is done to it.
 
     Raises:
         ConfigurationError: it has no forward.
@@ -77,6 +77,8 @@ class Model:
                 f"{name} has no forward(), which is what is exported. Write `def forward(self, x):` in it, with what a "
                 "prediction computes."
             )
+        # as `load_from_checkpoint` gives it: `self.log` in forward finds no loop, and does nothing
+        module.trainer = None
         self.module = module.cpu().eval()
 
     def run(self, example: Example) -> object:

@@ -19,8 +19,7 @@ from lightning_adapter.evaluation.export.package_format import Package, in_pytho
 from lightning_adapter.evaluation.export.request import INSTEAD, check_installed, check_out
 from lightning_adapter.evaluation.export.torch_formats import ExportedProgram, TorchScript
 from lightning_adapter.evaluation.loading import LoadedTrial
-from lightning_adapter.evaluation.package.checked import write_checked
-from lightning_adapter.evaluation.package.of_trial import check, contents_of
+from lightning_adapter.evaluation.package.of_trial import check, contents_of, write_checked
 from lightning_adapter.runs.placing import aside, place
 from lightning_adapter.runs.summary import shown
 from lightning_adapter.versions import lightning_private
