@@ -24,7 +24,7 @@ from lightning_adapter.checkpoints.plain_data import NOTES, Note, Place, PlainDa
 from lightning_adapter.errors import CheckpointError
 from lightning_adapter.versions import determined_private
 
-FILE = "lightning.ckpt"
+FILE = location.FILE
 #: Of the dictionary that is saved: the keys that may be left out; of the one that is read: those that were.
 LEFT_OUT = "lightning_adapter_left_out"
 #: Of the dictionary that is saved: below which keys states of objects stand that a resume constructs, and how deep.

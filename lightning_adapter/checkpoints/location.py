@@ -20,6 +20,9 @@ from lightning_adapter.errors import CheckpointError
 #: A path on this machine, or a URL.
 Location = str | os.PathLike[str]
 
+#: In the directory of a checkpoint.
+FILE = "lightning.ckpt"
+
 
 def is_remote(location: Location) -> bool:
     """Whether this is a URL of another place than this machine's disk."""
@@ -36,6 +39,15 @@ def local_path(location: Location) -> pathlib.Path:
 def below(location: Location, name: str) -> Location:
     """A file in a directory."""
     return f"{str(location).rstrip('/')}/{name}" if is_remote(location) else local_path(location) / name
+
+
+def file_of(location: Location) -> Location:
+    """The file of a checkpoint that is given as its directory, or as that.
+
+    Raises:
+        CheckpointError: the place cannot be reached.
+    """
+    return below(location, FILE) if is_directory(location) else location
 
 
 def exists(location: Location) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lightning_adapter.checkpoints import location
 from lightning_adapter.errors import CheckpointError, ConfigurationError, RunRecordError
 from lightning_adapter.evaluation.package.form import about, is_package
 from lightning_adapter.fetching.target import target_of
@@ -24,8 +25,6 @@ from lightning_adapter.runs.directory import RunDirectory
 from lightning_adapter.runs.store import stored_checkpoints
 from lightning_adapter.runs.summary import say, shown
 
-#: As in `checkpoints.file`, which imports torch.
-_FILE = "lightning.ckpt"
 _ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 #: Directories above a file among which that of its run is looked for: a callback may have written it deep below.
 _LEVELS = 6
@@ -77,9 +76,9 @@ def find(what: str | os.PathLike[str], *, last: bool = False) -> Source:
     text = os.fspath(what)
     if not isinstance(text, str) or not text.strip():
         raise ConfigurationError(f"No run and no checkpoint is named. {_GIVE}")
-    if "://" in text and not text.startswith(("file://", "local://")):
+    if location.is_remote(text):
         return _single(text, last, Source(None, text))  # type: ignore[arg-type]  # documented: a URL is text
-    path = pathlib.Path(text.removeprefix("file://").removeprefix("local://")).expanduser()
+    path = location.local_path(text)
     try:
         path.lstat()
     except FileNotFoundError:
@@ -98,14 +97,14 @@ def _on_disk(path: pathlib.Path, last: bool) -> Source:
     except (OSError, RuntimeError) as error:
         raise ConfigurationError(f"{path} is a link that leads nowhere: {error}. {_GIVE}") from error
     if place.is_file():
-        if place.name == _FILE and (place.parent / "metadata.json").exists():
+        if place.name == location.FILE and (place.parent / "metadata.json").exists():
             place = place.parent
         elif is_package(place):
             said = about(place)
             return _single(str(path), last, Source(None, place, said["target"], said["config"], is_package=True))
         else:
             return _single(str(path), last, _known(_run_above(place), place))
-    if (place / _FILE).exists() or (place / "metadata.json").exists():
+    if (place / location.FILE).exists() or (place / "metadata.json").exists():
         return _single(str(path), last, _known(_run_above(place), place))
     if _is_run(place):
         return _of_run(place, last)
@@ -239,7 +238,7 @@ def _without_checkpoint(run: pathlib.Path, record: Mapping[str, Any]) -> str:
         return (
             f"{shown(run)} has no whole checkpoint: metadata.json of {', '.join(damaged[:3])} is absent or damaged.{look} Give "
             "another run, or, where only that file is, the weights themselves: "
-            f"{shown(run / 'checkpoints' / damaged[-1] / _FILE)}"
+            f"{shown(run / 'checkpoints' / damaged[-1] / location.FILE)}"
         )
     if status is None:
         return f"{shown(run)} has no whole checkpoint.{look} Give another run."
@@ -255,7 +254,9 @@ def _damaged(run: pathlib.Path) -> list[str]:
     folder = run / "checkpoints"
     if not folder.is_dir():
         return []
-    return sorted(path.name for path in folder.iterdir() if not path.name.startswith(".") and (path / _FILE).is_file())
+    return sorted(
+        path.name for path in folder.iterdir() if not path.name.startswith(".") and (path / location.FILE).is_file()
+    )
 
 
 _ENDED = {"failed": "failed", "killed": "was killed", "interrupted": "was interrupted", "finished": "finished"}
@@ -274,4 +275,4 @@ def _foreign(path: pathlib.Path, place: pathlib.Path) -> str:
         return f"{shown(path)} is {what}, but has {', '.join(files[:3])}. Give the file: {path / files[-1]}"
     if place.name.startswith((".writing-", ".removing-")) or (place / "state_dict.pth").exists():
         return f"{shown(path)} is no whole checkpoint of fit(). {_GIVE}"
-    return f"{shown(path)} is {what}: it has no {records.RUN}, no experiment.yaml and no {_FILE}. {_GIVE}"
+    return f"{shown(path)} is {what}: it has no {records.RUN}, no experiment.yaml and no {location.FILE}. {_GIVE}"

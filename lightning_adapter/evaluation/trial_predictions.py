@@ -7,7 +7,7 @@ import os
 import pathlib
 from typing import Any
 
-from lightning_adapter.checkpoints import file, location
+from lightning_adapter.checkpoints import location
 from lightning_adapter.evaluation.loaders import Split
 from lightning_adapter.evaluation.loading import LoadedTrial
 from lightning_adapter.evaluation.predict import check, predict
@@ -85,9 +85,8 @@ def _checkpoint(trial: LoadedTrial) -> dict[str, Any] | None:
     place = trial.checkpoint
     if place is None:
         return None
-    named = location.below(place, file.FILE) if location.is_directory(place) else place
     found: dict[str, Any] = {"name": pathlib.PurePath(str(place)).name}
-    path = pathlib.Path(str(named))
+    path = pathlib.Path(str(location.file_of(place)))
     if path.is_file():
         status = path.stat()
         found.update(size=status.st_size, modified_ns=status.st_mtime_ns)

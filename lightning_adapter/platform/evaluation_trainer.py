@@ -76,9 +76,8 @@ class Weights:
             place: where it lies.
             first: its content, where that was read already; it is kept until it is used.
         """
-        named = location.below(place, file.FILE) if location.is_directory(place) else place
         kept = [] if first is None else [first]
-        return cls(str(named), lambda: kept.pop() if kept else file.read(place))
+        return cls(str(location.file_of(place)), lambda: kept.pop() if kept else file.read(place))
 
     def handed_over(
         self,

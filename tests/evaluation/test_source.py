@@ -169,6 +169,8 @@ def test_what_is_no_run_is_refused_with_what_to_give(made: Path, tmp_path: Path)
 def test_what_is_not_there_is_refused_with_a_guess(made: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"is not there; did you mean '.*Trial/latest'\?"):
         find(made.parent / "latst")
+    with pytest.raises(ConfigurationError, match="~nobody-of-this-name/run is not there"):
+        find("~nobody-of-this-name/run")
     (made.parent / "broken").symlink_to("nowhere")
     with pytest.raises(ConfigurationError, match="is a link that leads nowhere"):
         find(made.parent / "broken")
