@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import os
 import pathlib
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,10 +21,9 @@ from lightning_adapter.fetching.target import target_of
 from lightning_adapter.platform import experiment
 from lightning_adapter.runs import record as records
 from lightning_adapter.runs.directory import RunDirectory
-from lightning_adapter.runs.store import stored_checkpoints
+from lightning_adapter.runs.store import is_own_name, stored_checkpoints
 from lightning_adapter.runs.summary import say, shown
 
-_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 #: Directories above a file among which that of its run is looked for: a callback may have written it deep below.
 _LEVELS = 6
 #: Seconds between two looks for what another process fetches.
@@ -82,7 +80,7 @@ def find(what: str | os.PathLike[str], *, last: bool = False) -> Source:
     try:
         path.lstat()
     except FileNotFoundError:
-        if _ID.fullmatch(text) or text.isdecimal():
+        if is_own_name(text.lower()) or text.isdecimal():
             return _of_cluster(text, last)
         raise ConfigurationError(_absent(path)) from None
     except (OSError, ValueError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +23,7 @@ from lightning_adapter.errors import CheckpointError, ConfigurationError, Lightn
 from lightning_adapter.platform.experiment import searcher_metric
 from lightning_adapter.platform.experiment.periods import SearcherMetric
 from lightning_adapter.platform.login import absent, asking
-
-_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+from lightning_adapter.runs.store import is_own_name
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def choose(client: Determined, wanted: str, last: bool, of_trial: bool) -> Choic
         CheckpointError: it is deleted, or not one of this package's.
         LightningAdapterError: there is no checkpoint yet, or the master fails.
     """
-    if _ID.fullmatch(wanted):
+    if is_own_name(wanted.lower()):
         if last or of_trial:
             raise ConfigurationError(
                 f"{wanted} is the id of one checkpoint: leave {'--last' if last else '--trial'} out."
