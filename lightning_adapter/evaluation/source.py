@@ -21,6 +21,7 @@ from lightning_adapter.fetching.target import target_of
 from lightning_adapter.platform import experiment
 from lightning_adapter.runs import record as records
 from lightning_adapter.runs.directory import RunDirectory
+from lightning_adapter.runs.listing import is_run
 from lightning_adapter.runs.store import is_own_name, stored_checkpoints
 from lightning_adapter.runs.summary import say, shown
 
@@ -104,9 +105,9 @@ def _on_disk(path: pathlib.Path, last: bool) -> Source:
             return _single(str(path), last, _known(_run_above(place), place))
     if (place / location.FILE).exists() or (place / "metadata.json").exists():
         return _single(str(path), last, _known(_run_above(place), place))
-    if _is_run(place):
+    if is_run(place):
         return _of_run(place, last)
-    if _is_run(place.parent) and (place.name == "checkpoints" or stored_checkpoints(place)):
+    if is_run(place.parent) and (place.name == "checkpoints" or stored_checkpoints(place)):
         return _of_run(place.parent, last)
     raise ConfigurationError(_foreign(path, place))
 
@@ -122,14 +123,9 @@ def _single(what: str, last: bool, source: Source) -> Source:
     return source
 
 
-def _is_run(path: pathlib.Path) -> bool:
-    # a project has an experiment.yaml too
-    return (path / records.RUN).is_file() or ((path / "experiment.yaml").is_file() and (path / "checkpoints").is_dir())
-
-
 def _run_above(place: pathlib.Path) -> pathlib.Path | None:
     """The run that a checkpoint or a file is of."""
-    return next((parent for parent in list(place.parents)[:_LEVELS] if _is_run(parent)), None)
+    return next((parent for parent in list(place.parents)[:_LEVELS] if is_run(parent)), None)
 
 
 def _of_run(run: pathlib.Path, last: bool) -> Source:
@@ -264,7 +260,7 @@ def _foreign(path: pathlib.Path, place: pathlib.Path) -> str:
     what = "no run and no checkpoint"
     if not place.is_dir():
         return f"{shown(path)} is {what}. {_GIVE}"
-    runs = sorted(each.name for each in place.iterdir() if each.is_dir() and not each.is_symlink() and _is_run(each))
+    runs = sorted(each.name for each in place.iterdir() if each.is_dir() and not each.is_symlink() and is_run(each))
     if runs:
         one = "latest" if (place / "latest").exists() else runs[-1]
         return f"{shown(path)} holds {len(runs)} run{'s' if len(runs) > 1 else ''}, and is none itself. Give one: {path / one}"

@@ -26,8 +26,8 @@ GROUPS = {"hparams": "hyperparameters", "metrics": "metrics", "validate": "valid
 DAMAGED = "damaged"
 STATUSES = ("running", "finished", "interrupted", "failed", "killed", older_run.ENDED, DAMAGED)
 
-#: A run of an earlier version holds the first, or the others.
-_OLDER_MARKS = ({".run.json"}, {"experiment.yaml", "metrics.csv"}, {"experiment.yaml", "checkpoints"})
+#: A run holds the first; of an earlier version one of the others, and a project has an experiment.yaml too.
+_MARKS = ({record.RUN}, {".run.json"}, {"experiment.yaml", "metrics.csv"}, {"experiment.yaml", "checkpoints"})
 _DATE_TIME = re.compile(r"(\d{4}-\d\d-\d\d)_(\d\d)-(\d\d)-(\d\d)(-\d+)?")
 
 
@@ -161,16 +161,17 @@ def runs_below(root: pathlib.Path) -> list[Run]:
 
 def read_run(path: pathlib.Path, root: pathlib.Path) -> Run | None:
     """What is known of one run; None where the directory is none's."""
-    try:
-        names = set(os.listdir(path))
-    except OSError:
-        return None
-    return _read(path, root) if _is_run(names) else None
+    return _read(path, root) if is_run(path) else None
+
+
+def is_run(path: pathlib.Path) -> bool:
+    """Whether a directory is a run's; not where it cannot be looked into."""
+    return any(all(os.path.lexists(path / name) for name in marks) for marks in _MARKS)
 
 
 def directories_below(root: pathlib.Path) -> Iterator[pathlib.Path]:
     """Where runs lie, in no order; what cannot be read is left out."""
-    return (path for path, _, is_run in walk(root) if is_run)
+    return (path for path, _, is_one in walk(root) if is_one)
 
 
 def walk(root: pathlib.Path) -> Iterator[tuple[pathlib.Path, set[str], bool]]:
@@ -184,9 +185,9 @@ def walk(root: pathlib.Path) -> Iterator[tuple[pathlib.Path, set[str], bool]]:
         except OSError:
             continue
         names = {entry.name for entry in inside}
-        is_run = _is_run(names)
-        yield directory, names, is_run
-        if not is_run:
+        is_one = any(marks <= names for marks in _MARKS)
+        yield directory, names, is_one
+        if not is_one:
             waiting += [
                 directory / entry.name
                 for entry in inside
@@ -226,10 +227,6 @@ def _comparable(value: object) -> str:
 def same(values: Iterable[object]) -> bool:
     """Whether values are equal as those of a hyperparameter are: 1 and 1.0 are, NaN and NaN too."""
     return len({_comparable(value) for value in values}) <= 1
-
-
-def _is_run(names: set[str]) -> bool:
-    return record.RUN in names or any(mark <= names for mark in _OLDER_MARKS)
 
 
 def _read(path: pathlib.Path, root: pathlib.Path) -> Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,10 @@ def test_run_without_record_and_checkpoint_is_refused(made: Path) -> None:
         (path / "metadata.json").unlink()
         (path / "lightning.ckpt").unlink()
     (made / "train.log").write_text("")
+    with pytest.raises(CheckpointError, match=r"has no whole checkpoint\. .*train\.log has its log"):
+        find(made)
+    shutil.rmtree(made / "checkpoints")
+    (made / "metrics.csv").write_text("")
     with pytest.raises(CheckpointError, match=r"has no whole checkpoint\. .*train\.log has its log"):
         find(made)
 
