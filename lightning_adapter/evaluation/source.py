@@ -129,27 +129,36 @@ def _run_above(place: pathlib.Path) -> pathlib.Path | None:
 
 
 def _of_run(run: pathlib.Path, last: bool) -> Source:
-    directory = RunDirectory(run)
-    record = _record(run)
-    config = _config(run)
-    newest = directory.newest()
-    if newest is None:
+    record, config = _record(run), _config(run)
+    choice = _choice(run, record, config)
+    if choice is None:
         raise CheckpointError(_without_checkpoint(run, record))
-    metric, smaller = _metric(record, config)
-    best = None if metric is None else directory.best(metric, smaller)
-    chosen = newest if last or best is None else best
-    return _known(run, chosen, best or newest)
+    newest = RunDirectory(run).newest() if last else None
+    return _made(run, newest or choice, record, config, choice)
 
 
-def _known(run: pathlib.Path | None, checkpoint: pathlib.Path, choice: pathlib.Path | None = None) -> Source:
+def _known(run: pathlib.Path | None, checkpoint: pathlib.Path) -> Source:
     """What is known of the run of a checkpoint."""
     if run is None:
         return Source(None, checkpoint)
     record, config = _record(run), _config(run)
-    if choice is None:
-        metric, smaller = _metric(record, config)
-        directory = RunDirectory(run)
-        choice = (None if metric is None else directory.best(metric, smaller)) or directory.newest()
+    return _made(run, checkpoint, record, config, _choice(run, record, config))
+
+
+def _choice(run: pathlib.Path, record: Mapping[str, Any], config: Mapping[str, Any]) -> pathlib.Path | None:
+    """The checkpoint that stands for a run: its best one, or the newest where nothing ranks them; None where it has none."""
+    metric, smaller = _metric(record, config)
+    directory = RunDirectory(run)
+    return (None if metric is None else directory.best(metric, smaller)) or directory.newest()
+
+
+def _made(
+    run: pathlib.Path,
+    checkpoint: pathlib.Path,
+    record: Mapping[str, Any],
+    config: Mapping[str, Any],
+    choice: pathlib.Path | None,
+) -> Source:
     typed = record.get("working_directory")
     code = checkpoint / "code"
     return Source(
