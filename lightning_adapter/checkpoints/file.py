@@ -7,6 +7,7 @@ therefore refused, or left out, when a checkpoint is written.
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import pickle
@@ -161,6 +162,25 @@ def read(path: location.Location) -> dict[str, Any]:
         raise CheckpointError(f"{file} is no checkpoint of a LightningModule: it has no state_dict.")
     restore_types(checkpoint)
     return checkpoint
+
+
+def metadata(path: location.Location) -> dict[str, Any]:
+    """What the `metadata.json` of a checkpoint directory says, here or at a URL; nothing of a file of Lightning's.
+
+    Raises:
+        CheckpointError: it is damaged, or cannot be reached.
+    """
+    file = location.below(path, "metadata.json")
+    if not location.is_directory(path) or not location.exists(file):
+        return {}
+    try:
+        with location.reading(file) as stream:
+            content = json.load(stream)
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{file} is damaged, or cannot be read ({error}). Use another checkpoint.") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{file} is not as one is written. Use another checkpoint.")
+    return content
 
 
 def check_whole(path: pathlib.Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from determined.common.api import errors
 from determined.experimental.client import Determined, Model, ModelVersion
 
+from lightning_adapter.checkpoints import file
 from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.evaluation.source import Source
 from lightning_adapter.platform.login import asking
@@ -58,6 +58,7 @@ def uuid_of(source: Source) -> str:
 
     Raises:
         ConfigurationError: it was trained here, or is a package, so no master has it.
+        CheckpointError: what it says of itself is damaged.
     """
     checkpoint = source.checkpoint
     if source.is_package:
@@ -65,9 +66,7 @@ def uuid_of(source: Source) -> str:
             f"{checkpoint} is a package, and the registry of a cluster holds checkpoints of its own trials. Give the id of the "
             "checkpoint that it was made of, or the number of the experiment."
         )
-    about = checkpoint / "metadata.json"
-    metadata = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}
-    if "trial_id" not in metadata:
+    if "trial_id" not in file.metadata(checkpoint):
         raise ConfigurationError(
             f"{checkpoint} was trained on this machine, and the registry of a cluster holds checkpoints of its own trials. "
             "Train it there (lightning-adapter submit EXPERIMENT.yaml), or hand it on as a file: lightning-adapter export "

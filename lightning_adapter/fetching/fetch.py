@@ -20,7 +20,7 @@ from lightning_adapter.fetching.target import target_of
 from lightning_adapter.platform.experiment import searcher_metric
 from lightning_adapter.platform.kept_files import FOLDER
 from lightning_adapter.platform.login import asking
-from lightning_adapter.runs import json_file, provenance
+from lightning_adapter.runs import provenance
 from lightning_adapter.runs.atomic import appearing
 from lightning_adapter.runs.directory import RunDirectory
 from lightning_adapter.runs.recorder import now
@@ -120,7 +120,7 @@ _STATUS = {
 def _facts(choice: Choice, config: Mapping[str, Any], made: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
     """What `run.json` says of how the trial was made, as far as a checkpoint and a master know it."""
     target = target_of(choice.config.get("entrypoint"))
-    metadata = json_file.read(path / "metadata.json")
+    metadata = file.metadata(path)
     framework = str(metadata.get("framework", "")).partition("-")
     versions = {"determined": metadata.get("determined_version"), framework[0]: framework[2]}
     trial = None if target is None else target.rpartition(":")[2]

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any
 
+import fsspec
 import pytest
 import torch
 
@@ -378,6 +379,20 @@ def test_export_of_a_run_by_the_command(
         )
         == 0
     )
+
+
+def test_checkpoint_at_a_url_is_packaged_with_what_is_known_of_it(
+    imported: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    (checkpoint,) = (path.parent for path in imported.glob("run/checkpoints/*/lightning.ckpt"))
+    filesystem = fsspec.filesystem("memory")
+    filesystem.put(str(checkpoint), "/packaged", recursive=True)
+    try:
+        words = ["memory://packaged", "packaged_model.py:Trial", "--config", "experiment.yaml", "--to", "package"]
+        assert cli.main(["export", *words, "--out", str(tmp_path / "a.pt")]) == 0
+    finally:
+        filesystem.rm("/packaged", recursive=True)
+    assert form.about(tmp_path / "a.pt")["metadata"] == json.loads((checkpoint / "metadata.json").read_text())
 
 
 def test_package_of_a_model_that_no_batch_can_be_given_to_is_written_and_said(

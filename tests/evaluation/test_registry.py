@@ -140,6 +140,17 @@ def test_checkpoint_that_was_trained_here_is_no_masters(
     assert master.models == {}
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "\xff"])
+def test_damaged_metadata_is_told_in_a_line(
+    text: str, master: RegistryMaster, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = run_directory(tmp_path, UUIDS[1], {})
+    (checkpoint / "metadata.json").write_bytes(text.encode("latin-1"))
+    assert register(str(checkpoint), "digits") == 2
+    assert f"{checkpoint / 'metadata.json'} is " in capsys.readouterr().err
+    assert master.models == {}
+
+
 @pytest.mark.parametrize(
     ("name", "word"), [("12", "is a number"), ("a/b", "has / in it"), (" ", "is empty"), ("a  b", "several in a row")]
 )

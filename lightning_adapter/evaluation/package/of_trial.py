@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import warnings
-from typing import Any
 
 import torch
 
@@ -47,12 +45,7 @@ def contents_of(loaded: LoadedTrial) -> Contents:
     if isinstance(ours, dict):
         # those that were given win over those of the run, here and where the package is opened
         saved = {**saved, OURS: {**ours, "hyperparameters": loaded.hparams}}
-    return Contents(type(loaded.trial), loaded.lightning_module, saved, loaded.config, _metadata(checkpoint))
-
-
-def _metadata(checkpoint: pathlib.Path) -> dict[str, Any]:
-    about = checkpoint / "metadata.json"
-    return json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}
+    return Contents(type(loaded.trial), loaded.lightning_module, saved, loaded.config, file.metadata(checkpoint))
 
 
 def write_checked(path: pathlib.Path, contents: Contents) -> None:
