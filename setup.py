@@ -41,14 +41,19 @@ setup(
         "tqdm",
         "tabulate",
         "matplotlib",
+        "pydantic>=2.5",
+        "simple-parsing>=0.1.6",
         "tomli>=2; python_version < '3.11'",
     ],
     extras_require={
         "pytorch-lightning": [f"pytorch-lightning{LIGHTNING}"],
         "lightning": [f"lightning{LIGHTNING}"],
+        # configurations that people already have: LightningCLI's, and Hydra's
+        "cli": ["jsonargparse[signatures]>=4.39,<5"],
+        "hydra": ["hydra-core>=1.3,<1.4", "omegaconf>=2.2,<2.4"],
         "parquet": ["pyarrow"],
         "export": ["onnx", "onnxscript", "onnxruntime"],
-        "dev": ["pytest", "pytest-xdist", "hypothesis", "omegaconf", "ruff", "mypy"],
+        "dev": ["pytest", "pytest-xdist", "hypothesis", "nbclient", "nbformat", "ipykernel", "ruff", "mypy"],
     },
     entry_points={"console_scripts": ["lightning-adapter = lightning_adapter.cli:main"]},
     classifiers=[

@@ -24,7 +24,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "lightning_adapter"
 #: a row above, nor from a neighbour in its row. A file that stands in no folder has its room here under its own name.
 ROWS: tuple[dict[str, tuple[str, ...]], ...] = (
     {"cli": ("cli", "__main__")},
-    {"faces": ("__init__", "adapter", "lightning", "pytorch_lightning")},
+    {"faces": ("__init__", "adapter", "configured_trial", "lightning", "pytorch_lightning")},
+    {"configs": ("configs",)},
     {"evaluation": ("evaluation",)},
     {"fetching": ("fetching",), "submission": ("submission",)},
     {"platform": ("platform",)},

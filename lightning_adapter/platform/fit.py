@@ -87,7 +87,7 @@ def fit(
     check_trial_class(trial_class)
     request = FitRequest.of(
         config=config,
-        hparams=hparams,
+        hparams=trial_class.given_hyperparameters(hparams),
         max_epochs=max_epochs,
         max_steps=max_steps,
         validation_period=validation_period,

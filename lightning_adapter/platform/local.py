@@ -157,10 +157,10 @@ def fit_local(trial_class: type[Trial], request: FitRequest, processes: core.Dis
     """
     settings = experiment.read(request.config)
     with variables_set(experiment.environment_variables(settings, device_kind)):
-        plan = _Plan.of(request, settings, 1 if processes is None else processes.size)
+        plan = _Plan.of(trial_class, request, settings, 1 if processes is None else processes.size)
         if plan.seed is not None:
             seed_everything(plan.seed)
-        with _run_directory(_run_name(trial_class, request), plan, processes) as directory:
+        with _run_directory(_run_name(trial_class, plan), plan, processes) as directory:
             if processes is not None and processes.rank != 0:
                 return _fit(trial_class, plan, directory, processes)
             facts, goes_on = _facts(trial_class, plan), plan.goes_on_in(directory)
@@ -170,15 +170,15 @@ def fit_local(trial_class: type[Trial], request: FitRequest, processes: core.Dis
                 return _fit(trial_class, plan, directory, processes)
 
 
-def _run_name(trial_class: type, request: FitRequest) -> str:
+def _run_name(trial_class: type[Trial], plan: _Plan) -> str:
     """The folder that runs of this kind are collected in."""
-    return request.name or trial_class.__name__
+    return plan.request.name or trial_class.run_name(plan.config["hyperparameters"])
 
 
-def _facts(trial_class: type, plan: _Plan) -> dict[str, Any]:
+def _facts(trial_class: type[Trial], plan: _Plan) -> dict[str, Any]:
     """What the record says of how a run was made."""
     return {
-        "name": _run_name(trial_class, plan.request),
+        "name": _run_name(trial_class, plan),
         "trial": trial_class.__name__,
         "target": provenance.target_of(trial_class),
         "start": now(),
@@ -219,7 +219,7 @@ class _Plan:
     size: int
 
     @classmethod
-    def of(cls, request: FitRequest, settings: Mapping[str, Any], size: int) -> _Plan:
+    def of(cls, trial_class: type[Trial], request: FitRequest, settings: Mapping[str, Any], size: int) -> _Plan:
         """Look at all that was given.
 
         Raises:
@@ -231,8 +231,10 @@ class _Plan:
         taken = from_checkpoint(made.get("hyperparameters", {}), settings, request.hparams)
         values = experiment.hyperparameters(settings, taken.overrides)
         experiment.global_batch_size_check(values, size)
+        trial_class.check_hyperparameters(values)
         periods = experiment.periods(settings, values.get("global_batch_size"))
-        given = periods.experiment_seed if request.seed is None else request.seed
+        chosen = (request.seed, trial_class.seed_of(values), periods.experiment_seed)
+        given = next((seed for seed in chosen if seed is not None), None)
         return cls(
             request=request,
             config={**settings, "hyperparameters": values},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from determined import pytorch
@@ -20,6 +20,7 @@ from lightning_adapter.platform.context import LocalContext
 from lightning_adapter.platform.determined_trainer import DeterminedTrainerPlatform
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.environment import managed_trial
+from lightning_adapter.platform.experiment import Hyperparameters, override
 from lightning_adapter.platform.failure import speak_as_the_command
 from lightning_adapter.platform.hyperparameter_answers import answer_in_words
 from lightning_adapter.platform.master.link import connect_with_master
@@ -161,6 +162,54 @@ class LightningTrial(pytorch.PyTorchTrial):
     def tested(self, metrics: dict[str, float]) -> None:
         """The test at the end of a run has given these values."""
         self.test_metrics = metrics
+
+    # --- how hyperparameters become a trial -----------------------------------------------------------------------------
+
+    @classmethod
+    def given_hyperparameters(cls, given: Hyperparameters | None) -> Hyperparameters | None:
+        """Return what `fit(hparams=...)` was given as names and values; a trial may take more than a mapping of them.
+
+        Raises:
+            ConfigurationError: it cannot be used.
+        """
+        return given
+
+    @classmethod
+    def merged_hyperparameters(cls, values: Mapping[str, Any], given: Hyperparameters | None) -> dict[str, Any]:
+        """Return the values that a cluster has drawn together with those that `fit(hparams=...)` was given, which win.
+
+        Raises:
+            ConfigurationError: two of them contradict, or a value is not JSON.
+        """
+        return override(values, given)
+
+    @classmethod
+    def check_hyperparameters(cls, values: Mapping[str, Any]) -> None:
+        """Refuse values that no trial can be made of, before anything is made.
+
+        Raises:
+            ConfigurationError: all that is wrong with them.
+        """
+
+    @classmethod
+    def seed_of(cls, values: Mapping[str, Any]) -> int | None:
+        """Return the seed that hyperparameters name; None where they name none."""
+        return None
+
+    @classmethod
+    def resume_from(cls, values: Mapping[str, Any]) -> str | None:
+        """Return the checkpoint that hyperparameters name to go on from; None where they name none."""
+        return None
+
+    @classmethod
+    def run_name(cls, values: Mapping[str, Any]) -> str:
+        """Return the name of the folder in which local runs of a kind are collected."""
+        return cls.__name__
+
+    @classmethod
+    def differences(cls, values: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the hyperparameters that differ from their defaults, dotted; None where no defaults are known."""
+        return None
 
     # --- the model as a file ------------------------------------------------------------------------------------------
 

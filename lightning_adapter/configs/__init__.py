@@ -1,0 +1,1 @@
+"""How does a configuration that people already have become a trial, and an experiment YAML?"""
