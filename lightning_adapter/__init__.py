@@ -7,19 +7,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_adapter.adapter import LightningAdapter
+    from lightning_adapter.configured_trial import ConfiguredTrial, build, load_config
     from lightning_adapter.evaluation.loading import load_trial
     from lightning_adapter.platform.fit import fit
     from lightning_adapter.pytorch_lightning import DETDM, DETLM, DrawBatches
 
 __version__ = "0.1.0"
-__all__ = ["DETDM", "DETLM", "DrawBatches", "LightningAdapter", "fit", "load_trial"]
+__all__ = [
+    "DETDM",
+    "DETLM",
+    "ConfiguredTrial",
+    "DrawBatches",
+    "LightningAdapter",
+    "build",
+    "fit",
+    "load_config",
+    "load_trial",
+]
 
 _HOMES = {
+    "ConfiguredTrial": "configured_trial",
     "DETDM": "pytorch_lightning",
     "DETLM": "pytorch_lightning",
     "DrawBatches": "pytorch_lightning",
     "LightningAdapter": "adapter",
+    "build": "configured_trial",
     "fit": "platform.fit",
+    "load_config": "configured_trial",
     "load_trial": "evaluation.loading",
 }
 

@@ -6,13 +6,24 @@ import lightning.pytorch as pl
 
 from lightning_adapter.adapter import LightningAdapter
 from lightning_adapter.checkpoints.hyperparameters import GivesBackHyperparameters
+from lightning_adapter.configured_trial import ConfiguredTrial, build, load_config
 from lightning_adapter.datamodule import DataModuleMixin
 from lightning_adapter.evaluation.loading import load_trial
 from lightning_adapter.module import ModuleMixin
 from lightning_adapter.pictures.callback import DrawBatchesMixin
 from lightning_adapter.platform.fit import fit
 
-__all__ = ["DETDM", "DETLM", "DrawBatches", "LightningAdapter", "fit", "load_trial"]
+__all__ = [
+    "DETDM",
+    "DETLM",
+    "ConfiguredTrial",
+    "DrawBatches",
+    "LightningAdapter",
+    "build",
+    "fit",
+    "load_config",
+    "load_trial",
+]
 
 
 class DETLM(ModuleMixin, GivesBackHyperparameters, pl.LightningModule):  # noqa: D101 - below

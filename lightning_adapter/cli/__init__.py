@@ -1,6 +1,7 @@
 """Which command was typed, and with which status does the program end?
 
     lightning-adapter fit      FILE_OR_MODULE:TrialClass --config experiment.yaml --max-epochs 3
+    lightning-adapter fit      --cli FILE | --hydra DIR[/NAME] [OVERRIDES ...]
     lightning-adapter check    FILE_OR_MODULE:Class
     lightning-adapter validate | test WHAT [TARGET]
     lightning-adapter predict  WHAT [TARGET] [--out DIR] [--format pt|csv|parquet]
@@ -39,6 +40,7 @@ from lightning_adapter.cli import (
     fetch,
     fit,
     follow,
+    overrides,
     predict,
     register,
     runs,
@@ -49,6 +51,7 @@ from lightning_adapter.cli import (
 from lightning_adapter.errors import LightningAdapterError
 from lightning_adapter.notices import NOWHERE
 from lightning_adapter.platform.failure import exit_status, tell
+from lightning_adapter.platform.target import names_a_configuration
 
 _PROGRAM = "lightning-adapter"
 #: What the numbers of a run depend on, and what a report of a fault should name.
@@ -65,8 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: `--help`, or a wrong command line (status 2), as argparse does.
     """
     _show_every_character()
-    words = list(sys.argv[1:] if argv is None else argv)
-    arguments = _parser().parse_args(runs.with_subcommand(words) if words[:1] == ["runs"] else words)
+    arguments = _parsed(list(sys.argv[1:] if argv is None else argv))
     try:
         with _warnings_without_a_line_of_ours():
             status: int = arguments.command(arguments)
@@ -76,6 +78,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return status
+
+
+def _parsed(words: list[str]) -> argparse.Namespace:
+    if words[:1] == ["fit"] and names_a_configuration(words):
+        target, options = overrides.target_first(words[1:])
+        arguments = overrides.parse(_parser(with_target=False), ["fit", *options])
+        arguments.target = target
+        return arguments
+    return _parser().parse_args(runs.with_subcommand(words) if words[:1] == ["runs"] else words)
 
 
 def _show_every_character() -> None:
@@ -120,7 +131,7 @@ def _versions() -> str:
     return f"{_PROGRAM} {lightning_adapter.__version__} (Python {python}, {', '.join(found)})"
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(with_target: bool = True) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=_PROGRAM, description="Train a PyTorch Lightning module as a Determined PyTorchTrial."
     )
@@ -149,5 +160,8 @@ def _parser() -> argparse.ArgumentParser:
             description=command.DESCRIPTION,
         )
         typed.set_defaults(command=command.run)
-        command.add_arguments(typed)
+        if command is fit and not with_target:
+            fit.add_options(typed)
+        else:
+            command.add_arguments(typed)
     return parser

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from lightning_adapter.cli.hparams import add_hparam, hyperparameters
 from lightning_adapter.cli.output import telling
 from lightning_adapter.cli.periods import Period, parse_period
-from lightning_adapter.platform.target import load_target
+from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.platform.target import CONFIGURED, load_target
 
 if TYPE_CHECKING:
     from determined import pytorch
@@ -22,6 +23,23 @@ DESCRIPTION = "Train a trial in this process: alone, under a launcher, or as the
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what can be typed after the command's name."""
     parser.add_argument("target", metavar="FILE_OR_MODULE:TrialClass", help="for example model_def.py:MNISTTrial")
+    add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Say which options there are."""
+    configuration = parser.add_mutually_exclusive_group()
+    configuration.add_argument(
+        "--cli",
+        action="append",
+        metavar="FILE",
+        help="in place of a target: train what a LightningCLI configuration describes; overrides follow: --model.lr 0.01",
+    )
+    configuration.add_argument(
+        "--hydra",
+        metavar="DIR[/NAME]",
+        help="likewise a configuration of Hydra's; overrides follow: experiment=x model.lr=0.01",
+    )
     parser.add_argument("--config", metavar="FILE", help="an experiment YAML; on a cluster the cluster's own is used")
     parser.add_argument("--max-epochs", type=int, metavar="N", help="stop after N epochs")
     parser.add_argument("--max-steps", type=int, metavar="N", help="stop after N optimizer steps")
@@ -74,11 +92,42 @@ def run(arguments: argparse.Namespace) -> int:
     config = _configuration(arguments.config)
     # before the user's module is imported, and torch with it: they may read what the configuration sets
     with variables_set(experiment.environment_variables(config or {}, device_kind)):
-        trial_class = load_target(arguments.target)
+        target = arguments.target or CONFIGURED
+        trial_class = load_target(target)
+        if arguments.cli or arguments.hydra:
+            hparams = _configured(target, trial_class, hparams, arguments)
         # a file is given by its name, which messages then have; a pipe can be read only once
         given = arguments.config if config is None or os.path.isfile(arguments.config) else config
-        _fit(trial_class, given, hparams, arguments)
+        _fit(target, trial_class, given, hparams, arguments)
     return 0
+
+
+def _configured(
+    target: str, trial_class: type, hparams: dict[str, Any] | None, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """The configuration that was named, with the values that were typed.
+
+    Raises:
+        ConfigurationError: it cannot be read, or the trial reads none.
+    """
+    from lightning_adapter.configs import sources
+    from lightning_adapter.configs.given import Whole
+    from lightning_adapter.configs.merging import merged
+    from lightning_adapter.configured_trial import ConfiguredTrial
+
+    if not issubclass(trial_class, ConfiguredTrial):
+        option = "--cli" if arguments.cli else "--hydra"
+        raise ConfigurationError(
+            f"{target} does not read a configuration, which {option} names. Leave the target out, or derive it from "
+            "lightning_adapter.ConfiguredTrial."
+        )
+    if arguments.hydra:
+        tree = sources.of_hydra(arguments.hydra, arguments.overrides)
+    else:
+        first, *more = arguments.cli
+        words = [word for file in more for word in ("--config", file)]
+        tree = sources.of_cli(first, [*words, *arguments.overrides], trial_class.reader())
+    return Whole(merged(tree, hparams or {}))
 
 
 def _configuration(path: str | None) -> dict[str, Any] | None:
@@ -90,6 +139,7 @@ def _configuration(path: str | None) -> dict[str, Any] | None:
 
 
 def _fit(
+    target: str,
     trial_class: type,
     config: str | dict[str, Any] | None,
     hparams: dict[str, Any] | None,
@@ -98,7 +148,7 @@ def _fit(
     from lightning_adapter.platform.fit import fit
     from lightning_adapter.runs.provenance import typed_target
 
-    with telling(), typed_target(arguments.target):
+    with telling(), typed_target(target):
         fit(
             trial_class,
             config=config,

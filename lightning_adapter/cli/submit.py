@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import lightning_adapter
-from lightning_adapter.cli import fit
+from lightning_adapter.cli import fit, overrides
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.platform.target import names_a_configuration
 from lightning_adapter.runs.summary import say
 
 if TYPE_CHECKING:
@@ -124,8 +125,12 @@ def _read_fit(words: Sequence[str]) -> Typed:
     from lightning_adapter.submission.checks import Typed
 
     parser = _Parser(add_help=False, allow_abbrev=False)
-    fit.add_arguments(parser)
-    read: Any = parser.parse_args(words)
+    if names_a_configuration(words):
+        fit.add_options(parser)
+        read: Any = overrides.parse(parser, overrides.target_first(words)[1])
+    else:
+        fit.add_arguments(parser)
+        read = parser.parse_args(words)
     values = {name: experiment.parse_value(name, text) for name, text in read.hparam}
     return Typed(read.max_epochs, experiment.nest(values))
 

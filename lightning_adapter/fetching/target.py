@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lightning_adapter.platform.target import target_among
+
 
 def target_of(entrypoint: object) -> str | None:
     """Return it; None where the entrypoint of an experiment does not say.
@@ -12,5 +14,4 @@ def target_of(entrypoint: object) -> str | None:
     words = [str(word) for word in entrypoint] if isinstance(entrypoint, list) else str(entrypoint or "").split()
     if len(words) == 1 and ":" in words[0]:
         return words[0]
-    after = words[words.index("fit") + 1 :] if "fit" in words else []
-    return next((word for word in after if ":" in word and not word.startswith("-")), None)
+    return target_among(words[words.index("fit") + 1 :]) if "fit" in words else None

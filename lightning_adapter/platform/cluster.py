@@ -108,10 +108,11 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
     experiment.global_batch_size_check(values, slots)
     trial_class.check_hyperparameters(values)
     periods = experiment.periods(settings, values.get("global_batch_size"))
+    _refuse_to_resume(trial_class.resume_from(values))
+    seed = trial_class.seed_of(values, info.trial.trial_seed)
     code, files = UserCode.of_experiment(), KeptFiles.of_experiment()
     logger.info(
-        "%s: trial %d of experiment %d, seed %d", trial_class.__name__, info.trial.trial_id, info.trial.experiment_id,
-        info.trial.trial_seed,
+        "%s: trial %d of experiment %d, seed %d", trial_class.__name__, info.trial.trial_id, info.trial.experiment_id, seed
     )  # fmt: skip
     options = {"hparams": values, "exp_conf": settings, "enable_tensorboard_logging": False}
     with (
@@ -119,7 +120,8 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
         cores_shared(context.distributed),
         refusal_told(),
     ):
-        seed_everything(info.trial.trial_seed)
+        if seed is not None:
+            seed_everything(seed)
         core_context = determined_private.core_context(context)
         start = _starting_point(request, info, core_context, cluster, files)
         trial = construct(trial_class, context, request.test, what=str(info.trial.experiment_id), on_cluster=True)
@@ -131,7 +133,7 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
             directory=None,
             code=code,
             files=files,
-            made_with={"hyperparameters": values, "seed": info.trial.trial_seed},
+            made_with={"hyperparameters": values, "seed": seed},
             best=best_before(start, metric.name),
         )
         platform = ClusterPlatform(
@@ -160,6 +162,20 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
         if core_context.distributed.rank == 0:
             files.tell_unstored()
     return trial
+
+
+def _refuse_to_resume(checkpoint: str | None) -> None:
+    """Refuse a checkpoint that hyperparameters name: a trial goes on from its own.
+
+    Raises:
+        ConfigurationError: says what to write.
+    """
+    if checkpoint is not None:
+        raise ConfigurationError(
+            f"The hyperparameters say ckpt_path: {checkpoint}, and on a cluster a trial goes on from its own latest checkpoint. "
+            "Leave it out; to start from weights, write --warm-start-from PATH into the entrypoint, and to go on from another "
+            "trial's, searcher.source_trial_id or searcher.source_checkpoint_uuid into the YAML."
+        )
 
 
 def _test(trial: LightningTrial, core_context: core.Context, uuid: str | None) -> None:

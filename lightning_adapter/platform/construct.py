@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from determined import InvalidHP
@@ -39,11 +39,11 @@ def check_trial_class(trial_class: object, caller: str = "fit()") -> None:
         raise ConfigurationError(_constructor(trial_class)) from error
 
 
-def construct(trial_class: type[Trial], context: Any, ends_with_test: bool, what: str, on_cluster: bool) -> Trial:
+def construct(make: Callable[[Any], Trial], context: Any, ends_with_test: bool, what: str, on_cluster: bool) -> Trial:
     """Construct a trial whose class was checked.
 
     Args:
-        trial_class: the trial.
+        make: the trial's class, or what gives a trial that is there another context.
         context: Determined's context.
         ends_with_test: whether its best checkpoint is to be tested.
         what: by which name commands know the trained model: the directory of the run, or the number of the experiment.
@@ -53,17 +53,17 @@ def construct(trial_class: type[Trial], context: Any, ends_with_test: bool, what
         ConfigurationError: its constructor leaves out that of LightningAdapter, or a test is not possible.
     """
     after = monkey_patch.AfterTraining.of_training(ends_with_test, what, on_cluster)
-    trial = constructed(trial_class, context, after)
+    trial = constructed(make, context, after)
     if ends_with_test:
         check_testable(trial.lightning_module, trial.datamodule)
     return trial
 
 
-def constructed(trial_class: type[Trial], context: Any, after: monkey_patch.AfterTraining) -> Trial:
+def constructed(make: Callable[[Any], Trial], context: Any, after: monkey_patch.AfterTraining) -> Trial:
     """Construct a trial.
 
     Args:
-        trial_class: was checked.
+        make: see `construct`.
         context: Determined's context.
         after: what is told of its hooks for tests and predictions.
 
@@ -71,7 +71,7 @@ def constructed(trial_class: type[Trial], context: Any, after: monkey_patch.Afte
         ConfigurationError: its constructor leaves out that of LightningAdapter.
     """
     with monkey_patch.making_trial(after):
-        trial = trial_class(context)  # type: ignore[call-arg]  # a trial's constructor takes the context alone
+        trial = make(context)
     require_constructed(trial)
     return trial
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,15 +14,30 @@ from lightning_adapter.platform.hyperparameter_reads import HyperparameterReads
 
 
 class LocalContext(pytorch.PyTorchTrialContext):
-    """Determined's context in a local run, with errors that say what to type."""
+    """Determined's context in a local run, with errors that say what to type.
 
-    def __init__(self, **options: Any) -> None:
+    Args:
+        run_directory: where the run writes; None where nothing is written.
+        **options: of Determined's own.
+
+    Attributes:
+        run_directory: see above.
+    """
+
+    def __init__(self, run_directory: pathlib.Path | None = None, **options: Any) -> None:
+        self.run_directory = run_directory
         self._answers = HyperparameterAnswers(options.get("hparams") or {})
         super().__init__(**options)
 
     @classmethod
     def of(
-        cls, core_context: core.Context, config: Mapping[str, Any], seed: int | None, processes: int, steps: int
+        cls,
+        core_context: core.Context,
+        config: Mapping[str, Any],
+        seed: int | None,
+        processes: int,
+        steps: int,
+        run_directory: pathlib.Path | None = None,
     ) -> LocalContext:
         """Make that of one process.
 
@@ -31,8 +47,10 @@ class LocalContext(pytorch.PyTorchTrialContext):
             seed: of the trial; None where it is not seeded.
             processes: of the job.
             steps: batches trained before.
+            run_directory: where the run writes; None where nothing is written.
         """
         return cls(
+            run_directory=run_directory,
             core_context=core_context,
             trial_seed=seed,
             hparams=config["hyperparameters"],

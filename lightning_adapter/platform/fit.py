@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from determined import pytorch
 
+from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform.cluster import fit_managed
 from lightning_adapter.platform.construct import check_trial_class
 from lightning_adapter.platform.environment import managed_trial
@@ -27,7 +28,7 @@ Trial = TypeVar("Trial", bound=LightningTrial)
 
 
 def fit(
-    trial_class: type[Trial],
+    trial_class: type[Trial] | Trial,
     *,
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     hparams: Hyperparameters | None = None,
@@ -50,11 +51,11 @@ def fit(
     from `config` and the arguments.
 
     Args:
-        trial_class: a subclass of LightningAdapter.
+        trial_class: a subclass of LightningAdapter, or a trial that `build(config)` has made, whose very objects are trained.
         config: an experiment YAML's path, or its content.
         hparams: hyperparameters that win over `config`; a range there needs a value here. A dict, a Namespace, an
             instance of a dataclass or OmegaConf's DictConfig; the trial gets what a YAML could hold, so that an Enum
-            arrives as its name and a path as text.
+            arrives as its name and a path as text. For a ConfiguredTrial, a whole configuration: LightningCLI's or Hydra's.
         max_epochs: epochs after which training ends; wins over what the trial gave its adapter.
         max_steps: optimizer steps after which training ends; likewise.
         validation_period: Determined's `Batch(n)` or `Epoch(n)`; by default what Lightning's arguments say, which is
@@ -84,10 +85,14 @@ def fit(
         MasterAwayError: the master of the cluster does not answer.
     """
     check_may_train()
+    built, trial_class, hparams, seed = _built_before(trial_class, hparams, seed)
     check_trial_class(trial_class)
+    trial_class = trial_class.for_hyperparameters(hparams)
+    hparams = trial_class.given_hyperparameters(hparams)
+    info = managed_trial()
     request = FitRequest.of(
         config=config,
-        hparams=trial_class.given_hyperparameters(hparams),
+        hparams=hparams,
         max_epochs=max_epochs,
         max_steps=max_steps,
         validation_period=validation_period,
@@ -95,13 +100,13 @@ def fit(
         resume_from=resume_from,
         warm_start_from=warm_start_from,
         seed=seed,
-        run_dir=run_dir,
+        run_dir=trial_class.own_run_dir(hparams) if run_dir is None and info is None else run_dir,
         name=name,
         master_timeout=master_timeout,
         test=test,
         package=package,
+        built=built,
     )
-    info = managed_trial()
     if info is None:
         with join_job(managed=False) as processes:
             return fit_local(trial_class, request, processes)
@@ -114,3 +119,29 @@ def fit(
         )
     with join_job(managed=True), shown_in_task_log():
         return fit_managed(trial_class, request, info)
+
+
+def _built_before(
+    trial: type[Trial] | Trial, hparams: Hyperparameters | None, seed: int | None
+) -> tuple[Trial | None, type[Trial], Hyperparameters | None, int | None]:
+    """What `fit` was given: a trial that is there, or None; its class; and with what it is, or is to be, made.
+
+    Raises:
+        ConfigurationError: a trial that is there cannot be made otherwise, nor on a cluster.
+    """
+    built = trial.built if isinstance(trial, LightningTrial) else None
+    if not isinstance(trial, LightningTrial) or built is None:
+        return None, trial, hparams, seed  # type: ignore[return-value]  # `check_trial_class` looks at it
+    given = {"hparams": hparams, "seed": seed}
+    faults = [name for name, value in given.items() if value is not None]
+    if faults:
+        raise ConfigurationError(
+            f"fit() was given {' and '.join(faults)} with a trial that is built already. Give it to load_config() or build(), "
+            "which make module and data."
+        )
+    if managed_trial() is not None:
+        raise ConfigurationError(
+            "fit() was given a trial that is built already, and on a cluster a trial is made of the hyperparameters that the "
+            "cluster draws. Write fit(ConfiguredTrial, hparams=config)."
+        )
+    return trial, type(trial), built.hyperparameters, built.seed

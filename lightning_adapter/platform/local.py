@@ -180,7 +180,7 @@ def _facts(trial_class: type[Trial], plan: _Plan) -> dict[str, Any]:
     return {
         "name": _run_name(trial_class, plan),
         "trial": trial_class.__name__,
-        "target": provenance.target_of(trial_class),
+        "target": trial_class.target(),
         "start": now(),
         **provenance.of_this_process(),
         "processes": plan.size,
@@ -226,15 +226,16 @@ class _Plan:
             ConfigurationError: something in it cannot be used.
             CheckpointError: the checkpoint cannot be used.
         """
-        start, source = _starting_point(request)
+        start, source = _starting_point(request, _named(trial_class, settings, request))
         made = made_with(start.saved)
         taken = from_checkpoint(made.get("hyperparameters", {}), settings, request.hparams)
         values = experiment.hyperparameters(settings, taken.overrides)
         experiment.global_batch_size_check(values, size)
         trial_class.check_hyperparameters(values)
         periods = experiment.periods(settings, values.get("global_batch_size"))
-        chosen = (request.seed, trial_class.seed_of(values), periods.experiment_seed)
-        given = next((seed for seed in chosen if seed is not None), None)
+        given = request.seed
+        if given is None:
+            given = trial_class.seed_of(values, periods.experiment_seed)
         return cls(
             request=request,
             config={**settings, "hyperparameters": values},
@@ -282,7 +283,7 @@ def _fit(
         core.init(distributed=processes, checkpoint_storage=_storage(directory)) as core_context,
         cores_shared(core_context.distributed),
     ):
-        context = _context(plan, core_context)
+        context = _context(plan, core_context, directory)
         logger.info("%s writes to %s", trial_class.__name__, shown(directory.path))
         tell_begin(plan.start, plan.source)
         if chief:
@@ -302,8 +303,8 @@ def _fit(
     return trial
 
 
-def _context(plan: _Plan, core_context: core.Context) -> LocalContext:
-    made = LocalContext.of(core_context, plan.config, plan.seed, plan.size, plan.steps)
+def _context(plan: _Plan, core_context: core.Context, directory: RunDirectory) -> LocalContext:
+    made = LocalContext.of(core_context, plan.config, plan.seed, plan.size, plan.steps, directory.path)
     for name in plan.taken.added:  # nobody has given them, so nobody is to hear that they are not read
         made.reads.read_all(name)
     return made
@@ -318,7 +319,8 @@ def _train(
     trial_class: type[Trial], plan: _Plan, context: LocalContext, directory: RunDirectory
 ) -> tuple[Trial, LocalPlatform]:
     request, periods, resumed = plan.request, plan.periods, plan.resumed
-    trial = construct(trial_class, context, request.test, what=shlex.quote(shown(directory.path)), on_cluster=False)
+    made = trial_class if request.built is None else request.built.again
+    trial = construct(made, context, request.test, what=shlex.quote(shown(directory.path)), on_cluster=False)
     if request.package is not None:
         trial.check_package()
     distributed = context.distributed
@@ -354,9 +356,17 @@ def _train(
     return trial, platform
 
 
-def _starting_point(request: FitRequest) -> tuple[StartingPoint, Location | None]:
-    if request.resume_from is not None:
-        return starting_point(request.resume_from)
+def _named(trial_class: type[Trial], settings: Mapping[str, Any], request: FitRequest) -> str | None:
+    """The checkpoint that hyperparameters name to go on from."""
+    if request.resume_from is not None or request.warm_start_from is not None:
+        return None
+    given = experiment.nest(request.hparams or {})
+    return trial_class.resume_from({**(settings.get("hyperparameters") or {}), **given})
+
+
+def _starting_point(request: FitRequest, named: str | None) -> tuple[StartingPoint, Location | None]:
+    if request.resume_from is not None or named is not None:
+        return starting_point(request.resume_from or named or "")
     if request.warm_start_from is not None:
         return starting_point(request.warm_start_from, weights_only=True)
     return StartingPoint(), None

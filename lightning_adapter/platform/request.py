@@ -14,12 +14,17 @@ from lightning_adapter.platform import given
 from lightning_adapter.platform.experiment import Hyperparameters
 from lightning_adapter.platform.given import Path
 from lightning_adapter.platform.period import Period
+from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.versions import hosts
 
 
 @dataclass(frozen=True)
 class FitRequest:
-    """The arguments of `fit`, which describes them."""
+    """The arguments of `fit`, which describes them.
+
+    Attributes:
+        built: the trial itself, where its objects were built before `fit`.
+    """
 
     config: Path | Mapping[str, Any] | None
     hparams: Hyperparameters | None
@@ -35,6 +40,7 @@ class FitRequest:
     master_timeout: float
     test: bool
     package: Path | None
+    built: LightningTrial | None = None
 
     @classmethod
     def of(
@@ -54,6 +60,7 @@ class FitRequest:
         master_timeout: object,
         test: object,
         package: object,
+        built: LightningTrial | None = None,
     ) -> FitRequest:
         """Check what was given to `fit`, all of it before anything is done.
 
@@ -77,6 +84,7 @@ class FitRequest:
             master_timeout=given.master_timeout(master_timeout, faults),
             test=given.flag("test", test, faults),
             package=given.path("package", package, faults),
+            built=built,
         )
         if resume_from is not None and warm_start_from is not None:
             faults.append(

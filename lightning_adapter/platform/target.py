@@ -12,12 +12,16 @@ import pkgutil
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from types import ModuleType
 
 from lightning_adapter.errors import ConfigurationError, TargetError, guess, shown
 
+#: What is trained where the words after `fit` name a configuration, and no target.
+CONFIGURED = "lightning_adapter:ConfiguredTrial"
+#: Options of `fit` that name one.
+_CONFIGURATIONS = ("--cli", "--hydra")
 #: What somebody imports a target for, where that is not its training.
 _IMPORTED_TO: ContextVar[str | None] = ContextVar("imported_to", default=None)
 
@@ -48,6 +52,21 @@ def check_may_train() -> None:
             f"fit() is called while the file is imported to {purpose}, and would train instead. Write "
             '`if __name__ == "__main__":` before the call, as in every script that others import.'
         )
+
+
+def names_a_configuration(words: Sequence[str]) -> bool:
+    """Tell whether `--cli FILE` or `--hydra DIR` is among the words after `fit`."""
+    return any(word.partition("=")[0] in _CONFIGURATIONS for word in words)
+
+
+def target_among(words: Sequence[str]) -> str | None:
+    """Return the target among the words after `fit`; None where there is none.
+
+    With a configuration it stands before all else, or is left out: overrides may look like one.
+    """
+    if names_a_configuration(words):
+        return words[0] if not words[0].startswith("-") else CONFIGURED
+    return next((word for word in words if ":" in word and not word.startswith("-") and "=" not in word), None)
 
 
 def load_target(target: str, here: str = "the current directory") -> type:
@@ -96,9 +115,12 @@ def load_object(
         module = _import_file(pathlib.Path(place), here)
     else:
         module = _import_module(place, here)
-    if name not in vars(module):
-        raise TargetError(_no_class(place, name, module) if kind == "class" else _no_object(place, name, module))
-    return vars(module)[name]
+    try:
+        return getattr(module, name)  # a package may give some of its names on demand
+    except AttributeError:
+        raise TargetError(
+            _no_class(place, name, module) if kind == "class" else _no_object(place, name, module)
+        ) from None
 
 
 def _no_class(place: str, name: str, module: ModuleType) -> str:

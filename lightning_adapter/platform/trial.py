@@ -5,14 +5,14 @@ from __future__ import annotations
 import pathlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from determined import pytorch
 from torch import Tensor
 
 from lightning_adapter.arguments import Arguments
 from lightning_adapter.data.collections import Collection
-from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.loop.hooks import is_overridden
 from lightning_adapter.loop.set_up import show_module
 from lightning_adapter.loop.sources import Source
@@ -29,6 +29,7 @@ from lightning_adapter.platform.placeholder import PlaceholderLoader
 from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.searcher import SearcherStop
 from lightning_adapter.platform.threads import share_cores
+from lightning_adapter.runs.provenance import target_of
 from lightning_adapter.versions import determined_private, hosts
 from lightning_adapter.versions.types import LightningDataModule, LightningModule
 
@@ -47,6 +48,13 @@ def require_constructed(trial: LightningTrial) -> None:
             f"{name}.__init__() does not call that of LightningAdapter, so that nobody knows which module to train. Write "
             f"`super().__init__(context, module, datamodule, ...)` in {name}.__init__(self, context)."
         )
+
+
+class Built(NamedTuple):
+    """With what a trial was built before `fit`."""
+
+    hyperparameters: dict[str, Any]
+    seed: int | None
 
 
 class LightningTrial(pytorch.PyTorchTrial):
@@ -175,6 +183,21 @@ class LightningTrial(pytorch.PyTorchTrial):
         return given
 
     @classmethod
+    def for_hyperparameters(cls: type[Trial], given: object) -> type[Trial]:
+        """Return the class that reads what `fit(hparams=...)` was given."""
+        return cls
+
+    @classmethod
+    def own_run_dir(cls, given: Hyperparameters | None) -> pathlib.Path | None:
+        """Return where a local run writes that was told no directory; None for a new one below `runs/`."""
+        return None
+
+    @classmethod
+    def target(cls) -> str | None:
+        """Return how the class can be found again; see `provenance.target_of`."""
+        return target_of(cls)
+
+    @classmethod
     def merged_hyperparameters(cls, values: Mapping[str, Any], given: Hyperparameters | None) -> dict[str, Any]:
         """Return the values that a cluster has drawn together with those that `fit(hparams=...)` was given, which win.
 
@@ -192,9 +215,14 @@ class LightningTrial(pytorch.PyTorchTrial):
         """
 
     @classmethod
-    def seed_of(cls, values: Mapping[str, Any]) -> int | None:
-        """Return the seed that hyperparameters name; None where they name none."""
-        return None
+    def seed_of(cls, values: Mapping[str, Any], otherwise: int | None) -> int | None:
+        """Return the seed that hyperparameters name.
+
+        Args:
+            values: the hyperparameters.
+            otherwise: the platform's, where they name none.
+        """
+        return otherwise
 
     @classmethod
     def resume_from(cls, values: Mapping[str, Any]) -> str | None:
@@ -210,6 +238,19 @@ class LightningTrial(pytorch.PyTorchTrial):
     def differences(cls, values: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the hyperparameters that differ from their defaults, dotted; None where no defaults are known."""
         return None
+
+    @property
+    def built(self) -> Built | None:
+        """With what the objects were built that `fit` is to train; None where it builds them itself."""
+        return None
+
+    def again(self: Trial, context: pytorch.PyTorchTrialContext) -> Trial:
+        """Take another context for the objects that were built before `fit`.
+
+        Raises:
+            ConfigurationError: a trial of this class is not built before.
+        """
+        raise ConfigurationError(f"{shown(self)} was not built before fit(); pass its class.")
 
     # --- the model as a file ------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from lightning_adapter.errors import ConfigurationError, shown
+from lightning_adapter.platform.target import target_among
 
 #: "fit": this package's command. "trial": a class that Determined's own Trainer trains. "script": a Python file. "other":
 #: anything that only the container can tell.
@@ -78,7 +79,7 @@ def read_entrypoint(value: str | Sequence[str]) -> Entrypoint:
     launchers = tuple(_launchers(words if start is None else words[:start]))
     if start is not None:
         arguments = _until_end(words[start:])
-        return Entrypoint(text, "fit", launchers, _target(arguments), arguments)
+        return Entrypoint(text, "fit", launchers, target_among(arguments), arguments)
     if "--trial" in words[:-1]:
         return Entrypoint(text, "trial", launchers, words[words.index("--trial") + 1])
     # a shell may have gone elsewhere before it starts the file
@@ -106,11 +107,6 @@ def _fit(words: Sequence[str]) -> int | None:
 def _until_end(words: Sequence[str]) -> tuple[str, ...]:
     end = next((index for index, word in enumerate(words) if _ENDS.fullmatch(word)), len(words))
     return tuple(words[:end])
-
-
-def _target(arguments: Sequence[str]) -> str | None:
-    """The class among the arguments of `fit`; its parser says whether they are right."""
-    return next((word for word in arguments if ":" in word and not word.startswith("-") and "=" not in word), None)
 
 
 def _launchers(words: Sequence[str]) -> Iterator[str]:

@@ -1,0 +1,64 @@
+"""In which forms can a script hand over a configuration, and is it a whole one?"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import Any, TypeGuard
+
+from lightning_adapter.configs import hydra_tree, lightning_cli
+from lightning_adapter.configs.dialect import dialect_of
+from lightning_adapter.configs.lightning_cli import Cli
+from lightning_adapter.platform import experiment
+from lightning_adapter.versions import hosts
+
+
+class Whole(dict[str, Any]):
+    """A tree that describes all of a trial, and not single values of it: what a cluster has drawn is put into it."""
+
+
+def cli_of(given: object) -> Cli | None:
+    """The LightningCLI that a script has made, where it hands that over."""
+    return lightning_cli.tree_of(given)[1] if _is_cli(given) else None
+
+
+def tree_of(given: object) -> Any:
+    """Return a configuration as plain data, and anything else as it is.
+
+    Args:
+        given: a LightningCLI, its `config`, OmegaConf's DictConfig, or names and values in any other form.
+
+    Raises:
+        ConfigurationError: it cannot be plain data.
+    """
+    if _is_cli(given):
+        return Whole(lightning_cli.tree_of(given)[0])
+    omegaconf: Any = sys.modules.get("omegaconf")  # who has not imported it has no value of it
+    if omegaconf is not None and isinstance(given, omegaconf.DictConfig):
+        return Whole(hydra_tree.tree_of(given))
+    if isinstance(given, argparse.Namespace) or (isinstance(given, Mapping) and _names_a_model(given)):
+        tree: Any = experiment.plain(given)
+        return Whole(tree)
+    return given
+
+
+def is_whole(given: object) -> TypeGuard[Whole]:
+    """Tell whether `tree_of` has found a whole configuration."""
+    return isinstance(given, Whole)
+
+
+def own_directory(given: object) -> pathlib.Path | None:
+    """The directory that Hydra has made for the running script, where it trains a configuration of Hydra's."""
+    return hydra_tree.running_output_dir() if is_whole(given) and dialect_of(given) == "hydra" else None
+
+
+def _is_cli(given: object) -> bool:
+    """Whether it is a LightningCLI: of the same package as its trainer's class, which it may have been given."""
+    return any(cls.__name__ == "LightningCLI" and hosts.host_of_class(cls) is not None for cls in type(given).__mro__)
+
+
+def _names_a_model(tree: Mapping[str, Any]) -> bool:
+    model = tree.get("model")
+    return isinstance(model, Mapping) and ("class_path" in model or "_target_" in model)

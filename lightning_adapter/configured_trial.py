@@ -1,0 +1,217 @@
+"""How is a trial made from the configuration that a project has already: LightningCLI's, or Hydra's?"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
+
+from determined import pytorch
+
+from lightning_adapter.adapter import LightningAdapter
+from lightning_adapter.configs import configuration, given, sources
+from lightning_adapter.configs.lightning_cli import Cli
+from lightning_adapter.configs.merging import merged
+from lightning_adapter.configs.parts import Parts, Tree
+from lightning_adapter.data.random_state import RandomState
+from lightning_adapter.errors import ConfigurationError, shown
+from lightning_adapter.evaluation.loading import fresh_trial
+from lightning_adapter.platform import experiment
+from lightning_adapter.platform.construct import check_trial_class
+from lightning_adapter.platform.context import LocalContext
+from lightning_adapter.platform.trial import Built
+from lightning_adapter.versions.types import LightningDataModule, LightningModule
+
+Configured = TypeVar("Configured", bound="ConfiguredTrial")
+
+
+class ConfiguredTrial(LightningAdapter):
+    """A trial whose hyperparameters are a whole configuration, of LightningCLI or of Hydra.
+
+    Its constructor sets the seed that the configuration names, and makes module, datamodule, callbacks, loggers and trainer
+    arguments as `python main.py fit --config FILE` or `hydra.utils.instantiate` would.
+
+    A project with a LightningCLI of its own, which links arguments or knows the classes, names it in a subclass:
+
+        class Trial(ConfiguredTrial):
+            cli_class = MyLightningCLI
+            cli_arguments = {"model_class": LitModel, "datamodule_class": MyData}
+
+    Args:
+        context: Determined's context.
+
+    Attributes:
+        cli_class: the LightningCLI that reads the configuration; None for Lightning's own.
+        cli_arguments: what it is constructed with, beside `args` and `run`.
+
+    Raises:
+        ConfigurationError: nothing can be made of the configuration, in the library's own words.
+    """
+
+    cli_class: ClassVar[type | None] = None
+    cli_arguments: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
+        values = context.get_hparams().copy()
+        parts: Parts | None = vars(self).pop("_parts", None)  # of a trial that is given to `fit` as it is
+        if parts is None:
+            parts = self._build(context, values)
+        self._parts = parts
+        super().__init__(context, parts.lightning_module, parts.datamodule, **parts.trainer_arguments)
+
+    def _build(self, context: pytorch.PyTorchTrialContext, values: Mapping[str, Any]) -> Parts:
+        found = configuration.read(values, self.reader())
+        if isinstance(context, LocalContext):
+            seed, run_dir = context.get_trial_seed(), context.run_directory
+        else:
+            seed, run_dir = found.seed(context.get_trial_seed()), None
+        return found.build(run_dir or pathlib.Path.cwd(), seed)
+
+    @classmethod
+    def reader(cls) -> Cli:
+        """The LightningCLI that reads the configuration."""
+        return Cli(cls.cli_class, cls.cli_arguments)
+
+    # --- what `fit` asks the class ------------------------------------------------------------------------------------
+
+    @classmethod
+    def for_hyperparameters(cls: type[Configured], hparams: object) -> type[Configured]:
+        """The class that reads the configuration with the LightningCLI that a script has made."""
+        cli = given.cli_of(hparams)
+        if cli is None:
+            return cls
+        body = {
+            "cli_class": cli.cls,
+            "cli_arguments": cli.arguments,
+            "target": cls.target,
+            "__module__": cls.__module__,
+        }
+        return type(cls.__name__, (cls,), body)
+
+    @classmethod
+    def given_hyperparameters(cls, hparams: experiment.Hyperparameters | None) -> experiment.Hyperparameters | None:
+        """Interpolations stay as they are, to be resolved with the values that a cluster draws."""
+        return given.tree_of(hparams)
+
+    @classmethod
+    def own_run_dir(cls, hparams: experiment.Hyperparameters | None) -> pathlib.Path | None:
+        """The directory that Hydra has made for a script."""
+        return given.own_directory(hparams)
+
+    @classmethod
+    def merged_hyperparameters(
+        cls, values: Mapping[str, Any], hparams: experiment.Hyperparameters | None
+    ) -> dict[str, Any]:
+        """A whole configuration is what the values of the cluster are put into; single values win over them."""
+        if given.is_whole(hparams):
+            return merged(hparams, values)
+        return super().merged_hyperparameters(values, hparams)
+
+    @classmethod
+    def check_hyperparameters(cls, values: Mapping[str, Any]) -> None:
+        """As the library checks a configuration."""
+        configuration.read(values, cls.reader()).check(pathlib.Path.cwd())
+
+    @classmethod
+    def seed_of(cls, values: Mapping[str, Any], otherwise: int | None) -> int | None:
+        """`seed_everything`, or `seed`, of the configuration."""
+        return configuration.read(values, cls.reader()).seed(otherwise)
+
+    @classmethod
+    def resume_from(cls, values: Mapping[str, Any]) -> str | None:
+        """`ckpt_path` of the configuration."""
+        return configuration.checkpoint_of(values)
+
+    @classmethod
+    def run_name(cls, values: Mapping[str, Any]) -> str:
+        """The class of the module, where the trial has no name of its own."""
+        if cls.__name__ != ConfiguredTrial.__name__:
+            return cls.__name__
+        return configuration.read(values, cls.reader()).model_name or cls.__name__
+
+    # --- built before it is trained -----------------------------------------------------------------------------------
+
+    def keep(self, built: Built) -> None:
+        """Remember with what the objects were built, and the state of the random generators after that."""
+        self._built, self._random = built, RandomState.now()
+
+    @property
+    def built(self) -> Built | None:
+        """With what `build` has made it.
+
+        Raises:
+            ConfigurationError: it was trained.
+        """
+        built: Built | None = vars(self).get("_built")
+        if built is not None and self.driver is not None:
+            raise ConfigurationError(
+                "fit() was given a trial that it has trained already. build(config) makes a new one; to go on with what was "
+                f"trained, give fit() that one and resume_from={shown(str(self.run_dir))}."
+            )
+        return built
+
+    def again(self: Configured, context: pytorch.PyTorchTrialContext) -> Configured:
+        """Take a context for objects that are there, and go on drawing where building them has ended."""
+        built, random, parts = self._built, self._random, self._parts
+        vars(self).clear()
+        self._parts = parts
+        type(self).__init__(self, context)
+        self._built = built
+        random.restore()
+        return self
+
+
+def load_config(
+    source: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    *,
+    trial_class: type[ConfiguredTrial] = ConfiguredTrial,
+) -> Tree:
+    """Read a configuration, as `lightning-adapter fit --cli` and `--hydra` read it.
+
+    Args:
+        source: LightningCLI's YAML; a directory of Hydra's, or one with the name of a configuration (`configs/train`); or an
+            experiment YAML that `lightning-adapter init` has written.
+        overrides: as they would be typed: `["--model.lr", "0.1"]` or `["model.lr=0.1"]`, for Hydra `["experiment=x", "+a=1"]`.
+        trial_class: a ConfiguredTrial that names the LightningCLI.
+
+    Returns:
+        The tree as plain data, for `fit(ConfiguredTrial, hparams=...)` and `build`; interpolations and links are not resolved.
+
+    Raises:
+        ConfigurationError: it cannot be read, in the library's own words.
+    """
+    return sources.load(source, overrides, trial_class.reader())
+
+
+def build(
+    config: experiment.Hyperparameters,
+    *,
+    seed: int | None = None,
+    trial_class: type[ConfiguredTrial] = ConfiguredTrial,
+) -> tuple[ConfiguredTrial, LightningModule, LightningDataModule | None]:
+    """Make what a configuration describes, without training.
+
+    `fit(trial)` trains these very objects, and gives the numbers of `fit(ConfiguredTrial, hparams=config)`.
+
+    Args:
+        config: what `load_config` has returned, or a configuration in any form that `fit(ConfiguredTrial, hparams=...)` takes.
+        seed: wins over the configuration's.
+        trial_class: a ConfiguredTrial that names the LightningCLI.
+
+    Returns:
+        The trial, its module, and its datamodule, None where there is none.
+
+    Raises:
+        ConfigurationError: nothing can be made of it, in the library's own words.
+    """
+    check_trial_class(trial_class, "build()")
+    reader = trial_class.for_hyperparameters(config)
+    values = experiment.hyperparameters({}, reader.given_hyperparameters(config))
+    reader.check_hyperparameters(values)
+    chosen = reader.seed_of(values, None) if seed is None else seed
+    made = fresh_trial(reader, hparams=given.Whole(values), seed=chosen).trial
+    assert isinstance(made, ConfiguredTrial)
+    made.keep(Built(given.Whole(values), chosen))
+    return made, made.lightning_module, made.datamodule

@@ -1,0 +1,258 @@
+"""A trial made of a configuration trains as the configuration's own library does, here and on a cluster."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_adapter import ConfiguredTrial, build, cli, fit, load_config, load_trial
+from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.runs import record
+
+pytestmark = pytest.mark.usefixtures("configured", "seeding")
+
+QUIET = ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+OVERRIDES = ["--model.init_args.lr=0.2", "--optimizer=Adam", "--lr_scheduler=ExponentialLR", "--lr_scheduler.gamma=0.5"]
+
+
+@pytest.fixture
+def seeding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`seed_everything(workers=True)` says so in the environment, as Lightning's does."""
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+        monkeypatch.setenv(name, "0")
+    monkeypatch.syspath_prepend(".")
+
+
+def weights(module: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([value.flatten().double() for value in module.state_dict().values()])
+
+
+def values(metrics: dict[str, torch.Tensor]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def own_cli(monkeypatch: pytest.MonkeyPatch, *words: str) -> Any:
+    """What `python main.py fit --config config.yaml` trains."""
+    from pytorch_lightning.cli import LightningCLI
+
+    monkeypatch.setattr(sys, "argv", ["main.py"])
+    return LightningCLI(args=["fit", "--config", "config.yaml", *QUIET, *words], save_config_callback=None)
+
+
+def own_hydra(*overrides: str) -> Any:
+    """What the template's `train.py` trains."""
+    import hydra
+    import pytorch_lightning as pl
+
+    with hydra.initialize_config_dir(str(Path("configs").resolve()), version_base=None):
+        config = hydra.compose("train", [*overrides, "~paths", "trainer.default_root_dir=."])
+    pl.seed_everything(config.seed, workers=True)
+    data, model = hydra.utils.instantiate(config.data), hydra.utils.instantiate(config.model)
+    trainer = hydra.utils.instantiate(config.trainer, logger=False, enable_progress_bar=False)
+    trainer.fit(model, data)
+    return trainer
+
+
+# --- the numbers of the library's own way -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [[], OVERRIDES], ids=["as it is", "overrides"])
+def test_lightning_cli_configuration_trains_to_the_numbers_of_lightning_cli(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = own_cli(monkeypatch, *words)
+    trial = fit(ConfiguredTrial, hparams=load_config("config.yaml", words))
+    assert torch.equal(weights(trial.lightning_module), weights(own.model))
+    assert values(trial.callback_metrics) == values(own.trainer.callback_metrics)
+
+
+@pytest.mark.parametrize("words", [[], ["experiment=big", "model.optimizer.lr=0.3"]], ids=["as it is", "experiment"])
+def test_hydra_configuration_trains_to_the_numbers_of_hydra(words: list[str]) -> None:
+    own = own_hydra(*words)
+    trial = fit(ConfiguredTrial, hparams=load_config("configs", words))
+    assert torch.equal(weights(trial.lightning_module), weights(own.lightning_module))
+    assert values(trial.callback_metrics) == values(own.callback_metrics)
+    assert words == [] or trial.lightning_module.lr == 0.3  # which refers to model.optimizer.lr
+
+
+def test_command_with_cli_configuration_needs_no_trial_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = own_cli(monkeypatch, "--model.init_args.lr", "0.2")
+    assert cli.main(["fit", "--cli", "config.yaml", "--run-dir", "here", "--model.init_args.lr", "0.2"]) == 0
+    loaded = load_trial("here")
+    assert torch.equal(weights(loaded.lightning_module), weights(own.model))
+    assert record.read(Path("here"))["target"] == "lightning_adapter:ConfiguredTrial"
+
+
+def test_command_with_hydra_configuration_takes_overrides_among_its_own_options() -> None:
+    own = own_hydra("experiment=big", "trainer.max_epochs=1")
+    words = [
+        "--hydra",
+        "configs",
+        "experiment=big",
+        "--run-dir",
+        "here",
+        "trainer.max_epochs=1",
+        "--hparam",
+        "data.batch_size=4",
+    ]
+    assert cli.main(["fit", *words]) == 0
+    assert torch.equal(weights(load_trial("here").lightning_module), weights(own.lightning_module))
+
+
+def test_script_gives_the_lightning_cli_that_it_has_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    import parts
+    from pytorch_lightning.cli import LightningCLI
+
+    class Linked(LightningCLI):
+        def add_arguments_to_parser(self, parser: Any) -> None:
+            parser.link_arguments("data.batch_size", "model.hidden")
+
+    monkeypatch.setattr(sys, "argv", ["main.py"])
+    words = ["--seed_everything=4", "--data.batch_size=6", "--trainer.max_epochs=1", *QUIET]
+    own = Linked(parts.LitNet, parts.Data, args=["fit", *words], save_config_callback=None)
+    made = Linked(parts.LitNet, parts.Data, args=words, run=False, save_config_callback=None)
+    trial = fit(ConfiguredTrial, hparams=made)
+    assert torch.equal(weights(trial.lightning_module), weights(own.model))
+    assert trial.lightning_module.net[0].out_features == 6
+
+
+def test_seed_of_fit_wins_over_that_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = own_cli(monkeypatch, "--seed_everything=11")
+    trial = fit(ConfiguredTrial, hparams=load_config("config.yaml"), seed=11)
+    assert torch.equal(weights(trial.lightning_module), weights(own.model))
+    assert record.read(trial.run_dir)["seed"] == 11
+
+
+# --- what comes after -------------------------------------------------------------------------------------------------
+
+
+def test_configured_run_is_resumed_and_tested_by_its_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = own_cli(monkeypatch, "--trainer.max_epochs=3")
+    tree = load_config("config.yaml")
+    fit(ConfiguredTrial, hparams=tree, run_dir="here")
+    trial = fit(ConfiguredTrial, resume_from="here", run_dir="here", max_epochs=3)
+    assert torch.equal(weights(trial.lightning_module), weights(own.model))
+    assert load_trial("here", last=True).test() == trial.test(ckpt_path="last")
+
+
+def test_run_is_collected_under_the_name_of_its_module() -> None:
+    trial = fit(ConfiguredTrial, hparams=load_config("config.yaml"), max_epochs=1)
+    assert trial.run_dir.parent == Path("runs/LitNet").resolve()
+
+
+def test_checkpoint_that_a_configuration_names_is_gone_on_from() -> None:
+    first = fit(ConfiguredTrial, hparams=load_config("config.yaml"), max_epochs=1)
+    whole = fit(ConfiguredTrial, hparams=load_config("config.yaml"))
+    path = first.latest_checkpoint / "lightning.ckpt"
+    trial = fit(ConfiguredTrial, hparams={**load_config("config.yaml"), "ckpt_path": str(path)})
+    assert torch.equal(weights(trial.lightning_module), weights(whole.lightning_module))
+    with pytest.raises(ConfigurationError, match=r"ckpt_path is 'gone\.ckpt', which is no file"):
+        fit(ConfiguredTrial, hparams={**load_config("config.yaml"), "ckpt_path": "gone.ckpt"})
+
+
+# --- built before ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["config.yaml", "configs"])
+def test_built_objects_are_trained_to_the_numbers_of_fit(source: str) -> None:
+    config = load_config(source)
+    expected = fit(ConfiguredTrial, hparams=config)
+    trial, module, datamodule = build(config)
+    torch.rand(5)  # a look at the data, for instance
+    assert fit(trial) is trial
+    assert trial.lightning_module is module and trial.datamodule is datamodule
+    assert torch.equal(weights(module), weights(expected.lightning_module))
+    assert trial.run_dir.is_dir()
+    with pytest.raises(ConfigurationError, match="has trained already"):
+        fit(trial)
+
+
+def test_built_trial_is_made_of_what_build_was_given() -> None:
+    trial, _, _ = build(load_config("config.yaml"), seed=4)
+    with pytest.raises(ConfigurationError, match="hparams and seed with a trial that is built already"):
+        fit(trial, hparams={"a": 1}, seed=2)
+    expected = fit(ConfiguredTrial, hparams=load_config("config.yaml"), seed=4)
+    assert torch.equal(weights(fit(trial).lightning_module), weights(expected.lightning_module))
+
+
+# --- on a cluster ------------------------------------------------------------------------------------------------------
+
+
+def test_values_of_the_cluster_are_put_into_a_configuration_and_reach_what_refers_to_them(cluster: Any) -> None:
+    own = own_hydra("model.optimizer.lr=0.3", "data.batch_size=8")
+    drawn = {"model": {"optimizer": {"lr": 0.3}}, "data": {"batch_size": 8}}
+    with cluster(hparams=drawn, trial_seed=99):
+        trial = fit(ConfiguredTrial, hparams=load_config("configs", ["model.optimizer.lr=0.7"]))
+    assert torch.equal(weights(trial.lightning_module), weights(own.lightning_module))
+    assert trial.lightning_module.lr == 0.3
+
+
+def test_whole_tree_of_the_cluster_trains_with_its_own_seed(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = own_cli(monkeypatch)
+    tree = load_config("config.yaml")
+    tree["trainer"]["callbacks"] = dict(enumerate_text(tree["trainer"]["callbacks"]))
+    with cluster(hparams={**tree, "global_batch_size": 4}, trial_seed=99):
+        trial = fit(ConfiguredTrial)
+    assert torch.equal(weights(trial.lightning_module), weights(own.model))
+
+
+def enumerate_text(values: list[Any]) -> list[tuple[str, Any]]:
+    """A list as the experiment YAML has it where one of its values is a range."""
+    return [(str(index), value) for index, value in enumerate(values)]
+
+
+def test_group_that_the_cluster_has_drawn_takes_the_place_of_a_whole_group(cluster: Any) -> None:
+    own = own_hydra("model=wide")
+    drawn = {"model": load_config("configs", ["model=wide"])["model"]}
+    with cluster(hparams=drawn):
+        trial = fit(ConfiguredTrial, hparams=load_config("configs"))
+    assert torch.equal(weights(trial.lightning_module), weights(own.lightning_module))
+
+
+def test_checkpoint_in_a_configuration_is_refused_on_a_cluster(cluster: Any) -> None:
+    Path("some.ckpt").touch()
+    with cluster(hparams={**load_config("config.yaml"), "ckpt_path": "some.ckpt"}):
+        with pytest.raises(ConfigurationError, match="on a cluster a trial goes on from its own"):
+            fit(ConfiguredTrial)
+
+
+# --- what cannot be used -----------------------------------------------------------------------------------------------
+
+
+def test_trial_that_reads_no_configuration_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("model_def.py").write_text("from lightning_adapter import LightningAdapter\nclass T(LightningAdapter): pass\n")
+    assert cli.main(["fit", "model_def.py:T", "--cli", "config.yaml"]) == 2
+    assert "does not read a configuration, which --cli names" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--cli", "config.yaml", "--model.init_args.lr=much"], r"lr.*much"),
+        (["--cli", "config.yaml", "--model.init_args.rate=1"], r"rate"),
+        (["--cli", "config.yaml", "--trainer.epochs=1"], r"epochs"),
+        (["--cli", "gone.yaml"], r"gone\.yaml"),
+        (["--hydra", "gone"], r"gone is no configuration"),
+        (["--hydra", "configs", "model=tall"], r"(?s)model/tall.*wide"),
+        (["--hydra", "configs", "model.net._target_=parts.Nut"], r"parts\.Nut"),
+        (["--hydra", "configs", "model.lr=${nowhere}"], r"nowhere"),
+    ],
+)
+def test_bad_configuration_is_one_message_without_a_traceback(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["fit", *words]) == 2
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    assert re.search(said, err), err
+    assert not Path("runs").exists()
+
+
+def test_devices_that_contradict_the_job_are_told_before_training(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["fit", "--cli", "config.yaml", "--trainer.devices=4"]) == 2
+    assert "devices='4' is not what this job has" in capsys.readouterr().err
