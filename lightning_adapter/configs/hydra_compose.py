@@ -1,0 +1,105 @@
+"""How is a configuration composed as `python train.py OVERRIDES` would, with plugins that this machine may not have?"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_adapter.configs.hydra_state import as_before, project_root
+from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.platform.environment import variables_set
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+logger = logging.getLogger("lightning_adapter")
+
+#: Names of a primary configuration that are taken where nobody gives one.
+_USUAL_NAMES = ("config", "train")
+#: Groups of Hydra's own that say how it launches jobs and what it writes to a log, which is not asked of it here.
+_NOT_USED = re.compile(r"hydra/(launcher|sweeper|hydra_logging|job_logging|help|hydra_help|output|callbacks)/.+")
+
+
+def primary(directory: Path, name: str | None) -> tuple[Path, str]:
+    """Return the absolute directory of a configuration, and the name of its primary file.
+
+    Raises:
+        ConfigurationError: there is no such directory, or nobody can tell which file is meant.
+    """
+    if name is None and not directory.is_dir():
+        directory, name = directory.parent, directory.name
+    if not directory.is_dir():
+        raise ConfigurationError(
+            f"{directory} is no directory of Hydra's configurations; give CONF_DIR or CONF_DIR/NAME"
+        )
+    if name is not None:
+        return directory.absolute(), name.removesuffix(".yaml")
+    there = sorted(path.stem for path in directory.glob("*.yaml"))
+    usual = [each for each in _USUAL_NAMES if each in there] or there
+    if not usual or (len(usual) > 1 and usual is there):
+        found = f"has {', '.join(there)}" if there else "has no .yaml file at its top"
+        raise ConfigurationError(f"{directory} {found}: say which is the primary one, as in {directory}/NAME")
+    return directory.absolute(), usual[0]
+
+
+def composed(directory: Path, name: str, overrides: Sequence[str]) -> DictConfig:
+    """Compose a configuration, Hydra's own node included.
+
+    Args:
+        directory: absolute.
+        name: of the primary file, without `.yaml`.
+        overrides: as typed.
+
+    Raises:
+        ConfigurationError: Hydra's own words.
+    """
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        with as_before(), variables_set(project_root()), plugins_not_needed() as stand_in:
+            while True:
+                try:
+                    with hydra.initialize_config_dir(str(directory), job_name=Path(name).name, version_base=None):
+                        return hydra.compose(name, list(overrides), return_hydra_config=True)
+                except hydra.errors.MissingConfigException as error:
+                    if not stand_in(error.missing_cfg_file):
+                        raise
+    except (HydraException, OmegaConfBaseException) as error:
+        cause = f": {error.__cause__}" if error.__cause__ is not None and str(error.__cause__) not in str(error) else ""
+        raise ConfigurationError(f"{directory / name}.yaml cannot be composed: {error}{cause}") from error
+
+
+@contextmanager
+def plugins_not_needed() -> Iterator[Any]:
+    """Yield a function that puts an empty configuration in a missing plugin's place, until the block ends.
+
+    It returns whether the missing one is of a plugin that only launches jobs or writes logs.
+    """
+    from hydra.core.config_store import ConfigStore
+
+    store, added = ConfigStore.instance(), []
+
+    def stand_in(missing: str | None) -> bool:
+        if missing is None or missing in added or not _NOT_USED.fullmatch(missing):
+            return False
+        group, _, name = missing.rpartition("/")
+        store.store(group=group, name=name, node={}, provider="lightning_adapter")
+        added.append(missing)
+        logger.info("%s is not installed here, nor needed: it says how Hydra launches jobs or logs", missing)
+        return True
+
+    try:
+        yield stand_in
+    finally:
+        for missing in added:
+            group, _, name = missing.rpartition("/")
+            folder = store.repo
+            for part in group.split("/"):
+                folder = folder[part]
+            del folder[f"{name}.yaml"]

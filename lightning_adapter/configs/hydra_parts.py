@@ -1,0 +1,135 @@
+"""How are module, datamodule, callbacks, loggers and the Trainer's arguments made of a Hydra tree?"""
+
+from __future__ import annotations
+
+import inspect
+from types import TracebackType
+from typing import Any
+
+from lightning_adapter.configs.hydra_checks import import_targets, in_words
+from lightning_adapter.configs.hydra_layout import (
+    collected,
+    data_of,
+    host_of_trainer,
+    layout_faults,
+    trainer_extras,
+)
+from lightning_adapter.configs.hydra_targets import located
+from lightning_adapter.configs.parts import Parts
+from lightning_adapter.errors import ConfigurationError, shown
+from lightning_adapter.platform.experiment.faults import raise_all
+from lightning_adapter.versions import hosts
+from lightning_adapter.versions.types import LightningDataModule, LightningModule
+
+#: Where the traceback of what a target has raised begins.
+_HYDRA = ("hydra.", "omegaconf.")
+#: Packages whose complaints are about what was given to them, not about code of the user's.
+_HOSTS = ("lightning.", "pytorch_lightning.", "lightning_fabric.", "torch.", "torchmetrics.")
+
+
+def instantiated(cfg: Any) -> Parts:
+    """Make everything, in the order of `train` in the lightning-hydra-template.
+
+    Args:
+        cfg: a configuration whose interpolations resolve.
+
+    Raises:
+        ConfigurationError: something cannot be made.
+    """
+    import_targets(cfg)
+    raise_all("configuration", layout_faults(cfg))
+    data = data_of(cfg)
+    datamodule = None if data is None else _datamodule(data, _made(data, cfg[data]))
+    module = _module(_made("model", cfg.model))
+    callbacks = [_made(key, node) for key, node in collected(cfg, "callbacks")]
+    loggers = [_made(key, node) for key, node in collected(cfg, "logger")]
+    given = {"callbacks": callbacks, "logger": loggers}
+    extras = {name: given[name] for name in trainer_extras(cfg)}
+    return Parts(module, datamodule, _trainer_arguments(cfg.trainer, extras))
+
+
+def _made(key: str, node: Any, **more: Any) -> Any:
+    """What `hydra.utils.instantiate` makes of a node.
+
+    Raises:
+        ConfigurationError: what it says of the tree. What the user's own code raises is raised as it is.
+    """
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return hydra.utils.instantiate(node, **more)
+    except OmegaConfBaseException as error:
+        raise ConfigurationError(f"configuration: {in_words(key, error)}") from error
+    except HydraException as error:
+        cause = error.__cause__
+        while isinstance(cause, HydraException) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        if isinstance(cause, Exception) and _is_the_users(cause.__traceback__):
+            raise cause from None
+        raise ConfigurationError(f"configuration: {_told(key, error, cause)}") from error
+
+
+def _told(key: str, error: Exception, cause: BaseException | None) -> str:
+    """The message of Hydra's exception on one line, which begins with the place, and ends with what lies behind it."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    place = next((line.partition(": ")[2] for line in lines if line.startswith("full_key: ")), key)
+    if cause is None:
+        return f"{place}: {' '.join(line for line in lines if not line.startswith('full_key: '))}"
+    return f"{place}: {lines[0].rstrip(':')}: {type(cause).__name__}: {cause}"
+
+
+def _is_the_users(traceback: TracebackType | None) -> bool:
+    """Whether an exception comes from below a call, and the code there is not a host's."""
+    while traceback is not None:
+        module = f"{traceback.tb_frame.f_globals.get('__name__', '')}."
+        if not module.startswith(_HYDRA):
+            return not module.startswith(_HOSTS)
+        traceback = traceback.tb_next
+    return False
+
+
+def _module(made: Any) -> LightningModule:
+    module = hosts.uncompiled(made)
+    host = hosts.host_of_class(type(module))
+    if host is None or not isinstance(module, host.pl.LightningModule):
+        raise ConfigurationError(f"configuration: model is {_kind(made)}, which is no LightningModule")
+    result: LightningModule = made
+    return result
+
+
+def _datamodule(key: str, made: Any) -> LightningDataModule:
+    host = hosts.host_of_class(type(made))
+    if host is None or not isinstance(made, host.pl.LightningDataModule):
+        raise ConfigurationError(f"configuration: {key} is {_kind(made)}, which is no LightningDataModule")
+    result: LightningDataModule = made
+    return result
+
+
+def _kind(made: Any) -> str:
+    return f"{shown(made)} of type {type(made).__module__}.{type(made).__qualname__}"
+
+
+def _trainer_arguments(node: Any, extras: dict[str, Any]) -> dict[str, Any]:
+    """What Hydra would have called the Trainer with, without what is its default anyway."""
+    trainer = located(node["_target_"])
+    host = host_of_trainer(trainer)
+    assert host is not None
+    made = _made("trainer", node, _target_="builtins.dict", **extras)
+    arguments = made if isinstance(made, dict) else made()  # `_partial_`, which the script calls
+    defaults = {name: parameter.default for name, parameter in inspect.signature(trainer).parameters.items()}
+    plain = {name: _plain(value) for name, value in arguments.items()}
+    return {
+        name: value for name, value in plain.items() if not _is_same(value, defaults.get(name, inspect.Parameter.empty))
+    }
+
+
+def _plain(value: Any) -> Any:
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _is_same(value: Any, default: Any) -> bool:
+    return value is default or (type(value) is type(default) and value == default)

@@ -1,0 +1,77 @@
+"""What does a tree refer to outside of itself: of Hydra's job, of the time, of modules that register resolvers?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lightning_adapter.configs.parts import Tree
+
+#: Where a tree keeps what it refers to of the job that Hydra composed it for, under the names of Hydra's own node.
+HYDRA = "hydra"
+#: In that node: pattern of `${now:...}` -> the text that it became when the tree was composed.
+NOW = "now"
+#: Modules to import before anything is resolved, since they register resolvers. Hydra itself has no use for the name.
+IMPORTS = "_imports_"
+#: Directories are the run's own, and the working directory is where the trial is made.
+_OF_THE_RUN = ("runtime.output_dir", "runtime.cwd", "run.dir", "sweep.dir", "sweep.subdir")
+
+_REFERENCE = re.compile(r"\$\{\s*(hydra|now)\s*:([^${}]*)\}")
+
+
+def hydra_node(tree: Tree) -> Mapping[str, Any]:
+    """Return what the tree keeps of Hydra's job."""
+    node = tree.get(HYDRA)
+    return node if isinstance(node, Mapping) else {}
+
+
+def without_hydra(tree: Tree) -> Tree:
+    """Return the tree as Hydra hands it to the user's function."""
+    return {name: value for name, value in tree.items() if name != HYDRA}
+
+
+def imports_of(tree: Tree) -> list[str]:
+    """Return the modules that the tree wants to be imported first."""
+    modules = tree.get(IMPORTS)
+    return [modules] if isinstance(modules, str) else list(modules or ())
+
+
+def references(value: object) -> Iterator[tuple[str, str]]:
+    """Yield "hydra" or "now", and what is asked of it, for each such reference in the texts of a value."""
+    if isinstance(value, str):
+        for resolver, argument in _REFERENCE.findall(value):
+            yield resolver, argument.strip().strip("'\"")
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from references(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from references(item)
+
+
+def kept_of_the_job(tree: Tree, job: Any, now: Mapping[str, str]) -> Tree:
+    """Return what the tree refers to of Hydra's job, with the values that it has there.
+
+    Args:
+        tree: the tree.
+        job: Hydra's own node; None where nobody has composed anything.
+        now: pattern of `${now:...}` -> the text that it became already.
+    """
+    from datetime import datetime
+
+    from omegaconf import OmegaConf
+
+    kept = OmegaConf.create({})
+    moment, texts = datetime.now(), {}
+    for resolver, argument in references(tree):
+        if resolver == "now":
+            texts[argument] = now.get(argument) or moment.strftime(argument)
+        elif job is not None and argument not in _OF_THE_RUN:
+            value = OmegaConf.select(job, argument, throw_on_missing=False)
+            if value is not None:
+                OmegaConf.update(kept, argument, value, force_add=True)
+    if job is not None and job.job.env_set:
+        OmegaConf.update(kept, "job.env_set", job.job.env_set, force_add=True)
+    result: Tree = OmegaConf.to_container(kept, resolve=True, enum_to_str=True)  # type: ignore[assignment]
+    return {**result, NOW: texts} if texts else result
