@@ -62,11 +62,10 @@ class ConfiguredTrial(LightningAdapter):
 
     def _build(self, context: pytorch.PyTorchTrialContext, values: Mapping[str, Any]) -> Parts:
         found = configuration.read(values, self.reader())
-        if isinstance(context, LocalContext):
-            seed, run_dir = context.get_trial_seed(), context.run_directory
-        else:
-            seed, run_dir = found.seed(context.get_trial_seed()), None
-        return found.build(run_dir or pathlib.Path.cwd(), seed)
+        platforms: int | None = context.get_trial_seed()
+        if isinstance(context, LocalContext):  # whose seed is that of the configuration, or what was given instead of it
+            return found.build(context.run_directory or pathlib.Path.cwd(), platforms)
+        return found.build(pathlib.Path.cwd(), found.seed(platforms))
 
     @classmethod
     def reader(cls) -> Cli:

@@ -20,11 +20,11 @@ import lightning_adapter
 
 ROOT = Path(__file__).resolve().parent.parent
 # Names that are imported -> the distribution that brings them, where the two differ.
-DISTRIBUTIONS = {"yaml": "pyyaml", "ruamel": "ruamel-yaml", "PIL": "pillow", "google": "protobuf"}
+DISTRIBUTIONS = {"yaml": "pyyaml", "ruamel": "ruamel-yaml", "PIL": "pillow", "google": "protobuf", "hydra": "hydra-core"}
 # Imported where they are there, and never required: the installed Lightning is an extra, the others are the user's.
 OPTIONAL = {
     *("pytorch-lightning", "lightning", "lightning-fabric", "lightning-utilities", "horovod", "apex"),
-    *("pyarrow", "onnxruntime"),  # extras
+    *("pyarrow", "onnxruntime", "jsonargparse", "hydra-core", "omegaconf"),  # extras
 }
 
 
@@ -79,11 +79,14 @@ def imported_distributions(package: Path) -> dict[str, str]:
 
 def test_public_names_are_the_documented_ones() -> None:
     assert sorted(lightning_adapter.__all__) == [
+        "ConfiguredTrial",
         "DETDM",
         "DETLM",
         "DrawBatches",
         "LightningAdapter",
+        "build",
         "fit",
+        "load_config",
         "load_trial",
     ]
     for name in lightning_adapter.__all__:

@@ -319,8 +319,8 @@ def _train(
     trial_class: type[Trial], plan: _Plan, context: LocalContext, directory: RunDirectory
 ) -> tuple[Trial, LocalPlatform]:
     request, periods, resumed = plan.request, plan.periods, plan.resumed
-    made = trial_class if request.built is None else request.built.again
-    trial = construct(made, context, request.test, what=shlex.quote(shown(directory.path)), on_cluster=False)
+    made: Any = trial_class if request.built is None else request.built.again
+    trial: Trial = construct(made, context, request.test, what=shlex.quote(shown(directory.path)), on_cluster=False)
     if request.package is not None:
         trial.check_package()
     distributed = context.distributed

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -256,3 +258,35 @@ def test_bad_configuration_is_one_message_without_a_traceback(
 def test_devices_that_contradict_the_job_are_told_before_training(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["fit", "--cli", "config.yaml", "--trainer.devices=4"]) == 2
     assert "devices='4' is not what this job has" in capsys.readouterr().err
+
+
+# --- who pays for it ---------------------------------------------------------------------------------------------------
+
+
+def test_libraries_of_configurations_are_not_imported_by_who_does_not_use_them() -> None:
+    # in a process of its own, since this one has them
+    program = """
+import sys
+import lightning_adapter.lightning
+from lightning_adapter import ConfiguredTrial, LightningAdapter, build, cli, fit, load_config
+sys.exit(", ".join(sorted({"jsonargparse", "hydra", "omegaconf", "pydantic", "simple_parsing"} & set(sys.modules))))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.stderr.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("missing", "words", "extra"),
+    [("jsonargparse", ["--cli", "config.yaml"], "cli"), ("hydra", ["--hydra", "configs"], "hydra")],
+)
+def test_extra_that_is_not_installed_is_named(
+    missing: str, words: list[str], extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more, known=importlib.util.find_spec: None if name == missing else known(name, *more),
+    )
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert cli.main(["fit", *words]) == 2
+    assert f"pip install 'lightning-adapter[{extra}]'" in capsys.readouterr().err
