@@ -63,7 +63,9 @@ class ConfiguredTrial(LightningAdapter):
     def _build(self, context: pytorch.PyTorchTrialContext, values: Mapping[str, Any]) -> Parts:
         found = configuration.read(values, self.reader())
         platforms: int | None = context.get_trial_seed()
-        if isinstance(context, LocalContext):  # whose seed is that of the configuration, or what was given instead of it
+        if isinstance(
+            context, LocalContext
+        ):  # whose seed is that of the configuration, or what was given instead of it
             return found.build(context.run_directory or pathlib.Path.cwd(), platforms)
         return found.build(pathlib.Path.cwd(), found.seed(platforms))
 

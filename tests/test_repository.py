@@ -20,7 +20,13 @@ import lightning_adapter
 
 ROOT = Path(__file__).resolve().parent.parent
 # Names that are imported -> the distribution that brings them, where the two differ.
-DISTRIBUTIONS = {"yaml": "pyyaml", "ruamel": "ruamel-yaml", "PIL": "pillow", "google": "protobuf", "hydra": "hydra-core"}
+DISTRIBUTIONS = {
+    "yaml": "pyyaml",
+    "ruamel": "ruamel-yaml",
+    "PIL": "pillow",
+    "google": "protobuf",
+    "hydra": "hydra-core",
+}
 # Imported where they are there, and never required: the installed Lightning is an extra, the others are the user's.
 OPTIONAL = {
     *("pytorch-lightning", "lightning", "lightning-fabric", "lightning-utilities", "horovod", "apex"),

@@ -100,7 +100,8 @@ def load(wanted: Wanted, trial_class: Given = None, progress_bar: bool = True) -
     if source.is_package:
         opened = open_package(source.checkpoint)
         found = opened.trial_class if trial_class is None else trial_class_of(source, trial_class)
-        return LoadedTrial.of(found, source, opened.checkpoint, wanted.config, wanted.hparams, progress_bar)
+        with opened.imported_by_name():
+            return LoadedTrial.of(found, source, opened.checkpoint, wanted.config, wanted.hparams, progress_bar)
     found = trial_class_of(source, trial_class)
     source, saved = _read(wanted, source)
     return LoadedTrial.of(found, source, saved, wanted.config, wanted.hparams, progress_bar)

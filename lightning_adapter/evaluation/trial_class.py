@@ -13,6 +13,8 @@ from lightning_adapter.platform.construct import check_trial_class
 from lightning_adapter.platform.target import imported_to, load_target
 from lightning_adapter.platform.trial import LightningTrial
 
+_OWN = __name__.partition(".")[0]
+
 Given = type[LightningTrial] | str | None
 
 
@@ -89,7 +91,8 @@ def _recorded(source: Source) -> str:
     if _is_file(place):
         path = next((path for path in _places(place, source) if path.is_file()), None)
         return source.target if path is None else f"{path}:{name}"
-    if source.working_directory is not None and not _is_found(place):
+    # a trial of this package's own names classes of the project in its hyperparameters
+    if source.working_directory is not None and (place.partition(".")[0] == _OWN or not _is_found(place)):
         # `src/` where PYTHONPATH=src stood before the command
         folders = (source.working_directory, source.working_directory / "src")
         sys.path.extend(str(folder) for folder in folders if folder.is_dir())

@@ -157,6 +157,27 @@ def test_checkpoint_that_a_configuration_names_is_gone_on_from() -> None:
         fit(ConfiguredTrial, hparams={**load_config("config.yaml"), "ckpt_path": "gone.ckpt"})
 
 
+def test_run_is_used_from_another_directory_and_its_package_without_the_project(
+    configured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = fit(ConfiguredTrial, hparams=load_config("configs"), run_dir="here", package="model.pt")
+    elsewhere = configured / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    # in a process of its own, which has not imported the project
+    program = """
+import pathlib, sys
+from lightning_adapter import load_trial
+folder = pathlib.Path(sys.argv[1])
+print(load_trial(folder / "here").test(verbose=False))
+(folder / "parts.py").unlink()
+del sys.modules["parts"]
+print(load_trial(folder / "model.pt", trust_code=True).test(verbose=False))
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(configured)], capture_output=True, text=True, timeout=120)
+    assert done.stdout.count(str(trial.test(verbose=False))) == 2, done.stderr
+
+
 # --- built before ------------------------------------------------------------------------------------------------------
 
 

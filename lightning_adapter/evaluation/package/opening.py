@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import importlib
 import importlib.abc
 import importlib.machinery
 import pathlib
 import sys
 import tempfile
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -36,12 +38,32 @@ class Opened:
         trial_class: of the package's own source, or of an installed module.
         checkpoint: what the checkpoint's file held, without the state of optimizers.
         about: what it says of itself: `target`, `config`, `metadata`, `versions`.
+        importer: gives its modules.
     """
 
     path: pathlib.Path
     trial_class: type
     checkpoint: dict[str, Any]
     about: dict[str, Any]
+    importer: PackageImporter
+
+    @contextlib.contextmanager
+    def imported_by_name(self) -> Iterator[None]:
+        """Within the block, Python imports the package's modules by their own names, before all others of these names.
+
+        Hyperparameters may name classes (`class_path`, `_target_`), which a trial imports when it is constructed.
+        """
+        names = set(self.about["source"])
+        hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name in names}
+        finder = _ByName(self.importer, names)
+        sys.meta_path.insert(0, finder)
+        try:
+            yield
+        finally:
+            sys.meta_path.remove(finder)
+            for name in names:
+                sys.modules.pop(name, None)
+            sys.modules.update(hidden)
 
 
 def open_package(path: pathlib.Path) -> Opened:
@@ -64,7 +86,7 @@ def open_package(path: pathlib.Path) -> Opened:
             checkpoint = importer.load_pickle(CONTENTS, CHECKPOINT, map_location="cpu")
     except Exception as error:  # of the code in it
         raise _does_not_run(path, said, error) from error
-    return Opened(path, trial_class, checkpoint, said)
+    return Opened(path, trial_class, checkpoint, said, importer)
 
 
 def load_model(path: pathlib.Path) -> Any:
@@ -109,6 +131,26 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """It ran when it was made."""
+
+
+class _ByName(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Has Python import modules of a package by their own names."""
+
+    def __init__(self, importer: PackageImporter, names: Container[str]) -> None:
+        self._importer = importer
+        self._names = names
+
+    def find_spec(self, name: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
+        """Return a specification for what is the package's."""
+        return importlib.machinery.ModuleSpec(name, self) if name in self._names else None
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        """A stand-in, since Python writes the specification into what is returned here."""
+        return ModuleType(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """The very module of the package takes the place of the stand-in, as `import` allows it."""
+        sys.modules[module.__name__] = self._importer.import_module(module.__name__)
 
 
 def _importer(path: pathlib.Path) -> PackageImporter:
