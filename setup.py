@@ -41,7 +41,7 @@ setup(
         "tqdm",
         "tabulate",
         "matplotlib",
-        "pydantic>=2.5",
+        "pydantic>=2.7,<3",
         "simple-parsing>=0.1.6",
         "tomli>=2; python_version < '3.11'",
     ],

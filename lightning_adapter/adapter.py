@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import pathlib
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, ClassVar, NoReturn
 
 from determined import pytorch
 
 from lightning_adapter import monkey_patch
 from lightning_adapter.arguments import Arguments
+from lightning_adapter.configs import typed
 from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.evaluation.after_fit import evaluate
 from lightning_adapter.evaluation.loaders import Split
 from lightning_adapter.evaluation.package import of_trial, writing
+from lightning_adapter.platform.experiment import Hyperparameters as Given
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.support.trainer_arguments import Job
 from lightning_adapter.versions import hosts, lightning_1x
@@ -25,6 +29,9 @@ class LightningAdapter(LightningTrial):
 
     The constructor only stores and checks. Training begins with `lightning_adapter.fit`, or under Determined's own
     Trainer.
+
+    A trial that says `Hyperparameters = MyConfig`, a dataclass, finds its hyperparameters at `self.hyperparameters`, checked
+    and typed, from the first line of its constructor on; the dataclass's defaults count as given.
 
     Args:
         context: Determined's context.
@@ -39,6 +46,9 @@ class LightningAdapter(LightningTrial):
         ConfigurationError: an argument is unknown or cannot be used.
         UnsupportedError: the module overrides something that is rejected; all of it is named.
     """
+
+    #: The dataclass of the trial's hyperparameters.
+    Hyperparameters: ClassVar[type | None] = None
 
     def __init__(
         self,
@@ -56,6 +66,44 @@ class LightningAdapter(LightningTrial):
         arguments = Arguments.of(lightning_1x.arguments(host, trainer_arguments), job, host.misconfiguration)
         _check(host, lightning_module, datamodule)
         super().__init__(context, lightning_module, datamodule, arguments)
+
+    @cached_property  # so that a trial can keep something of its own under this name
+    def hyperparameters(self) -> Any:
+        """The hyperparameters as an instance of `Hyperparameters`, one for each trial; all of them count as read.
+
+        Raises:
+            AttributeError: the trial names no dataclass.
+            ConfigurationError: values do not fit its types.
+        """
+        cls = type(self)
+        if typed.structure_of(cls) is None:
+            raise AttributeError(
+                f"{cls.__name__} names no dataclass of its hyperparameters: write `Hyperparameters = MyConfig` in the class, or "
+                "read them with context.get_hparam(name)."
+            )
+        return typed.instance(cls, self.context.get_hparams())
+
+    @classmethod
+    def given_hyperparameters(cls, given: Given | None) -> Given | None:
+        """See `LightningTrial`; an instance of the trial's dataclass becomes what it was made of."""
+        return typed.given(cls, super().given_hyperparameters(given))
+
+    @classmethod
+    def completed_hyperparameters(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """See `LightningTrial`; of the trial's dataclass."""
+        return typed.completed(cls, super().completed_hyperparameters(values))
+
+    @classmethod
+    def check_hyperparameters(cls, values: Mapping[str, Any]) -> None:
+        """See `LightningTrial`; against the types of the trial's dataclass."""
+        super().check_hyperparameters(values)
+        if typed.structure_of(cls) is not None:
+            typed.instance(cls, values)
+
+    @classmethod
+    def differences(cls, values: Mapping[str, Any]) -> dict[str, Any] | None:
+        """See `LightningTrial`; from the defaults of the trial's dataclass."""
+        return typed.differences(cls, values)
 
     def validate(
         self,

@@ -143,7 +143,7 @@ def fresh_trial(
     """
     given = experiment.read(config)
     with variables_set(experiment.environment_variables(given, device_kind)):
-        making = Making.of({} if seed is None else {"seed": seed}, {}, given, hparams)
+        making = Making.of(trial_class, {} if seed is None else {"seed": seed}, {}, given, hparams)
         return LoadedTrial(construct_again(trial_class, making), making, None, None)
 
 
@@ -217,7 +217,7 @@ class LoadedTrial:
         made = made_with(saved)
         if "seed" not in made and source.record.get("seed") is not None:
             made = MadeWith(**made, seed=source.record["seed"])
-        making = Making.of(made, source.config, config, hparams, _steps(saved))
+        making = Making.of(trial_class, made, source.config, config, hparams, _steps(saved))
         return cls(construct_again(trial_class, making), making, source, saved, progress_bar)
 
     @property

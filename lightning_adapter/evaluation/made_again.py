@@ -47,6 +47,7 @@ class Making:
     @classmethod
     def of(
         cls,
+        trial_class: type[LightningTrial],
         made: MadeWith,
         used: Mapping[str, Any],
         config: Mapping[str, Any] | None,
@@ -56,6 +57,7 @@ class Making:
         """Put together what was typed, what a configuration that was given says, and what the run had, in this order.
 
         Args:
+            trial_class: the trial.
             made: what the checkpoint says.
             used: the configuration of the run.
             config: content of one that was given.
@@ -69,7 +71,10 @@ class Making:
         if had is None:
             had = dict(used.get("hyperparameters") or {})
         settings = {**used, "hyperparameters": had, **(config or {})}
+        hparams = trial_class.given_hyperparameters(hparams)
         values = experiment.hyperparameters(settings, from_checkpoint(had, settings, hparams).overrides)
+        values = trial_class.completed_hyperparameters(values)
+        trial_class.check_hyperparameters(values)
         chosen = experiment.periods(settings).experiment_seed
         seed = made.get("seed")
         typed = frozenset(names(experiment.nest(hparams or {}, known=values)))

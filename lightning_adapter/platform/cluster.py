@@ -104,7 +104,8 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
     settings, steps = cluster["config"], cluster["steps_completed"]
     slots = max(1, len(info.slot_ids)) * max(1, len(info.container_addrs))
     _require_launcher(slots, settings["entrypoint"])
-    values = trial_class.merged_hyperparameters(info.trial.hparams, request.hparams)
+    given = trial_class.merged_hyperparameters(info.trial.hparams, request.hparams)
+    values = trial_class.completed_hyperparameters(given)
     experiment.global_batch_size_check(values, slots)
     trial_class.check_hyperparameters(values)
     periods = experiment.periods(settings, values.get("global_batch_size"))

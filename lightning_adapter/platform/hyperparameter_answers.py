@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from determined import pytorch
 
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.platform.experiment import global_batch_size_check
 from lightning_adapter.platform.hyperparameter_reads import HyperparameterReads, ReadHyperparameters
 from lightning_adapter.versions import determined_private
 
@@ -60,18 +61,35 @@ class HyperparameterAnswers:
         )
 
 
-def answer_in_words(context: pytorch.PyTorchTrialContext) -> None:
+def answer_in_words(
+    context: pytorch.PyTorchTrialContext, completed: Callable[[Mapping[str, Any]], dict[str, Any]]
+) -> None:
     """Let a context of Determined's own answer as `fit()`'s does, whose errors say what to type.
 
     A context that was given no hyperparameters at all, by a script's `pytorch.init()`, says so itself.
+
+    Args:
+        context: of the trial.
+        completed: puts the trial's defaults beside what was given.
+
+    Raises:
+        ConfigurationError: the trial refuses its hyperparameters.
     """
     if not determined_private.has_hyperparameters(context):
         return
-    answers = HyperparameterAnswers(determined_private.hyperparameters(context))
+    given = determined_private.hyperparameters(context)
+    values = completed(given)
+    answers = HyperparameterAnswers(values)
 
     def batch_size(usual: Any) -> int:
         answers.need_batch_size()
-        return int(usual())
+        if given.get("global_batch_size"):
+            return int(usual())
+        # a default of the trial's, of which Determined's context knows nothing
+        slots = context.distributed.size
+        global_batch_size_check(values, slots)
+        size = int(values["global_batch_size"])
+        return size // slots if usual.__name__ == "get_per_slot_batch_size" else size
 
     vars(context).update(
         get_hparam=answers.one,

@@ -54,6 +54,12 @@ def names(values: Mapping[str, Any]) -> Iterator[str]:
     return map(dotted, _names(values, ()))
 
 
+def added(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Name]:
+    """The names of hyperparameters that were not there before."""
+    had = set(_names(before, ()))
+    return [name for name in _names(after, ()) if name not in had]
+
+
 def _names(values: Mapping[str, Any], group: Name) -> Iterator[Name]:
     for key, value in values.items():
         if isinstance(value, dict) and value:

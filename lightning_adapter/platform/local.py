@@ -28,6 +28,7 @@ from lightning_adapter.platform.environment import device_kind, variables_set
 from lightning_adapter.platform.experiment.periods import Retention
 from lightning_adapter.platform.final_test import test_if_complete
 from lightning_adapter.platform.fit_platform import FitPlatform
+from lightning_adapter.platform.hyperparameter_reads import Name, added
 from lightning_adapter.platform.made_with import FromCheckpoint, MadeWith, from_checkpoint, made_with
 from lightning_adapter.platform.package_file import check_place, write_if_complete
 from lightning_adapter.platform.request import FitRequest, seed_everything
@@ -203,6 +204,7 @@ class _Plan:
         steps: batches trained before.
         seed: None where none is given, nor known of the run that goes on.
         taken: the hyperparameters of the checkpoint that nobody has given.
+        unasked: names of the hyperparameters that are neither typed nor in the configuration.
         made: with what the run of the checkpoint was made.
         size: number of processes.
     """
@@ -215,6 +217,7 @@ class _Plan:
     steps: int
     seed: int | None
     taken: FromCheckpoint
+    unasked: list[Name]
     made: MadeWith
     size: int
 
@@ -229,13 +232,14 @@ class _Plan:
         start, source = _starting_point(request, _named(trial_class, settings, request))
         made = made_with(start.saved)
         taken = from_checkpoint(made.get("hyperparameters", {}), settings, request.hparams)
-        values = experiment.hyperparameters(settings, taken.overrides)
+        given = experiment.hyperparameters(settings, taken.overrides)
+        values = trial_class.completed_hyperparameters(given)
         experiment.global_batch_size_check(values, size)
         trial_class.check_hyperparameters(values)
         periods = experiment.periods(settings, values.get("global_batch_size"))
-        given = request.seed
-        if given is None:
-            given = trial_class.seed_of(values, periods.experiment_seed)
+        named = request.seed
+        if named is None:
+            named = trial_class.seed_of(values, periods.experiment_seed)
         return cls(
             request=request,
             config={**settings, "hyperparameters": values},
@@ -244,8 +248,9 @@ class _Plan:
             source=source,
             steps=batches_trained(start.saved) if start.saved is not None and start.resumes else 0,
             # weights that begin a new run are drawn into it by whoever seeds that
-            seed=made.get("seed") if given is None and start.resumes else given,
+            seed=made.get("seed") if named is None and start.resumes else named,
             taken=taken,
+            unasked=[*taken.added, *added(given, values)],
             made=made,
             size=size,
         )
@@ -305,7 +310,7 @@ def _fit(
 
 def _context(plan: _Plan, core_context: core.Context, directory: RunDirectory) -> LocalContext:
     made = LocalContext.of(core_context, plan.config, plan.seed, plan.size, plan.steps, directory.path)
-    for name in plan.taken.added:  # nobody has given them, so nobody is to hear that they are not read
+    for name in plan.unasked:  # nobody has given them, so nobody is to hear that they are not read
         made.reads.read_all(name)
     return made
 

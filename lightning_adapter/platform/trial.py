@@ -82,9 +82,19 @@ class LightningTrial(pytorch.PyTorchTrial):
         context = args[0] if args else kwargs.get("context")
         if isinstance(context, pytorch.PyTorchTrialContext) and not isinstance(context, LocalContext):
             connect_with_master(context)
-            answer_in_words(context)
+            answer_in_words(context, cls._of_determined)
             share_cores(context.distributed)
-        return super().__new__(cls)
+        trial = super().__new__(cls)
+        if isinstance(context, pytorch.PyTorchTrialContext):
+            trial.context = context  # a trial may ask for its hyperparameters before it calls our constructor
+        return trial
+
+    @classmethod
+    def _of_determined(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Hyperparameters as `fit()` gives them to a trial, where a context was given others, or nobody has looked yet."""
+        completed = cls.completed_hyperparameters(values)
+        cls.check_hyperparameters(completed)
+        return completed
 
     def __init__(
         self,
@@ -207,8 +217,25 @@ class LightningTrial(pytorch.PyTorchTrial):
         return override(values, given)
 
     @classmethod
+    def completed_hyperparameters(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return values with the defaults beside them that the trial knows of, which count as given from then on.
+
+        Raises:
+            ConfigurationError: they cannot be completed.
+        """
+        return dict(values)
+
+    @classmethod
     def check_hyperparameters(cls, values: Mapping[str, Any]) -> None:
         """Refuse values that no trial can be made of, before anything is made.
+
+        Raises:
+            ConfigurationError: all that is wrong with them.
+        """
+
+    @classmethod
+    def check_experiment(cls, hyperparameters: Mapping[str, Any]) -> None:
+        """Refuse what an experiment's `hyperparameters:` say, ranges among them, of which no trial can be made.
 
         Raises:
             ConfigurationError: all that is wrong with them.

@@ -1,0 +1,119 @@
+"""Do plain values fit the types of a dataclass, and which instance is made of them?
+
+Pydantic answers, of the standard library's dataclasses too: strictly, so that no text becomes a number, and as of JSON, so
+that a list becomes a tuple, and text a path or a date. It takes an Enum by its value; here its name does as well, which is
+how OmegaConf writes it.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from lightning_adapter.configs.structure import members
+from lightning_adapter.errors import ConfigurationError, guess
+
+
+def make(structure: type, values: Mapping[str, Any]) -> tuple[Any, list[dict[str, Any]]]:
+    """Make an instance; None, and pydantic's errors, where the values do not fit.
+
+    Args:
+        structure: the class.
+        values: plain data; what is left out has its default.
+
+    Raises:
+        ConfigurationError: nobody can check a field of such a type.
+    """
+    import pydantic
+    import pydantic_core
+
+    validator = pydantic_core.SchemaValidator(_schema(structure))
+    unknown = list(_unknown(structure, values, (0,)))
+    try:
+        # one of a tuple, since a class that is no model can be given a configuration only from outside
+        made = validator.validate_json(json.dumps([values]), strict=True)[0]
+    except pydantic.ValidationError as error:
+        found: list[dict[str, Any]] = [dict(each) for each in error.errors(include_url=False)]
+        return None, [*found, *unknown]
+    return (None, unknown) if unknown else (made, [])
+
+
+def _schema(structure: type) -> Any:
+    """Pydantic's schema of a class, where nested ones without a configuration of their own have this one as well."""
+    import pydantic
+
+    config = pydantic.ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
+    try:
+        adapter: Any = pydantic.TypeAdapter(tuple[structure], config=config)  # type: ignore[valid-type]
+    except (pydantic.PydanticUserError, NameError, TypeError) as error:
+        raise ConfigurationError(
+            f"The types of {structure.__name__} cannot be checked: {str(error).splitlines()[0]}. Give the field a type that a "
+            "YAML can hold, or leave the object to the trial's constructor."
+        ) from error
+    return _with_names(adapter.core_schema)
+
+
+def _with_names(schema: Any) -> Any:
+    """Copy a schema with Enums that are taken by name too."""
+    from pydantic_core import core_schema
+
+    if isinstance(schema, list):
+        return [_with_names(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("type") == "enum" and isinstance(schema.get("cls"), type):
+        return core_schema.no_info_plain_validator_function(_Member(schema["cls"]), ref=schema.get("ref"))
+    return {key: value if key == "default" else _with_names(value) for key, value in schema.items()}
+
+
+def is_same_member(annotation: object, one: object, other: object) -> bool:
+    """Whether two values of a field are one member of an Enum, by its name and by its value."""
+    if not (isinstance(annotation, type) and issubclass(annotation, enum.Enum)):
+        return False
+    find = _Member(annotation)
+    try:
+        return find(one) is find(other)
+    except ValueError:
+        return False
+
+
+class _Member:
+    """Finds a member of an Enum by its name, or its value.
+
+    Args:
+        cls: the Enum.
+    """
+
+    def __init__(self, cls: type[enum.Enum]) -> None:
+        self._cls = cls
+
+    def __call__(self, value: object) -> enum.Enum:
+        """Called by pydantic, which tells a ValueError as it tells its own errors."""
+        named = self._cls.__members__
+        if isinstance(value, str) and value in named:
+            return named[value]
+        for member in self._cls:
+            # a tuple comes as a list; True is no 1
+            plain = list(member.value) if isinstance(member.value, tuple) else member.value
+            if plain == value and isinstance(plain, bool) == isinstance(value, bool):
+                return member
+        try:
+            return self._cls(value)  # an Enum may have a `_missing_` of its own
+        except ValueError:
+            texts = [member.value for member in self._cls if isinstance(member.value, str)]
+            raise ValueError(f"one of {', '.join(named)}{guess(value, [*named, *texts])}") from None
+
+
+def _unknown(structure: type, values: Mapping[str, Any], place: tuple[object, ...]) -> Any:
+    """Names that a class of pydantic's own leaves aside without a word, as errors of pydantic's."""
+    own: Any = getattr(structure, "model_config", getattr(structure, "__pydantic_config__", None))
+    lenient = own is not None and (own.get("extra") or "ignore") == "ignore"
+    known = {member.name: member for member in members(structure)}
+    for name, value in values.items():
+        member = known.get(name)
+        if member is None and lenient:
+            yield {"type": "extra_forbidden", "loc": (*place, name), "input": value, "msg": ""}
+        elif member is not None and member.group is not None and isinstance(value, Mapping):
+            yield from _unknown(member.group, value, (*place, name))

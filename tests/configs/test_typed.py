@@ -1,0 +1,184 @@
+"""A dataclass of hyperparameters is checked, filled with its defaults, and told of in words."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+from collections.abc import Callable
+from dataclasses import MISSING, InitVar, dataclass, field
+from pathlib import Path
+from typing import Literal, Optional
+
+import pydantic
+import pytest
+
+from lightning_adapter.configs import typed
+from lightning_adapter.errors import ConfigurationError
+
+
+class Color(enum.Enum):
+    RED = 1
+    GREEN = (1, 2)
+
+
+class Name(str, enum.Enum):
+    ADAM = "adam"
+    SGD = "sgd"
+
+
+@dataclass
+class Optim:
+    lr: float = 0.1  # the step size
+    color: Color = Color.RED
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Of both moments."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    width: int
+    # how the first one steps
+    optim: Optim = field(default_factory=Optim)
+    other: Optim = field(default_factory=lambda: Optim(lr=3, color=Color.GREEN))
+    third: Optional[Optim] = None  # noqa: UP045
+    path: Path = Path("data")
+    kind: Literal["a", "b"] = "a"
+    name: Name = field(default=Name.ADAM, metadata={"help": "of the\n optimizer"})
+    sizes: list[int] | int = 1
+    groups: dict[str, Optim] = field(default_factory=dict)
+    nothing: int = None  # type: ignore[assignment]
+    limit: float = math.inf
+    function: Callable[[float], float] = math.sin
+    letters: set[str] = field(default_factory=lambda: {"b", "a"})
+    made: int = field(default=0, init=False)
+    scale: InitVar[int] = 2
+
+    def __post_init__(self, scale: int) -> None:
+        if scale > 5:
+            raise ValueError("scale has to be at most 5")
+        object.__setattr__(self, "made", self.width * scale)
+
+
+def trial(structure: object) -> type:
+    return type("Trial", (), {"Hyperparameters": structure})
+
+
+Trial = trial(Config)
+
+
+def test_plain_values_become_the_typed_ones() -> None:
+    made = typed.instance(
+        Trial,
+        {
+            "width": 3,
+            "optim": {"lr": 1, "color": "GREEN", "betas": [1, 2]},
+            "third": {"color": 1},
+            "path": "x/y",
+            "kind": "b",
+            "name": "SGD",
+            "sizes": [1, 2],
+            "groups": {"one": {"color": [1, 2]}},
+            "letters": ["c"],
+            "scale": 4,
+            "global_batch_size": 8,
+        },
+    )
+    assert made == dataclasses.replace(
+        Config(width=3, scale=4),
+        optim=Optim(1.0, Color.GREEN, (1.0, 2.0)),
+        third=Optim(),
+        path=Path("x/y"),
+        kind="b",
+        name=Name.SGD,
+        sizes=[1, 2],
+        groups={"one": Optim(color=Color.GREEN)},
+        letters={"c"},
+        scale=4,
+    )
+    assert (type(made.optim.lr), made.made, made.limit, made.function) == (float, 12, math.inf, math.sin)
+
+
+def test_defaults_are_what_they_are_whatever_their_annotation_says() -> None:
+    completed = typed.completed(Trial, {"width": 3})
+    assert typed.instance(Trial, completed) == Config(width=3)
+    assert "limit" not in completed and "function" not in completed and "made" not in completed
+    assert completed["other"] == {"lr": 3, "color": "GREEN", "betas": [0.9, 0.99]}
+    assert completed["letters"] == ["a", "b"] and completed["scale"] == 2 and completed["nothing"] is None
+
+
+def test_group_given_in_part_keeps_the_rest_of_its_own_default() -> None:
+    assert typed.instance(Trial, {"width": 3, "other": {"betas": [0, 1]}}).other == Optim(3, Color.GREEN, (0.0, 1.0))
+
+
+def test_all_faults_are_one_message() -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        typed.instance(
+            Trial,
+            {
+                "optim": {"lr": "0.1", "lrr": 1, "betas": [1]},
+                "third": 3,
+                "kind": "c",
+                "name": "adm",
+                "sizes": "z",
+                "groups": {"one": {"lr": True}},
+                "made": 3,
+                "nothing": 2.0,
+                "lr": 1,
+            },
+        )
+    assert str(raised.value).splitlines() == [
+        "Trial.Hyperparameters (Config) has 12 faults:",
+        "  - width is missing, which has no default; give a value of the type int",
+        "  - optim.lr is the text '0.1', but must be a number; write 0.1, without quotes (default: 0.1)",
+        "  - optim.betas.1 is missing (default: [0.9, 0.99])",
+        "  - optim.lrr is 1, but there is no hyperparameter of this name; did you mean 'optim.lr'?",
+        "  - third is 3, but must be a group of names and values (default: None)",
+        "  - kind is the text 'c', but must be 'a' or 'b' (default: 'a')",
+        "  - name is the text 'adm', but must be one of ADAM, SGD; did you mean 'adam'? (default: 'adam')",
+        "  - sizes is the text 'z', but must be a list or a whole number (default: 1)",
+        "  - groups.one.lr is True, but must be a number (default: {})",
+        "  - nothing is 2.0, but must be a whole number; write 2 (default: None)",
+        "  - made is 3, but there is no hyperparameter of this name",
+        "  - lr is 1, but there is no hyperparameter of this name; did you mean 'optim.lr' or 'other.lr'?",
+    ]
+
+
+def test_what_the_class_refuses_is_told_in_its_words() -> None:
+    with pytest.raises(ConfigurationError, match="Config refuses its values: scale has to be at most 5"):
+        typed.instance(Trial, {"width": 1, "scale": 6})
+
+
+def test_fields_have_type_default_and_comment() -> None:
+    fields = {name: rest for name, *rest in typed.fields_of(Trial)}
+    assert fields["width"] == ["int", MISSING, ""]
+    assert fields["optim.lr"] == ["float", 0.1, "the step size"]
+    assert fields["optim.betas"] == ["tuple[float, float]", [0.9, 0.99], "Of both moments."]
+    assert fields["other.lr"][1] == 3
+    assert fields["third"] == ["Optim | None", None, ""]
+    assert fields["kind"][0] == "'a' | 'b'"
+    assert fields["name"] == ["ADAM | SGD", "adam", "of the optimizer"]
+    assert fields["limit"][1] == typed.NotPlain("inf")
+    assert fields["scale"] == ["int", 2, ""]
+    assert "made" not in fields
+
+
+def test_differences_are_those_from_the_defaults() -> None:
+    given = {"width": 1, "optim": {"lr": 0.2, "color": 1}, "other": {"lr": 3.0}, "name": "ADAM"}
+    assert typed.differences(Trial, typed.completed(Trial, given)) == {"width": 1, "optim.lr": 0.2}
+
+
+def test_pydantic_classes_are_taken_too_and_checked_as_strictly() -> None:
+    class Inner(pydantic.BaseModel):
+        size: int = pydantic.Field(3, ge=1, description="how large")
+
+    class Model(pydantic.BaseModel):
+        inner: Inner = Inner()
+        lr: float
+
+    of_model = trial(Model)
+    assert typed.fields_of(of_model)[0] == ("inner.size", "int", 3, "how large")
+    assert typed.instance(of_model, {"lr": 1}) == Model(lr=1)
+    with pytest.raises(ConfigurationError, match="greater than or equal to 1") as raised:
+        typed.instance(of_model, {"lr": "1", "inner": {"size": 0, "sise": 1}})
+    assert "did you mean 'inner.size'?" in str(raised.value) and "lr is the text '1'" in str(raised.value)
