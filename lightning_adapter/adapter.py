@@ -48,7 +48,7 @@ class LightningAdapter(LightningTrial):
     """
 
     #: The dataclass of the trial's hyperparameters.
-    Hyperparameters: ClassVar[type | None] = None
+    Hyperparameters: ClassVar[type]
 
     def __init__(
         self,

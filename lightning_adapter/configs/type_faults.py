@@ -127,14 +127,11 @@ def _comment(field: Field) -> str:
 def _meant(name: str, known: Mapping[str, Field]) -> str:
     """A guess at the name that was meant, of the same group first; else the names that there are."""
     group, _, last = name.rpartition(".")
-    beside = {
-        each.removeprefix(f"{group}.").partition(".")[0] for each in known if not group or each.startswith(f"{group}.")
-    }
     elsewhere = [each for each in known if each.rpartition(".")[2] == last]
     if elsewhere:
         return f"; did you mean {' or '.join(map(repr, elsewhere))}?"
-    near = guess(name, {f"{group}.{each}" if group else each for each in beside})
-    if near:
-        return near
-    names = ", ".join([*known][:_FEW]) + (", ..." if len(known) > _FEW else "")
-    return f" (there are: {names})" if known else ""
+    above = f"{group}." if group else ""
+    inside = [each.removeprefix(above).partition(".")[0] for each in known if each.startswith(above)]
+    beside = [f"{above}{each}" for each in dict.fromkeys(inside)]
+    names = ", ".join(beside[:_FEW]) + (", ..." if len(beside) > _FEW else "")
+    return guess(name, beside) or (f" (there are: {names})" if names else "")

@@ -16,7 +16,7 @@ from lightning_adapter.loop.components import Components
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.checkpoint_writer import BestCheckpoint, CheckpointWriter, best_before
 from lightning_adapter.platform.construct import construct
-from lightning_adapter.platform.course import refusal_told, tell_begin
+from lightning_adapter.platform.course import refusal_told, tell_begin, tell_differences
 from lightning_adapter.platform.final_test import test_if_complete
 from lightning_adapter.platform.fit_platform import FitPlatform
 from lightning_adapter.platform.kept_files import KeptFiles
@@ -115,6 +115,7 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
     logger.info(
         "%s: trial %d of experiment %d, seed %d", trial_class.__name__, info.trial.trial_id, info.trial.experiment_id, seed
     )  # fmt: skip
+    tell_differences(trial_class.differences(values))
     options = {"hparams": values, "exp_conf": settings, "enable_tensorboard_logging": False}
     with (
         connected_context(request.master_timeout, **options) as (context, outbox),

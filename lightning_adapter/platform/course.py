@@ -16,6 +16,7 @@ from lightning_adapter.checkpoints.restore import position_of
 from lightning_adapter.loop.components import Components
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.runs.metrics_table import plain
+from lightning_adapter.runs.provenance import assignments
 from lightning_adapter.trainer.stop_request import Asker
 from lightning_adapter.versions.callbacks import reason_of_early_stopping
 from lightning_adapter.versions.hosts import Host
@@ -38,6 +39,12 @@ def tell_begin(start: StartingPoint, source: object) -> None:
     logger.info(
         "taking the weights of %s, %s; optimizers, schedulers and counters begin anew", source, position_of(start.saved)
     )
+
+
+def tell_differences(differences: Mapping[str, Any] | None) -> None:
+    """Say which hyperparameters differ from their defaults; nothing where no defaults are known."""
+    if differences:
+        logger.info("differs from the defaults: %s", assignments(differences))
 
 
 def tell_foreign_weights(uuid: str) -> None:

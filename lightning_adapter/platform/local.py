@@ -22,7 +22,7 @@ from lightning_adapter.platform.carried_over import CarriedOver
 from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
 from lightning_adapter.platform.construct import construct, refusal_in_words
 from lightning_adapter.platform.context import LocalContext
-from lightning_adapter.platform.course import tell_begin
+from lightning_adapter.platform.course import tell_begin, tell_differences
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.environment import device_kind, variables_set
 from lightning_adapter.platform.experiment.periods import Retention
@@ -166,7 +166,7 @@ def fit_local(trial_class: type[Trial], request: FitRequest, processes: core.Dis
                 return _fit(trial_class, plan, directory, processes)
             facts, goes_on = _facts(trial_class, plan), plan.goes_on_in(directory)
             directory.recorder.begin({**facts, "parent": None} if goes_on else facts, goes_on)
-            with directory.recorder.recording(), directory.attach_log(provenance.head(facts)):
+            with directory.recorder.recording(), directory.attach_log(_head(trial_class, facts)):
                 directory.write_config(plan.config)
                 return _fit(trial_class, plan, directory, processes)
 
@@ -189,6 +189,10 @@ def _facts(trial_class: type[Trial], plan: _Plan) -> dict[str, Any]:
         "parent": provenance.parent_of(plan.source),
         "hyperparameters": plan.config["hyperparameters"],
     }
+
+
+def _head(trial_class: type[LightningTrial], facts: Mapping[str, Any]) -> str:
+    return provenance.head(facts, trial_class.differences(facts["hyperparameters"]))
 
 
 @dataclass(frozen=True)
@@ -292,6 +296,7 @@ def _fit(
         logger.info("%s writes to %s", trial_class.__name__, shown(directory.path))
         tell_begin(plan.start, plan.source)
         if chief:
+            tell_differences(trial_class.differences(plan.config["hyperparameters"]))
             plan.tell()
         try:
             with refusal_in_words(plan.config["hyperparameters"]):

@@ -126,8 +126,18 @@ def _ask_git(directory: str | os.PathLike[str], *words: str) -> str | None:
     return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else None
 
 
-def head(facts: Mapping[str, Any]) -> str:
-    """The facts in a few lines, with which a log begins."""
+def assignments(values: Mapping[str, Any]) -> str:
+    """Names and values on one line."""
+    return ", ".join(f"{name}={value!r}" for name, value in values.items())
+
+
+def head(facts: Mapping[str, Any], differences: Mapping[str, Any] | None = None) -> str:
+    """The facts in a few lines, with which a log begins.
+
+    Args:
+        facts: what the record holds.
+        differences: the hyperparameters that differ from their defaults; None where no defaults are known.
+    """
     state = facts["git"]
     clean = {True: "clean", False: "with changes", None: "not known whether there are changes"}
     several = f", {facts['processes']} processes" if facts["processes"] > 1 else ""
@@ -139,7 +149,8 @@ def head(facts: Mapping[str, Any]) -> str:
         "git": None if state is None else f"{state['commit']}, {clean[state['clean']]}",
         "from": facts["parent"],
         "seed": facts["seed"],
-        "hyperparameters": ", ".join(f"{name}={value!r}" for name, value in facts["hyperparameters"].items()),
+        "differs from the defaults": None if differences is None else assignments(differences) or "nothing",
+        "hyperparameters": assignments(facts["hyperparameters"]),
         "versions": ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),
     }
     return "\n".join(f"{name}: {_one_line(value)}" for name, value in rows.items() if value not in (None, ""))

@@ -139,7 +139,8 @@ def test_all_faults_are_one_message() -> None:
         "  - sizes is the text 'z', but must be a list or a whole number (default: 1)",
         "  - groups.one.lr is True, but must be a number (default: {})",
         "  - nothing is 2.0, but must be a whole number; write 2 (default: None)",
-        "  - made is 3, but there is no hyperparameter of this name",
+        "  - made is 3, but there is no hyperparameter of this name (there are: width, optim, other, third, path, kind, name, "
+        "sizes, ...)",
         "  - lr is 1, but there is no hyperparameter of this name; did you mean 'optim.lr' or 'other.lr'?",
     ]
 
