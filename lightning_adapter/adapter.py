@@ -17,6 +17,7 @@ from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.evaluation.after_fit import evaluate
 from lightning_adapter.evaluation.loaders import Split
 from lightning_adapter.evaluation.package import of_trial, writing
+from lightning_adapter.platform.context import LocalContext
 from lightning_adapter.platform.experiment import Hyperparameters as Given
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.support.trainer_arguments import Job
@@ -61,9 +62,7 @@ class LightningAdapter(LightningTrial):
         lightning_module = hosts.uncompiled(lightning_module)
         host = hosts.host_of(lightning_module)
         hosts.warn_of_untested_versions(host)
-        processes = context.distributed
-        job = Job(context.device.type, processes.local_size, processes.cross_size)
-        arguments = Arguments.of(lightning_1x.arguments(host, trainer_arguments), job, host.misconfiguration)
+        arguments = Arguments.of(lightning_1x.arguments(host, trainer_arguments), _job(context), host.misconfiguration)
         _check(host, lightning_module, datamodule)
         super().__init__(context, lightning_module, datamodule, arguments)
 
@@ -207,6 +206,14 @@ class LightningAdapter(LightningTrial):
             "Trainer. Write `super().__init__(context, module, datamodule, max_epochs=args.max_epochs, ...)` with those of "
             "its arguments that you use, and read hyperparameters with context.get_hparams()."
         )
+
+
+def _job(context: pytorch.PyTorchTrialContext) -> Job | None:
+    """What was started; None where a trial is made to be used, wherever it was trained."""
+    if isinstance(context, LocalContext) and context.run_directory is None:
+        return None
+    processes = context.distributed
+    return Job(context.device.type, processes.local_size, processes.cross_size)
 
 
 def _check_order(name: str, context: object, module: object, datamodule: object) -> None:

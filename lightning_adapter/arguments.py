@@ -158,7 +158,7 @@ class Arguments:
 
     @classmethod
     def of(
-        cls, given: Mapping[str, Any], job: Job, error: Callable[[str], Exception] = ConfigurationError
+        cls, given: Mapping[str, Any], job: Job | None, error: Callable[[str], Exception] = ConfigurationError
     ) -> Arguments:
         """Arguments from keyword arguments.
 
@@ -166,7 +166,7 @@ class Arguments:
 
         Args:
             given: name to value.
-            job: what was started.
+            job: what was started; None where nothing is to be trained.
             error: makes what is raised of a message.
 
         Raises:
@@ -372,7 +372,7 @@ def canonical_precision(precision: object) -> str:
     return name
 
 
-def _others(given: Mapping[str, Any], known: set[str], job: Job) -> tuple[list[str], list[str]]:
+def _others(given: Mapping[str, Any], known: set[str], job: Job | None) -> tuple[list[str], list[str]]:
     """What is wrong with arguments that the adapter does not take, and which of them have no effect."""
     faults: list[str] = []
     without_effect: list[str] = []
@@ -382,7 +382,7 @@ def _others(given: Mapping[str, Any], known: set[str], job: Job) -> tuple[list[s
             faults.append(_unknown(name, known))
         elif not trainer_arguments.asks_for_nothing(row, value, job):
             said = without_effect if row.support is Support.WARNED else faults
-            said.append(trainer_arguments.message(row, value, job))
+            said.append(trainer_arguments.message(row, value, job or Job()))
     return faults, without_effect
 
 

@@ -40,12 +40,12 @@ def row_of(name: str) -> Row | None:
     return next(found, None)
 
 
-def asks_for_nothing(row: Row, value: object, job: Job) -> bool:
-    """Whether the value of an argument is Lightning's default, or what the job has anyway."""
+def asks_for_nothing(row: Row, value: object, job: Job | None) -> bool:
+    """Whether the value of an argument is Lightning's default, or what the job has anyway; without a job, any that one may have."""
     if any(value is none or (type(value) is type(none) and value == none) for none in row.accepted):
         return True
     agrees = _AGREES.get(row.name)
-    return agrees is not None and agrees(value, job)
+    return agrees is not None and (job is None or agrees(value, job))
 
 
 def may_agree(row: Row) -> bool:

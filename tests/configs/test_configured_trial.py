@@ -178,6 +178,14 @@ print(load_trial(folder / "model.pt", trust_code=True).test(verbose=False))
     assert done.stdout.count(str(trial.test(verbose=False))) == 2, done.stderr
 
 
+def test_run_of_several_devices_is_used_on_one(capsys: pytest.CaptureFixture[str]) -> None:
+    fit(ConfiguredTrial, hparams=load_config("config.yaml"), run_dir="here")
+    tree = {"trainer": {"devices": 4, "accelerator": "gpu", "num_nodes": 2}}
+    assert load_trial("here", hparams=tree).validate() == load_trial("here").validate()
+    with pytest.raises(ConfigurationError, match=r"devices=.4. is not what this job has"):
+        fit(build({**load_config("config.yaml"), "trainer": {"devices": 4}})[0])
+
+
 # --- built before ------------------------------------------------------------------------------------------------------
 
 
