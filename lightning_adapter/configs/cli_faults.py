@@ -1,23 +1,26 @@
-"""Which entry of a configuration is jsonargparse's message about?"""
+"""Which entries of a configuration does jsonargparse refuse, and in which words?"""
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
+from lightning_adapter.configs.ways import ABSENT, at
 from lightning_adapter.errors import ConfigurationError
 
 #: How jsonargparse names an entry, in the order in which a message about nested classes goes inwards.
 _NAMED = re.compile(
     r"Parser key \"(?P<key>[^\"]+)\""
     r"|Problem with given class_path '(?P<class_path>[^']+)'"
-    r"|(?:does not accept option|Option) '(?P<option>[^']+)'"
-    r"|Group '(?P<group>[^']+)' does not accept option"
-    r"|given value: (?P<end>)",
-    re.IGNORECASE,
+    r"|(?:accept option|Option) '(?P<option>[^']+)'"
+    r"|(?P<end>Given value)"
 )
-_REQUIRED = re.compile(r"(the following arguments are required: )(.+)")
+_GROUP = re.compile(r"Group '(?P<group>[^']+)' does not accept option '(?P<option>[^']+)'")
+_REQUIRED = re.compile(r"the following arguments are required: (?P<names>.+)")
+#: How many faults are looked for: each costs one more reading of the whole.
+_MOST = 20
 
 
 class ConfigurationFault(ConfigurationError):
@@ -32,58 +35,84 @@ class ConfigurationFault(ConfigurationError):
         self.keys = tuple(keys)
 
 
-def fault_of(error: Exception, tree: Mapping[str, Any], subcommand: str = "fit") -> ConfigurationFault:
+def fault_of(error: Exception, tree: Mapping[str, Any], subcommand: str) -> ConfigurationFault:
     """Return jsonargparse's error as one of ours, in its own words.
 
     Args:
         error: what a parser has raised.
         tree: what it was given.
-        subcommand: whose section the tree is; names of entries begin with it, which the tree does not have.
+        subcommand: whose section the tree is; messages name it, which the tree does not.
     """
     text = str(error)
-    text = _REQUIRED.sub(lambda found: found[1] + found[2].replace(f"{subcommand}.", ""), text)
-    text = text.replace(f"Subcommand '{subcommand}' does not accept option", "There is no option")
-    return ConfigurationFault(text, _entry(str(error), tree, subcommand))
+    told = _REQUIRED.sub(lambda found: found[0].replace(f" {subcommand}.", " "), text)
+    told = told.replace(f"Subcommand '{subcommand}' does not accept option", "There is no option")
+    return ConfigurationFault(told, _way(text, tree, subcommand))
 
 
-def _entry(text: str, tree: Mapping[str, Any], subcommand: str) -> list[str]:
-    """The way to the entry that a message is about, as far as it goes."""
+def all_faults(
+    tree: Mapping[str, Any], refusal: Callable[[Mapping[str, Any]], ConfigurationFault | None]
+) -> list[ConfigurationFault]:
+    """Return everything that is refused in a tree: jsonargparse stops at the first fault.
+
+    Args:
+        tree: the configuration.
+        refusal: gives the first fault of a tree.
+    """
+    rest: dict[str, Any] = copy.deepcopy(dict(tree))
+    faults: list[ConfigurationFault] = []
+    removed: set[str] = set()
+    while len(faults) < _MOST:
+        fault = refusal(rest)
+        if fault is None:
+            break
+        required = _REQUIRED.search(str(fault))
+        if required is not None and set(required["names"].split(", ")) & removed:
+            break  # missing because it was taken out below
+        faults.append(fault)
+        # what is missing is told last, and nothing can be put there
+        if required is not None or not fault.keys or not _remove(rest, fault.keys):
+            break
+        removed |= {fault.keys[-1], ".".join(fault.keys)}
+    return faults
+
+
+def _remove(tree: MutableMapping[str, Any], keys: Sequence[str]) -> bool:
+    """Take an entry out; whether it was there."""
+    parent = at(tree, keys[:-1])
+    if isinstance(parent, MutableMapping) and keys[-1] in parent:
+        del parent[keys[-1]]
+        return True
+    if isinstance(parent, list) and at(parent, keys[-1:]) is not ABSENT:
+        del parent[int(keys[-1])]
+        return True
+    return False
+
+
+def _way(text: str, tree: Mapping[str, Any], subcommand: str) -> list[str]:
+    """The way to the entry that a message is about, as far as it is told."""
     keys: list[str] = []
+    text = _GROUP.sub(lambda found: f"Option '{found['group']}.{found['option']}'", text)
     for found in _NAMED.finditer(text):
-        if found["end"] is not None:
-            break  # what follows is the value as it was given, and what is said of other alternatives
+        if found["end"]:
+            break  # what follows is the value, and what is said of it as another type
         if found["class_path"]:
             node = at(tree, keys)
-            if isinstance(node, list):
-                keys += _item(node, found["class_path"])
+            keys += _item(node, found["class_path"]) if isinstance(node, list) else []
             continue
-        named = found["key"] or found["option"]
-        if named is None:
-            continue
-        if keys and isinstance(at(tree, keys), Mapping):
-            keys.append("init_args")
-        keys += named.removeprefix(f"{subcommand}.").split(".")
+        for key in (found["key"] or found["option"]).removeprefix(f"{subcommand}.").split("."):
+            # arguments of a class stand there, and messages leave it out
+            below = at(tree, [*keys, key]) is ABSENT and isinstance(at(tree, [*keys, "init_args"]), Mapping)
+            keys += ["init_args", key] if below else [key]
+        if found["option"]:
+            break
     return keys
 
 
-def _item(items: list[Any], class_path: str) -> list[str]:
-    """The place in a list of the first item of this class, which may be given by its short name."""
+def _item(items: Sequence[Any], class_path: str) -> list[str]:
+    """The place in a list of the first item of this class, which may be given by its name alone."""
     name = class_path.rpartition(".")[2]
     for index, item in enumerate(items):
         given = item.get("class_path") if isinstance(item, Mapping) else item
         if isinstance(given, str) and given.rpartition(".")[2] == name:
             return [str(index)]
     return []
-
-
-def at(tree: Any, keys: Sequence[str]) -> Any:
-    """Return what stands at the end of a way through groups and lists; None where it leads nowhere."""
-    node = tree
-    for key in keys:
-        if isinstance(node, Mapping) and key in node:
-            node = node[key]
-        elif isinstance(node, list) and key.isdigit() and int(key) < len(node):
-            node = node[int(key)]
-        else:
-            return None
-    return node

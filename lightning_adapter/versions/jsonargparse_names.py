@@ -1,0 +1,21 @@
+"""Under which names does the installed jsonargparse take what has had other names in its releases?"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+from typing import Any
+
+from packaging.version import Version
+
+
+@functools.cache
+def dump_everything() -> dict[str, bool]:
+    """Arguments of `ArgumentParser.dump` by which it writes None too, and checks nothing."""
+    renamed = Version(importlib.metadata.version("jsonargparse")) >= Version("4.49")
+    return {"skip_unset" if renamed else "skip_none": False, "skip_validation": True}
+
+
+def is_path(value: Any) -> bool:
+    """True for jsonargparse's own paths, which know from which directory they were read; no public class says so."""
+    return type(value).__module__.startswith("jsonargparse.") and hasattr(value, "cwd") and hasattr(value, "relative")
