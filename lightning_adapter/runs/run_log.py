@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,8 @@ _LOGGED = ("lightning_adapter", "determined")
 def attach_log(path: pathlib.Path, head: str = "") -> Iterator[pathlib.Path]:
     """Copy what this package and Determined log to a file, until the block ends.
 
-    Both log at INFO meanwhile where nobody has configured logging; a user's own levels are left alone.
+    Both log at INFO meanwhile where nobody has configured logging; a user's own levels are left alone. A file that the
+    root logger writes, as Hydra has it do, hears them anyway.
 
     Args:
         path: the file; what is in it stays.
@@ -25,10 +27,15 @@ def attach_log(path: pathlib.Path, head: str = "") -> Iterator[pathlib.Path]:
     handler.begin(head)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     try:
-        with attached(handler, _LOGGED, told_all=not logging.getLogger().handlers):
+        with attached(handler, () if _is_written_by_root(path) else _LOGGED, told_all=not logging.getLogger().handlers):
             yield path
     finally:
         handler.end()
+
+
+def _is_written_by_root(path: pathlib.Path) -> bool:
+    files = [each.baseFilename for each in logging.getLogger().handlers if isinstance(each, logging.FileHandler)]
+    return os.path.abspath(path) in files
 
 
 @contextlib.contextmanager

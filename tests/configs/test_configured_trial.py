@@ -182,7 +182,7 @@ def test_run_of_several_devices_is_used_on_one(capsys: pytest.CaptureFixture[str
     fit(ConfiguredTrial, hparams=load_config("config.yaml"), run_dir="here")
     tree = {"trainer": {"devices": 4, "accelerator": "gpu", "num_nodes": 2}}
     assert load_trial("here", hparams=tree).validate() == load_trial("here").validate()
-    with pytest.raises(ConfigurationError, match=r"devices=.4. is not what this job has"):
+    with pytest.raises(ConfigurationError, match=r"devices=.?4.? is not what this job has"):
         fit(build({**load_config("config.yaml"), "trainer": {"devices": 4}})[0])
 
 
@@ -286,7 +286,7 @@ def test_bad_configuration_is_one_message_without_a_traceback(
 
 def test_devices_that_contradict_the_job_are_told_before_training(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["fit", "--cli", "config.yaml", "--trainer.devices=4"]) == 2
-    assert "devices='4' is not what this job has" in capsys.readouterr().err
+    assert re.search("devices=.?4.? is not what this job has", capsys.readouterr().err)
 
 
 # --- who pays for it ---------------------------------------------------------------------------------------------------

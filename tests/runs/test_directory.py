@@ -516,6 +516,19 @@ def test_levels_of_a_user_who_configured_logging_are_respected(run: RunDirectory
         assert logging.getLogger("determined").level == logging.NOTSET
 
 
+def test_log_that_the_root_logger_writes_too_has_each_line_once(run: RunDirectory) -> None:
+    theirs = logging.FileHandler(run.log_file)
+    logging.getLogger().addHandler(theirs)
+    try:
+        with run.attach_log("head") as path:
+            logging.getLogger("lightning_adapter").warning("told")
+    finally:
+        logging.getLogger().removeHandler(theirs)
+        theirs.close()
+    assert path.read_text().count("told") == 1
+    assert "head" in path.read_text()
+
+
 def test_log_is_detached_after_an_exception_and_appended_to_by_a_resumed_run(run: RunDirectory) -> None:
     with pytest.raises(RuntimeError, match="boom"), run.attach_log():
         logging.getLogger("determined").warning("first")
