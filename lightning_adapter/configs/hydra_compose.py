@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_adapter import notices
 from lightning_adapter.configs.hydra_state import as_before, project_root
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform.environment import variables_set
@@ -66,13 +67,41 @@ def composed(directory: Path, name: str, overrides: Sequence[str]) -> DictConfig
             while True:
                 try:
                     with hydra.initialize_config_dir(str(directory), job_name=Path(name).name, version_base=None):
-                        return hydra.compose(name, list(overrides), return_hydra_config=True)
+                        cfg = hydra.compose(name, list(overrides), return_hydra_config=True)
+                    _tell_what_is_left_out(cfg.hydra)
+                    return cfg
                 except hydra.errors.MissingConfigException as error:
                     if not stand_in(error.missing_cfg_file):
                         raise
     except (HydraException, OmegaConfBaseException) as error:
         cause = f": {error.__cause__}" if error.__cause__ is not None and str(error.__cause__) not in str(error) else ""
-        raise ConfigurationError(f"{directory / name}.yaml cannot be composed: {error}{cause}") from error
+        hint = _hint(directory, name, str(error))
+        raise ConfigurationError(f"{directory / name}.yaml cannot be composed: {error}{cause}{hint}") from error
+
+
+def _tell_what_is_left_out(job: Any) -> None:
+    """What a job of Hydra's would do besides calling the user's function, and does not happen here."""
+    if job.job.chdir:
+        notices.warn(
+            "hydra.job.chdir is true, and training stays in the current directory: relative paths lead elsewhere"
+        )
+    if job.callbacks:
+        notices.warn(
+            f"hydra.callbacks names {', '.join(job.callbacks)}, which nothing calls: no job of Hydra's runs here"
+        )
+
+
+def _hint(directory: Path, name: str, message: str) -> str:
+    """What to type instead, where something is known to be meant otherwise."""
+    if "requires --multirun" in message:
+        return ". `lightning-adapter init` makes an experiment of a sweep; `fit` trains one configuration"
+    above = [usual for usual in _USUAL_NAMES if (directory.parent / f"{usual}.yaml").is_file()]
+    if above and not (directory / name).with_suffix(".yaml").is_file():
+        return ""
+    if above:  # a file of a group was given
+        primary_file = directory.parent / above[0]
+        return f"\nIf {primary_file}.yaml is the primary one, give {primary_file} {directory.name}={name}"
+    return ""
 
 
 @contextmanager

@@ -6,17 +6,18 @@ import inspect
 from types import TracebackType
 from typing import Any
 
-from lightning_adapter.configs.hydra_checks import import_targets, in_words
+from lightning_adapter.configs.hydra_checks import import_targets
 from lightning_adapter.configs.hydra_layout import (
     collected,
     data_of,
+    given_to_trainer,
     host_of_trainer,
     layout_faults,
-    trainer_extras,
 )
 from lightning_adapter.configs.hydra_targets import located
+from lightning_adapter.configs.hydra_values import has, in_words, value_at
 from lightning_adapter.configs.parts import Parts
-from lightning_adapter.errors import ConfigurationError, shown
+from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform.experiment.faults import raise_all
 from lightning_adapter.versions import hosts
 from lightning_adapter.versions.types import LightningDataModule, LightningModule
@@ -41,11 +42,19 @@ def instantiated(cfg: Any) -> Parts:
     data = data_of(cfg)
     datamodule = None if data is None else _datamodule(data, _made(data, cfg[data]))
     module = _module(_made("model", cfg.model))
-    callbacks = [_made(key, node) for key, node in collected(cfg, "callbacks")]
-    loggers = [_made(key, node) for key, node in collected(cfg, "logger")]
-    given = {"callbacks": callbacks, "logger": loggers}
-    extras = {name: given[name] for name in trainer_extras(cfg)}
+    given = {"callbacks": _all_made(cfg, "callbacks"), "logger": _all_made(cfg, "logger")}
+    extras = {name: given[name] for name in given_to_trainer(cfg)}
     return Parts(module, datamodule, _trainer_arguments(cfg.trainer, extras))
+
+
+def _all_made(cfg: Any, name: str) -> Any:
+    """Callbacks or loggers at the top: a list, or what stands for loggers by itself (true, false)."""
+    value, _ = value_at(cfg, name, name) if has(cfg, name) else (None, "")
+    if isinstance(value, bool):
+        return value
+    made = [_made(place, node) for place, node in collected(cfg, name)]
+    # one target for all of them may give several
+    return [item for one in made for item in (one if isinstance(one, (list, tuple)) else [one])]
 
 
 def _made(key: str, node: Any, **more: Any) -> Any:
@@ -61,7 +70,7 @@ def _made(key: str, node: Any, **more: Any) -> Any:
     try:
         return hydra.utils.instantiate(node, **more)
     except OmegaConfBaseException as error:
-        raise ConfigurationError(f"configuration: {in_words(key, error)}") from error
+        raise ConfigurationError(f"configuration: {in_words(error.full_key or key, error)}") from error
     except HydraException as error:
         cause = error.__cause__
         while isinstance(cause, HydraException) and cause.__cause__ is not None:
@@ -108,7 +117,7 @@ def _datamodule(key: str, made: Any) -> LightningDataModule:
 
 
 def _kind(made: Any) -> str:
-    return f"{shown(made)} of type {type(made).__module__}.{type(made).__qualname__}"
+    return f"of type {type(made).__module__}.{type(made).__qualname__}"
 
 
 def _trainer_arguments(node: Any, extras: dict[str, Any]) -> dict[str, Any]:

@@ -64,14 +64,17 @@ def kept_of_the_job(tree: Tree, job: Any, now: Mapping[str, str]) -> Tree:
 
     kept = OmegaConf.create({})
     moment, texts = datetime.now(), {}
+    wanted = ["job.env_set"]
     for resolver, argument in references(tree):
         if resolver == "now":
             texts[argument] = now.get(argument) or moment.strftime(argument)
-        elif job is not None and argument not in _OF_THE_RUN:
-            value = OmegaConf.select(job, argument, throw_on_missing=False)
-            if value is not None:
-                OmegaConf.update(kept, argument, value, force_add=True)
-    if job is not None and job.job.env_set:
-        OmegaConf.update(kept, "job.env_set", job.job.env_set, force_add=True)
-    result: Tree = OmegaConf.to_container(kept, resolve=True, enum_to_str=True)  # type: ignore[assignment]
+        elif argument not in _OF_THE_RUN:
+            wanted.append(argument)
+    for key in wanted if job is not None else ():
+        value = OmegaConf.select(job, key, throw_on_missing=False)
+        if OmegaConf.is_config(value):  # resolved where it stands
+            value = OmegaConf.to_container(value, resolve=True, enum_to_str=True)
+        if value is not None and value != {}:
+            OmegaConf.update(kept, key, value, force_add=True)
+    result: Tree = OmegaConf.to_container(kept)  # type: ignore[assignment]
     return {**result, NOW: texts} if texts else result

@@ -6,7 +6,9 @@ within a job of Hydra's, or in a process that never heard of it: neither may not
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,7 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lightning_adapter.configs.hydra_references import NOW, hydra_node, imports_of, without_hydra
+from lightning_adapter.configs.hydra_references import HYDRA, IMPORTS, NOW, hydra_node, imports_of, without_hydra
+from lightning_adapter.configs.hydra_values import in_words
 from lightning_adapter.configs.parts import Tree
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform.environment import variables_set
@@ -74,13 +77,40 @@ def resolving(tree: Tree, run_dir: Path) -> Iterator[Any]:
     with as_before(), variables_set(variables_of(tree)):
         from hydra.core.utils import setup_globals
         from omegaconf import OmegaConf
+        from omegaconf.errors import GrammarParseError
 
-        for module in imports_of(tree):  # they register resolvers
-            __import__(module)
+        _put_on_path(os.getcwd())
+        for module in imports_of(tree):
+            _import(module)
         setup_globals()
         _set_job(tree, run_dir)
         _set_now(hydra_node(tree).get(NOW, {}))
-        yield OmegaConf.create(without_hydra(tree))
+        try:
+            cfg = OmegaConf.create(without_hydra(tree))
+        except GrammarParseError as error:
+            raise ConfigurationError(f"configuration: {in_words(error.full_key or '', error)}") from error
+        yield cfg
+
+
+def _put_on_path(directory: str) -> None:
+    """A project's modules lie in the directory that its scripts are started in; it stays there for worker processes."""
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+
+
+def _import(module: str) -> None:
+    """Import a module that registers resolvers.
+
+    Raises:
+        ConfigurationError: there is no such module. What it raises while it is imported is raised.
+    """
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"configuration: {IMPORTS} names {module!r}, which cannot be imported: {error}. Its directory has to be the current "
+            "one, or on PYTHONPATH"
+        ) from error
 
 
 def _set_job(tree: Tree, run_dir: Path) -> None:
@@ -88,12 +118,12 @@ def _set_job(tree: Tree, run_dir: Path) -> None:
     from hydra.conf import HydraConf
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf, flag_override
+    from omegaconf.errors import OmegaConfBaseException
 
+    settings = OmegaConf.create({"hydra": OmegaConf.structured(HydraConf)})
     if HydraConfig.initialized():
-        settings = OmegaConf.create({"hydra": OmegaConf.structured(HydraConf)})
         settings.hydra = HydraConfig.get()
     else:
-        settings = OmegaConf.create({"hydra": OmegaConf.structured(HydraConf)})
         settings.hydra.runtime.cwd = os.getcwd()
     output = str(run_dir.absolute())
     directories = {
@@ -103,7 +133,13 @@ def _set_job(tree: Tree, run_dir: Path) -> None:
     }
     kept = {name: value for name, value in hydra_node(tree).items() if name != NOW}
     with flag_override(settings, ["struct", "readonly"], [False, False]):
-        settings.hydra = OmegaConf.merge(settings.hydra, kept, directories)
+        try:
+            settings.hydra = OmegaConf.merge(settings.hydra, kept, directories)
+        except OmegaConfBaseException as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigurationError(
+                f"configuration: {HYDRA} holds what Hydra's own node does not: {reason}"
+            ) from error
     HydraConfig.instance().set_config(settings)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Collection
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -53,9 +54,10 @@ def located(path: object) -> Any:
 
 
 def _not_imported(module: str, error: ModuleNotFoundError) -> str:
-    if error.name == module:
-        return f"there is no module {module!r}: it is not installed, and does not lie in the current directory nor on PYTHONPATH"
-    return f"importing {module} fails: it imports {error.name!r}, which is not installed and not on the path"
+    if error.name != module:
+        return f"importing {module} fails: it imports {error.name!r}, which is not installed and not on the path"
+    below = "; it lies below src/: set PYTHONPATH=src" if Path("src", module).exists() else ""
+    return f"there is no module {module!r}, neither installed nor in the current directory or on PYTHONPATH{below}"
 
 
 def argument_faults(target: Any, positional: int, names: Collection[str], partial: bool) -> list[str]:

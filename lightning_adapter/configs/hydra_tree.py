@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_adapter.configs.hydra_checks import faults_of, seed_fault
+from lightning_adapter.configs.hydra_checks import faults_of, seed_in
 from lightning_adapter.configs.hydra_compose import composed, primary
 from lightning_adapter.configs.hydra_parts import instantiated
+from lightning_adapter.configs.hydra_plain import plain_tree
 from lightning_adapter.configs.hydra_references import HYDRA, kept_of_the_job
 from lightning_adapter.configs.hydra_state import hydra_package, resolving
 from lightning_adapter.configs.parts import Parts, Tree
 from lightning_adapter.platform.experiment.faults import raise_all
-from lightning_adapter.platform.experiment.values import check_json, plain_mapping
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -50,11 +50,7 @@ def tree_of(cfg: DictConfig) -> Tree:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    content: dict[Any, Any] = OmegaConf.to_container(cfg, resolve=False, enum_to_str=True)  # type: ignore[assignment]
-    tree = plain_mapping({key: value for key, value in content.items() if key != HYDRA})
-    faults: list[str] = []
-    check_json(tree, (), faults)
-    raise_all("configuration", faults)
+    tree = plain_tree(cfg)
     job = cfg.get(HYDRA)
     if job is None and HydraConfig.initialized():
         job = HydraConfig.get()
@@ -98,7 +94,7 @@ def seed_of(tree: Tree) -> int | None:
         ConfigurationError: it is no seed.
     """
     with resolving(tree, Path.cwd()) as cfg:
-        seed, fault = seed_fault(cfg)
+        seed, fault = seed_in(cfg)
     raise_all("configuration", [fault] if fault else [])
     return seed
 
