@@ -42,6 +42,7 @@ setup(
         "tabulate",
         "matplotlib",
         "pydantic>=2.7,<3",
+        "pydantic-core",
         "simple-parsing>=0.1.6",
         "tomli>=2; python_version < '3.11'",
     ],

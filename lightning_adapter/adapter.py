@@ -12,7 +12,7 @@ from determined import pytorch
 
 from lightning_adapter import monkey_patch
 from lightning_adapter.arguments import Arguments
-from lightning_adapter.configs import typed
+from lightning_adapter.configs import typed, typed_ranges
 from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.evaluation.after_fit import evaluate
 from lightning_adapter.evaluation.loaders import Split
@@ -98,6 +98,12 @@ class LightningAdapter(LightningTrial):
         super().check_hyperparameters(values)
         if typed.structure_of(cls) is not None:
             typed.instance(cls, values)
+
+    @classmethod
+    def check_experiment(cls, hyperparameters: Mapping[str, Any]) -> None:
+        """See `LightningTrial`; against the types of the trial's dataclass."""
+        super().check_experiment(hyperparameters)
+        typed_ranges.check(cls, hyperparameters)
 
     @classmethod
     def differences(cls, values: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -185,7 +185,8 @@ def test_trial_is_imported_as_the_container_will(
 ) -> None:
     changed(project, environment={"environment_variables": ["DATA=/mnt/data"]})
     submit("experiment.yaml", "--detach")
-    assert looked == [("model_def:MyTrial", project, {"DATA": "/mnt/data", "PYTHONPATH": f"{project}/src"})]
+    variables = {"DATA": "/mnt/data", "PYTHONPATH": f"{project}/src"}
+    assert looked == [("model_def:MyTrial", project, variables, {"global_batch_size": 64})]
 
 
 def test_context_is_the_one_that_was_typed(
@@ -240,6 +241,64 @@ def test_trial_that_is_none_is_refused(
     (project / "src/model_def.py").write_text(text)
     status, _, err = submit("experiment.yaml")
     assert status == 2 and told in err.replace("\n    ", "\n") and master.created == []
+
+
+TYPED = (
+    MODEL
+    + """
+from dataclasses import dataclass, field
+from typing import Literal
+
+@dataclass
+class Optim:
+    lr: float = 0.1
+    name: Literal["sgd", "adam"] = "sgd"
+
+@dataclass
+class Config:
+    width: int
+    depth: int = 2
+    optim: Optim = field(default_factory=Optim)
+
+    def __post_init__(self):
+        if self.depth > self.width:
+            raise ValueError("depth has to be at most width")
+
+MyTrial.Hyperparameters = Config
+"""
+)
+
+
+def test_hyperparameters_that_contradict_the_trials_dataclass_are_refused(
+    master: ExperimentsMaster, submit: Submit, project: Path
+) -> None:
+    (project / "src/model_def.py").write_text(TYPED)
+    depth = {"type": "double", "minval": 1, "maxval": 4}
+    name = {"type": "categorical", "vals": ["sgd", "adam", "adm"]}
+    changed(
+        project,
+        entrypoint=f"{ENTRYPOINT} --hparam optim.lr=low",
+        hyperparameters={"global_batch_size": 64, "depht": 1, "depth": depth, "optim": {"lr": 0.1, "name": name}},
+    )
+    told = refused(master, submit("experiment.yaml"))
+    assert (
+        "the trial model_def:MyTrial cannot be made of the hyperparameters: MyTrial.Hyperparameters (Config) has 5"
+        in told
+    )
+    assert "width is missing" in told and "did you mean 'depth'?" in told and "optim.lr is the text 'low'" in told
+    assert "depth is a range (double, 1 to 4), which may give 2.5: depth is 2.5, but must be a whole number" in told
+    assert "which may give 'adm': optim.name is the text 'adm', but must be 'sgd' or 'adam'" in told
+
+
+@pytest.mark.parametrize(("width", "status"), [(3, 0), ({"type": "int", "minval": 1, "maxval": 4}, 0), (1, 2)])
+def test_what_a_dataclass_says_of_values_together_is_asked_where_they_are_known(
+    width: Any, status: int, master: ExperimentsMaster, submit: Submit, project: Path
+) -> None:
+    (project / "src/model_def.py").write_text(TYPED)
+    changed(project, hyperparameters={"width": width, "optim": {"lr": {"type": "const", "val": 1}}})
+    found, _, err = submit("experiment.yaml", "--detach")
+    assert found == status, err
+    assert ("Config refuses its values: depth has to be at most width" in err) == (status == 2)
 
 
 # What is refused

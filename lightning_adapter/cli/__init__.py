@@ -155,6 +155,7 @@ def _parser(with_target: bool = True) -> argparse.ArgumentParser:
     for name, command in modules.items():
         typed = commands.add_parser(
             name,
+            add_help=command is not fit,  # whose help knows the target
             allow_abbrev=False,  # an entrypoint must mean the same when a later version has more options
             help=command.HELP,
             description=command.DESCRIPTION,

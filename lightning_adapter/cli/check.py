@@ -9,7 +9,8 @@ from lightning_adapter.platform.target import load_target
 HELP = "say what of a class runs, is warned about, is rejected"
 DESCRIPTION = (
     "Look at a LightningModule, LightningDataModule, Callback or trial class without constructing it, and say what of it "
-    "runs, what is warned about and what is rejected. Exit status 1 if something is rejected."
+    "runs, what is warned about and what is rejected; of a trial that names a dataclass also its hyperparameters. Exit status "
+    "1 if something is rejected."
 )
 
 
@@ -23,10 +24,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises:
         TargetError: the class cannot be imported, or is none that can be checked.
+        ConfigurationError: what a trial names as its hyperparameters is no dataclass.
     """
     from lightning_adapter import monkey_patch, support
+    from lightning_adapter.cli import fields
 
     cls = load_target(arguments.target)
-    print(monkey_patch.report(cls))
+    report = monkey_patch.report(cls)
+    listed = fields.listed(cls)
+    print(f"{report}\n\n{listed}" if listed else report)
     rejected = any(finding.support is support.Support.REJECTED for finding in monkey_patch.inspect_any(cls))
     return 1 if rejected else 0

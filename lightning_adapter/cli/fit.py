@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from lightning_adapter.cli.hparams import add_hparam, hyperparameters
 from lightning_adapter.cli.output import telling
 from lightning_adapter.cli.periods import Period, parse_period
-from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.platform.target import CONFIGURED, load_target
+from lightning_adapter.errors import ConfigurationError, LightningAdapterError
+from lightning_adapter.platform.failure import exit_status
+from lightning_adapter.platform.target import CONFIGURED, imported_to, load_target
 
 if TYPE_CHECKING:
     from determined import pytorch
@@ -28,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Say which options there are."""
+    parser.add_argument(
+        "-h",
+        "--help",
+        action=_Help,
+        help="show this message, after a target with the hyperparameters of its dataclass, and exit",
+    )
     configuration = parser.add_mutually_exclusive_group()
     configuration.add_argument(
         "--cli",
@@ -77,6 +84,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="off a cluster, write the best model with its source when training is complete",
     )
+
+
+class _Help(argparse.Action):
+    """Prints the help, and what can be typed for a target that stands before it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "nargs": 0, "dest": argparse.SUPPRESS, "default": argparse.SUPPRESS})
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None
+    ) -> NoReturn:
+        """Called by argparse."""
+        parser.print_help()
+        target: str | None = getattr(namespace, "target", None)
+        if target is not None:
+            from lightning_adapter.cli import fields
+
+            try:
+                with imported_to("list its hyperparameters"):
+                    listed = fields.listed(load_target(target))
+            except LightningAdapterError as error:
+                parser.exit(exit_status(error), f"\n{parser.prog}: error: {error}\n")
+            print(f"\n{listed}" if listed else "", end="\n" if listed else "")
+        parser.exit()
 
 
 def run(arguments: argparse.Namespace) -> int:

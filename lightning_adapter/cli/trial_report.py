@@ -13,13 +13,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import lightning_adapter
 from lightning_adapter.errors import LightningAdapterError
 from lightning_adapter.evaluation.package.own_modules import own_modules
 
-_PROGRAM = "import sys; sys.path.append(sys.argv[3]); from lightning_adapter.cli.trial_report import main; main(*sys.argv[1:3])"
+_PROGRAM = "import sys; sys.path.append(sys.argv[4]); from lightning_adapter.cli.trial_report import main; main(*sys.argv[1:4])"
 
 
 @dataclass(frozen=True)
@@ -28,32 +29,41 @@ class TrialReport:
 
     Attributes:
         error: why it cannot be imported, or is no trial; None where it is one.
+        contradicts: what of the experiment's hyperparameters the trial cannot be made of; None where it can.
         rejected: what the project's modules, datamodules and callbacks override that is rejected.
         lightning: which Lightning the project's classes derive from: "pytorch-lightning", "lightning", or "".
         files: those of imported modules that are neither Python's nor an installed package's, the trial's own first.
     """
 
     error: str | None = None
+    contradicts: str | None = None
     rejected: list[str] = field(default_factory=list)
     lightning: str = ""
     files: list[str] = field(default_factory=list)
 
 
-def look(target: str, directory: pathlib.Path, variables: Mapping[str, str]) -> TrialReport:
+def look(
+    target: str,
+    directory: pathlib.Path,
+    variables: Mapping[str, str],
+    hyperparameters: Mapping[str, Any] | None = None,
+) -> TrialReport:
     """Import a trial class in a process of its own, and say what it is.
 
     Args:
         target: `FILE_OR_MODULE:TrialClass`.
         directory: the context.
         variables: set in the process, beside those of this one.
+        hyperparameters: of the experiment, ranges among them; None where they are not known.
     """
     package = pathlib.Path(lightning_adapter.__file__).parent.parent
     # what the project puts on the path comes before what this process has there
     paths = filter(None, (variables.get("PYTHONPATH"), os.environ.get("PYTHONPATH")))
     with tempfile.TemporaryDirectory() as folder:
-        answer = pathlib.Path(folder) / "report.json"
+        answer, asked = pathlib.Path(folder) / "report.json", pathlib.Path(folder) / "hyperparameters.json"
+        asked.write_text(json.dumps(hyperparameters), encoding="utf-8")
         done = subprocess.run(
-            [sys.executable, "-c", _PROGRAM, target, str(answer), str(package)],
+            [sys.executable, "-c", _PROGRAM, target, str(answer), str(asked), str(package)],
             cwd=directory, env={**os.environ, **variables, "PYTHONPATH": os.pathsep.join(paths)}, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
         )  # fmt: skip
@@ -63,12 +73,13 @@ def look(target: str, directory: pathlib.Path, variables: Mapping[str, str]) -> 
     return TrialReport(error=f"{target}: the process that imported it ended with status {done.returncode}\n{last}")
 
 
-def main(target: str, answer: str) -> None:
+def main(target: str, answer: str, asked: str) -> None:
     """Import a class, and write what there is to say of it.
 
     Args:
         target: `FILE_OR_MODULE:TrialClass`, from the current directory.
         answer: the file to write.
+        asked: the file that holds the experiment's hyperparameters.
     """
     from lightning_adapter.platform.target import load_target
 
@@ -78,10 +89,20 @@ def main(target: str, answer: str) -> None:
         from lightning_adapter.platform.construct import check_trial_class
 
         check_trial_class(trial_class)
-        report = _report(trial_class)
+        hyperparameters = json.loads(pathlib.Path(asked).read_text(encoding="utf-8"))
+        report = replace(_report(trial_class), contradicts=_contradicts(trial_class, hyperparameters))
     except LightningAdapterError as error:
         report = TrialReport(error=str(error))
     pathlib.Path(answer).write_text(json.dumps(asdict(report)), encoding="utf-8")
+
+
+def _contradicts(trial_class: Any, hyperparameters: Mapping[str, Any] | None) -> str | None:
+    try:
+        if hyperparameters is not None:
+            trial_class.check_experiment(hyperparameters)
+    except LightningAdapterError as error:
+        return str(error)
+    return None
 
 
 def _report(trial_class: type) -> TrialReport:

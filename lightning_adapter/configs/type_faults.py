@@ -13,6 +13,8 @@ from lightning_adapter.errors import guess, shown
 from lightning_adapter.platform.experiment.faults import dotted
 
 Error = Mapping[str, Any]
+#: Names and numbers that lead to a value.
+Place = tuple[object, ...]
 
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 #: What was refused by code: of a class, of a field.
@@ -30,7 +32,9 @@ _WORDS = {
 _FEW = 8
 
 
-def in_words(errors: Sequence[Error], values: Mapping[str, Any], structure: type, fields: Sequence[Field]) -> list[str]:
+def in_words(
+    errors: Sequence[Error], values: Mapping[str, Any], structure: type, fields: Sequence[Field]
+) -> dict[Place, str]:
     """Tell errors, one text for each hyperparameter.
 
     Args:
@@ -39,14 +43,19 @@ def in_words(errors: Sequence[Error], values: Mapping[str, Any], structure: type
         structure: whose they are.
         fields: all hyperparameters.
     """
-    places: dict[tuple[object, ...], list[Error]] = {}
+    places: dict[Place, list[Error]] = {}
     for error in errors:
         places.setdefault(_place(error, values), []).append(error)
     known = {field.name: field for field in fields}
-    return [_told(dotted(place), found, structure, known) for place, found in places.items()]
+    return {place: _told(dotted(place), found, structure, known) for place, found in places.items()}
 
 
-def _place(error: Error, values: object) -> tuple[object, ...]:
+def is_refusal(error: Error) -> bool:
+    """Whether the class itself refuses its values, which may be right one by one."""
+    return error["type"] in _REFUSED and isinstance(error["input"], Mapping)
+
+
+def _place(error: Error, values: object) -> Place:
     """Where in the values an error is: pydantic names the alternatives of a union on the way."""
     *parts, last = error["loc"][1:] or [None]
     place: list[object] = []
@@ -72,7 +81,7 @@ def _told(name: str, errors: Sequence[Error], structure: type, known: Mapping[st
         return f"{name} is missing, which has no default; give a value of the type {field.type}{_comment(field)}"
     if kinds <= set(_UNKNOWN):
         return f"{name} is {shown(first['input'])}, but there is no hyperparameter of this name{_meant(name, known)}"
-    if kinds <= set(_REFUSED) and isinstance(first["input"], Mapping):
+    if is_refusal(first):
         return f"{name or structure.__name__} refuses its values: {_reason(first)}"
     wanted = " or ".join(dict.fromkeys(_wanted(error) for error in errors))
     return f"{name} is {_found(first['input'])}, but must be {wanted}{_hint(first, kinds)}{_default(name, known)}"

@@ -23,6 +23,7 @@ from lightning_adapter.configs.structure import (
     type_text,
     values_of,
 )
+from lightning_adapter.configs.type_faults import Place
 from lightning_adapter.configs.validation import is_same_member, make
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform.experiment.faults import raise_all
@@ -65,7 +66,7 @@ def completed(trial_class: type, values: Mapping[str, Any]) -> dict[str, Any]:
         return dict(values)
     faults: list[str] = []
     result = _completed(structure, values, MISSING, "", faults)
-    raise_all(_source(trial_class, structure), faults)
+    raise_all(source_of(trial_class, structure), faults)
     return result
 
 
@@ -77,7 +78,7 @@ def instance(trial_class: type, values: Mapping[str, Any]) -> Any:
     """
     structure = structure_of(trial_class)
     assert structure is not None
-    return _made(structure, _source(trial_class, structure), completed(trial_class, values))
+    return _made(structure, source_of(trial_class, structure), completed(trial_class, values))
 
 
 def given(trial_class: type, hparams: object) -> object:
@@ -89,7 +90,7 @@ def given(trial_class: type, hparams: object) -> object:
     structure = structure_of(trial_class)
     if structure is None or not isinstance(hparams, structure):
         return hparams
-    source, values = _source(trial_class, structure), values_of(hparams)
+    source, values = source_of(trial_class, structure), values_of(hparams)
     again = values_of(_made(structure, source, completed(trial_class, values)))
     if again != values:
         changed = [name for name in values if values[name] != again.get(name)]
@@ -110,20 +111,36 @@ def differences(trial_class: type, values: Mapping[str, Any]) -> dict[str, Any] 
     return dict(_differences(structure, values, defaults, ""))
 
 
-def _source(trial_class: type, structure: type) -> str:
+def source_of(trial_class: type, structure: type) -> str:
+    """Return what messages call a trial's dataclass."""
     return f"{trial_class.__name__}.Hyperparameters ({structure.__name__})"
 
 
 def _made(structure: type, source: str, values: Mapping[str, Any]) -> Any:
+    made, faults = made_or_faults(structure, values)
+    raise_all(source, list(faults.values()))
+    return made
+
+
+def made_or_faults(structure: type, values: Mapping[str, Any], refuses: bool = True) -> tuple[Any, dict[Place, str]]:
+    """Make an instance of completed values, or say what is wrong with them, and where.
+
+    Args:
+        structure: the class.
+        values: plain data.
+        refuses: whether it counts what the class says of values that are right one by one.
+    """
     known = {member.name for member in members(structure)}
     sent = _as_given(structure, {name: value for name, value in values.items() if name in known or name != _BATCH_SIZE})
-    faults: list[str] = []
-    check_json(sent, (), faults)
-    raise_all(source, faults)
+    unusable: list[str] = []
+    check_json(sent, (), unusable)
+    if unusable:
+        return None, {(index,): fault for index, fault in enumerate(unusable)}
     made, errors = make(structure, sent)
-    if errors:
-        raise_all(source, type_faults.in_words(errors, sent, structure, list(_fields(structure, MISSING, ""))))
-    return made
+    errors = [error for error in errors if refuses or not type_faults.is_refusal(error)]
+    if not errors:
+        return made, {}
+    return None, type_faults.in_words(errors, sent, structure, list(_fields(structure, MISSING, "")))
 
 
 # --- defaults ---------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ how OmegaConf writes it.
 from __future__ import annotations
 
 import enum
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -26,33 +27,34 @@ def make(structure: type, values: Mapping[str, Any]) -> tuple[Any, list[dict[str
     Raises:
         ConfigurationError: nobody can check a field of such a type.
     """
-    import pydantic
     import pydantic_core
 
-    validator = pydantic_core.SchemaValidator(_schema(structure))
+    validator = _validator(structure)
     unknown = list(_unknown(structure, values, (0,)))
     try:
         # one of a tuple, since a class that is no model can be given a configuration only from outside
         made = validator.validate_json(json.dumps([values]), strict=True)[0]
-    except pydantic.ValidationError as error:
+    except pydantic_core.ValidationError as error:
         found: list[dict[str, Any]] = [dict(each) for each in error.errors(include_url=False)]
         return None, [*found, *unknown]
     return (None, unknown) if unknown else (made, [])
 
 
-def _schema(structure: type) -> Any:
-    """Pydantic's schema of a class, where nested ones without a configuration of their own have this one as well."""
+@functools.lru_cache(maxsize=16)  # a project has few of them, and a notebook defines one anew each time
+def _validator(structure: type) -> Any:
+    """Pydantic's validator of a class, whose nested ones have this configuration as well unless they have their own."""
     import pydantic
+    import pydantic_core
 
     config = pydantic.ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
     try:
         adapter: Any = pydantic.TypeAdapter(tuple[structure], config=config)  # type: ignore[valid-type]
-    except (pydantic.PydanticUserError, NameError, TypeError) as error:
+        return pydantic_core.SchemaValidator(_with_names(adapter.core_schema))
+    except (pydantic.PydanticUserError, pydantic_core.SchemaError, NameError, TypeError) as error:
         raise ConfigurationError(
-            f"The types of {structure.__name__} cannot be checked: {str(error).splitlines()[0]}. Give the field a type that a "
+            f"The types of {structure.__name__} cannot be checked: {' '.join(str(error).split())}. Give the field a type that a "
             "YAML can hold, or leave the object to the trial's constructor."
         ) from error
-    return _with_names(adapter.core_schema)
 
 
 def _with_names(schema: Any) -> Any:

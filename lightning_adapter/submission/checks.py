@@ -45,6 +45,16 @@ def faults_of(config: Mapping[str, Any], entrypoint: Entrypoint, typed: Typed) -
     ]
 
 
+def with_typed(hyperparameters: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an experiment's hyperparameters with those in their places that the entrypoint's command says."""
+    result = dict(hyperparameters)
+    for name, value in typed.items():
+        group = result.get(name)
+        inside = isinstance(value, Mapping) and isinstance(group, Mapping) and not experiment.is_range(group)
+        result[name] = with_typed(group, value) if inside and isinstance(group, Mapping) else value
+    return result
+
+
 def slots_per_trial(config: Mapping[str, Any]) -> int:
     """Return how many slots, and so processes, a trial has."""
     slots = (config.get("resources") or {}).get("slots_per_trial")

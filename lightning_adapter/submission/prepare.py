@@ -33,6 +33,10 @@ class Report(Protocol):
         """Why it is no trial."""
 
     @property
+    def contradicts(self) -> str | None:
+        """What of the experiment's hyperparameters it cannot be made of."""
+
+    @property
     def rejected(self) -> list[str]:
         """What classes beside it override that is rejected."""
 
@@ -45,8 +49,8 @@ class Report(Protocol):
         """Files of the project's own modules."""
 
 
-#: Import a trial class from a directory, under variables.
-Look: TypeAlias = Callable[[str, pathlib.Path, Mapping[str, str]], Report]
+#: Import a trial class from a directory, under variables, to be made of hyperparameters; None where they are not known.
+Look: TypeAlias = Callable[[str, pathlib.Path, Mapping[str, str], Mapping[str, Any] | None], Report]
 #: Read the words after `fit`; a ConfigurationError says what is wrong with them.
 Parse: TypeAlias = Callable[[Sequence[str]], Typed]
 
@@ -139,7 +143,8 @@ class Preparing:
             self._note(f"{self._path} is read more than once, which only a file can be; give one")
             return {}
         try:
-            return experiment.checked(self._path)[1]
+            config = experiment.checked(self._path)[1]
+            return {**config, "hyperparameters": config.get("hyperparameters") or {}}
         except LightningAdapterError as error:
             self._note(str(error))
         try:
@@ -170,12 +175,13 @@ class Preparing:
         """Check the entrypoint against the YAML, and import the trial that it names."""
         if entrypoint is None:
             return None
-        typed = Typed()
+        typed, hyperparameters = Typed(), config.get("hyperparameters")  # none of a YAML that has faults
         if entrypoint.kind == "fit" and entrypoint.is_known:
             try:
                 typed = parse(entrypoint.arguments)
             except LightningAdapterError as error:
                 self._note(f"the entrypoint is {entrypoint.text!r}: {error}")
+                hyperparameters = None
         self._faults += checks.faults_of(config, entrypoint, typed)
         if context is None:
             return None
@@ -188,11 +194,15 @@ class Preparing:
         if has_sources(context.files):
             path = [str(context.root / "src"), variables.get("PYTHONPATH", "")]
             variables["PYTHONPATH"] = ":".join(part for part in path if part)
-        report = look(entrypoint.target, context.root, variables)
+        if hyperparameters is not None:
+            hyperparameters = checks.with_typed(hyperparameters, typed.hparams or {})
+        report = look(entrypoint.target, context.root, variables, hyperparameters)
         if report.error is not None:
             self._note(
                 f"the trial {entrypoint.target}, as imported in {context.root}: {report.error}{self._elsewhere(entrypoint)}"
             )
+        if report.contradicts is not None:
+            self._note(f"the trial {entrypoint.target} cannot be made of the hyperparameters: {report.contradicts}")
         faults, advice = _not_sent(report, context)
         self._faults += faults
         self._advice += advice

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import MISSING, InitVar, dataclass, field
 from pathlib import Path
-from typing import Literal, Optional
+from typing import Annotated, Literal, Optional
 
 import pydantic
 import pytest
@@ -183,3 +183,86 @@ def test_pydantic_classes_are_taken_too_and_checked_as_strictly() -> None:
     with pytest.raises(ConfigurationError, match="greater than or equal to 1") as raised:
         typed.instance(of_model, {"lr": "1", "inner": {"size": 0, "sise": 1}})
     assert "did you mean 'inner.size'?" in str(raised.value) and "lr is the text '1'" in str(raised.value)
+
+
+# --- misuse ---
+
+
+class NoDataclass:
+    lr: float = 0.1
+
+
+class NotDecorated(Optim):
+    decay: float = 0.1
+
+
+@dataclass
+class Unknown:
+    lr: Missing = 0.1  # type: ignore[name-defined]  # noqa: F821
+
+
+class Adam(Optim):
+    pass
+
+
+@dataclass
+class AdamW(Optim):
+    decay: float = 0.1
+
+
+@dataclass
+class Derived:
+    optim: Optim = field(default_factory=AdamW)
+
+
+@dataclass
+class Opaque:
+    limit: float
+    width: int = 1
+
+
+@dataclass
+class OfOpaque:
+    inner: Opaque = field(default_factory=lambda: Opaque(math.inf))
+
+
+@pytest.mark.parametrize(
+    ("structure", "told"),
+    [
+        (Optim(), "Trial.Hyperparameters is Optim.*, an instance; write the class: Trial.Hyperparameters = Optim"),
+        ({"lr": 0.1}, r"is {'lr': 0.1}, and has to be a dataclass"),
+        (NoDataclass, "is NoDataclass, which is no dataclass: write `@dataclass` above `class NoDataclass`"),
+        (NotDecorated, "so that decay would be no hyperparameter: write `@dataclass` above `class NotDecorated`"),
+        (Unknown, "An annotation of Unknown cannot be resolved .NameError: name 'Missing' is not defined."),
+    ],
+)
+def test_what_is_no_dataclass_is_refused(structure: object, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        typed.completed(trial(structure), {})
+
+
+def test_class_that_adds_nothing_to_a_dataclass_is_one() -> None:
+    assert type(typed.instance(trial(Adam), {"lr": 1})) is Adam
+
+
+def test_group_whose_default_has_other_fields_can_be_left_alone_and_not_given() -> None:
+    of = trial(Derived)
+    assert typed.instance(of, {}) == Derived()
+    with pytest.raises(ConfigurationError, match=r"its default is of the class AdamW.* To fix, annotate it as AdamW"):
+        typed.completed(of, {"optim": {"lr": 1}})
+
+
+def test_group_given_in_part_needs_defaults_that_can_be_written() -> None:
+    of = trial(OfOpaque)
+    assert typed.instance(of, {}) == OfOpaque()
+    with pytest.raises(ConfigurationError, match=r"inner.limit is inf .* inner cannot be given in part"):
+        typed.completed(of, {"inner": {"width": 2}})
+
+
+def test_type_that_nothing_can_check_is_told() -> None:
+    @dataclass
+    class Strange:
+        text: Annotated[str, pydantic.Field(pattern="(")] = ""
+
+    with pytest.raises(ConfigurationError, match=r"The types of Strange cannot be checked: .*unclosed group"):
+        typed.instance(trial(Strange), {"text": "a"})

@@ -13,6 +13,7 @@ from lightning_adapter.platform.experiment.hyperparameters import (
     override,
 )
 from lightning_adapter.platform.experiment.periods import Periods, checkpoint_retention, periods, searcher_metric
+from lightning_adapter.platform.experiment.ranges import is_range
 from lightning_adapter.platform.experiment.reading import checked, load, parse_value, read
 from lightning_adapter.platform.experiment.values import is_group, plain
 from lightning_adapter.platform.experiment.variables import Device, environment_variables
@@ -27,6 +28,7 @@ __all__ = [
     "global_batch_size_check",
     "hyperparameters",
     "is_group",
+    "is_range",
     "load",
     "nest",
     "override",
