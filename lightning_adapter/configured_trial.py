@@ -11,6 +11,7 @@ from determined import pytorch
 
 from lightning_adapter.adapter import LightningAdapter
 from lightning_adapter.configs import configuration, given, sources
+from lightning_adapter.configs.drawn import Name, first, replaced, samples
 from lightning_adapter.configs.lightning_cli import Cli
 from lightning_adapter.configs.merging import merged
 from lightning_adapter.configs.parts import Parts, Tree
@@ -20,6 +21,8 @@ from lightning_adapter.evaluation.loading import fresh_trial
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.construct import check_trial_class
 from lightning_adapter.platform.context import LocalContext
+from lightning_adapter.platform.experiment.faults import dotted, raise_all
+from lightning_adapter.platform.experiment.ranges import Range
 from lightning_adapter.platform.trial import Built
 from lightning_adapter.versions.types import LightningDataModule, LightningModule
 
@@ -113,6 +116,22 @@ class ConfiguredTrial(LightningAdapter):
     def check_hyperparameters(cls, values: Mapping[str, Any]) -> None:
         """As the library checks a configuration."""
         configuration.read(values, cls.reader()).check(pathlib.Path.cwd())
+
+    @classmethod
+    def check_experiment(cls, hyperparameters: Mapping[str, Any]) -> None:
+        """As the library checks the configuration, with each value that the ranges may give."""
+        ranges: dict[Name, Range] = {}
+        values = first(hyperparameters, (), ranges)
+        cls.check_hyperparameters(values)
+        drawn: list[str] = []
+        for name, allowed in ranges.items():
+            for value in samples(allowed):
+                try:
+                    cls.check_hyperparameters(replaced(values, name, value))
+                except ConfigurationError as error:
+                    drawn.append(f"{dotted(name)} is a range ({allowed}), which may give {shown(value)}: {error}")
+                    break
+        raise_all("the hyperparameters", drawn)
 
     @classmethod
     def seed_of(cls, values: Mapping[str, Any], otherwise: int | None) -> int | None:

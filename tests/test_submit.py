@@ -186,7 +186,8 @@ def test_trial_is_imported_as_the_container_will(
     changed(project, environment={"environment_variables": ["DATA=/mnt/data"]})
     submit("experiment.yaml", "--detach")
     variables = {"DATA": "/mnt/data", "PYTHONPATH": f"{project}/src"}
-    assert looked == [("model_def:MyTrial", project, variables, {"global_batch_size": 64})]
+    words = ("model_def:MyTrial", "--max-epochs", "5")
+    assert looked == [("model_def:MyTrial", project, variables, {"global_batch_size": 64}, words)]
 
 
 def test_context_is_the_one_that_was_typed(

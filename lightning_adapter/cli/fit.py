@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from lightning_adapter.cli import overrides
 from lightning_adapter.cli.hparams import add_hparam, hyperparameters
 from lightning_adapter.cli.output import telling
 from lightning_adapter.cli.periods import Period, parse_period
@@ -131,6 +133,19 @@ def run(arguments: argparse.Namespace) -> int:
         given = arguments.config if config is None or os.path.isfile(arguments.config) else config
         _fit(target, trial_class, given, hparams, arguments)
     return 0
+
+
+def configuration_typed(trial_class: type, words: Sequence[str]) -> dict[str, Any]:
+    """The configuration that the words after `fit` name, with the values that are typed there.
+
+    Raises:
+        ConfigurationError: it cannot be read, or the trial reads none.
+    """
+    target, options = overrides.target_first(words)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    add_options(parser)
+    arguments = overrides.parse(parser, options)
+    return _configured(target or CONFIGURED, trial_class, hyperparameters(arguments), arguments)
 
 
 def _configured(

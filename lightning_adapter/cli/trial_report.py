@@ -12,13 +12,14 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import lightning_adapter
 from lightning_adapter.errors import LightningAdapterError
 from lightning_adapter.evaluation.package.own_modules import own_modules
+from lightning_adapter.platform.target import names_a_configuration
 
 _PROGRAM = "import sys; sys.path.append(sys.argv[4]); from lightning_adapter.cli.trial_report import main; main(*sys.argv[1:4])"
 
@@ -33,6 +34,7 @@ class TrialReport:
         rejected: what the project's modules, datamodules and callbacks override that is rejected.
         lightning: which Lightning the project's classes derive from: "pytorch-lightning", "lightning", or "".
         files: those of imported modules that are neither Python's nor an installed package's, the trial's own first.
+        extras: of this package, which the container needs beside a Lightning.
     """
 
     error: str | None = None
@@ -40,6 +42,7 @@ class TrialReport:
     rejected: list[str] = field(default_factory=list)
     lightning: str = ""
     files: list[str] = field(default_factory=list)
+    extras: list[str] = field(default_factory=list)
 
 
 def look(
@@ -47,6 +50,7 @@ def look(
     directory: pathlib.Path,
     variables: Mapping[str, str],
     hyperparameters: Mapping[str, Any] | None = None,
+    arguments: Sequence[str] = (),
 ) -> TrialReport:
     """Import a trial class in a process of its own, and say what it is.
 
@@ -55,13 +59,14 @@ def look(
         directory: the context.
         variables: set in the process, beside those of this one.
         hyperparameters: of the experiment, ranges among them; None where they are not known.
+        arguments: what follows `fit` in the entrypoint, which may name a configuration.
     """
     package = pathlib.Path(lightning_adapter.__file__).parent.parent
     # what the project puts on the path comes before what this process has there
     paths = filter(None, (variables.get("PYTHONPATH"), os.environ.get("PYTHONPATH")))
     with tempfile.TemporaryDirectory() as folder:
-        answer, asked = pathlib.Path(folder) / "report.json", pathlib.Path(folder) / "hyperparameters.json"
-        asked.write_text(json.dumps(hyperparameters), encoding="utf-8")
+        answer, asked = pathlib.Path(folder) / "report.json", pathlib.Path(folder) / "asked.json"
+        asked.write_text(json.dumps([hyperparameters, list(arguments)]), encoding="utf-8")
         done = subprocess.run(
             [sys.executable, "-c", _PROGRAM, target, str(answer), str(asked), str(package)],
             cwd=directory, env={**os.environ, **variables, "PYTHONPATH": os.pathsep.join(paths)}, stdin=subprocess.DEVNULL,
@@ -79,7 +84,7 @@ def main(target: str, answer: str, asked: str) -> None:
     Args:
         target: `FILE_OR_MODULE:TrialClass`, from the current directory.
         answer: the file to write.
-        asked: the file that holds the experiment's hyperparameters.
+        asked: the file that holds the experiment's hyperparameters, and the words after `fit`.
     """
     from lightning_adapter.platform.target import load_target
 
@@ -89,27 +94,46 @@ def main(target: str, answer: str, asked: str) -> None:
         from lightning_adapter.platform.construct import check_trial_class
 
         check_trial_class(trial_class)
-        hyperparameters = json.loads(pathlib.Path(asked).read_text(encoding="utf-8"))
-        report = replace(_report(trial_class), contradicts=_contradicts(trial_class, hyperparameters))
+        contradicts, extras = _contradicts(trial_class, *json.loads(pathlib.Path(asked).read_text(encoding="utf-8")))
+        # by now the classes that a configuration names are imported too
+        report = replace(_report(trial_class), contradicts=contradicts, extras=extras)
     except LightningAdapterError as error:
         report = TrialReport(error=str(error))
     pathlib.Path(answer).write_text(json.dumps(asdict(report)), encoding="utf-8")
 
 
-def _contradicts(trial_class: Any, hyperparameters: Mapping[str, Any] | None) -> str | None:
+def _contradicts(
+    trial_class: Any, hyperparameters: Mapping[str, Any] | None, arguments: Sequence[str]
+) -> tuple[str | None, list[str]]:
+    """What stands against the hyperparameters, and the extras that reading them takes."""
+    from lightning_adapter.cli import fit
+    from lightning_adapter.configs.dialect import dialect_of
+    from lightning_adapter.configs.merging import merged
+    from lightning_adapter.configured_trial import ConfiguredTrial
+
+    extras: list[str] = []
     try:
-        if hyperparameters is not None:
-            trial_class.check_experiment(hyperparameters)
+        values = hyperparameters
+        if names_a_configuration(arguments):
+            values = merged(fit.configuration_typed(trial_class, arguments), hyperparameters or {})
+        if values is not None:
+            extras = [dialect_of(values)] if issubclass(trial_class, ConfiguredTrial) else []
+            trial_class.check_experiment(values)
     except LightningAdapterError as error:
-        return str(error)
-    return None
+        return str(error), extras
+    return None, extras
 
 
 def _report(trial_class: type) -> TrialReport:
     from lightning_adapter import monkey_patch, support
     from lightning_adapter.versions import hosts
 
-    modules = list(own_modules(sys.modules[trial_class.__module__]))
+    modules = [
+        module
+        for module in own_modules(sys.modules[trial_class.__module__])
+        if module.__name__.partition(".")[0]
+        != lightning_adapter.__name__  # whose own trials name classes of the project
+    ]
     classes = [
         value
         for module in modules

@@ -100,6 +100,7 @@ def _imported(path: str) -> Iterator[type]:
 
 
 def _subclasses(cls: type) -> Iterator[type]:
-    for each in cls.__subclasses__():
+    below: list[type] = cls.__subclasses__()
+    for each in below:
         yield each
         yield from _subclasses(each)

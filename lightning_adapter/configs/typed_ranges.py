@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from lightning_adapter.configs import typed
+from lightning_adapter.configs.drawn import Name, first, replaced, samples
 from lightning_adapter.errors import shown
 from lightning_adapter.platform.experiment.faults import dotted, raise_all
-from lightning_adapter.platform.experiment.ranges import Choice, LinearRange, LogRange, Range, is_range, range_of
-
-Name = tuple[str, ...]
+from lightning_adapter.platform.experiment.ranges import Range
 
 
 def check(trial_class: type, hyperparameters: Mapping[str, Any]) -> None:
@@ -30,52 +29,19 @@ def check(trial_class: type, hyperparameters: Mapping[str, Any]) -> None:
     if structure is None:
         return
     ranges: dict[Name, Range] = {}
-    first = _first(hyperparameters, (), ranges)
-    _, faults = typed.made_or_faults(structure, typed.completed(trial_class, first), refuses=not ranges)
+    values = first(hyperparameters, (), ranges)
+    _, faults = typed.made_or_faults(structure, typed.completed(trial_class, values), refuses=not ranges)
     texts = {place: text for place, text in faults.items() if not any(_is_below(place, name) for name in ranges)}
     drawn: list[str] = []
     for name, allowed in ranges.items():
-        for value in _samples(allowed):
-            values = _replaced(first, name, value)
-            _, faults = typed.made_or_faults(structure, typed.completed(trial_class, values), refuses=False)
+        for value in samples(allowed):
+            other = replaced(values, name, value)
+            _, faults = typed.made_or_faults(structure, typed.completed(trial_class, other), refuses=False)
             found = next((text for place, text in faults.items() if _is_below(place, name)), None)
             if found is not None:
                 drawn.append(f"{dotted(name)} is a range ({allowed}), which may give {shown(value)}: {found}")
                 break
     raise_all(typed.source_of(trial_class, structure), [*texts.values(), *drawn])
-
-
-def _first(spec: Mapping[str, Any], path: Name, ranges: dict[Name, Range]) -> dict[str, Any]:
-    """The values, the first that each range may give among them; ranges are noted."""
-    found: dict[str, Any] = {}
-    for name, value in spec.items():
-        place = (*path, name)
-        if is_range(value):
-            ranges[place] = range_of(value)
-            found[name] = next(_samples(ranges[place]))
-        elif isinstance(value, Mapping) and value.get("type") == "const":
-            found[name] = value.get("val")
-        else:
-            found[name] = _first(value, place, ranges) if isinstance(value, Mapping) else value
-    return found
-
-
-def _samples(allowed: Range) -> Iterator[object]:
-    """Values that a range may give: one in its middle, and its limits; of a choice all."""
-    if isinstance(allowed, Choice):
-        yield from allowed.vals
-    elif isinstance(allowed, LinearRange) and allowed.kind == "int":
-        yield from (int(allowed.minval), int(allowed.maxval))
-    elif isinstance(allowed, LinearRange):
-        yield from ((allowed.minval + allowed.maxval) / 2, float(allowed.minval), float(allowed.maxval))
-    elif isinstance(allowed, LogRange):
-        middle = (allowed.minval + allowed.maxval) / 2
-        yield from (float(allowed.base) ** exponent for exponent in (middle, allowed.minval, allowed.maxval))
-
-
-def _replaced(values: Mapping[str, Any], name: Name, value: object) -> dict[str, Any]:
-    first, *rest = name
-    return {**values, first: _replaced(values[first], tuple(rest), value) if rest else value}
 
 
 def _is_below(place: tuple[object, ...], name: Name) -> bool:

@@ -48,9 +48,13 @@ class Report(Protocol):
     def files(self) -> list[str]:
         """Files of the project's own modules."""
 
+    @property
+    def extras(self) -> list[str]:
+        """Extras of this package that reading a configuration takes."""
+
 
 #: Import a trial class from a directory, under variables, to be made of hyperparameters; None where they are not known.
-Look: TypeAlias = Callable[[str, pathlib.Path, Mapping[str, str], Mapping[str, Any] | None], Report]
+Look: TypeAlias = Callable[[str, pathlib.Path, Mapping[str, str], Mapping[str, Any] | None, Sequence[str]], Report]
 #: Read the words after `fit`; a ConfigurationError says what is wrong with them.
 Parse: TypeAlias = Callable[[Sequence[str]], Typed]
 
@@ -196,7 +200,8 @@ class Preparing:
             variables["PYTHONPATH"] = ":".join(part for part in path if part)
         if hyperparameters is not None:
             hyperparameters = checks.with_typed(hyperparameters, typed.hparams or {})
-        report = look(entrypoint.target, context.root, variables, hyperparameters)
+        arguments = entrypoint.arguments if entrypoint.kind == "fit" else ()
+        report = look(entrypoint.target, context.root, variables, hyperparameters, arguments)
         if report.error is not None:
             self._note(
                 f"the trial {entrypoint.target}, as imported in {context.root}: {report.error}{self._elsewhere(entrypoint)}"
@@ -225,6 +230,7 @@ class Preparing:
         packed = None if self._package.is_from_index() else self.check(self._package.build_wheel)
         imports = imports_of(context.root / name for name in context.files if name.endswith(".py"))
         extras = extras_of(imports, report.lightning if report is not None else "")
+        extras += tuple(report.extras) if report is not None else ()
         used = {pathlib.Path(file).resolve() for file in report.files} if report is not None else set()
         mixed = mixture([each for each in imports if each.path.resolve() in used], context.root)
         self._advice += [mixed] if mixed is not None else []
