@@ -100,7 +100,7 @@ def _imported(path: str) -> Iterator[type]:
 
 
 def _subclasses(cls: type) -> Iterator[type]:
-    below: list[type] = cls.__subclasses__()
-    for each in below:
+    subclasses: list[type] = cls.__subclasses__()
+    for each in subclasses:
         yield each
         yield from _subclasses(each)

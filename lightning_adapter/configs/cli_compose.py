@@ -14,8 +14,9 @@ from lightning_adapter.configs.cli_flow import FIT, Config, Parsers
 from lightning_adapter.configs.cli_reading import Reader, refusal, section_of
 from lightning_adapter.configs.parts import Tree
 from lightning_adapter.configs.place import place
-from lightning_adapter.configs.ways import ABSENT, at, leaves, put
+from lightning_adapter.configs.ways import ABSENT, at, is_same, leaves, put
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.versions import jsonargparse_names
 
 
 def composed(file: str, overrides: Sequence[str], cli: Cli) -> Tree:
@@ -109,13 +110,20 @@ def _content(file: str) -> dict[str, Any]:
 def complete(tree: Any, meant: Any, found: Any) -> None:
     """Add to a tree what it would be read differently without, such as an item that defaults have before an appended one."""
     for key, value in meant.items():
-        if key in found and found[key] == value:
+        if key in found and is_same(found[key], value):
             continue
         groups = [each.get(key) for each in (tree, meant, found)]
         if all(isinstance(each, dict) for each in groups) and len({each.get("class_path") for each in groups}) == 1:
             complete(*groups)
         else:
-            tree[key] = value
+            tree[key] = data(value)
+
+
+def data(value: Any) -> Any:
+    """Return a value without entries that stand for objects, which are defaults."""
+    if isinstance(value, dict):
+        return {key: data(each) for key, each in value.items() if not jsonargparse_names.is_no_data(each)}
+    return [data(each) for each in value] if isinstance(value, list) else value
 
 
 def with_paths(tree: Tree, reader: Reader, config: Config) -> Tree:
@@ -154,7 +162,7 @@ def _was_changed(written: object, read: object) -> bool:
 def _is_read_as(tree: Tree, meant: Tree, reader: Reader) -> bool:
     try:
         with refusal(tree):
-            return reader.plain(reader.parse_tree(tree)) == meant
+            return is_same(reader.plain(reader.parse_tree(tree)), meant)
     except ConfigurationFault:
         return False
 

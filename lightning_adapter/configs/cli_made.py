@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 from lightning_adapter.configs import cli_flow
 from lightning_adapter.configs.cli_class import Cli, class_and_arguments
-from lightning_adapter.configs.cli_compose import complete, with_paths
+from lightning_adapter.configs.cli_compose import complete, data, with_paths
 from lightning_adapter.configs.cli_flow import FIT, Config, MadeCli, Parsers
 from lightning_adapter.configs.cli_reading import Reader, section_of
 from lightning_adapter.configs.parts import Tree
@@ -31,18 +33,25 @@ def configured(made: MadeCli | Config) -> tuple[Tree, Cli]:
         )
     cli = Cli(type(made), _arguments(made)) if is_cli else Cli()
     cls, arguments = class_and_arguments(cli, section)
-    return cli_flow.parse(cls, arguments, lambda parsers: _tree(config, parsers)), cli
+    # jsonargparse keeps what it has parsed last; nothing where that was no command
+    words = getattr(made.parser, "args", None) if is_cli else None
+    return cli_flow.parse(cls, arguments, functools.partial(_tree, config, words)), cli
 
 
-def _tree(config: Config, parsers: Parsers) -> Tree:
-    """What does not stand at its default."""
+def _tree(config: Config, words: Sequence[str] | None, parsers: Parsers) -> Tree:
+    """What was typed, or what does not stand at its default where something else was given, or was changed since."""
     reader = Reader(parsers)
     config = _of_subcommand(config, reader)
     # files that `default_config_files` names may not be where the configuration goes
     for parser in (parsers.main, parsers.fit):
         parser.default_config_files = []
+    meant = reader.plain(config)
     tree = reader.that_differs(config)
-    complete(tree, reader.plain(config), reader.plain(reader.parse_tree(tree)))
+    if words is not None:
+        typed = {**reader.written(words), **{key: meant[key] for key in ("seed_everything",) if key in meant}}
+        tree = typed if reader.refusal_of(typed) is None else tree
+    tree = data(tree)
+    complete(tree, meant, reader.plain(reader.parse_tree(tree)))
     return reader.with_classes(with_paths(tree, reader, config))
 
 

@@ -38,3 +38,14 @@ def leaves(tree: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, .
             yield from leaves(value, (*keys, str(index)))
     else:
         yield keys, tree
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two values are the same plain data; True is not 1, and 1 is not 1.0."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(is_same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(is_same, one, other))
+    return bool(one == other or one != one)  # a NaN is none to itself

@@ -19,3 +19,8 @@ def dump_everything() -> dict[str, bool]:
 def is_path(value: Any) -> bool:
     """True for jsonargparse's own paths, which know from which directory they were read; no public class says so."""
     return type(value).__module__.startswith("jsonargparse.") and hasattr(value, "cwd") and hasattr(value, "relative")
+
+
+def is_no_data(value: object) -> bool:
+    """True for what stands in a dump for an object that cannot be written, which is a default then."""
+    return isinstance(value, str) and value.startswith("Unable to serialize instance ")
