@@ -111,12 +111,13 @@ class Reader:
     def _dumped(self, config: Config, **kwargs: bool) -> Tree:
         import yaml
 
-        text = self.main.dump(config, format="yaml", **jsonargparse_names.dump_everything(), **kwargs)
+        section = config[FIT] if self.has_subcommands else config
+        text = self.fit.dump(section, format="yaml", **jsonargparse_names.dump_everything(), **kwargs)
         return section_of(yaml.safe_load(text) or {})
 
     def paths(self, config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
         """Yield the ways to files named relative to the directory of their configuration, and how they are found from here."""
-        yield from _paths(vars(config).get(FIT, config) if self.has_subcommands else config, ())
+        yield from _paths(config[FIT] if self.has_subcommands else config, ())
 
 
 def section_of(tree: Mapping[str, Any]) -> Tree:
