@@ -34,11 +34,22 @@ def faults_of(cfg: Any) -> list[str]:
     import_targets(cfg)
     walk = _Walk()
     for place, node in parts_of(cfg):
-        walk.container(node, place, (), recursive=True, given=given_to_trainer(cfg) if place == "trainer" else ())
-    missing = [f"{', '.join(walk.missing)}: {MISSING}"] if walk.missing else []
+        walk.container(node, place, given=given_to_trainer(cfg) if place == "trainer" else ())
     _, seed = seed_in(cfg)
-    # what is referred to from several places is told once for each
-    return [*layout_faults(cfg), *missing, *walk.faults, *([seed] if seed else [])]
+    return [*layout_faults(cfg), *walk.all_faults, *([seed] if seed else [])]
+
+
+def faults_below(node: Any, place: str, given: Collection[str]) -> list[str]:
+    """Return what is wrong with one part.
+
+    Args:
+        node: its node.
+        place: as messages name it.
+        given: names of arguments that it gets besides its own.
+    """
+    walk = _Walk()
+    walk.container(node, place, given=given)
+    return walk.all_faults
 
 
 def import_targets(cfg: Any) -> None:
@@ -60,19 +71,27 @@ def _literal_targets(value: Any) -> Iterator[str]:
 
 
 class _Walk:
-    """A walk over what `instantiate_node` of Hydra would go through, which notes faults instead of making anything.
-
-    Attributes:
-        faults: all but missing values.
-        missing: places of `???`.
-    """
+    """A walk over what `instantiate_node` of Hydra would go through, which notes faults instead of making anything."""
 
     def __init__(self) -> None:
-        self.faults: list[str] = []
-        self.missing: list[str] = []
+        self._faults: list[str] = []
+        self._missing: list[str] = []
+
+    @property
+    def all_faults(self) -> list[str]:
+        """What was found, missing values in one line."""
+        missing = [f"{', '.join(self._missing)}: {MISSING}"] if self._missing else []
+        return [*missing, *self._faults]
 
     def container(
-        self, node: Any, place: str, above: tuple[int, ...], *, recursive: bool, given: Collection[str] = ()
+        self,
+        node: Any,
+        place: str,
+        above: tuple[int, ...] = (),
+        *,
+        reached: bool = True,
+        recursive: bool = True,
+        given: Collection[str] = (),
     ) -> None:
         """Look at a container, and at all below it.
 
@@ -80,27 +99,29 @@ class _Walk:
             node: the container.
             place: as messages name it.
             above: the containers that it stands in.
-            recursive: whether Hydra instantiates what lies below it.
+            reached: whether Hydra comes to it: not where a target above is not recursive, and gets the node as it is.
+            recursive: what `_recursive_` is where the node does not say it.
             given: names of arguments that a target gets besides its own.
         """
         from omegaconf import OmegaConf
 
         if id(node) in above:
-            self.faults.append(f"{place}: refers to what it stands in")
+            self._faults.append(f"{place}: refers to what it stands in")
             return
         is_group = OmegaConf.is_dict(node)
         recursive = self._flag(node, place, "_recursive_", recursive) if is_group else recursive
         partial = is_group and self._flag(node, place, "_partial_", False)
         for name, below in entries(node, place):
             if OmegaConf.is_missing(node, name):
-                self.missing += [] if partial else [below]
+                self._missing += [] if partial else [below]
                 continue
             value, fault = value_at(node, name, below)
             if fault:
-                self.faults.append(fault)
+                self._faults.append(fault)
             elif OmegaConf.is_config(value):
-                self.container(value, below, (*above, id(node)), recursive=recursive)
-        if recursive and is_target(node):
+                goes_on = reached and (recursive or not is_target(node))
+                self.container(value, below, (*above, id(node)), reached=goes_on, recursive=recursive)
+        if reached and is_target(node):
             self._target(node, place, partial, given)
 
     def _flag(self, node: Any, place: str, name: str, default: bool) -> bool:
@@ -108,7 +129,7 @@ class _Walk:
         if isinstance(value, bool):
             return value
         if not fault:
-            self.faults.append(f"{place}.{name} is {shown(value)}; write true or false")
+            self._faults.append(f"{place}.{name} is {shown(value)}; write true or false")
         return default
 
     def _target(self, node: Any, place: str, partial: bool, given: Collection[str]) -> None:
@@ -120,12 +141,12 @@ class _Walk:
         try:
             target = located(path)
         except UnknownTarget as unknown:
-            self.faults.append(f"{place}._target_ {unknown}")
+            self._faults.append(f"{place}._target_ {unknown}")
             return
         args = value_at(node, "_args_", place)[0] if has(node, "_args_") else []
         if not (isinstance(args, list) or OmegaConf.is_list(args)):
-            self.faults.append(f"{place}._args_ is {shown(args)}; write a list")
+            self._faults.append(f"{place}._args_ is {shown(args)}; write a list")
             return
         names = [name for name in node if name not in SPECIAL and not (partial and OmegaConf.is_missing(node, name))]
         names += [name for name in given if name not in names]
-        self.faults += [f"{place}: {path} {fault}" for fault in argument_faults(target, len(args), names, partial)]
+        self._faults += [f"{place}: {path} {fault}" for fault in argument_faults(target, len(args), names, partial)]

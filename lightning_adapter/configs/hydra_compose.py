@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_adapter import notices
 from lightning_adapter.configs.hydra_state import as_before, project_root
-from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.errors import ConfigurationError, guess
 from lightning_adapter.platform.environment import variables_set
 
 if TYPE_CHECKING:
@@ -32,7 +32,14 @@ def primary(directory: Path, name: str | None) -> tuple[Path, str]:
         ConfigurationError: there is no such directory, or nobody can tell which file is meant.
     """
     if name is None and not directory.is_dir():
-        directory, name = directory.parent, directory.name
+        file = directory if directory.suffix == ".yaml" else directory.with_name(f"{directory.name}.yaml")
+        if not file.is_file():
+            there = [path.stem for path in directory.parent.glob("*.yaml")]
+            raise ConfigurationError(
+                f"there is neither a directory {directory} nor a file {file}{guess(file.stem, there)}; give CONF_DIR or "
+                "CONF_DIR/NAME"
+            )
+        directory, name = file.parent, file.stem
     if not directory.is_dir():
         raise ConfigurationError(
             f"{directory} is no directory of Hydra's configurations; give CONF_DIR or CONF_DIR/NAME"
@@ -60,7 +67,7 @@ def composed(directory: Path, name: str, overrides: Sequence[str]) -> DictConfig
     """
     import hydra
     from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     try:
         with as_before(), variables_set(project_root()), plugins_not_needed() as stand_in:
@@ -73,10 +80,13 @@ def composed(directory: Path, name: str, overrides: Sequence[str]) -> DictConfig
                 except hydra.errors.MissingConfigException as error:
                     if not stand_in(error.missing_cfg_file):
                         raise
-    except (HydraException, OmegaConfBaseException) as error:
-        cause = f": {error.__cause__}" if error.__cause__ is not None and str(error.__cause__) not in str(error) else ""
-        hint = _hint(directory, name, str(error))
-        raise ConfigurationError(f"{directory / name}.yaml cannot be composed: {error}{cause}{hint}") from error
+    except Exception as error:  # a file or an override can make it raise anything: YAML's errors, ValueError, TypeError
+        told = str(error) if isinstance(error, (HydraException, YAMLError)) else f"{type(error).__name__}: {error}"
+        if error.__cause__ is not None and str(error.__cause__) not in told:
+            told += f": {error.__cause__}"
+        raise ConfigurationError(
+            f"{directory / name}.yaml cannot be composed: {told}{_hint(directory, name, overrides, told)}"
+        ) from error
 
 
 def _tell_what_is_left_out(job: Any) -> None:
@@ -91,10 +101,14 @@ def _tell_what_is_left_out(job: Any) -> None:
         )
 
 
-def _hint(directory: Path, name: str, message: str) -> str:
+def _hint(directory: Path, name: str, overrides: Sequence[str], message: str) -> str:
     """What to type instead, where something is known to be meant otherwise."""
-    if "requires --multirun" in message:
-        return ". `lightning-adapter init` makes an experiment of a sweep; `fit` trains one configuration"
+    if "--multirun" in message:
+        return "\n`lightning-adapter init` makes an experiment of a sweep; `fit` trains one configuration"
+    keys = [override.lstrip("+").partition("=")[0] for override in overrides]
+    groups = [key for key in keys if key and (directory / key).is_dir()]
+    if groups and message.startswith(("TypeError", "ValueError")):
+        return f"\n{groups[0]}= chooses a file of {directory / groups[0]}; to change a value in it, write {groups[0]}.KEY=VALUE"
     above = [usual for usual in _USUAL_NAMES if (directory.parent / f"{usual}.yaml").is_file()]
     if above and not (directory / name).with_suffix(".yaml").is_file():
         return ""

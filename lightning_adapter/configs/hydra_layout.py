@@ -153,7 +153,7 @@ def _class_of(cfg: Any, name: str, base: str) -> type | None:
         target = located(value_at(node, "_target_", name)[0]) if is_target(node) else None
     except UnknownTarget:
         return None
-    if not isinstance(target, type):
+    if not isinstance(target, type):  # nothing, or a function
         return None
     host = hosts.host_of_class(target)
     return target if host is not None and issubclass(target, getattr(host.pl, base)) else None

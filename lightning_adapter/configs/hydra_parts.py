@@ -6,7 +6,7 @@ import inspect
 from types import TracebackType
 from typing import Any
 
-from lightning_adapter.configs.hydra_checks import import_targets
+from lightning_adapter.configs.hydra_checks import faults_below, import_targets
 from lightning_adapter.configs.hydra_layout import (
     collected,
     data_of,
@@ -70,13 +70,17 @@ def _made(key: str, node: Any, **more: Any) -> Any:
     try:
         return hydra.utils.instantiate(node, **more)
     except OmegaConfBaseException as error:
-        raise ConfigurationError(f"configuration: {in_words(error.full_key or key, error)}") from error
+        raise_all(
+            "configuration", faults_below(node, key, more)
+        )  # with the places, which `OmegaConf.resolve` does not tell
+        raise ConfigurationError(f"configuration: {in_words(key, error)}") from error
     except HydraException as error:
         cause = error.__cause__
         while isinstance(cause, HydraException) and cause.__cause__ is not None:
             cause = cause.__cause__
         if isinstance(cause, Exception) and _is_the_users(cause.__traceback__):
             raise cause from None
+        raise_all("configuration", faults_below(node, key, more))
         raise ConfigurationError(f"configuration: {_told(key, error, cause)}") from error
 
 

@@ -61,6 +61,7 @@ def kept_of_the_job(tree: Tree, job: Any, now: Mapping[str, str]) -> Tree:
     from datetime import datetime
 
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     kept = OmegaConf.create({})
     moment, texts = datetime.now(), {}
@@ -71,9 +72,12 @@ def kept_of_the_job(tree: Tree, job: Any, now: Mapping[str, str]) -> Tree:
         elif argument not in _OF_THE_RUN:
             wanted.append(argument)
     for key in wanted if job is not None else ():
-        value = OmegaConf.select(job, key, throw_on_missing=False)
-        if OmegaConf.is_config(value):  # resolved where it stands
-            value = OmegaConf.to_container(value, resolve=True, enum_to_str=True)
+        try:
+            value = OmegaConf.select(job, key)
+            if OmegaConf.is_config(value):  # resolved where it stands
+                value = OmegaConf.to_container(value, resolve=True, enum_to_str=True)
+        except OmegaConfBaseException:  # told with the place that refers to it, when that is resolved
+            continue
         if value is not None and value != {}:
             OmegaConf.update(kept, key, value, force_add=True)
     result: Tree = OmegaConf.to_container(kept)  # type: ignore[assignment]
