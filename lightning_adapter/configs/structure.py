@@ -14,6 +14,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal, NamedTuple, Union
 
 from lightning_adapter.errors import ConfigurationError, shown
@@ -62,12 +63,21 @@ class Member:
     factory: Callable[[], object] | None = None
     described: str = ""
 
-    @property
-    def group(self) -> type | None:
-        """The class of a field that has others below it, an optional one too."""
+    @cached_property
+    def annotated_group(self) -> type | None:
+        """The class that the annotation of a field names which has others below it, an optional one too."""
         found = [each for each in _alternatives(self.annotation) if each is not type(None)]
         one = found[0] if len(found) == 1 else None
         return one if isinstance(one, type) and is_structure(one) else None
+
+    @cached_property
+    def group(self) -> type | None:
+        """The class whose fields stand below this one: that of its default, which may be derived from the annotated one."""
+        annotated = self.annotated_group
+        if annotated is None or self.factory is annotated:
+            return annotated
+        default = self.value()
+        return type(default) if isinstance(default, annotated) else annotated
 
     def value(self) -> object:
         """The value where nothing is given, made anew; MISSING where there is none."""
@@ -130,7 +140,8 @@ def check_structure(cls: object, where: str) -> type:
     return cls
 
 
-def members(cls: type) -> list[Member]:
+@lru_cache(maxsize=64)
+def members(cls: type) -> tuple[Member, ...]:
     """Return the fields of a class that can be given, in its order; InitVars at the end.
 
     Raises:
@@ -138,7 +149,7 @@ def members(cls: type) -> list[Member]:
     """
     own = getattr(cls, "model_fields" if _is_model(cls) else "__pydantic_fields__", None)
     if own is not None:  # pydantic's, which has resolved their types, and keeps what their `Field()` has said
-        return [_of_pydantic(cls, name, info) for name, info in own.items() if info.init is not False]
+        return tuple(_of_pydantic(cls, name, info) for name, info in own.items() if info.init is not False)
     hints = _hints(cls)
     found = [_of_dataclass(cls, field, hints) for field in dataclasses.fields(cls) if field.init]
     parameters = inspect.signature(cls).parameters
@@ -146,13 +157,13 @@ def members(cls: type) -> list[Member]:
         if isinstance(hint, dataclasses.InitVar) and name in parameters:
             default = parameters[name].default
             found.append(Member(cls, name, hint.type, MISSING if default is inspect.Parameter.empty else default))
-    return found
+    return tuple(found)
 
 
 def values_of(instance: object) -> dict[str, object]:
     """Return what an instance can be made of again, as plain data where that is possible; InitVars are gone."""
-    found = {}
-    for member in members(type(instance)):
+    found, cls = {}, type(instance)
+    for member in members(cls):  # type: ignore[arg-type]  # a class has a hash
         value = getattr(instance, member.name, MISSING)
         if value is not MISSING:
             found[member.name] = values_of(value) if is_structure(type(value)) else plain_or_not(value)

@@ -25,7 +25,7 @@ from lightning_adapter.configs.structure import (
 )
 from lightning_adapter.configs.type_faults import Place
 from lightning_adapter.configs.validation import is_same_member, make
-from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.platform.experiment.faults import raise_all
 from lightning_adapter.platform.experiment.values import check_json
 
@@ -152,13 +152,13 @@ def _default(member: Member, of: object) -> object:
     return member.value() if own is MISSING else own
 
 
-def _inner(member: Member, default: object) -> tuple[type | None, object]:
+def _inner(member: Member, default: object, of: object) -> tuple[type | None, object]:
     """The class of a group whose fields have defaults of their own, and the instance that has them, if any has.
 
     A group that is made by its class alone has them before `__post_init__`.
     """
     group = member.group
-    if group is None or default is MISSING or member.factory is group:
+    if group is None or default is MISSING or (of is MISSING and member.factory is group):
         return group, MISSING
     return (group, default) if type(default) is group else (None, MISSING)
 
@@ -166,25 +166,25 @@ def _inner(member: Member, default: object) -> tuple[type | None, object]:
 def _fields(cls: type, of: object, prefix: str) -> Iterator[Field]:
     for member in members(cls):
         default = _default(member, of)
-        group, inner = _inner(member, default)
+        group, inner = _inner(member, default, of)
         name = f"{prefix}{member.name}"
         if group is not None:
             yield from _fields(group, inner, f"{name}.")
         else:
-            shown = MISSING if default is MISSING else plain_or_not(default)
-            yield Field(name, type_text(member.annotation), shown, member.comment)
+            plain = MISSING if default is MISSING else plain_or_not(default)
+            yield Field(name, type_text(member.annotation), plain, member.comment)
 
 
 def _completed(cls: type, values: Mapping[str, Any], of: object, prefix: str, faults: list[str]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for member in members(cls):
         name, default = member.name, _default(member, of)
-        group, inner = _inner(member, default)
+        group, inner = _inner(member, default, of)
         given_as_group = member.group is not None and isinstance(values.get(name), Mapping)
         if given_as_group and group is None and is_structure(type(default)):
             faults.append(
-                f"{prefix}{name} is given, and its default is of the class {type(default).__name__}, while its annotation says "
-                f"{type_text(member.annotation)}, which has other fields. To fix, annotate it as {type(default).__name__}"
+                f"{prefix}{name} is given, and is of the class {type(default).__name__} where nothing of {prefix[:-1]} is, while "
+                f"the field's own default has other fields. To fix, make {type(default).__name__} the field's own default"
             )
         if given_as_group or (name not in values and group is not None):
             inside: type = member.group  # type: ignore[assignment]  # both say that there is one
@@ -192,10 +192,10 @@ def _completed(cls: type, values: Mapping[str, Any], of: object, prefix: str, fa
         elif name in values:
             result[name] = values[name]
         elif default is not MISSING:
-            found = plain_or_not(default)
+            found = plain_or_not(default) if member.group is None or default is None else NotPlain(shown(default))
             if not isinstance(found, NotPlain):
                 result[name] = found
-            elif of is not MISSING and values and default is not member.value():
+            elif of is not MISSING and values and found != plain_or_not(member.value()):
                 faults.append(
                     f"{prefix}{name} is {found} where nothing of its group is given, which no YAML can hold; so "
                     f"{prefix.removesuffix('.')} cannot be given in part. To fix, make {found} the field's own default"
@@ -220,7 +220,7 @@ def _as_given(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _plain_default(member: Member) -> object:
     default = member.value()
-    group, inner = _inner(member, default)
+    group, inner = _inner(member, default, MISSING)
     if default is MISSING or group is None:
         return MISSING if default is MISSING else plain_or_not(default)
     return _completed(group, {}, inner, "", [])

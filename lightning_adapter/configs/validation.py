@@ -46,7 +46,14 @@ def _validator(structure: type) -> Any:
     import pydantic
     import pydantic_core
 
-    config = pydantic.ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
+    config = pydantic.ConfigDict(
+        extra="forbid",
+        strict=True,
+        arbitrary_types_allowed=True,
+        # pydantic reads the metadata of a field, where others keep an `alias` for the command line
+        populate_by_name=True,
+        loc_by_alias=False,
+    )
     try:
         adapter: Any = pydantic.TypeAdapter(tuple[structure], config=config)  # type: ignore[valid-type]
         return pydantic_core.SchemaValidator(_with_names(adapter.core_schema))
@@ -58,7 +65,7 @@ def _validator(structure: type) -> Any:
 
 
 def _with_names(schema: Any) -> Any:
-    """Copy a schema with Enums that are taken by name too."""
+    """Copy a schema with Enums that are taken by name too, and groups of the class that their defaults have."""
     from pydantic_core import core_schema
 
     if isinstance(schema, list):
@@ -67,7 +74,27 @@ def _with_names(schema: Any) -> Any:
         return schema
     if schema.get("type") == "enum" and isinstance(schema.get("cls"), type):
         return core_schema.no_info_plain_validator_function(_Member(schema["cls"]), ref=schema.get("ref"))
-    return {key: value if key == "default" else _with_names(value) for key, value in schema.items()}
+    copied = {key: value if key == "default" else _with_names(value) for key, value in schema.items()}
+    if schema.get("type") in ("dataclass", "model") and isinstance(copied["schema"].get("fields"), (list, dict)):
+        _with_groups(schema["cls"], copied["schema"]["fields"])
+    return copied
+
+
+def _with_groups(cls: type, fields: Any) -> None:
+    """Put the class of a group's default in the place of the annotated one, from which it is derived."""
+    from pydantic_core import core_schema
+
+    derived = {member.name: member.group for member in members(cls) if member.group is not member.annotated_group}
+    for name, field in fields.items() if isinstance(fields, dict) else ((each["name"], each) for each in fields):
+        group = derived.get(name)
+        if group is not None and field["schema"]["type"] == "default":
+            validate = functools.partial(_of_class, group)
+            field["schema"] = {**field["schema"], "schema": core_schema.no_info_plain_validator_function(validate)}
+
+
+def _of_class(cls: type, value: object) -> object:
+    """Called by pydantic, which tells the errors of another validator as its own."""
+    return _validator(cls).validate_json(json.dumps([value]), strict=True)[0]
 
 
 def is_same_member(annotation: object, one: object, other: object) -> bool:

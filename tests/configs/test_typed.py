@@ -245,11 +245,47 @@ def test_class_that_adds_nothing_to_a_dataclass_is_one() -> None:
     assert type(typed.instance(trial(Adam), {"lr": 1})) is Adam
 
 
-def test_group_whose_default_has_other_fields_can_be_left_alone_and_not_given() -> None:
+def test_group_has_the_fields_of_its_defaults_class() -> None:
     of = trial(Derived)
+    assert [each.name for each in typed.fields_of(of)][-1] == "optim.decay"
     assert typed.instance(of, {}) == Derived()
-    with pytest.raises(ConfigurationError, match=r"its default is of the class AdamW.* To fix, annotate it as AdamW"):
-        typed.completed(of, {"optim": {"lr": 1}})
+    made = typed.instance(of, {"optim": {"lr": 1, "decay": 0}})
+    assert made == Derived(AdamW(1, decay=0)) and type(made.optim) is AdamW
+    with pytest.raises(ConfigurationError, match=r"optim.decay is the text 'a', but must be a number .*default: 0.1"):
+        typed.instance(of, {"optim": {"decay": "a"}})
+
+
+@dataclass
+class Two:
+    first: Derived = field(default_factory=lambda: Derived(Optim(lr=5)))
+    second: OfOptim = field(default_factory=lambda: OfOptim(Optim(lr=5)))
+
+
+@dataclass
+class OfOptim:
+    optim: Optim = field(default_factory=Optim)
+
+
+def test_default_of_a_groups_group_is_that_of_the_outermost() -> None:
+    of = trial(Two)
+    assert typed.completed(of, {})["second"] == {"optim": {"lr": 5, "color": "RED", "betas": [0.9, 0.99]}}
+    assert typed.instance(of, {"second": {"optim": {"color": "GREEN"}}}).second.optim == Optim(5, Color.GREEN)
+    assert typed.instance(of, {}) == Two()
+    with pytest.raises(ConfigurationError, match=r"first.optim is given, .* make Optim the field's own default"):
+        typed.instance(of, {"first": {"optim": {"lr": 1}}})
+
+
+@dataclass
+class Aliased:
+    lr: float = field(default=0.1, metadata={"alias": ["-l"], "help": "the step size"})
+    named: int = field(default=1, metadata={"alias": "other"})
+
+
+def test_names_are_those_of_the_fields_whatever_their_metadata_says() -> None:
+    of = trial(Aliased)
+    assert typed.instance(of, {"lr": 1, "named": 2}) == Aliased(1, 2)
+    with pytest.raises(ConfigurationError, match="named is the text 'x'"):
+        typed.instance(of, {"named": "x"})
 
 
 def test_group_given_in_part_needs_defaults_that_can_be_written() -> None:
