@@ -25,8 +25,10 @@ from lightning_adapter.platform.experiment.values import check_json
 _COMMENTS = ("help", "description", "doc")
 
 
-#: The part of a comment that is for tools.
-_FOR_TOOLS = re.compile(r"#?\s*\b(noqa|type: *ignore|pragma:|fmt:|pylint:|pyright:|mypy:)(?=\W|$).*")
+#: What OmegaConf's `MISSING` is: the default of a field that has to be given.
+OMEGACONF_MISSING = "???"
+#: How comments begin that are for tools.
+_FOR_TOOLS = re.compile(r"\s*(noqa|type: *ignore|pragma|fmt|pylint|pyright|mypy)\b")
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,12 @@ class Member:
 
     @cached_property
     def group(self) -> type | None:
-        """The class whose fields stand below this one: that of its default, which may be derived from the annotated one."""
+        """The class whose fields stand below this one: that of its default, which may have more than the annotated one."""
         annotated = self.annotated_group
         if annotated is None or self.factory is annotated:
             return annotated
         default = self.value()
-        return type(default) if isinstance(default, annotated) else annotated
+        return type(default) if is_structure(type(default)) else annotated
 
     def value(self) -> object:
         """The value where nothing is given, made anew; MISSING where there is none."""
@@ -242,7 +244,9 @@ def _hints(cls: type) -> Mapping[str, object]:
 def _of_dataclass(cls: type, field: dataclasses.Field[Any], hints: Mapping[str, object]) -> Member:
     factory = None if field.default_factory is MISSING else field.default_factory
     texts = [field.metadata[key] for key in _COMMENTS if isinstance(field.metadata.get(key), str)]
-    return Member(cls, field.name, hints[field.name], field.default, factory, texts[0] if texts else "")
+    is_missing = isinstance(field.default, str) and field.default == OMEGACONF_MISSING
+    default = MISSING if is_missing else field.default
+    return Member(cls, field.name, hints[field.name], default, factory, texts[0] if texts else "")
 
 
 def _of_pydantic(cls: type, name: str, info: Any) -> Member:
@@ -261,5 +265,5 @@ def _comment_of_source(cls: type, name: str) -> str:
         found = get_attribute_docstring(cls, name)
     except (OSError, TypeError):  # no source, as of a class that was typed at a prompt
         return ""
-    beside = _FOR_TOOLS.sub("", found.comment_inline)
+    beside = "#".join(part for part in found.comment_inline.split("#") if not _FOR_TOOLS.match(part))
     return found.docstring_below or found.comment_above or beside or found.desc_from_cls_docstring

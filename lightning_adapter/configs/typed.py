@@ -131,16 +131,17 @@ def made_or_faults(structure: type, values: Mapping[str, Any], refuses: bool = T
         refuses: whether it counts what the class says of values that are right one by one.
     """
     known = {member.name for member in members(structure)}
-    sent = _as_given(structure, {name: value for name, value in values.items() if name in known or name != _BATCH_SIZE})
+    values = {name: value for name, value in values.items() if name in known or name != _BATCH_SIZE}
+    sent = _as_given(structure, values)
     unusable: list[str] = []
     check_json(sent, (), unusable)
     if unusable:
         return None, {(index,): fault for index, fault in enumerate(unusable)}
-    made, errors = make(structure, sent)
+    made, errors = make(structure, sent, values)
     errors = [error for error in errors if refuses or not type_faults.is_refusal(error)]
     if not errors:
         return made, {}
-    return None, type_faults.in_words(errors, sent, structure, list(_fields(structure, MISSING, "")))
+    return None, type_faults.in_words(errors, values, structure, list(_fields(structure, MISSING, "")))
 
 
 # --- defaults ---------------------------------------------------------------------------------------------------------

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import enum
 import functools
+import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lightning_adapter.configs.structure import members
+from lightning_adapter.configs.structure import OMEGACONF_MISSING, members
 from lightning_adapter.errors import ConfigurationError, guess
 
 
-def make(structure: type, values: Mapping[str, Any]) -> tuple[Any, list[dict[str, Any]]]:
+def make(structure: type, values: Mapping[str, Any], completed: Mapping[str, Any]) -> tuple[Any, list[dict[str, Any]]]:
     """Make an instance; None, and pydantic's errors, where the values do not fit.
 
     Args:
         structure: the class.
         values: plain data; what is left out has its default.
+        completed: the values with defaults beside them.
 
     Raises:
         ConfigurationError: nobody can check a field of such a type.
@@ -30,14 +32,14 @@ def make(structure: type, values: Mapping[str, Any]) -> tuple[Any, list[dict[str
     import pydantic_core
 
     validator = _validator(structure)
-    unknown = list(_unknown(structure, values, (0,)))
+    unnoticed = list(_unnoticed(structure, completed, (0,)))
     try:
         # one of a tuple, since a class that is no model can be given a configuration only from outside
         made = validator.validate_json(json.dumps([values]), strict=True)[0]
     except pydantic_core.ValidationError as error:
         found: list[dict[str, Any]] = [dict(each) for each in error.errors(include_url=False)]
-        return None, [*found, *unknown]
-    return (None, unknown) if unknown else (made, [])
+        return None, [*found, *unnoticed]
+    return (None, unnoticed) if unnoticed else (made, [])
 
 
 @functools.lru_cache(maxsize=16)  # a project has few of them, and a notebook defines one anew each time
@@ -135,14 +137,20 @@ class _Member:
             raise ValueError(f"one of {', '.join(named)}{guess(value, [*named, *texts])}") from None
 
 
-def _unknown(structure: type, values: Mapping[str, Any], place: tuple[object, ...]) -> Any:
-    """Names that a class of pydantic's own leaves aside without a word, as errors of pydantic's."""
+def _unnoticed(structure: type, values: Mapping[str, Any], place: tuple[object, ...]) -> Iterator[dict[str, Any]]:
+    """What pydantic lets pass, as errors of its own: names that its own classes leave aside, OmegaConf's missing values."""
     own: Any = getattr(structure, "model_config", getattr(structure, "__pydantic_config__", None))
     lenient = own is not None and (own.get("extra") or "ignore") == "ignore"
     known = {member.name: member for member in members(structure)}
-    for name, value in values.items():
-        member = known.get(name)
-        if member is None and lenient:
-            yield {"type": "extra_forbidden", "loc": (*place, name), "input": value, "msg": ""}
-        elif member is not None and member.group is not None and isinstance(value, Mapping):
-            yield from _unknown(member.group, value, (*place, name))
+    for name, member in known.items():
+        if name not in values and _is_marked_missing(structure, name):
+            yield {"type": "missing", "loc": (*place, name), "input": values, "msg": ""}
+        elif member.group is not None and isinstance(values.get(name), Mapping):
+            yield from _unnoticed(member.group, values[name], (*place, name))
+    for name in values.keys() - known.keys() if lenient else ():
+        yield {"type": "extra_forbidden", "loc": (*place, name), "input": values[name], "msg": ""}
+
+
+def _is_marked_missing(structure: type, name: str) -> bool:
+    default = inspect.signature(structure).parameters[name].default
+    return isinstance(default, str) and default == OMEGACONF_MISSING
