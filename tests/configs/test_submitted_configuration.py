@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lightning_adapter import ConfiguredTrial, load_config
-from lightning_adapter.cli.trial_report import TrialReport, look
+from lightning_adapter.cli import trial_report
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform.target import CONFIGURED, target_among
 from lightning_adapter.submission.entrypoint import read_entrypoint
 
 
-def report(project: Path, hyperparameters: Any, *arguments: str) -> TrialReport:
-    return look(CONFIGURED, project, {}, hyperparameters, arguments)
+def contradicts(hyperparameters: Any, *arguments: str) -> tuple[str | None, list[str]]:
+    """What the process that looks would answer; without one."""
+    Path("asked.json").write_text(json.dumps([hyperparameters, arguments]))
+    trial_report.main(CONFIGURED, "answer.json", "asked.json")
+    told = json.loads(Path("answer.json").read_text())
+    assert told["error"] is None
+    return told["contradicts"], told["extras"]
 
 
 def test_classes_of_the_project_are_found_and_the_library_that_reads_the_tree_is_asked_for(
     configured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(configured))
-    told = report(configured, load_config("config.yaml"))
+    told = trial_report.look(CONFIGURED, configured, {}, load_config("config.yaml"))
     assert (told.error, told.contradicts, told.extras) == (None, None, ["cli"])
     assert told.lightning == "pytorch-lightning"
     assert told.files == [str(configured / "parts.py")]
 
 
-def test_configuration_that_the_entrypoint_names_is_composed_and_gets_the_values(configured: Path) -> None:
-    drawn = {"data": {"batch_size": {"type": "categorical", "vals": [4, "four"]}}}
+@pytest.mark.usefixtures("configured")
+def test_configuration_that_the_entrypoint_names_is_composed_and_gets_the_values() -> None:
+    drawn = {"data": {"batch_size": {"type": "categorical", "vals": [4, 8]}}}
     arguments = ("--hydra", "configs", "experiment=big", "--max-epochs", "1")
-    told = report(configured, {"model": {"net": {"wide": 3}}}, *arguments)
-    assert told.extras == ["hydra"]
-    assert told.contradicts is not None and "wide" in told.contradicts
-    assert report(configured, {"model": {"net": {"hidden": 3}}}, *arguments).contradicts is None
-    assert "no-such" in str(report(configured, drawn, "--hydra", "configs", "experiment=no-such").contradicts)
+    assert contradicts(drawn, *arguments) == (None, ["hydra"])
+    told, _ = contradicts({"model": {"net": {"wide": 3}}}, *arguments)
+    assert told is not None and "wide" in told
+    assert "no-such" in str(contradicts(drawn, "--hydra", "configs", "experiment=no-such")[0])
 
 
 def test_each_value_that_a_range_may_give_is_looked_at(configured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
