@@ -2,6 +2,7 @@
 
     lightning-adapter fit      FILE_OR_MODULE:TrialClass --config experiment.yaml --max-epochs 3
     lightning-adapter fit      --cli FILE | --hydra DIR[/NAME] [OVERRIDES ...]
+    lightning-adapter init     SOURCE [OVERRIDES ...] > experiment.yaml
     lightning-adapter check    FILE_OR_MODULE:Class
     lightning-adapter validate | test WHAT [TARGET]
     lightning-adapter predict  WHAT [TARGET] [--out DIR] [--format pt|csv|parquet]
@@ -40,6 +41,7 @@ from lightning_adapter.cli import (
     fetch,
     fit,
     follow,
+    init,
     overrides,
     predict,
     register,
@@ -86,6 +88,8 @@ def _parsed(words: list[str]) -> argparse.Namespace:
         arguments = overrides.parse(_parser(with_target=False), ["fit", *options])
         arguments.target = target
         return arguments
+    if words[:1] == ["init"]:
+        return overrides.parse(_parser(), words)
     return _parser().parse_args(runs.with_subcommand(words) if words[:1] == ["runs"] else words)
 
 
@@ -139,6 +143,7 @@ def _parser(with_target: bool = True) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     modules = {
         "fit": fit,
+        "init": init,
         "check": check,
         "validate": validate,
         "test": test,

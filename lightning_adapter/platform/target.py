@@ -110,7 +110,7 @@ def load_object(
     place, colon, name = target.rpartition(":")
     if not (colon and place and name):
         raise TargetError(f"{target!r} names no {kind}: write {form}")
-    _put_first_on_path(os.getcwd())
+    put_first_on_path(os.getcwd())
     if place.endswith(".py") or os.sep in place:
         module = _import_file(pathlib.Path(place), here)
     else:
@@ -143,7 +143,8 @@ def _is_own(value: object, module: ModuleType) -> bool:
     return own == module.__name__ or not (hasattr(value, "__qualname__") or own == "__future__")
 
 
-def _put_first_on_path(directory: str) -> None:
+def put_first_on_path(directory: str) -> None:
+    """Let modules of a directory be imported before all others, as Python does for a script's own."""
     if sys.path[:1] != [directory]:
         sys.path.insert(0, directory)
 
@@ -158,7 +159,7 @@ def _import_file(path: pathlib.Path, here: str) -> ModuleType:
         raise TargetError(_no_file(path))
     path = path.resolve()
     name = path.stem
-    _put_first_on_path(str(path.parent))
+    put_first_on_path(str(path.parent))
     loaded = sys.modules.get(name)
     if loaded is not None:
         place = getattr(loaded, "__file__", None)

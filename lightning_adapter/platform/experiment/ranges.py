@@ -132,7 +132,7 @@ def check_ranges(spec: object, path: tuple[object, ...], faults: list[str]) -> N
     """Note every malformed range below `hyperparameters:`."""
     if not isinstance(spec, dict):
         return
-    if "type" not in spec:
+    if not path or "type" not in spec:  # at the top stand names, `type` among them
         for key, value in spec.items():
             check_ranges(value, (*path, key), faults)
         return

@@ -1,0 +1,215 @@
+"""What does a complete experiment YAML say of a configuration, and what is there to be changed in it?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from lightning_adapter.configs.determined_form import Form
+from lightning_adapter.configs.hydra_sweeper import Sweeper
+from lightning_adapter.configs.objective import Objective, batch_size_of, epochs_of, objective_of, resolved, slots_of
+from lightning_adapter.configs.origins import Origin
+from lightning_adapter.configs.parts import Tree
+from lightning_adapter.configs.placing import Placed, place
+from lightning_adapter.configs.tree_paths import Path, at, is_below
+from lightning_adapter.configs.yaml_text import Writer
+from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.platform import experiment
+from lightning_adapter.submission.entrypoint import TORCH_LAUNCHER
+from lightning_adapter.submission.requirements import FILE
+
+#: Trials of a search that has no end, as Optuna's sweeper has it.
+_TRIALS = 20
+_FIT = "python3 -m lightning_adapter fit"
+_SEEDS = ("seed_everything", "seed")
+_PLACE = "hyperparameters"
+_BATCH_SIZE = "global_batch_size"
+#: How long to train.
+_LENGTHS = ("max_epochs", "max_steps", "max_time", "fast_dev_run")
+#: What the cluster decides, and a trainer section may say otherwise.
+_OF_THE_JOB = ("devices", "num_nodes")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment YAML.
+
+    Attributes:
+        text: all of it.
+        hyperparameters: the tree in it.
+    """
+
+    text: str
+    hyperparameters: Mapping[str, Any]
+
+
+def experiment_yaml(origin: Origin, words: Sequence[str], slots: int | None, requirements: bool) -> Experiment:
+    """Return an experiment YAML.
+
+    Args:
+        origin: what its hyperparameters are composed from.
+        words: overrides, sweeps among them.
+        slots: processes of a trial; None for as many as the configuration asks for.
+        requirements: whether a file with what the environment needs is written beside it.
+
+    Raises:
+        ConfigurationError: something cannot be read, composed, or drawn by Determined; all of it is told.
+    """
+    items, sweeper = origin.overrides(words)
+    placed = place(origin, items)
+    return _Yaml(origin, placed, sweeper, slots, requirements).made()
+
+
+class _Yaml:
+    def __init__(self, origin: Origin, placed: Placed, sweeper: Sweeper, slots: int | None, requirements: bool) -> None:
+        self._origin = origin
+        self._placed = placed
+        self._sweeper = sweeper
+        self._requirements = requirements
+        self._notes: dict[Path, str] = {
+            (_PLACE, *path): note for path, note in {**origin.notes, **placed.notes}.items()
+        }
+        self._above: dict[Path, str] = {}
+        asked = slots_of(placed.tree) if self._is_configured else None
+        self._slots = slots or asked or 1
+        self._tree = self._of_the_job(placed.tree, slots, asked)
+
+    @property
+    def _is_configured(self) -> bool:
+        return self._origin.dialect != "values"
+
+    def made(self) -> Experiment:
+        content: dict[str, Any] = {"name": self._name(), "entrypoint": self._entrypoint()}
+        searcher = self._searcher()
+        form = Form(self._origin.dialect, self._placed.ranges, searcher["name"] == "grid")
+        hyperparameters = form.of(self._tree)
+        self._add_batch_size(hyperparameters)
+        content |= {_PLACE: hyperparameters, "searcher": searcher, "max_restarts": 5}
+        self._notes[("max_restarts",)] = "of a trial whose container fails; it goes on from its last checkpoint"
+        content["resources"] = {"slots_per_trial": self._slots}
+        self._notes[("resources", "slots_per_trial")] = (
+            "GPUs of a trial; with another number change the entrypoint's launcher too"
+            if self._slots == 1
+            else "GPUs of a trial, a process each"
+        )
+        self._add_seed(content)
+        if form.faults:
+            raise ConfigurationError("\n".join(form.faults))
+        text = Writer(self._notes, self._above).text(content, self._head())
+        experiment.checked(YAML(typ="safe", pure=True).load(text))
+        return Experiment(text, hyperparameters)
+
+    def _head(self) -> str:
+        lines = [f"An experiment of Determined's, made from {self._origin.name}.", *self._origin.advice]
+        if self._is_configured:
+            lines.append(
+                "A range may take the place of any value below hyperparameters: {type: log, base: 10, minval: -4, maxval: -1}."
+            )
+        if self._requirements:
+            lines.append(
+                f"{FILE} lists what the image may lack: lightning-adapter submit sends it along with this file, and installs it."
+            )
+        return "\n".join(lines)
+
+    def _name(self) -> str:
+        """Of the module's class, else of what the hyperparameters come from."""
+        model = at(self._tree, ("model",))
+        named = model if isinstance(model, str) else None
+        if isinstance(model, Mapping):
+            named = next((model[key] for key in ("class_path", "_target_") if isinstance(model.get(key), str)), None)
+        task = resolved(self._tree, at(self._tree, ("task_name",))) if self._origin.dialect == "hydra" else None
+        if isinstance(named, str) and "${" not in named:
+            return named.rpartition(".")[2]
+        if isinstance(task, str) and "${" not in task:
+            return task
+        if not self._is_configured and self._origin.target is not None:
+            return self._origin.target.rpartition(":")[2]
+        return FilePath(self._origin.name.partition(":")[0]).stem
+
+    def _entrypoint(self) -> str:
+        launcher = f"{TORCH_LAUNCHER} " if self._slots > 1 else ""
+        target = self._origin.target or "MODULE:TrialClass"
+        if self._origin.target is None:
+            self._above[("entrypoint",)] = (
+                "TO CHANGE: the trial, a subclass of LightningAdapter that reads these hyperparameters"
+            )
+        length = "" if self._is_configured else " --max-epochs 10"
+        if length:
+            self._notes[("entrypoint",)] = "TO CHANGE: how long to train"
+        elif all(at(self._tree, ("trainer", name)) is None for name in _LENGTHS):
+            self._notes[("entrypoint",)] = "TO CHANGE: add --max-epochs N; without it Lightning trains 1000 epochs"
+        else:
+            self._notes[("entrypoint",)] = "as long as hyperparameters.trainer says"
+        return f"{launcher}{_FIT} {target}{length}"
+
+    def _of_the_job(self, tree: Tree, slots: int | None, asked: int | None) -> Tree:
+        """The tree, with a trainer section that asks for what the job has."""
+        trainer = tree.get("trainer")
+        if not self._is_configured or slots is None or asked is None or asked == slots or not isinstance(trainer, dict):
+            return tree
+        said = {name: trainer[name] for name in _OF_THE_JOB if name in trainer}
+        self._notes[(_PLACE, "trainer", "devices")] = f"as resources.slots_per_trial says; it was {said['devices']}"
+        if "num_nodes" in said:
+            self._notes[(_PLACE, "trainer", "num_nodes")] = f"it was {said['num_nodes']}"
+        return {**tree, "trainer": {**trainer, "devices": "auto", **({"num_nodes": 1} if "num_nodes" in said else {})}}
+
+    def _add_batch_size(self, hyperparameters: dict[str, Any]) -> None:
+        if not self._is_configured or _BATCH_SIZE in hyperparameters:
+            return
+        found = batch_size_of(self._tree)
+        if found is None:
+            return
+        path, size = found
+        place_ = ".".join(map(str, path))
+        is_drawn = any(is_below(each, path) or is_below(path, each) for each in self._placed.ranges)
+        if is_drawn or not isinstance(size, int) or isinstance(size, bool):
+            reason = "is drawn by the searcher" if is_drawn else "is no plain number"
+            self._above[(_PLACE, next(iter(hyperparameters)))] = (
+                f"No {_BATCH_SIZE} stands here, since {place_} {reason}."
+            )
+            return
+        hyperparameters[_BATCH_SIZE] = size * self._slots
+        note = f"{place_} x slots_per_trial; the trial itself reads {place_}"
+        self._notes[(_PLACE, _BATCH_SIZE)] = note
+
+    def _searcher(self) -> dict[str, Any]:
+        found = objective_of(self._tree, self._sweeper) if self._is_configured else Objective(None, True, "")
+        here: Path = ("searcher", "metric")
+        if found.metric is None:
+            self._notes[here] = "TO CHANGE: a value that the module logs in validation, and its direction below"
+        else:
+            self._notes[here] = f"of {found.source}"
+        ranks = {"metric": found.metric or "val_loss", "smaller_is_better": found.smaller_is_better}
+        trials, said = self._placed.trials, self._sweeper.trials
+        if not self._placed.ranges:
+            return {"name": "single", **ranks}
+        if trials is not None and (said is None or self._sweeper.is_grid or trials <= said):
+            self._above[("searcher",)] = f"All {trials} combinations."
+            return {"name": "grid", **ranks}
+        most = said or _TRIALS
+        epochs = epochs_of(self._tree) if self._is_configured else None
+        self._notes[("searcher", "max_trials")] = (
+            "of hydra.sweeper.n_trials" if said else "TO CHANGE: how many are drawn, of endlessly many"
+        )
+        self._above[("searcher",)] = (
+            "Each trial is trained to its end. One that ends bad ones early has name: adaptive_asha, and as well\n"
+            f"time_metric: epochs and max_time: {epochs or 'N'}, the epochs of a trial."
+        )
+        return {"name": "random", **ranks, "max_trials": most}
+
+    def _add_seed(self, content: dict[str, Any]) -> None:
+        if not self._is_configured:
+            content["reproducibility"] = {"experiment_seed": 0}
+            self._notes[("reproducibility", "experiment_seed")] = "TO CHANGE: as fit(seed=...)"
+            return
+        for name in _SEEDS:
+            seed = resolved(self._tree, self._tree.get(name))
+            if isinstance(seed, int) and not isinstance(seed, bool) and (name,) not in self._placed.ranges:
+                content["reproducibility"] = {"experiment_seed": seed}
+                note = f"of the searcher's draws; the trial itself takes hyperparameters.{name}"
+                self._notes[("reproducibility", "experiment_seed")] = note
+                return

@@ -1,0 +1,105 @@
+"""Which metric does a configuration improve, in which direction, for how long, and with how many samples at once?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from lightning_adapter.configs.hydra_sweeper import Sweeper
+from lightning_adapter.configs.parts import Tree
+from lightning_adapter.configs.tree_paths import Path, at
+from lightning_adapter.platform.experiment.values import is_natural
+
+_REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+_CLASS = ("class_path", "_target_")
+#: Callbacks that know what is to be improved: the best checkpoint is what a search ranks trials by.
+_CALLBACKS = ("ModelCheckpoint", "EarlyStopping")
+#: Where data are described.
+_DATA = ("data", "datamodule")
+
+
+class Objective(NamedTuple):
+    """What ranks trials.
+
+    Attributes:
+        metric: name of a logged value; None where nothing says it.
+        smaller_is_better: the direction.
+        source: what says it.
+    """
+
+    metric: str | None
+    smaller_is_better: bool
+    source: str
+
+
+def objective_of(tree: Tree, sweeper: Sweeper) -> Objective:
+    """Return what a configuration improves: of a sweep of its own what that optimizes, else what a callback monitors."""
+    optimized = resolved(tree, tree.get("optimized_metric"))
+    own = None
+    if isinstance(optimized, str):
+        own = Objective(optimized, not sweeper.maximize, "optimized_metric")
+    if own is not None and sweeper.maximize is not None:
+        return own._replace(source="optimized_metric and hydra.sweeper.direction")
+    callbacks = list(_callbacks(tree, ()))
+    for name in _CALLBACKS:
+        for path, settings in callbacks:
+            monitor, mode = (resolved(tree, settings.get(key)) for key in ("monitor", "mode"))
+            if path[-1] == name and isinstance(monitor, str):
+                place = ".".join(map(str, path[:-1]))
+                return Objective(monitor, mode != "max", f"{name} at {place}")
+    return own or Objective(None, True, "")
+
+
+def _callbacks(value: object, path: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Settings of callbacks, with the name of the class at the end of their places."""
+    if isinstance(value, Mapping):
+        named = next((value[key] for key in _CLASS if isinstance(value.get(key), str)), "").rpartition(".")[2]
+        settings = value.get("init_args") if "class_path" in value else value
+        for name in _CALLBACKS:
+            if named.endswith(name) and isinstance(settings, Mapping):
+                yield (*path, name), settings
+        for key, item in value.items():
+            yield from _callbacks(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _callbacks(item, (*path, index))
+
+
+def resolved(tree: Tree, value: object) -> object:
+    """Return a value, or what a reference to another place of the tree leads to."""
+    for _ in range(10):  # references of references
+        match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            return value
+        value = at(tree, tuple(match[1].split(".")))
+    return None
+
+
+def batch_size_of(tree: Tree) -> tuple[Path, object] | None:
+    """Return where the batch size of the data stands, and what stands there; None where nothing does."""
+    for name in _DATA:
+        for path in ((name, "batch_size"), (name, "init_args", "batch_size")):
+            group = at(tree, path[:-1])
+            if isinstance(group, Mapping) and "batch_size" in group:
+                return path, resolved(tree, group["batch_size"])
+    return None
+
+
+def epochs_of(tree: Tree) -> int | None:
+    """Return `trainer.max_epochs`; None where it is not one number."""
+    epochs = resolved(tree, at(tree, ("trainer", "max_epochs")))
+    return epochs if isinstance(epochs, int) and not isinstance(epochs, bool) and epochs > 0 else None
+
+
+def slots_of(tree: Tree) -> int | None:
+    """Return how many processes the trainer section asks for; None where it asks for no number."""
+    devices, nodes = (resolved(tree, at(tree, ("trainer", name))) for name in ("devices", "num_nodes"))
+    if isinstance(devices, list):
+        devices = len(devices)
+    if isinstance(devices, str) and devices.isdigit():
+        devices = int(devices)
+    nodes = 1 if nodes is None else nodes
+    if not (is_natural(devices, 1) and is_natural(nodes, 1)):
+        return None
+    return devices * nodes

@@ -1,0 +1,356 @@
+"""`lightning-adapter init`: each kind of source, where sweeps get to, and what is refused in words."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fake_searcher
+from lightning_adapter import cli
+from lightning_adapter.configs import hydra_tree
+from lightning_adapter.configs.listed import lists
+from lightning_adapter.platform import experiment
+
+pytestmark = pytest.mark.usefixtures("configured")
+
+_OWN = """
+import argparse
+import dataclasses
+
+from pytorch_lightning.cli import LightningCLI
+
+from lightning_adapter import ConfiguredTrial, LightningAdapter
+from parts import Data, LitNet
+
+
+class MyCLI(LightningCLI):
+    def add_arguments_to_parser(self, parser):
+        parser.link_arguments("data.batch_size", "model.hidden")
+
+
+class Lonely(LightningCLI):
+    pass
+
+
+class MyTrial(ConfiguredTrial):
+    cli_class = MyCLI
+    cli_arguments = {"model_class": LitNet, "datamodule_class": Data}
+
+
+@dataclasses.dataclass
+class Net:
+    hidden: int = 4  # units of the hidden layer
+
+
+@dataclasses.dataclass
+class Settings:
+    steps: int
+    lr: float = 0.1  # of SGD
+    net: Net = dataclasses.field(default_factory=Net)
+    act: object = print
+
+
+class Typed(LightningAdapter):
+    Hyperparameters = Settings
+
+
+class Untyped(LightningAdapter):
+    def __init__(self, context):
+        lr, name = context.get_hparam("lr"), context.get_hparams()["name"]
+        super().__init__(context, LitNet(lr), Data(context.get_per_slot_batch_size()))
+
+
+def make_parser(kind="x"):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data", help="where they are")
+    parser.add_argument("--lr", "-l", type=float, default="0.1", help="learning rate (default: %(default)s)")
+    parser.add_argument("--opt", choices=["adam", "sgd"], default="adam")
+    parser.add_argument("--layers", type=int, nargs="+", default=[4, 8])
+    parser.add_argument("--fast", action="store_true")
+    return parser
+
+
+parser = make_parser()
+with_commands = argparse.ArgumentParser()
+with_commands.add_subparsers().add_parser("train")
+
+
+def needs_more(arguments):
+    return parser
+"""
+_FLAT = "lr: 0.05\n"
+
+
+@pytest.fixture
+def init(capsys: pytest.CaptureFixture[str], project: Path, monkeypatch: pytest.MonkeyPatch):
+    """Run the command; return what it prints."""
+    monkeypatch.syspath_prepend(str(project))
+    (project / "own.py").write_text(_OWN)
+
+    def run(*words: str, status: int = 0) -> str:
+        assert cli.main(["init", *words]) == status
+        printed = capsys.readouterr()
+        assert bool(printed.out) == (status == 0)
+        return printed.out if status == 0 else printed.err
+
+    return run
+
+
+def read(text: str) -> dict:
+    Path("experiment.yaml").write_text(text)
+    return experiment.read("experiment.yaml")
+
+
+# --- kinds of sources --------------------------------------------------------------------------------------------------
+
+
+def test_trial_that_declares_a_dataclass_gives_its_defaults_and_comments(init) -> None:
+    text = init("own.py:Typed", "lr=0.1,0.01")
+    config = read(text)
+    assert config["entrypoint"] == "python3 -m lightning_adapter fit own.py:Typed --max-epochs 10"
+    assert config["hyperparameters"] == {
+        "steps": None,
+        "lr": {"type": "categorical", "vals": [0.1, 0.01]},
+        "net": {"hidden": 4},
+    }
+    assert "steps: null # TO CHANGE: it has to be given; int" in text
+    assert "  # float; of SGD\n  lr:" in text
+    assert "hidden: 4 # int; units of the hidden layer" in text
+    assert "Left out, since no YAML holds their defaults: act" in text
+
+
+def test_values_that_the_dataclass_refuses_are_told(init) -> None:
+    assert "net.hidden is the text 'many'" in init("own.py:Typed", "steps=1", "net.hidden=3,many", status=2)
+    assert "own.py:Typed has no lrr; did you mean 'lr'?" in init("own.py:Typed", "lrr=1", status=2)
+
+
+def test_trial_that_declares_nothing_gives_what_its_code_reads(init) -> None:
+    text = init("own.py:Untyped", "lr=0.5", "more=1")
+    assert read(text)["hyperparameters"] == {"lr": 0.5, "name": None, "global_batch_size": 64, "more": 1}
+    line = next(number for number, line in enumerate(_OWN.splitlines(), 1) if 'get_hparam("lr")' in line)
+    assert f"name: null # TO CHANGE: a value; read in line {line} of own.py" in text
+    assert "Untyped does not declare its hyperparameters" in text
+
+
+@pytest.mark.parametrize("source", ["own.py:parser", "own:make_parser"])
+def test_parser_of_a_script_gives_names_defaults_choices_and_help(init, source: str) -> None:
+    text = init(source, "-l", "0.5", "--opt", "adam,sgd", "--fast")
+    config = read(text)
+    assert config["hyperparameters"] == {
+        "data": None,
+        "lr": 0.5,
+        "opt": {"type": "categorical", "vals": ["adam", "sgd"]},
+        "layers": [4, 8],
+        "fast": True,
+    }
+    assert "lr: 0.5 # learning rate (default: 0.1)" in text
+    assert "  # one of adam, sgd\n  opt:" in text
+    assert "data: null # TO CHANGE: it has to be given; where they are" in text
+    assert "TO CHANGE: the trial" in text
+
+
+def test_values_that_the_parser_refuses_are_told(init) -> None:
+    said = init("own:parser", "lr=fast", "opt=lbfgs", "layers=[1,x]", status=2)
+    for part in ("lr is 'fast'", "opt is 'lbfgs', and has to be one of adam, sgd", "layers is 'x'"):
+        assert part in said
+
+
+def test_configured_trial_reads_its_file_with_its_own_cli(init) -> None:
+    Path("own.yaml").write_text("data:\n  batch_size: 4\nmodel:\n  lr: 0.5\n")
+    config = read(init("own.py:MyTrial", "--cli", "own.yaml", "--data.batch_size=8"))
+    assert config["entrypoint"] == "python3 -m lightning_adapter fit own.py:MyTrial"
+    assert config["hyperparameters"] == {"data": {"batch_size": 8}, "model": {"lr": 0.5}, "global_batch_size": 8}
+
+
+def test_own_cli_is_read_by_the_trial_that_names_it(init) -> None:
+    text = init("own.py:MyCLI", "--cli", "config.yaml")
+    assert read(text)["entrypoint"].endswith("fit own.py:MyTrial")
+    text = init("own.py:Lonely", "--cli", "config.yaml")
+    assert "#     class Trial(ConfiguredTrial):\n#         cli_class = Lonely" in text
+    assert read(text)["entrypoint"].endswith("fit own.py:Trial")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["own.py:MyTrial"], "own.py:MyTrial reads a configuration, and none is given"),
+        (["own.py:Typed", "--cli", "config.yaml"], "own.py:Typed reads no configuration"),
+        (["config.yaml", "--cli", "config.yaml"], "config.yaml is none"),
+        (["own.py:Settings"], "of which no experiment can be made"),
+        (["own.py:needs_more"], "is a function that needs arguments"),
+        (["own.py:with_commands"], "has the subcommands train"),
+        (["own.py:nothing"], "own.py has no nothing"),
+        (["own.py"], "A trial or a parser in it is named as own.py:NAME"),
+        (["configs/trein"], "configs/trein is no file and no directory"),
+        (["configs", "model=glob(x*)"], "the pattern finds nothing of model: the group has net, wide"),
+        (["configs", "model.nett.hidden=1,2"], "Could not override 'model.nett.hidden'"),
+        (["configs", "model=net,nut"], "Could not find 'model/nut'"),
+        (["configs", "seed=3,3"], "seed: 3 and 3 give one and the same configuration"),
+        (["config.yaml", "--model.lr=a,b"], "a,b"),
+        (["config.yaml", "--model.lrr", "1"], "lrr"),
+        (["config.yaml", "model.lr=0.1,much"], "much"),
+    ],
+)
+def test_bad_input_is_one_message_without_a_traceback(init, words: list[str], said: str) -> None:
+    printed = init(*words, status=2)
+    assert printed.startswith("lightning-adapter: error: ")
+    assert said in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("slots", ["0", "-1", "two"])
+def test_slots_that_are_no_number_are_refused(slots: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["init", "config.yaml", "--slots", slots])
+    assert ended.value.code == 2
+    assert "is no number of GPUs" in capsys.readouterr().err
+
+
+# --- sweeps ------------------------------------------------------------------------------------------------------------
+
+
+def test_value_with_commas_is_a_sweep_where_its_type_takes_none(init) -> None:
+    config = read(init("config.yaml", "--model.lr", "0.1,0.01", "--trainer.devices", "0,"))
+    assert config["hyperparameters"]["model"]["init_args"]["lr"] == {"type": "categorical", "vals": [0.1, 0.01]}
+    assert config["hyperparameters"]["trainer"]["devices"] == "0,"
+    assert config["searcher"]["name"] == "grid"
+
+
+def test_function_of_hydra_is_a_sweep_of_lightning_cli_too(init) -> None:
+    config = read(init("config.yaml", "--model.hidden=range(2,5)", "--model.lr", "interval(0.1, 0.2)"))
+    arguments = config["hyperparameters"]["model"]["init_args"]
+    assert arguments["hidden"] == {"type": "int", "minval": 2, "maxval": 4, "count": 3}
+    assert arguments["lr"] == {"type": "double", "minval": 0.1, "maxval": 0.2}
+
+
+def test_sweep_over_a_class_draws_whole_subtrees(init) -> None:
+    trials = fake_searcher.grid(init("config.yaml", "optimizer=Adam,SGD", "seed_everything=1,2"))
+    assert [(trial["seed_everything"], trial["optimizer"]["class_path"]) for trial in trials] == [
+        (seed, name) for name in ("torch.optim.Adam", "torch.optim.SGD") for seed in (1, 2)
+    ] or len(trials) == 4
+
+
+def test_sweep_inside_of_a_swept_group_is_drawn_with_it(init) -> None:
+    trials = fake_searcher.grid(init("configs", "model=net,wide", "model.net.hidden=2,3"))
+    found = [(trial["model"]["optimizer"]["_target_"], trial["model"]["net"]["hidden"]) for trial in trials]
+    assert sorted(found) == [
+        ("torch.optim.Adam", 2),
+        ("torch.optim.Adam", 3),
+        ("torch.optim.SGD", 2),
+        ("torch.optim.SGD", 3),
+    ]
+    said = init("configs", "model=net,wide", "model.net.hidden=int(interval(2,9))", status=2)
+    assert "model.net.hidden is an interval inside of model, which Determined cannot draw from" in said
+    assert "give values: model.net.hidden=2,9" in said
+
+
+def test_sweep_inside_of_a_group_with_a_type_of_its_own_is_drawn_with_it(init) -> None:
+    Path("configs/data/typed.yaml").write_text("_target_: parts.Data\nbatch_size: 4\nkind: {type: double, size: 1}\n")
+    text = init("configs", "data=typed", "data.kind.size=1,2", "model.net.hidden=2,3")
+    assert [trial["data"]["kind"] for trial in fake_searcher.grid(text)] == [
+        {"type": "double", "size": size} for size in (1, 2) for _ in range(2)
+    ]
+    said = init("configs", "data=typed", "data.kind.size=interval(1,2)", status=2)
+    assert "data.kind has a key `type` of its own" in said
+
+
+def test_sweep_that_changes_several_places_is_refused_with_what_to_type(init) -> None:
+    Path("configs/experiment/small.yaml").write_text("# @package _global_\nseed: 9\ntrainer: {max_epochs: 1}\n")
+    said = init("configs", "experiment=big,small", status=2)
+    assert "experiment=big,small changes several places, model" in said
+    assert "seed" in said
+    assert "lightning-adapter init SOURCE experiment=big" in said
+
+
+def test_sweeps_that_depend_on_each_other_are_refused(init) -> None:
+    Path("configs/both.yaml").write_text(
+        "defaults: [_self_, data: small, model: net, trainer: default, extra: ${name}_${kind}]\nname: a\nkind: x\n"
+    )
+    Path("configs/extra").mkdir()
+    for name in ("a_x", "b_x", "a_y"):
+        Path(f"configs/extra/{name}.yaml").write_text("value: 1\n")
+    Path("configs/extra/b_y.yaml").write_text("value: 2\n")
+    said = init("configs/both", "name=a,b", "kind=x,y", status=2)
+    assert "name, kind together change extra.value" in said
+
+
+def test_sweep_of_the_configuration_itself_is_drawn_as_optuna_would(init) -> None:
+    Path("configs/hparams.yaml").write_text(
+        "defaults: [train, _self_, override hydra/sweeper: optuna]\noptimized_metric: val_acc\n"
+        "hydra:\n  sweeper:\n    _target_: hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper\n"
+        "    direction: maximize\n    n_trials: 7\n    params:\n"
+        "      model.optimizer.lr: tag(log, interval(0.001, 0.1))\n      data.batch_size: range(2,4)\n"
+    )
+    config = read(init("configs/hparams"))
+    assert config["searcher"] == {"name": "random", "metric": "val_acc", "smaller_is_better": False, "max_trials": 7}
+    assert config["hyperparameters"]["data"]["batch_size"]["maxval"] == 4  # Optuna's range holds its end
+    assert "global_batch_size" not in config["hyperparameters"]
+    assert config["hyperparameters"]["model"]["lr"] == "${model.optimizer.lr}"
+    typed = read(init("configs/hparams", "model.optimizer.lr=0.1,0.2"))
+    assert typed["searcher"]["name"] == "grid"  # six trials are fewer than seven
+    assert read(init("configs/hparams", "model.optimizer.lr=0.1,0.2,0.3"))["searcher"]["max_trials"] == 7
+
+
+def test_what_no_searcher_can_do_is_refused(init) -> None:
+    for name, line in (("two", "direction: [minimize, maximize]"), ("code", "custom_search_space: a.b")):
+        Path(f"configs/{name}.yaml").write_text(
+            f"defaults: [train, _self_, override hydra/sweeper: optuna]\nhydra: {{sweeper: {{n_trials: 1, {line}}}}}\n"
+        )
+    assert "optimizes several values at once" in init("configs/two", status=2)
+    assert "hydra.sweeper.custom_search_space" in init("configs/code", status=2)
+
+
+# --- what stands around ------------------------------------------------------------------------------------------------
+
+
+def test_best_checkpoint_says_what_is_searched_for(init) -> None:
+    callbacks = "+trainer.callbacks=[{_target_:pytorch_lightning.callbacks.ModelCheckpoint,monitor:'${optimized_metric}',mode:max}]"
+    searcher = read(init("configs", callbacks))["searcher"]
+    assert searcher == {"name": "single", "metric": "val_loss", "smaller_is_better": False}
+    text = init("configs", "~optimized_metric")
+    assert read(text)["searcher"] == {"name": "single", "metric": "val_loss", "smaller_is_better": True}
+    assert "TO CHANGE: a value that the module logs" in text
+
+
+def test_devices_of_the_configuration_give_the_slots_and_typed_slots_win(init) -> None:
+    config = read(init("configs", "+trainer.devices=2", "+trainer.num_nodes=2"))
+    assert config["resources"]["slots_per_trial"] == 4
+    assert config["hyperparameters"]["global_batch_size"] == 16
+    text = init("configs", "+trainer.devices=2", "+trainer.num_nodes=2", "--slots", "1")
+    trainer = read(text)["hyperparameters"]["trainer"]
+    assert (trainer["devices"], trainer["num_nodes"]) == ("auto", 1)
+    assert "it was 2" in text
+
+
+def test_every_yaml_is_taken_by_submit(init, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning_adapter.submission import checks
+    from lightning_adapter.submission.entrypoint import read_entrypoint
+
+    for words in (["config.yaml"], ["configs", "model=net,wide"], ["config.yaml", "--slots", "4"], ["own.py:Untyped"]):
+        config = read(init(*words))
+        entrypoint = read_entrypoint(config["entrypoint"])
+        assert entrypoint.kind == "fit"
+        assert checks.faults_of(config, entrypoint, checks.Typed()) == []
+
+
+def test_help_is_quick_and_imports_no_library_of_a_configuration() -> None:
+    script = (
+        "import sys; from lightning_adapter.cli import main\n"
+        "try: main(['init', '--help'])\n"
+        "except SystemExit: print(sorted({'torch', 'determined', 'hydra', 'jsonargparse', 'omegaconf', 'ruamel'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "SOURCE [OVERRIDES ...] [--slots N] [--requirements] > experiment.yaml" in done.stdout
+
+
+def test_composed_lists_are_those_of_the_source(init) -> None:
+    text = init("configs", "+trainer.callbacks=[{_target_:a.B,x:[1]},{_target_:a.C}]", "trainer.callbacks.0.x=[2],[3]")
+    first, second = (lists(trial) for trial in fake_searcher.grid(text))
+    expected = hydra_tree.compose("configs", None, ["+trainer.callbacks=[{_target_:a.B,x:[2]},{_target_:a.C}]"])
+    first.pop("global_batch_size")
+    assert first == expected
+    assert second["trainer"]["callbacks"][0]["x"] == [3]
