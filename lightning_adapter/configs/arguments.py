@@ -73,14 +73,14 @@ def arguments_of(parser: argparse.ArgumentParser, name: str) -> Arguments:
     flags: dict[str, Any] = {}
     faults: list[str] = []
     for action in argparse_private.arguments_of(parser):
-        if argparse_private.is_question(action) or action.dest == argparse.SUPPRESS:
-            continue
         if argparse_private.has_subcommands(action):
             names = ", ".join(map(str, action.choices or ()))
             faults.append(
                 f"{name} has the subcommands {names}. To fix, name a parser of one, or a function that returns it: "
                 "train.py:make_parser"
             )
+            continue
+        if argparse_private.is_question(action) or action.dest == argparse.SUPPRESS:
             continue
         default = _default(action)
         values[action.dest] = default

@@ -21,6 +21,8 @@ logger = logging.getLogger("lightning_adapter")
 
 #: Names of a primary configuration that are taken where nobody gives one.
 _USUAL_NAMES = ("config", "train")
+#: Plugins that this process has looked for in vain: who composes many times finds them missing once.
+_FOUND_MISSING: list[str] = []
 #: Groups of Hydra's own that say how it launches jobs and what it writes to a log, which is not asked of it here.
 _NOT_USED = re.compile(r"hydra/(launcher|sweeper|hydra_logging|job_logging|help|hydra_help|output|callbacks)/.+")
 
@@ -128,16 +130,22 @@ def plugins_not_needed() -> Iterator[Any]:
 
     store, added = ConfigStore.instance(), []
 
-    def stand_in(missing: str | None) -> bool:
-        if missing is None or missing in added or not _NOT_USED.fullmatch(missing):
-            return False
+    def put(missing: str) -> None:
         group, _, name = missing.rpartition("/")
         store.store(group=group, name=name, node={}, provider="lightning_adapter")
         added.append(missing)
+
+    def stand_in(missing: str | None) -> bool:
+        if missing is None or missing in added or not _NOT_USED.fullmatch(missing):
+            return False
+        put(missing)
+        _FOUND_MISSING.append(missing)
         logger.info("%s is not installed here, nor needed: it says how Hydra launches jobs or logs", missing)
         return True
 
     try:
+        for missing in _FOUND_MISSING:
+            put(missing)
         yield stand_in
     finally:
         for missing in added:

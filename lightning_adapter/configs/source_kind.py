@@ -121,7 +121,7 @@ def _of_cli_class(source: str, cls: type, files: tuple[str, ...]) -> CliOrigin:
         if isinstance(value, type) and issubclass(value, LightningTrial) and getattr(value, "cli_class", None) is cls
     ]
     if trials:
-        return CliOrigin(files, Cli(cls), f"{place}:{trials[0]}")
+        return CliOrigin(files, vars(module)[trials[0]].reader(), f"{place}:{trials[0]}")
     advice = (
         f"TO CHANGE: the trial that reads this has to name {name}. Write it into {place}, with what {name} is constructed with:",
         "    from lightning_adapter import ConfiguredTrial",
