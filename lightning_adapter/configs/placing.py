@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_adapter.configs import ranges
+from lightning_adapter.configs.hydra_references import HYDRA, NOW
 from lightning_adapter.configs.origins import Origin
 from lightning_adapter.configs.parts import Tree
 from lightning_adapter.configs.sweeps import Choices, Interval, Override, Sweep
@@ -68,11 +69,22 @@ def place(origin: Origin, items: Sequence[Override | Sweep]) -> Placed:
     return _Placing(origin, items).placed()
 
 
+def _without_moment(tree: Tree) -> Tree:
+    """A tree without the time at which it was composed, of which a trial has its own."""
+    node = tree.get(HYDRA)
+    if not isinstance(node, dict) or NOW not in node:
+        return tree
+    kept = {name: value for name, value in node.items() if name != NOW}
+    rest = {name: value for name, value in tree.items() if name != HYDRA}
+    return {**rest, HYDRA: kept} if kept else rest
+
+
 class _Placing:
     def __init__(self, origin: Origin, items: Sequence[Override | Sweep]) -> None:
         self._origin = origin
         self._items = items
         self._sweeps = [item for item in items if not isinstance(item, Override)]
+        self._composed: dict[tuple[str, ...], Tree] = {}
         self._base = self._compose({})
         self._faults: list[str] = []
         self._notes: dict[Path, str] = {}
@@ -105,11 +117,10 @@ class _Placing:
             index = chosen.get(item.key, 0)
             value: Any = item.values[index] if isinstance(item, Choices) else (item.low, item.high)[index]
             words.append(self._origin.word(item.key, value, item.words[index]))
-        tree = self._origin.compose(words)
-        node = tree.get("hydra")
-        if isinstance(node, dict):  # the moment at which each was composed
-            node.pop("now", None)
-        return tree
+        known = self._composed.get(tuple(words))
+        if known is None:
+            known = self._composed[tuple(words)] = _without_moment(self._origin.compose(words))
+        return known
 
     def _try(self, sweep: Sweep) -> _Tried | None:
         """Compose the tree with each value of a sweep."""

@@ -13,6 +13,7 @@ import pathlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import NormalizedName, canonicalize_name
@@ -28,7 +29,7 @@ HEAD = "# Written by `lightning-adapter init --requirements`: what the trial imp
 _OF_IMAGE = ("torch", "determined")
 _OWN = "lightning-adapter"
 #: What reads the configuration, as the extras of this package name it.
-_READERS: dict[str, str] = {"cli": "jsonargparse[signatures]", "hydra": "hydra-core"}
+READERS: dict[str, tuple[str, ...]] = {"cli": ("jsonargparse[signatures]",), "hydra": ("hydra-core", "omegaconf")}
 #: What classes of Lightning import when they are constructed.
 _OF_CLASSES = {
     "WandbLogger": "wandb",
@@ -109,19 +110,21 @@ def freeze(root: pathlib.Path, dialect: Dialect, tree: Mapping[str, object], tar
         place = target.rpartition(":")[0]
         names.add(pathlib.Path(place).stem if place.endswith(".py") else place)
     names.discard(_OWN.replace("-", "_"))
-    own = needed_of_project({name for name in names if _is_of_project(name, root)})
+    distributions = importlib.metadata.packages_distributions()
+    own = needed_of_project({name for name in names if _is_of_project(name, root, distributions)})
     imported = {name.partition(".")[0]: "" for name in names if name not in own}
     for module in sorted(own):
         for name, place in _imports(module):
             imported.setdefault(name, place)
     own_tops = {name.partition(".")[0] for name in own}
     wanted = {name: place for name, place in imported.items() if name not in sys.stdlib_module_names | own_tops}
-    return _frozen(root, dialect, wanted)
+    return _frozen(root, dialect, wanted, distributions)
 
 
-def _frozen(root: pathlib.Path, dialect: Dialect, imported: Mapping[str, str]) -> Frozen:
+def _frozen(
+    root: pathlib.Path, dialect: Dialect, imported: Mapping[str, str], distributions: Mapping[str, list[str]]
+) -> Frozen:
     held = _required_by(_OF_IMAGE) | {canonicalize_name(_OWN)}
-    distributions = importlib.metadata.packages_distributions()
     found: dict[NormalizedName, str] = {}
     notes: list[str] = []
     for name, place in sorted(imported.items()):
@@ -131,7 +134,7 @@ def _frozen(root: pathlib.Path, dialect: Dialect, imported: Mapping[str, str]) -
         for distribution in dict.fromkeys(distributions.get(name, [])):
             found[canonicalize_name(distribution)] = distribution
     said = {canonicalize_name(each): line for line, each in _said(root)}
-    for name in [_READERS[dialect]] if dialect in _READERS else []:
+    for name in READERS.get(dialect, ()):
         found |= {canonicalize_name(each): each for each in _with_extras(Requirement(name))}
     lines = []
     for key in sorted(found.keys() | said.keys()):
@@ -150,7 +153,7 @@ def _line(name: str) -> tuple[str | None, str | None]:
     except (importlib.metadata.PackageNotFoundError, InvalidRequirement):
         return name, None  # a line of the project's own, of something that is not installed here
     named = distribution.metadata["Name"]
-    url = json.loads(distribution.read_text("direct_url.json") or "{}")
+    url = _url_of(distribution)
     commit = url.get("vcs_info", {})
     if commit:
         return f"{named} @ {commit['vcs']}+{url['url']}@{commit['commit_id']}", None
@@ -239,13 +242,19 @@ def _class_paths(value: object) -> Iterator[str]:
             yield from _class_paths(item)
 
 
-def _is_of_project(name: str, root: pathlib.Path) -> bool:
+def _is_of_project(name: str, root: pathlib.Path, distributions: Mapping[str, list[str]]) -> bool:
+    """Whether a module is the project's own; what is installed may lie in a `.venv` of its directory."""
     spec = spec_of(name)
-    return (
-        spec is not None
-        and spec.origin is not None
-        and pathlib.Path(spec.origin).resolve().is_relative_to(root.resolve())
-    )
+    if spec is None or spec.origin is None or not pathlib.Path(spec.origin).resolve().is_relative_to(root.resolve()):
+        return False
+    held_by = map(importlib.metadata.distribution, distributions.get(name.partition(".")[0], []))
+    return all(_url_of(each).get("dir_info", {}).get("editable") for each in held_by)
+
+
+def _url_of(distribution: importlib.metadata.Distribution) -> dict[str, Any]:
+    """Where it was installed from, if not from an index."""
+    url: dict[str, Any] = json.loads(distribution.read_text("direct_url.json") or "{}")
+    return url
 
 
 def _imports(module: str) -> Iterator[tuple[str, str]]:
