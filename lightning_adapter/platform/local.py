@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import pathlib
 import shlex
 from collections.abc import Collection, Iterator, Mapping
@@ -239,7 +240,7 @@ class _Plan:
         given = experiment.hyperparameters(settings, taken.overrides)
         values = trial_class.completed_hyperparameters(given)
         experiment.global_batch_size_check(values, size)
-        trial_class.check_hyperparameters(values)
+        _check(trial_class, values, request.config)
         periods = experiment.periods(settings, values.get("global_batch_size"))
         named = request.seed
         if named is None:
@@ -364,6 +365,20 @@ def _train(
     with platform.interruption.listening(several=distributed.size > 1):
         platform.run(trial, plan.steps, "all" if saves_all else "none", periods.perform_initial_validation)
     return trial, platform
+
+
+def _check(trial_class: type[Trial], values: Mapping[str, Any], config: object) -> None:
+    """Let the trial's class look at its hyperparameters, and say from which file they are.
+
+    Raises:
+        ConfigurationError: no trial can be made of them.
+    """
+    try:
+        trial_class.check_hyperparameters(values)
+    except ConfigurationError as error:
+        if not isinstance(config, (str, os.PathLike)):
+            raise
+        raise ConfigurationError(f"{os.fspath(config)}: {error}") from error
 
 
 def _named(trial_class: type[Trial], settings: Mapping[str, Any], request: FitRequest) -> str | None:

@@ -34,6 +34,10 @@ class Shown(Protocol):
     def driver(self) -> Driver | None:
         """None until training begins."""
 
+    @property
+    def built(self) -> object | None:
+        """None where `fit` makes a trial of its own."""
+
 
 def of_trial(trial: Shown) -> str:
     """A trial in HTML."""
@@ -77,6 +81,8 @@ def measured(kept: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
 
 def _status(trial: Shown, driver: Driver | None, kept: Mapping[str, object]) -> str:
     if driver is None:
+        if trial.built is not None:
+            return "not trained yet: fit(trial) trains these very objects"
         return "not trained yet: fit() trains one that it makes, and returns that"
     progress = driver.parts.progress
     where = f"epoch {progress.current_epoch}, batch {progress.total_batches}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -194,6 +195,7 @@ def test_built_objects_are_trained_to_the_numbers_of_fit(source: str) -> None:
     config = load_config(source)
     expected = fit(ConfiguredTrial, hparams=config)
     trial, module, datamodule = build(config)
+    assert "not trained yet: fit(trial) trains these very objects" in trial._repr_html_()
     torch.rand(5)  # a look at the data, for instance
     assert fit(trial) is trial
     assert trial.lightning_module is module and trial.datamodule is datamodule
@@ -282,6 +284,14 @@ def test_bad_configuration_is_one_message_without_a_traceback(
     assert "Traceback" not in err
     assert re.search(said, err), err
     assert not Path("runs").exists()
+
+
+def test_experiment_whose_values_cannot_be_used_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    tree = load_config("config.yaml", ["model.init_args.lr=0.3"])
+    tree["model"]["init_args"]["lr"] = "much"
+    Path("experiment.yaml").write_text(json.dumps({"hyperparameters": tree}))
+    assert cli.main(["fit", "lightning_adapter:ConfiguredTrial", "--config", "experiment.yaml"]) == 2
+    assert re.search(r"(?s)error: experiment\.yaml: .*lr.*much", capsys.readouterr().err)
 
 
 def test_devices_that_contradict_the_job_are_told_before_training(capsys: pytest.CaptureFixture[str]) -> None:
