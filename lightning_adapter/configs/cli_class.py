@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,8 +28,13 @@ class Cli:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
-def class_and_arguments(cli: Cli, section: Mapping[str, Any]) -> tuple[type, dict[str, Any]]:
+def class_and_arguments(cli: Cli, section: Mapping[str, Any], words: Sequence[str] = ()) -> tuple[type, dict[str, Any]]:
     """Return the LightningCLI that reads a section, and the arguments of its constructor.
+
+    Args:
+        cli: what is known of it.
+        section: the configuration.
+        words: what was typed after it.
 
     Raises:
         ConfigurationError: it is no LightningCLI, or jsonargparse is not installed.
@@ -41,20 +47,22 @@ def class_and_arguments(cli: Cli, section: Mapping[str, Any]) -> tuple[type, dic
     # the words are ours
     arguments = {name: value for name, value in cli.arguments.items() if name != "args"}
     if cli.cls is None:
-        return _host_of(arguments, section).load("cli").LightningCLI, arguments
+        return _host_of(arguments, section, words).load("cli").LightningCLI, arguments
     host = hosts.host_of_class(cli.cls) if isinstance(cli.cls, type) else None
     if host is None or not issubclass(cli.cls, host.load("cli").LightningCLI):
         raise ConfigurationError(f"{shown(cli.cls)} is no LightningCLI: give the class, or a subclass of it.")
     return cli.cls, arguments
 
 
-def _host_of(arguments: Mapping[str, Any], section: Mapping[str, Any]) -> hosts.Host:
-    """The package that the classes derive from."""
-    for each in (*_given_classes(arguments), *_named_classes(section)):
+def _host_of(arguments: Mapping[str, Any], section: Mapping[str, Any], words: Sequence[str]) -> hosts.Host:
+    """The package that the classes derive from; where none is named, that of the user's own modules."""
+    for each in (*_given_classes(arguments), *_named_classes(section), *_typed_classes(words)):
         host = hosts.host_of_class(each)
         if host is not None:
             return host
-    return hosts.importable_hosts()[0]
+    imported = [hosts.host(package) for package in hosts.PACKAGES if package in sys.modules]
+    used = [host for host in imported if not all(map(hosts.is_host_class, _subclasses(host.pl.LightningModule)))]
+    return (used or imported or hosts.importable_hosts())[0]
 
 
 def _given_classes(arguments: Mapping[str, Any]) -> Iterator[type]:
@@ -65,6 +73,15 @@ def _given_classes(arguments: Mapping[str, Any]) -> Iterator[type]:
             given = inspect.signature(given).return_annotation
         if isinstance(given, type):
             yield given
+    yield from _named_classes(arguments.get("trainer_defaults"))
+
+
+def _typed_classes(words: Sequence[str]) -> Iterator[type]:
+    """The classes that are typed, as `--model Name` and `--trainer.callbacks+=package.Name`."""
+    for word, following in zip(words, [*words[1:], ""], strict=False):
+        option, equals, value = word.partition("=")
+        if option in ("--model", "--data") or option.startswith("--trainer."):
+            yield from _imported(value if equals else following)
 
 
 def _named_classes(node: object, key: str = "") -> Iterator[type]:
@@ -78,13 +95,17 @@ def _named_classes(node: object, key: str = "") -> Iterator[type]:
     elif isinstance(node, list):
         for below in node:
             yield from _named_classes(below)
-    elif isinstance(node, str) and key in ("model", "data"):
-        yield from _imported(node)
+    elif isinstance(node, str):
+        yield from _imported(node) if key in ("model", "data") else ()
+    else:
+        yield type(node)
 
 
 def _imported(path: str) -> Iterator[type]:
     """The class of a path; of a name alone, those of this name that derive from Lightning's and are imported."""
     module, _, name = path.rpartition(".")
+    if not all(part.isidentifier() for part in path.split(".")) or os.path.exists(path):
+        return
     if not module:
         for package in [package for package in hosts.PACKAGES if package in sys.modules]:
             pl = hosts.host(package).pl

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 from lightning_adapter.configs import cli_flow
 from lightning_adapter.configs.cli_class import Cli, class_and_arguments
 from lightning_adapter.configs.cli_faults import ConfigurationFault, all_faults
-from lightning_adapter.configs.cli_flow import FIT, Config, Parsers
+from lightning_adapter.configs.cli_flow import FIT, SEED, Parsers
 from lightning_adapter.configs.cli_reading import Reader, refusal, section_of
 from lightning_adapter.configs.parts import Tree
 from lightning_adapter.configs.place import place
-from lightning_adapter.configs.ways import ABSENT, at, is_same, leaves, put
+from lightning_adapter.configs.ways import ABSENT, as_json, at, is_same_data, leaves, not_json, with_values
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.versions import jsonargparse_names
 
@@ -26,7 +25,7 @@ def composed(file: str, overrides: Sequence[str], cli: Cli) -> Tree:
         ConfigurationError: they are refused; the message names the places.
     """
     command = _Command(file, overrides)
-    cls, arguments = class_and_arguments(cli, command.first)
+    cls, arguments = class_and_arguments(cli, command.first, overrides)
     tree: Tree = cli_flow.parse(cls, arguments, command.read)
     return tree
 
@@ -37,8 +36,11 @@ class _Command:
     def __init__(self, file: str, overrides: Sequence[str]) -> None:
         self.file = file
         self.overrides = list(overrides)
-        self.in_section = isinstance(_content(file).get(FIT), Mapping)
-        self.first = section_of(_content(file))
+        content = _content(file)
+        self.in_section = isinstance(content.get(FIT), Mapping)
+        self.first = section_of(content)
+        #: where the seed stands beside the section; LightningCLI of Lightning 1.5 has it there
+        self.seed = {SEED: content[SEED]} if self.in_section and SEED in content else {}
 
     def read(self, parsers: Parsers) -> Tree:
         """Return the tree.
@@ -47,28 +49,38 @@ class _Command:
             ConfigurationFault: it is refused.
         """
         reader = Reader(parsers)
+        if self.seed and reader.has_subcommands:
+            parsers.main.add_argument(f"--{SEED}", type=bool | int)
         words = reader.typed(self.file, self.overrides, self.in_section)
         try:
             with refusal(self.first):
                 config = reader.parse(words)
         except ConfigurationFault as fault:
             raise self._placed(fault, reader) from None
-        meant = reader.plain(config)
-        tree = reader.written(reader.typed_with_defaults(self.file, self.overrides, self.in_section))
-        complete(tree, meant, reader.plain(reader.parse_tree(tree)))
+        meant = {**reader.plain(config), **self.seed}
+        written = reader.written(reader.typed_with_defaults(self.file, self.overrides, self.in_section))
+        meant.update({SEED: written[SEED]} if SEED in written else {})
+        tree, meant = (reader.with_paths(each, config) for each in ({**self.seed, **written}, meant))
+        tree = completed(tree, meant, reader)
         contents = [section_of(_content(each)) for each in (self.file, *self._more())]
-        tree = _as_written(tree, contents, lambda other: _is_read_as(other, meant, reader))
-        return with_paths(tree, reader, config)
+
+        def is_same(other: Tree) -> bool:
+            return is_same_data(reader.meaning(other), meant)
+
+        return _as_json(_as_written(tree, contents, is_same), is_same)
 
     def _placed(self, fault: ConfigurationFault, reader: Reader) -> ConfigurationFault:
         """A fault, and all others of the file, with their places."""
         if self._is_of_overrides(fault, reader):
             return ConfigurationFault(f"{' '.join(self.overrides)}: {fault}", fault.keys)
         others = all_faults(self.first, reader.refusal_of)
-        faults = others if any(other.keys == fault.keys for other in others) else [fault]
+        is_among = any(other.keys == fault.keys if fault.keys else str(other) == str(fault) for other in others)
         files = [self.file, *self._more()]
-        lines = [f"{place(_last_with(files, each.keys), each.keys)}: {each}" for each in faults]
-        return ConfigurationFault("\n".join(lines), fault.keys)
+        placed = [
+            ConfigurationFault(f"{place(_last_with(files, each.keys), each.keys)}: {each}", each.keys)
+            for each in (others if is_among else [fault])
+        ]
+        return ConfigurationFault.of(placed)
 
     def _is_of_overrides(self, fault: ConfigurationFault, reader: Reader) -> bool:
         """Whether files alone would not be refused like this."""
@@ -107,14 +119,29 @@ def _content(file: str) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def complete(tree: Any, meant: Any, found: Any) -> None:
-    """Add to a tree what it would be read differently without, such as an item that defaults have before an appended one."""
+def completed(tree: Tree, meant: Tree, reader: Reader) -> Tree:
+    """Return a tree that is read as it was meant.
+
+    Args:
+        tree: what was written; a default may be needed besides, such as an item before one that was appended.
+        meant: all of it, with defaults.
+        reader: reads it.
+    """
+    found = reader.meaning(tree)
+    if found is None:
+        plain: Tree = data(meant)
+        return plain
+    _complete(tree, meant, found)
+    return tree
+
+
+def _complete(tree: dict[str, Any], meant: dict[str, Any], found: dict[str, Any]) -> None:
     for key, value in meant.items():
-        if key in found and is_same(found[key], value):
+        if key in found and is_same_data(found[key], value):
             continue
-        groups = [each.get(key) for each in (tree, meant, found)]
-        if all(isinstance(each, dict) for each in groups) and len({each.get("class_path") for each in groups}) == 1:
-            complete(*groups)
+        groups = [each[key] for each in (tree, meant, found) if isinstance(each.get(key), dict)]
+        if len(groups) == 3 and len({each.get("class_path") for each in groups}) == 1:
+            _complete(*groups)
         else:
             tree[key] = data(value)
 
@@ -126,30 +153,35 @@ def data(value: Any) -> Any:
     return [data(each) for each in value] if isinstance(value, list) else value
 
 
-def with_paths(tree: Tree, reader: Reader, config: Config) -> Tree:
-    """Return a tree whose files are found from here, also those named relative to the directory of their configuration."""
-    found = {keys: path for keys, path in reader.paths(config) if isinstance(at(tree, keys), str)}
-    return _with(tree, found)
-
-
 def _as_written(tree: Tree, contents: Sequence[Tree], is_same: Callable[[Tree], bool]) -> Tree:
     """A tree with interpolations and whole numbers as the files have them, wherever it means the same."""
     given = {keys: value for content in contents for keys, value in leaves(content)}
     wanted = {keys: value for keys, value in given.items() if _was_changed(value, at(tree, keys))}
-    together = _with(tree, wanted)
+    together = with_values(tree, wanted)
     if not wanted or is_same(together):
         return together
     for keys, value in wanted.items():
-        one = _with(tree, {keys: value})
+        one = with_values(tree, {keys: value})
         tree = one if is_same(one) else tree
     return tree
 
 
-def _with(tree: Tree, values: Mapping[tuple[str, ...], Any]) -> Tree:
-    changed = copy.deepcopy(tree)
-    for keys, value in values.items():
-        put(changed, keys, value)
-    return changed
+def _as_json(tree: Tree, is_same: Callable[[Tree], bool]) -> Tree:
+    """A tree as hyperparameters can hold it.
+
+    Raises:
+        ConfigurationFault: it would be read differently.
+    """
+    plain: Tree = as_json(tree)
+    odd = next(not_json(tree), None)
+    if odd is not None and not is_same(plain):
+        keys, value = odd
+        raise ConfigurationFault(
+            f"{'.'.join(keys)}: {value!r} cannot stand in the hyperparameters of an experiment, which hold text, numbers, lists "
+            "and groups whose names are text. Give the argument a type that takes it as text, such as dict[int, float].",
+            keys,
+        )
+    return plain
 
 
 def _was_changed(written: object, read: object) -> bool:
@@ -157,14 +189,6 @@ def _was_changed(written: object, read: object) -> bool:
         return False
     is_interpolation = isinstance(written, str) and "${" in written and written != read
     return is_interpolation or (isinstance(written, int) and isinstance(read, float) and written == read)
-
-
-def _is_read_as(tree: Tree, meant: Tree, reader: Reader) -> bool:
-    try:
-        with refusal(tree):
-            return is_same(reader.plain(reader.parse_tree(tree)), meant)
-    except ConfigurationFault:
-        return False
 
 
 def _last_with(files: Sequence[str], keys: Sequence[str]) -> str:

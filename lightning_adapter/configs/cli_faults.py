@@ -28,11 +28,18 @@ class ConfigurationFault(ConfigurationError):
 
     Attributes:
         keys: the way to the entry; empty where it is not known, or the whole is meant.
+        faults: each entry that cannot be used, where the message tells of several; itself where it tells of one.
     """
 
-    def __init__(self, message: str, keys: Sequence[str] = ()) -> None:
+    def __init__(self, message: str, keys: Sequence[str] = (), faults: Sequence[ConfigurationFault] = ()) -> None:
         super().__init__(message)
         self.keys = tuple(keys)
+        self.faults: tuple[ConfigurationFault, ...] = tuple(faults) or (self,)
+
+    @classmethod
+    def of(cls, faults: Sequence[ConfigurationFault]) -> ConfigurationFault:
+        """One error that tells of several."""
+        return cls("\n".join(map(str, faults)), faults[0].keys, faults)
 
 
 def fault_of(error: Exception, tree: Mapping[str, Any], subcommand: str) -> ConfigurationFault:
@@ -69,8 +76,8 @@ def all_faults(
         if required is not None and set(required["names"].split(", ")) & removed:
             break  # missing because it was taken out below
         faults.append(fault)
-        # what is missing is told last, and nothing can be put there
-        if required is not None or not fault.keys or not _remove(rest, fault.keys):
+        # a class that lacks an argument is taken out as a whole, since nothing can be put there
+        if not fault.keys or not _remove(rest, fault.keys):
             break
         removed |= {fault.keys[-1], ".".join(fault.keys)}
     return faults

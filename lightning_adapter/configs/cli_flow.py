@@ -26,6 +26,8 @@ MadeCli: TypeAlias = Any
 
 #: The subcommand of LightningCLI whose place a trial takes.
 FIT = "fit"
+#: LightningCLI's name of the seed.
+SEED = "seed_everything"
 
 
 class _Parsed(BaseException):

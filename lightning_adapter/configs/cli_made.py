@@ -9,8 +9,8 @@ from typing import Any
 
 from lightning_adapter.configs import cli_flow
 from lightning_adapter.configs.cli_class import Cli, class_and_arguments
-from lightning_adapter.configs.cli_compose import complete, data, with_paths
-from lightning_adapter.configs.cli_flow import FIT, Config, MadeCli, Parsers
+from lightning_adapter.configs.cli_compose import completed, data
+from lightning_adapter.configs.cli_flow import FIT, SEED, Config, MadeCli, Parsers
 from lightning_adapter.configs.cli_reading import Reader, section_of
 from lightning_adapter.configs.parts import Tree
 from lightning_adapter.errors import ConfigurationError
@@ -45,14 +45,13 @@ def _tree(config: Config, words: Sequence[str] | None, parsers: Parsers) -> Tree
     # files that `default_config_files` names may not be where the configuration goes
     for parser in (parsers.main, parsers.fit):
         parser.default_config_files = []
-    meant = reader.plain(config)
-    tree = reader.that_differs(config)
+    meant = reader.with_paths(reader.plain(config), config)
+    tree = data(reader.with_paths(reader.plain(config, skip_default=True), config))
     if words is not None:
-        typed = {**reader.written(words), **{key: meant[key] for key in ("seed_everything",) if key in meant}}
-        tree = typed if reader.refusal_of(typed) is None else tree
-    tree = data(tree)
-    complete(tree, meant, reader.plain(reader.parse_tree(tree)))
-    return reader.with_classes(with_paths(tree, reader, config))
+        typed = {**reader.written(words), **{key: meant[key] for key in (SEED,) if key in meant}}
+        typed = reader.with_paths(typed, config)
+        tree = tree if reader.meaning(typed) is None else typed
+    return reader.with_classes(completed(tree, meant, reader))
 
 
 def _of_subcommand(config: Config, reader: Reader) -> Config:

@@ -14,7 +14,7 @@ from typing import Any
 from lightning_adapter.configs.cli_faults import ConfigurationFault, fault_of
 from lightning_adapter.configs.cli_flow import FIT, Config, Parser, Parsers
 from lightning_adapter.configs.parts import Tree
-from lightning_adapter.configs.ways import ABSENT, at
+from lightning_adapter.configs.ways import ABSENT, at, with_values
 from lightning_adapter.versions import jsonargparse_names
 
 #: Sections that LightningCLI has of one subcommand each.
@@ -100,24 +100,40 @@ class Reader:
         arguments = {key: {"init_args": tree[key]} if tree.get(key) else {} for key in named}
         return {**tree, **{key: {**named[key], **arguments[key]} for key in named}}
 
-    def plain(self, config: Config) -> Tree:
-        """Return what was read as plain data, as `ArgumentParser.dump` writes it, without targets of links."""
-        return self._dumped(config)
+    def meaning(self, tree: Mapping[str, Any]) -> Tree | None:
+        """Return what a tree means, with all defaults, as plain data; None where it is refused."""
+        try:
+            with refusal(tree):
+                return self.plain(self.parse_tree(tree))
+        except ConfigurationFault:
+            return None
 
-    def that_differs(self, config: Config) -> Tree:
-        """Return what does not stand at its default of what was read."""
-        return self._dumped(config, skip_default=True)
+    def plain(self, config: Config, **kwargs: bool) -> Tree:
+        """Return what was read as plain data, without targets of links.
 
-    def _dumped(self, config: Config, **kwargs: bool) -> Tree:
+        Args:
+            config: what was read.
+            **kwargs: of `ArgumentParser.dump`.
+
+        Raises:
+            ConfigurationFault: it holds a default that is no data.
+        """
         import yaml
 
         section = config[FIT] if self.has_subcommands else config
-        text = self.fit.dump(section, format="yaml", **jsonargparse_names.dump_everything(), **kwargs)
+        try:
+            text = self.fit.dump(section, format="yaml", **jsonargparse_names.dump_everything(), **kwargs)
+        except yaml.YAMLError as error:
+            raise ConfigurationFault(
+                f"An argument of a class has the default {error.args[-1]!r}, which LightningCLI cannot write into its "
+                "configuration, as it does before it makes classes. Give that argument a value in the configuration."
+            ) from error
         return section_of(yaml.safe_load(text) or {})
 
-    def paths(self, config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield the ways to files named relative to the directory of their configuration, and how they are found from here."""
-        yield from _paths(config[FIT] if self.has_subcommands else config, ())
+    def with_paths(self, tree: Tree, config: Config) -> Tree:
+        """Return a tree whose files are found from here, also those named from the directory of their configuration."""
+        found = _paths(config[FIT] if self.has_subcommands else config, ())
+        return with_values(tree, {keys: path for keys, path in found if isinstance(at(tree, keys), str)})
 
 
 def section_of(tree: Mapping[str, Any]) -> Tree:

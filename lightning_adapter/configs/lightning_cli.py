@@ -14,6 +14,7 @@ from lightning_adapter.configs import cli_flow
 from lightning_adapter.configs.cli_class import Cli, class_and_arguments
 from lightning_adapter.configs.cli_compose import composed
 from lightning_adapter.configs.cli_faults import ConfigurationFault, all_faults
+from lightning_adapter.configs.cli_flow import SEED
 from lightning_adapter.configs.cli_made import configured
 from lightning_adapter.configs.cli_reading import Reader, refusal, section_of
 from lightning_adapter.configs.cli_trainer import that_differ
@@ -21,8 +22,6 @@ from lightning_adapter.configs.parts import Parts, Tree
 from lightning_adapter.versions import hosts
 
 __all__ = ["Cli", "build", "check", "compose", "seed_of", "tree_of"]
-
-_SEED = "seed_everything"
 
 
 def compose(file: str | os.PathLike[str], overrides: Sequence[str] = (), cli: Cli | None = None) -> Tree:
@@ -56,7 +55,7 @@ def check(tree: Mapping[str, Any], cli: Cli | None = None) -> None:
         cls, arguments, lambda parsers: all_faults(section, Reader(parsers).refusal_of)
     )
     if faults:
-        raise ConfigurationFault("\n".join(map(str, faults)), faults[0].keys)
+        raise ConfigurationFault.of(faults)
 
 
 def build(tree: Mapping[str, Any], cli: Cli | None = None, seed: int | bool = False) -> Parts:
@@ -70,7 +69,7 @@ def build(tree: Mapping[str, Any], cli: Cli | None = None, seed: int | bool = Fa
     Raises:
         ConfigurationError: it cannot be made.
     """
-    section = {**section_of(tree), _SEED: seed}
+    section = {**section_of(tree), SEED: seed}
     cls, arguments = class_and_arguments(cli or Cli(), section)
     with refusal(section):
         made = cli_flow.instantiate(cls, arguments, lambda parsers: Reader(parsers).given(section))
@@ -81,10 +80,10 @@ def build(tree: Mapping[str, Any], cli: Cli | None = None, seed: int | bool = Fa
 def seed_of(tree: Mapping[str, Any], cli: Cli | None = None) -> int | bool:
     """Return `seed_everything` of a tree, or LightningCLI's default: True asks for a random one, False for none."""
     section = section_of(tree)
-    if _SEED not in section:
+    if SEED not in section:
         cls, arguments = class_and_arguments(cli or Cli(), section)
-        section = {_SEED: cli_flow.parse(cls, arguments, lambda parsers: parsers.fit.get_default(_SEED))}
-    seed: int | bool = section[_SEED]
+        section = {SEED: cli_flow.parse(cls, arguments, lambda parsers: parsers.fit.get_default(SEED))}
+    seed: int | bool = section[SEED]
     return seed
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 
@@ -18,12 +18,14 @@ def place(path: str | os.PathLike[str], keys: Sequence[str]) -> str:
         keys: the way to the entry, a list's items by their numbers; a `fit:` section around it may be left out.
 
     Returns:
-        The file's name alone where it cannot be read, or nothing of the way is in it.
+        The file's name alone where nothing of the way is in it; of a damaged file, where it is damaged.
     """
     name = os.fspath(path)
     try:
         with open(path, encoding="utf-8") as file:
             root = YAML(typ="rt").compose(file)
+    except MarkedYAMLError as error:
+        return name if error.problem_mark is None else f"{name}, line {error.problem_mark.line + 1}"
     except (OSError, UnicodeDecodeError, YAMLError):
         return name
     for way in (list(keys), ["fit", *keys]):
