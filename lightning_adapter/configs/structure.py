@@ -74,12 +74,12 @@ class Member:
 
     @cached_property
     def group(self) -> type | None:
-        """The class whose fields stand below this one: that of its default, which may be derived from the annotated one."""
+        """The class whose fields stand below this one: that of its default, which may have more than the annotated one."""
         annotated = self.annotated_group
         if annotated is None or self.factory is annotated:
             return annotated
         default = self.value()
-        return type(default) if isinstance(default, annotated) else annotated
+        return type(default) if is_structure(type(default)) else annotated
 
     def value(self) -> object:
         """The value where nothing is given, made anew; MISSING where there is none."""

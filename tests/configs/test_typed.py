@@ -276,6 +276,25 @@ def test_default_of_a_groups_group_is_that_of_the_outermost() -> None:
 
 
 @dataclass
+class Database:
+    port: int = "???"  # type: ignore[assignment]  # OmegaConf's MISSING
+    host: str = "localhost"
+
+
+@dataclass
+class OfDatabase:
+    db: Database = field(default_factory=Database)
+
+
+def test_omegaconfs_missing_has_to_be_given() -> None:
+    of = trial(OfDatabase)
+    assert typed.fields_of(of)[0] == ("db.port", "int", MISSING, "OmegaConf's MISSING")
+    assert typed.instance(of, {"db": {"port": 1}}) == OfDatabase(Database(1))
+    with pytest.raises(ConfigurationError, match=r"db.port is missing, which has no default"):
+        typed.instance(of, {})
+
+
+@dataclass
 class Aliased:
     lr: float = field(default=0.1, metadata={"alias": ["-l"], "help": "the step size"})
     named: int = field(default=1, metadata={"alias": "other"})
