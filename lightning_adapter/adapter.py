@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import pathlib
 from collections.abc import Mapping
@@ -80,7 +81,7 @@ class LightningAdapter(LightningTrial):
                 f"{cls.__name__} names no dataclass of its hyperparameters: write `Hyperparameters = MyConfig` in the class, or "
                 "read them with context.get_hparam(name)."
             )
-        return typed.instance(cls, self.context.get_hparams())
+        return typed.instance(cls, copy.deepcopy(self.context.get_hparams()))  # whose copy counts as read
 
     @classmethod
     def given_hyperparameters(cls, given: Given | None) -> Given | None:

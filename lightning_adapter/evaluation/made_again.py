@@ -72,7 +72,9 @@ class Making:
             had = dict(used.get("hyperparameters") or {})
         settings = {**used, "hyperparameters": had, **(config or {})}
         hparams = trial_class.given_hyperparameters(hparams)
-        values = experiment.hyperparameters(settings, from_checkpoint(had, settings, hparams).overrides)
+        values = experiment.hyperparameters(
+            settings, from_checkpoint(had, settings, hparams).overrides, drawn=settings["hyperparameters"] is had
+        )
         values = trial_class.completed_hyperparameters(values)
         trial_class.check_hyperparameters(values)
         chosen = experiment.periods(settings).experiment_seed

@@ -125,6 +125,34 @@ def test_what_a_run_was_made_with_is_kept_where_defaults_change_later(monkeypatc
     check(fit(Trial, resume_from="run", max_epochs=2), later)
 
 
+@dataclass
+class Typed:
+    type: str = "adam"
+    lr: float = 0.1
+
+
+@dataclass
+class OfTyped(Config):
+    width: int = 3
+    optim: Typed = field(default_factory=Typed)  # type: ignore[assignment]
+    names: dict[str, int] = field(default_factory=lambda: {"a": 1})
+
+
+def test_field_whose_name_is_that_of_a_ranges_key_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OwnType(LightningAdapter):
+        Hyperparameters = OfTyped
+
+        def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
+            config = self.hyperparameters
+            super().__init__(context, Net(Config(config.width, Optim(config.optim.lr))), max_epochs=1, **QUIET)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="The trial has read no hyperparameter")
+        fit(OwnType, hparams={"optim.type": "sgd", "names": {"b": 2}}, run_dir="run")
+    loaded: Any = load_trial("run", OwnType, hparams={"optim.lr": 0.2})
+    assert loaded.trial.hyperparameters == OfTyped(optim=Typed("sgd", 0.2), names={"b": 2})
+
+
 def test_loading_says_what_does_not_fit_any_more() -> None:
     fit(Trial, hparams=WIDE, run_dir="run")
     with pytest.raises(ConfigurationError, match=r"optim.lr is the text 'a', but must be a number"):

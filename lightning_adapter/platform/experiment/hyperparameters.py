@@ -21,12 +21,15 @@ _MISSING = object()
 Hyperparameters: TypeAlias = Any
 
 
-def hyperparameters(config: Mapping[str, Any], overrides: Hyperparameters | None = None) -> dict[str, Any]:
+def hyperparameters(
+    config: Mapping[str, Any], overrides: Hyperparameters | None = None, *, drawn: bool = False
+) -> dict[str, Any]:
     """Give every hyperparameter one value: what `context.get_hparam(name)` returns in a local run.
 
     Args:
         config: what `read` returned.
         overrides: values that win over the file. A name with dots is the path of a nested one: `{"optimizer.lr": 0.1}`.
+        drawn: the config is that of a run, whose values are no ranges, whatever they look like.
 
     Returns:
         name -> value, nested as in the file.
@@ -38,10 +41,11 @@ def hyperparameters(config: Mapping[str, Any], overrides: Hyperparameters | None
     """
     spec = plain_mapping(config.get("hyperparameters") or {})
     faults: list[str] = []
-    check_ranges(spec, (), faults)
+    if not drawn:
+        check_ranges(spec, (), faults)
     raise_all("the experiment config", faults)
     given = nest(overrides or {}, known=spec)
-    resolution = _Resolution()
+    resolution = _Resolution(drawn)
     values = resolution.values(spec, given, ())
     resolution.note_new(spec, given, ())
     faults = resolution.all_faults()
@@ -132,6 +136,9 @@ def _merge(target: dict[str, Any], addition: Mapping[str, Any], path: tuple[str,
 class _Resolution:
     """One walk over `hyperparameters:` and the overrides, and what was noticed on the way.
 
+    Args:
+        drawn: see `hyperparameters`.
+
     Attributes:
         faults: what makes the values unusable.
         unknown: overrides that look like a misspelt name of the config.
@@ -139,7 +146,8 @@ class _Resolution:
         missing: dotted name -> the range without a value.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, drawn: bool) -> None:
+        self._drawn = drawn
         self.faults: list[str] = []
         self.unknown: list[str] = []
         self.outside: list[str] = []
@@ -173,7 +181,7 @@ class _Resolution:
             return given
         if not isinstance(spec, dict):
             return self._single(spec, given, path)
-        if "type" not in spec:
+        if self._drawn or "type" not in spec:
             return self._group(spec, given, path)
         if spec["type"] != "const":
             return self._in_range(spec, given, path)
