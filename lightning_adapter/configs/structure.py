@@ -204,9 +204,10 @@ def type_text(annotation: object) -> str:
     if origin is not None and arguments:
         inner = ", ".join("..." if each is ... else type_text(each) for each in arguments)
         return f"{type_text(origin)}[{inner}]"
-    if isinstance(annotation, type):
-        return annotation.__name__
-    return str(annotation).replace("typing.", "")
+    if isinstance(annotation, list):  # the arguments of a Callable
+        return f"[{', '.join(map(type_text, annotation))}]"
+    name = getattr(annotation, "__name__", None)
+    return name if isinstance(name, str) else str(annotation).replace("typing.", "")
 
 
 def _as_text(value: object) -> str:

@@ -83,7 +83,9 @@ def _told(name: str, errors: Sequence[Error], structure: type, known: Mapping[st
         return f"{name} is {shown(first['input'])}, but there is no hyperparameter of this name{_meant(name, known)}"
     if is_refusal(first):
         return f"{name or structure.__name__} refuses its values: {_reason(first)}"
-    wanted = " or ".join(dict.fromkeys(_wanted(error) for error in errors))
+    # of the classes of a union, one may know a name, and find its value wrong, that another has not at all
+    telling = [error for error in errors if error["type"] not in (*_UNKNOWN, "missing")] or errors
+    wanted = " or ".join(dict.fromkeys(_wanted(error) for error in telling))
     return f"{name} is {_found(first['input'])}, but must be {wanted}{_hint(first, kinds)}{_default(name, known)}"
 
 
@@ -98,6 +100,11 @@ def _wanted(error: Error) -> str:
         return f"without {error['loc'][-1]}"
     if error["type"] == "missing":
         return f"with {error['loc'][-1]}"
+    if error["type"] == "needs_python_object":
+        return (
+            "left to its default, since no YAML can hold what its type says; give the field the type str, and make the object "
+            "of it in the trial's constructor"
+        )
     text = re.sub(r"^Input should be ", "", error["msg"])
     for theirs, ours in _WORDS.items():
         text = text.replace(theirs, ours)

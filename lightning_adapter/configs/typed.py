@@ -91,7 +91,8 @@ def given(trial_class: type, hparams: object) -> object:
     if structure is None or not isinstance(hparams, structure):
         return hparams
     source, values = source_of(trial_class, structure), values_of(hparams)
-    again = values_of(_made(structure, source, completed(trial_class, values)))
+    written = _written(values)
+    again = values_of(_made(structure, source, completed(trial_class, written)))
     if again != values:
         changed = [name for name in values if values[name] != again.get(name)]
         raise ConfigurationError(
@@ -99,7 +100,7 @@ def given(trial_class: type, hparams: object) -> object:
             + ", ".join(f"{name}={again.get(name)!r} in place of {values[name]!r}" for name in changed)
             + ". Give a dict of what it was made of, or let __post_init__ leave fields as they are given."
         )
-    return {name: value for name, value in values.items() if not isinstance(value, NotPlain)}
+    return written
 
 
 def differences(trial_class: type, values: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -142,6 +143,12 @@ def made_or_faults(structure: type, values: Mapping[str, Any], refuses: bool = T
     if not errors:
         return made, {}
     return None, type_faults.in_words(errors, values, structure, list(_fields(structure, MISSING, "")))
+
+
+def _written(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that a YAML can hold."""
+    plain = {name: value for name, value in values.items() if not isinstance(value, NotPlain)}
+    return {name: _written(value) if isinstance(value, Mapping) else value for name, value in plain.items()}
 
 
 # --- defaults ---------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Optional
 
 import pydantic
 import pytest
+import torch
 
 from lightning_adapter.configs import typed
 from lightning_adapter.errors import ConfigurationError
@@ -292,6 +293,32 @@ def test_omegaconfs_missing_has_to_be_given() -> None:
     assert typed.instance(of, {"db": {"port": 1}}) == OfDatabase(Database(1))
     with pytest.raises(ConfigurationError, match=r"db.port is missing, which has no default"):
         typed.instance(of, {})
+
+
+@dataclass
+class Choices:
+    one: Optim | AdamW = field(default_factory=Optim)
+    kind: torch.dtype = torch.float32
+
+
+def test_union_of_dataclasses_is_the_one_that_the_names_fit() -> None:
+    of = trial(Choices)
+    assert typed.instance(of, {"one": {"decay": 1}}) == Choices(AdamW(decay=1.0))
+    with pytest.raises(ConfigurationError) as raised:
+        typed.instance(of, {"one": {"decay": "a"}})
+    told = "Trial.Hyperparameters (Choices): one.decay is the text 'a', but must be a number"
+    assert str(raised.value).startswith(told + " (default")
+
+
+def test_object_that_no_yaml_holds_is_left_to_its_default() -> None:
+    of = trial(Choices)
+    with pytest.raises(
+        ConfigurationError, match=r"kind is the text 'float16', but must be left to its default, since no"
+    ):
+        typed.instance(of, {"kind": "float16"})
+    assert typed.given(of, Choices(Optim(2))) == {"one": {"lr": 2, "color": "RED", "betas": [0.9, 0.99]}}
+    with pytest.raises(ConfigurationError, match=r"it would have kind=torch.float32 in place of torch.float16"):
+        typed.given(of, Choices(kind=torch.float16))
 
 
 @dataclass
