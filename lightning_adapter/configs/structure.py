@@ -112,6 +112,11 @@ def is_structure(cls: type) -> bool:
     return dataclasses.is_dataclass(cls) or _is_model(cls)
 
 
+def is_pydantics(cls: type) -> bool:
+    """Whether a class is pydantic's own: a model, or a dataclass of its."""
+    return _is_model(cls) or hasattr(cls, "__pydantic_fields__")
+
+
 def check_structure(cls: object, where: str) -> type:
     """Return a class that describes hyperparameters.
 

@@ -17,6 +17,7 @@ from lightning_adapter.configs.structure import (
     Member,
     NotPlain,
     check_structure,
+    is_pydantics,
     is_structure,
     members,
     plain_or_not,
@@ -24,7 +25,7 @@ from lightning_adapter.configs.structure import (
     values_of,
 )
 from lightning_adapter.configs.type_faults import Place
-from lightning_adapter.configs.validation import is_same_member, make
+from lightning_adapter.configs.validation import by_value, is_same_member, make
 from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.platform.experiment.faults import raise_all
 from lightning_adapter.platform.experiment.values import check_json
@@ -222,6 +223,8 @@ def _as_given(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
                 continue
             if member.group is not None and isinstance(value, Mapping):
                 value = _as_given(member.group, value)
+            elif is_pydantics(cls):
+                value = by_value(member.annotation, value)
         result[name] = value
     return result
 

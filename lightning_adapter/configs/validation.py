@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lightning_adapter.configs.structure import OMEGACONF_MISSING, members
+from lightning_adapter.configs.structure import OMEGACONF_MISSING, members, plain_or_not
 from lightning_adapter.errors import ConfigurationError, guess
 
 
@@ -97,6 +97,17 @@ def _with_groups(cls: type, fields: Any) -> None:
 def _of_class(cls: type, value: object) -> object:
     """Called by pydantic, which tells the errors of another validator as its own."""
     return _validator(cls).validate_json(json.dumps([value]), strict=True)[0]
+
+
+def by_value(annotation: object, value: object) -> object:
+    """Return the value of a member of an Enum that is given by its name; anything else as it is.
+
+    Classes of pydantic's own are checked by validators that they have brought along, which know no names.
+    """
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum) and isinstance(value, str):
+        member = annotation.__members__.get(value)
+        return value if member is None else plain_or_not(member.value)
+    return value
 
 
 def is_same_member(annotation: object, one: object, other: object) -> bool:

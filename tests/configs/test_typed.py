@@ -20,6 +20,7 @@ from lightning_adapter.errors import ConfigurationError
 
 class Color(enum.Enum):
     RED = 1
+    BLUE = 2
     GREEN = (1, 2)
 
 
@@ -177,10 +178,13 @@ def test_pydantic_classes_are_taken_too_and_checked_as_strictly() -> None:
     class Model(pydantic.BaseModel):
         inner: Inner = Inner()
         lr: float
+        color: Color = Color.RED
 
     of_model = trial(Model)
     assert typed.fields_of(of_model)[0] == ("inner.size", "int", 3, "how large")
     assert typed.instance(of_model, {"lr": 1}) == Model(lr=1)
+    assert typed.instance(of_model, {"lr": 1, "color": "BLUE"}) == Model(lr=1, color=Color.BLUE)
+    assert typed.given(of_model, Model(lr=1)) == {"inner": {"size": 3}, "lr": 1.0, "color": "RED"}
     with pytest.raises(ConfigurationError, match="greater than or equal to 1") as raised:
         typed.instance(of_model, {"lr": "1", "inner": {"size": 0, "sise": 1}})
     assert "did you mean 'inner.size'?" in str(raised.value) and "lr is the text '1'" in str(raised.value)
