@@ -11,7 +11,15 @@ from ruamel.yaml import YAML
 
 from lightning_adapter.configs.determined_form import Form
 from lightning_adapter.configs.hydra_sweeper import Sweeper
-from lightning_adapter.configs.objective import Objective, batch_size_of, epochs_of, objective_of, resolved, slots_of
+from lightning_adapter.configs.objective import (
+    Objective,
+    batch_size_of,
+    epochs_of,
+    objective_of,
+    resolved,
+    slots_of,
+    variables_of,
+)
 from lightning_adapter.configs.origins import Origin
 from lightning_adapter.configs.parts import Tree
 from lightning_adapter.configs.placing import Placed, place
@@ -77,6 +85,8 @@ class _Yaml:
         asked = slots_of(placed.tree) if self._is_configured else None
         self._slots = slots or asked or 1
         self._tree = self._of_the_job(placed.tree, slots, asked)
+        if self._is_configured:
+            self._note_what_is_elsewhere()
 
     @property
     def _is_configured(self) -> bool:
@@ -109,6 +119,12 @@ class _Yaml:
             lines.append(
                 "A range may take the place of any value below hyperparameters: {type: log, base: 10, minval: -4, maxval: -1}."
             )
+            variables = variables_of(self._tree)
+            if variables:
+                lines.append(
+                    f"TO CHANGE: it asks for the environment variables {', '.join(variables)}. Set them below environment:, as "
+                    f"environment_variables: [{variables[0]}=VALUE]."
+                )
         if self._requirements:
             lines.append(
                 f"{FILE} lists what the image may lack: lightning-adapter submit sends it along with this file, and installs it."
@@ -157,6 +173,15 @@ class _Yaml:
             self._notes[(_PLACE, "trainer", "num_nodes")] = f"it was {said['num_nodes']}"
         return {**tree, "trainer": {**trainer, "devices": "auto", **({"num_nodes": 1} if "num_nodes" in said else {})}}
 
+    def _note_what_is_elsewhere(self) -> None:
+        """Note what the configuration says of this machine."""
+        accelerator = resolved(self._tree, at(self._tree, ("trainer", "accelerator")))
+        if isinstance(accelerator, str) and accelerator != "auto":
+            note = "refused where a slot has none: auto takes what is there"
+            self._notes.setdefault((_PLACE, "trainer", "accelerator"), note)
+        if self._tree.get("ckpt_path") is not None:
+            self._notes[_PLACE, "ckpt_path"] = "TO CHANGE: a file of this machine, which no cluster has"
+
     def _add_batch_size(self, hyperparameters: dict[str, Any]) -> None:
         if not self._is_configured or _BATCH_SIZE in hyperparameters:
             return
@@ -196,8 +221,8 @@ class _Yaml:
             "of hydra.sweeper.n_trials" if said else "TO CHANGE: how many are drawn, of endlessly many"
         )
         self._above[("searcher",)] = (
-            "Each trial is trained to its end. One that ends bad ones early has name: adaptive_asha, and as well\n"
-            f"time_metric: epochs and max_time: {epochs or 'N'}, the epochs of a trial."
+            "Each trial is trained to its end. To end bad ones early, write name: adaptive_asha, and add time_metric: epochs\n"
+            f"and max_time: {epochs or 'N'}, the epochs of a trial."
         )
         return {"name": "random", **ranks, "max_trials": most}
 

@@ -1,4 +1,4 @@
-"""Which metric does a configuration improve, in which direction, for how long, and with how many samples at once?"""
+"""What does a configuration say of its experiment: the metric and its direction, length, batch size, processes, variables?"""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 _CLASS = ("class_path", "_target_")
 #: Callbacks that know what is to be improved: the best checkpoint is what a search ranks trials by.
 _CALLBACKS = ("ModelCheckpoint", "EarlyStopping")
+#: Asks for an environment variable, without another value for where there is none.
+_VARIABLE = re.compile(r"\$\{\s*oc\.env:\s*([A-Za-z_]\w*)\s*\}")
+#: Set where a configuration of Hydra's is resolved.
+_KNOWN = ("PROJECT_ROOT",)
 #: Where data are described.
 _DATA = ("data", "datamodule")
 
@@ -103,3 +107,11 @@ def slots_of(tree: Tree) -> int | None:
     if not (is_natural(devices, 1) and is_natural(nodes, 1)):
         return None
     return devices * nodes
+
+
+def variables_of(value: object) -> list[str]:
+    """Return the environment variables that texts of a tree ask for."""
+    if isinstance(value, str):
+        return [name for name in _VARIABLE.findall(value) if name not in _KNOWN]
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return list(dict.fromkeys(name for item in items for name in variables_of(item)))

@@ -60,7 +60,7 @@ def read_source(source: str, cli_files: Sequence[str] = (), hydra: str | None = 
 
 
 def _of_file(path: FilePath) -> Origin:
-    content = experiment.load(path)
+    content = experiment.load(path, "the configuration")
     if "hyperparameters" in content or {"entrypoint", "searcher"} & content.keys():
         raise ConfigurationError(
             f"{path} is an experiment YAML already, which lightning-adapter submit takes. Give {_EXAMPLES}"

@@ -177,6 +177,8 @@ def test_own_cli_is_read_by_the_trial_that_names_it(init) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["broken.yaml"], "the configuration broken.yaml is not valid YAML: line 2"),
+        (["configs/broken"], "configs/broken.yaml cannot be composed: while parsing"),
         (["own.py:MyTrial"], "own.py:MyTrial reads a configuration, and none is given"),
         (["own.py:Typed", "--cli", "config.yaml"], "own.py:Typed reads no configuration"),
         (["config.yaml", "--cli", "config.yaml"], "config.yaml is none"),
@@ -196,6 +198,8 @@ def test_own_cli_is_read_by_the_trial_that_names_it(init) -> None:
     ],
 )
 def test_bad_input_is_one_message_without_a_traceback(init, words: list[str], said: str) -> None:
+    for broken in ("broken.yaml", "configs/broken.yaml"):
+        Path(broken).write_text("a: [b\n")
     printed = init(*words, status=2)
     assert printed.startswith("lightning-adapter: error: ")
     assert said in printed
@@ -327,6 +331,20 @@ def test_devices_of_the_configuration_give_the_slots_and_typed_slots_win(init) -
     trainer = read(text)["hyperparameters"]["trainer"]
     assert (trainer["devices"], trainer["num_nodes"]) == ("auto", 1)
     assert "it was 2" in text
+
+
+def test_what_is_of_this_machine_is_said(init) -> None:
+    text = init(
+        "configs",
+        "+trainer.accelerator=cpu",
+        "+ckpt_path=a.ckpt",
+        "+x='${oc.env:KEY}/${oc.env:ROOT,y}'",
+        "~trainer.max_epochs",
+    )
+    assert "accelerator: cpu # refused where a slot has none" in text
+    assert "ckpt_path: a.ckpt # TO CHANGE" in text
+    assert "it asks for the environment variables KEY. Set them" in text
+    assert "TO CHANGE: add --max-epochs N" in text
 
 
 def test_every_yaml_is_taken_by_submit(init, monkeypatch: pytest.MonkeyPatch) -> None:

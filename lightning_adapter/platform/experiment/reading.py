@@ -91,8 +91,12 @@ def parse_value(name: str, text: str) -> object:
         ) from None
 
 
-def load(path: pathlib.Path) -> Mapping[str, Any]:
+def load(path: pathlib.Path, what: str = "the experiment config") -> Mapping[str, Any]:
     """Read a YAML file without a look at its keys.
+
+    Args:
+        path: of the file.
+        what: messages call it.
 
     Raises:
         ConfigurationError: it is missing, no YAML, or no mapping.
@@ -101,23 +105,21 @@ def load(path: pathlib.Path) -> Mapping[str, Any]:
         with path.open(encoding="utf-8") as file:  # which may be a pipe, as in --config <(command)
             text = file.read(_MAX_TEXT + 1)
     except FileNotFoundError:
-        raise ConfigurationError(_not_there(path)) from None
+        raise ConfigurationError(_not_there(path, what)) from None
     except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a zero byte in the path
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigurationError(f"the experiment config {shown(str(path))} cannot be read: {reason}") from error
+        raise ConfigurationError(f"{what} {shown(str(path))} cannot be read: {reason}") from error
     if len(text) > _MAX_TEXT:
-        raise ConfigurationError(
-            f"the experiment config {path} has more than {_MAX_TEXT:,} characters; keep data in files of its own"
-        )
+        raise ConfigurationError(f"{what} {path} has more than {_MAX_TEXT:,} characters; keep data in files of its own")
     try:
         content = _parse(text)
     except YAMLError as error:
-        raise ConfigurationError(f"the experiment config {path} is not valid YAML: {_problem(error)}") from None
+        raise ConfigurationError(f"{what} {path} is not valid YAML: {_problem(error)}") from None
     if content is None:
-        raise ConfigurationError(f"the experiment config {path} is empty; leave config out for a run without one")
+        raise ConfigurationError(f"{what} {path} is empty; leave config out for a run without one")
     if not isinstance(content, Mapping):
         raise ConfigurationError(
-            f"the experiment config {path} holds a {type(content).__name__} ({content!r:.60}); its top level must be "
+            f"{what} {path} holds a {type(content).__name__} ({content!r:.60}); its top level must be "
             "`key: value` lines, such as `name: mnist`"
         )
     return content
@@ -188,12 +190,12 @@ class _TooMuch(MarkedYAMLError):
     """A text that is YAML, and no configuration."""
 
 
-def _not_there(path: pathlib.Path) -> str:
+def _not_there(path: pathlib.Path, what: str) -> str:
     folder = path.parent
     readable = folder.is_dir() and os.access(folder, os.R_OK)
     near = sorted(p.name for p in folder.iterdir() if p.suffix in (".yaml", ".yml")) if readable else []
     there = f"{folder.resolve()} holds {', '.join(near)}" if near else f"{folder.resolve()} holds no YAML file"
-    return f"the experiment config {path} does not exist; {there}{guess(path.name, near)}"
+    return f"{what} {path} does not exist; {there}{guess(path.name, near)}"
 
 
 def _problem(error: YAMLError) -> str:
