@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import Any
 
 from lightning_adapter.argument_values import LARGEST
-from lightning_adapter.configs.hydra_layout import given_to_trainer, layout_faults, parts_of
+from lightning_adapter.configs.hydra_layout import Layout
 from lightning_adapter.configs.hydra_targets import SPECIAL, UnknownTarget, argument_faults, located
-from lightning_adapter.configs.hydra_values import MISSING, entries, has, is_target, value_at
+from lightning_adapter.configs.hydra_values import MISSING, RESOLVER, entries, has, is_target, value_at
 from lightning_adapter.errors import shown
 
 
@@ -32,11 +32,22 @@ def seed_in(cfg: Any) -> tuple[int | None, str]:
 def faults_of(cfg: Any) -> list[str]:
     """Return all that is wrong with a configuration, as far as it can be told."""
     import_targets(cfg)
-    walk = _Walk()
-    for place, node in parts_of(cfg):
-        walk.container(node, place, given=given_to_trainer(cfg) if place == "trainer" else ())
+    layout, walk = Layout(cfg), _Walk()
+    for place, node in layout.parts():
+        walk.container(node, place, given=layout.given_to_trainer() if place == layout.trainer else ())
     _, seed = seed_in(cfg)
-    return [*layout_faults(cfg), *walk.all_faults, *([seed] if seed else [])]
+    return [*layout.faults(), *walk.all_faults, *_plain_trainer_faults(cfg, layout), *([seed] if seed else [])]
+
+
+def _plain_trainer_faults(cfg: Any, layout: Layout) -> list[str]:
+    """What the Trainer would refuse of a node without `_target_`, which holds arguments alone."""
+    node = None if layout.trainer is None else cfg[layout.trainer]
+    if node is None or is_target(node):
+        return []
+    names = [name for name in node if name not in SPECIAL]
+    return [
+        f"{layout.trainer}: the Trainer {fault}" for fault in argument_faults(layout.trainer_class, 0, names, False)
+    ]
 
 
 def faults_below(node: Any, place: str, given: Collection[str]) -> list[str]:
@@ -53,12 +64,14 @@ def faults_below(node: Any, place: str, given: Collection[str]) -> list[str]:
 
 
 def import_targets(cfg: Any) -> None:
-    """Import what the configuration names, before anything is resolved: a project's modules may register resolvers."""
+    """Import what the parts name, before anything is resolved: a project's modules may register resolvers."""
     from omegaconf import OmegaConf
 
-    for target in _literal_targets(OmegaConf.to_container(cfg, resolve=False)):
-        with suppress(UnknownTarget):  # told with its place
-            located(target)
+    content: Any = OmegaConf.to_container(cfg, resolve=False)
+    for node in content.values():
+        for target in _literal_targets(node) if isinstance(node, (dict, list)) else ():
+            with suppress(UnknownTarget):  # told with its place
+                located(target)
 
 
 def _literal_targets(value: Any) -> Iterator[str]:
@@ -79,9 +92,11 @@ class _Walk:
 
     @property
     def all_faults(self) -> list[str]:
-        """What was found, missing values in one line."""
+        """What was found, missing values in one line, and what to do about resolvers once."""
         missing = [f"{', '.join(self._missing)}: {MISSING}"] if self._missing else []
-        return [*missing, *self._faults]
+        resolvers = [fault for fault in self._faults if fault.endswith(RESOLVER)]
+        told = [fault.removesuffix(RESOLVER) if fault in resolvers[1:] else fault for fault in self._faults]
+        return [*missing, *told]
 
     def container(
         self,

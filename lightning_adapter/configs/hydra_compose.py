@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,6 +132,9 @@ def plugins_not_needed() -> Iterator[Any]:
 
     def put(missing: str) -> None:
         group, _, name = missing.rpartition("/")
+        with suppress(OSError):  # no such group
+            if f"{name}.yaml" in store.list(group):  # somebody has registered it meanwhile
+                return
         store.store(group=group, name=name, node={}, provider="lightning_adapter")
         added.append(missing)
 

@@ -7,14 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from lightning_adapter.configs.hydra_checks import faults_below, import_targets
-from lightning_adapter.configs.hydra_layout import (
-    collected,
-    data_of,
-    given_to_trainer,
-    host_of_trainer,
-    layout_faults,
-)
-from lightning_adapter.configs.hydra_targets import located
+from lightning_adapter.configs.hydra_layout import Layout, Target
 from lightning_adapter.configs.hydra_values import has, in_words, value_at
 from lightning_adapter.configs.parts import Parts
 from lightning_adapter.errors import ConfigurationError
@@ -38,21 +31,24 @@ def instantiated(cfg: Any) -> Parts:
         ConfigurationError: something cannot be made.
     """
     import_targets(cfg)
-    raise_all("configuration", layout_faults(cfg))
-    data = data_of(cfg)
-    datamodule = None if data is None else _datamodule(data, _made(data, cfg[data]))
-    module = _module(_made("model", cfg.model))
-    given = {"callbacks": _all_made(cfg, "callbacks"), "logger": _all_made(cfg, "logger")}
-    extras = {name: given[name] for name in given_to_trainer(cfg)}
-    return Parts(module, datamodule, _trainer_arguments(cfg.trainer, extras))
+    layout = Layout(cfg)
+    raise_all("configuration", layout.faults())
+    assert layout.model is not None and layout.trainer is not None and layout.trainer_class is not None
+    datamodule = None if layout.data is None else _datamodule(layout.data, _made(layout.data, cfg[layout.data]))
+    module = _module(layout.model, _made(layout.model, cfg[layout.model]))
+    given = {name: _all_made(cfg, layout, name) for name in ("callbacks", "logger")}
+    extras = {name: given[name] for name in layout.given_to_trainer()}
+    made = _made(layout.trainer, cfg[layout.trainer], _target_="builtins.dict", **extras)
+    arguments = made if isinstance(made, dict) else made()  # of a `_partial_`, which a script calls
+    return Parts(module, datamodule, _without_defaults(arguments, layout.trainer_class))
 
 
-def _all_made(cfg: Any, name: str) -> Any:
+def _all_made(cfg: Any, layout: Layout, name: str) -> Any:
     """Callbacks or loggers at the top: a list, or what stands for loggers by itself (true, false)."""
     value, _ = value_at(cfg, name, name) if has(cfg, name) else (None, "")
     if isinstance(value, bool):
         return value
-    made = [_made(place, node) for place, node in collected(cfg, name)]
+    made = [_made(place, node) for place, node in layout.collected(name)]
     # one target for all of them may give several
     return [item for one in made for item in (one if isinstance(one, (list, tuple)) else [one])]
 
@@ -70,9 +66,8 @@ def _made(key: str, node: Any, **more: Any) -> Any:
     try:
         return hydra.utils.instantiate(node, **more)
     except OmegaConfBaseException as error:
-        raise_all(
-            "configuration", faults_below(node, key, more)
-        )  # with the places, which `OmegaConf.resolve` does not tell
+        # with their places, which `OmegaConf.resolve` does not tell
+        raise_all("configuration", faults_below(node, key, more))
         raise ConfigurationError(f"configuration: {in_words(key, error)}") from error
     except HydraException as error:
         cause = error.__cause__
@@ -103,11 +98,11 @@ def _is_the_users(traceback: TracebackType | None) -> bool:
     return False
 
 
-def _module(made: Any) -> LightningModule:
+def _module(key: str, made: Any) -> LightningModule:
     module = hosts.uncompiled(made)
     host = hosts.host_of_class(type(module))
     if host is None or not isinstance(module, host.pl.LightningModule):
-        raise ConfigurationError(f"configuration: model is {_kind(made)}, which is no LightningModule")
+        raise ConfigurationError(f"configuration: {key} is {_kind(made)}, which is no LightningModule")
     result: LightningModule = made
     return result
 
@@ -124,18 +119,11 @@ def _kind(made: Any) -> str:
     return f"of type {type(made).__module__}.{type(made).__qualname__}"
 
 
-def _trainer_arguments(node: Any, extras: dict[str, Any]) -> dict[str, Any]:
-    """What Hydra would have called the Trainer with, without what is its default anyway."""
-    trainer = located(node["_target_"])
-    host = host_of_trainer(trainer)
-    assert host is not None
-    made = _made("trainer", node, _target_="builtins.dict", **extras)
-    arguments = made if isinstance(made, dict) else made()  # `_partial_`, which the script calls
+def _without_defaults(arguments: dict[str, Any], trainer: Target) -> dict[str, Any]:
+    """What the Trainer would have been called with, without what it takes anyway."""
     defaults = {name: parameter.default for name, parameter in inspect.signature(trainer).parameters.items()}
     plain = {name: _plain(value) for name, value in arguments.items()}
-    return {
-        name: value for name, value in plain.items() if not _is_same(value, defaults.get(name, inspect.Parameter.empty))
-    }
+    return {name: value for name, value in plain.items() if name not in defaults or not _is_same(value, defaults[name])}
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ from lightning_adapter.configs.hydra_checks import faults_of, seed_in
 from lightning_adapter.configs.hydra_compose import composed, primary
 from lightning_adapter.configs.hydra_parts import instantiated
 from lightning_adapter.configs.hydra_plain import plain_tree
-from lightning_adapter.configs.hydra_references import HYDRA, kept_of_the_job
+from lightning_adapter.configs.hydra_references import HYDRA, NOW, kept_of_the_job
 from lightning_adapter.configs.hydra_state import hydra_package, resolving
 from lightning_adapter.configs.parts import Parts, Tree
 from lightning_adapter.platform.experiment.faults import raise_all
@@ -55,6 +55,8 @@ def tree_of(cfg: DictConfig) -> Tree:
     if job is None and HydraConfig.initialized():
         job = HydraConfig.get()
     now = {arguments[0]: text for arguments, text in OmegaConf.get_cache(cfg).get("now", {}).items()}
+    if job is not None and OmegaConf.get_type(job) is dict:  # a tree's own, which somebody has made a DictConfig again
+        now = {**job.get(NOW, {}), **now}
     kept = kept_of_the_job(tree, job, now)
     return {**tree, HYDRA: kept} if kept else tree
 

@@ -7,6 +7,12 @@ from typing import Any
 
 MISSING = "`???` means that a value must be given: write it, or give an override"
 
+#: What to do about a resolver that is not registered.
+RESOLVER = (
+    "; a resolver is known once the module that registers it is imported: name that at the top of the configuration, as "
+    "`_imports_: [package.module]`, or give the override +_imports_=[package.module]"
+)
+
 
 def value_at(node: Any, name: Any, place: str) -> tuple[Any, str]:
     """Return the resolved value of an entry, and what is wrong with it: one of the two is nothing.
@@ -37,10 +43,7 @@ def in_words(place: str, error: Exception) -> str:
     if isinstance(error, InterpolationToMissingValueError):
         return f"{place}: refers to {reason.rpartition(': ')[2]}, where {MISSING}"
     if isinstance(error, UnsupportedInterpolationType):
-        reason += (
-            "; a resolver is known once the module that registers it is imported: name that at the top of the "
-            "configuration, as `_imports_: [package.module]`, or give the override +_imports_=[package.module]"
-        )
+        reason += RESOLVER
     elif "key 'hydra." in reason:
         reason += "; what belongs to Hydra's job is written ${hydra:...}"
     elif "Environment variable" in reason:

@@ -111,6 +111,31 @@ def test_arguments_of_the_trainer_are_instantiated_and_plain(files: Path) -> Non
     assert [each.name for each in arguments["callbacks"]] == ["inner"] and type(arguments["callbacks"]) is list
 
 
+def test_parts_under_other_names_are_known_by_their_classes(files: Path) -> None:
+    tree = hydra_tree.compose("configs")
+    tree["net"] = tree["model"].pop("net")
+    others = {
+        "module": {**tree.pop("model"), "net": "${net}"},
+        "loaders": tree.pop("data"),
+        "Trainer": tree.pop("trainer"),
+    }
+    tree = {**tree, "model": "${net}", **others}
+    hydra_tree.check(tree, files)
+    parts = hydra_tree.build(tree, files)
+    assert type(parts.lightning_module).__name__ == "Model" and type(parts.datamodule).__name__ == "Data"
+    assert parts.trainer_arguments["max_epochs"] == 2
+
+
+def test_a_trainer_without_a_target_holds_arguments(files: Path) -> None:
+    tree = hydra_tree.compose("configs", None, ["callbacks=two"])
+    with_target = hydra_tree.build(tree, files).trainer_arguments
+    del tree["trainer"]["_target_"]
+    hydra_tree.check(tree, files)
+    without = hydra_tree.build(tree, files).trainer_arguments
+    assert [each.name for each in without.pop("callbacks")] == [each.name for each in with_target.pop("callbacks")]
+    assert without == with_target
+
+
 TOLD = "hydra_project.Told"
 
 

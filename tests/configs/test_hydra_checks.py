@@ -59,6 +59,10 @@ def test_a_whole_tree_is_checked_and_nothing_is_made(files: Path) -> None:
     ("changes", "message"),
     [
         (
+            {"model": None, "lit": {"_target_": "needing.Lit"}},
+            "is a LightningModule; lit._target_ is 'needing.Lit', and importing",
+        ),
+        (
             {"model._target_": "hydra_project.Modl"},
             "model._target_ is 'hydra_project.Modl', and hydra_project has no 'Modl'; did you mean 'Model'?",
         ),
@@ -125,10 +129,19 @@ def test_a_whole_tree_is_checked_and_nothing_is_made(files: Path) -> None:
         ),
         ({"trainer._args_": [1]}, "trainer._args_: give the Trainer its arguments by name"),
         ({"trainer": "???"}, "trainer: `???` means that a value must be given"),
-        ({"trainer": {"max_epochs": 1}}, "trainer has no `_target_`, which says of what class it is"),
+        ({"trainer": {"max_epoch": 1}}, "trainer: the Trainer has no argument 'max_epoch'; did you mean 'max_epochs'?"),
         (
-            {"model": None, "modle": {"_target_": "hydra_project.Model"}},
-            "there is no 'model' with a `_target_`; did you mean 'modle'?; where it has",
+            {"trainer": None, "trianer": {"x": {}}},
+            "there is no 'trainer' with a `_target_`, nor another node whose class",
+        ),
+        ({"trainer": 3}, "there is no 'trainer'"),
+        (
+            {"model": None, "modle": {"_target_": "hydra_project.Net"}},
+            "nor another node whose class is a LightningModule; did you mean 'modle'?",
+        ),
+        (
+            {"model": None, "a": TREE["model"], "b": TREE["model"]},
+            "a, b all are of a LightningModule: say which one is trained",
         ),
         ({"model": "${nope}"}, "model: Interpolation key 'nope' not found"),
         ({"data": "${nope}"}, "data: Interpolation key 'nope' not found"),
@@ -196,6 +209,13 @@ def test_what_hydra_would_not_mind_is_no_fault(files: Path, changes: dict[str, A
     tree = changed(changes)
     hydra_tree.check(tree, files)
     hydra_tree.build(tree, files)
+
+
+def test_what_to_do_about_resolvers_is_told_once(files: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        hydra_tree.check(changed({"model.extra": ["${mine:1}", "${mine:2}", "${yours:3}"]}), files)
+    text = str(caught.value)
+    assert text.count("Unsupported interpolation type") == 3 and text.count("_imports_: [package.module]") == 1
 
 
 def test_code_that_fails_while_it_is_imported_shows_its_own_exception(files: Path) -> None:

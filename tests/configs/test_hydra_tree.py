@@ -135,6 +135,11 @@ hydra:
     with pytest.raises(Exception, match="coloured"):  # nothing is left that another composition would take
         the_librarys_own(files / "configs", "plugged", [])
     GlobalHydra.instance().clear()
+    store = ConfigStore.instance()
+    store.store(group="hydra/launcher", name="a_cluster", node={"registered": "later"})
+    hydra_tree.compose("configs", "plugged")
+    assert store.load("hydra/launcher/a_cluster.yaml").node == {"registered": "later"}
+    del store.repo["hydra"]["launcher"]["a_cluster.yaml"]
 
 
 class Colour(enum.Enum):
@@ -202,6 +207,12 @@ def test_of_hydras_job_a_tree_keeps_what_it_refers_to(files: Path) -> None:
         "runtime": {"choices": {"model": "plain"}},
     }
     assert "hydra" not in hydra_tree.compose("configs", None, ["hydra.job.name=mine"])
+
+
+def test_a_tree_that_is_a_dictconfig_again_means_the_same(files: Path) -> None:
+    tree = hydra_tree.compose("configs", None, ["+a=${hydra:job.name}", "+b='${now:%S.%f}'", "hydra.job.name=mine"])
+    assert set(tree["hydra"]) == {"job", "now"}
+    assert hydra_tree.tree_of(OmegaConf.create(tree)) == tree
 
 
 def test_a_name_of_the_job_that_the_configuration_gives_is_kept(files: Path) -> None:
