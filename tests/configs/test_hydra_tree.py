@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import enum
 import json
 import os
@@ -157,7 +158,8 @@ class Structured:
     inner: dict[str, float] = field(default_factory=lambda: {"x": 1.5})
 
 
-def test_a_structured_configuration_becomes_plain_data(files: Path) -> None:
+def test_a_structured_configuration_becomes_plain_data(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ConfigStore.instance(), "repo", copy.deepcopy(ConfigStore.instance().repo))
     ConfigStore.instance().store(group="model", name="structured", node=Structured)
     with pytest.warns(UserWarning, match=r"model\.colour: a member of an Enum arrives as its name"):
         tree = hydra_tree.compose("configs", None, ["model=structured"])
