@@ -26,7 +26,7 @@ def composed(file: str, overrides: Sequence[str], cli: Cli) -> Tree:
     """
     command = _Command(file, overrides)
     cls, arguments = class_and_arguments(cli, command.first, overrides)
-    tree: Tree = cli_flow.parse(cls, arguments, command.read)
+    tree: Tree = cli_flow.parse(cls, arguments, command.read, command.in_section)
     return tree
 
 

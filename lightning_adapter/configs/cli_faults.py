@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import re
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
@@ -67,32 +68,46 @@ def all_faults(
     """
     rest: dict[str, Any] = copy.deepcopy(dict(tree))
     faults: list[ConfigurationFault] = []
-    removed: set[str] = set()
-    while len(faults) < _MOST:
+    removed: set[tuple[str, ...]] = set()
+    for _ in range(_MOST):
         fault = refusal(rest)
         if fault is None:
             break
-        required = _REQUIRED.search(str(fault))
-        if required is not None and set(required["names"].split(", ")) & removed:
-            break  # missing because it was taken out below
-        faults.append(fault)
+        keys = _as_in_the_whole(fault.keys, removed)
+        if not _lacks_what_was_removed(fault, removed):
+            faults.append(ConfigurationFault(str(fault), keys))
         # a class that lacks an argument is taken out as a whole, since nothing can be put there
         if not fault.keys or not _remove(rest, fault.keys):
             break
-        removed |= {fault.keys[-1], ".".join(fault.keys)}
+        removed.add(keys)
     return faults
+
+
+def _lacks_what_was_removed(fault: ConfigurationFault, removed: set[tuple[str, ...]]) -> bool:
+    """Whether an argument is said to be missing that is there, and was refused before."""
+    required = _REQUIRED.search(str(fault))
+    names = set() if required is None else set(required["names"].split(", "))
+    return bool(names & {name for keys in removed for name in (keys[-1], ".".join(keys))})
+
+
+def _as_in_the_whole(keys: Sequence[str], removed: set[tuple[str, ...]]) -> tuple[str, ...]:
+    """A way through a tree some of whose lists have lost items, as it is in the whole tree."""
+    way: tuple[str, ...] = ()
+    for key in keys:
+        if key.isdigit():
+            lost = sorted(int(each[-1]) for each in removed if each[:-1] == way and each[-1].isdigit())
+            key = str(functools.reduce(lambda number, before: number + (before <= number), lost, int(key)))
+        way = (*way, key)
+    return way
 
 
 def _remove(tree: MutableMapping[str, Any], keys: Sequence[str]) -> bool:
     """Take an entry out; whether it was there."""
+    if at(tree, keys) is ABSENT:
+        return False
     parent = at(tree, keys[:-1])
-    if isinstance(parent, MutableMapping) and keys[-1] in parent:
-        del parent[keys[-1]]
-        return True
-    if isinstance(parent, list) and at(parent, keys[-1:]) is not ABSENT:
-        del parent[int(keys[-1])]
-        return True
-    return False
+    del parent[int(keys[-1]) if isinstance(parent, list) else keys[-1]]
+    return True
 
 
 def _way(text: str, tree: Mapping[str, Any], subcommand: str) -> list[str]:

@@ -38,12 +38,30 @@ class _Parsed(BaseException):
 
 
 class _Following:
-    """Comes before the user's LightningCLI class among the bases of the class that is run."""
+    """Comes before the user's LightningCLI class among the bases of the class that is run.
+
+    Attributes:
+        has_sections: whether what is read may have sections of other subcommands beside that of `fit`.
+        parsers: those that were made, by the name of their subcommand; the parser itself under none.
+    """
+
+    has_sections = False
+    parsers: dict[str, Parser]
+
+    def setup_parser(self, add_subcommands: bool, main_kwargs: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        """Leave out the parsers of other subcommands where nobody asks them: each takes as long as that of `fit`."""
+        every = self.subcommands()  # type: ignore[attr-defined]
+        asked = every if self.has_sections or main_kwargs.get("default_config_files") else {FIT: every[FIT]}
+        made: list[Parser] = []
+        vars(self).update(subcommands=lambda: asked, made=made)
+        super().setup_parser(add_subcommands, main_kwargs, *args, **kwargs)  # type: ignore[misc]
+        del vars(self)["subcommands"], vars(self)["made"]
+        self.parsers = dict(zip(("", *asked), made, strict=False))
 
     def init_parser(self, **kwargs: Any) -> Parser:
         """Parsers raise what LightningCLI prints before it exits."""
         parser = super().init_parser(**{**kwargs, "exit_on_error": False})  # type: ignore[misc]
-        vars(self).setdefault("parsers", []).append(parser)
+        vars(self)["made"].append(parser)
         return parser
 
 
@@ -65,23 +83,26 @@ class Parsers:
     @classmethod
     def of(cls, cli: MadeCli) -> Parsers:
         """Those of a LightningCLI that is being made."""
-        main, *others = cli.parsers
+        main = cli.parsers[""]
         given = {"model": cli.model_class, "data": cli.datamodule_class}
         is_wrapped = {"model": cli.subclass_mode_model, "data": cli.subclass_mode_data}
         return cls(
             main,
-            dict(zip(cli.subcommands(), others, strict=False)).get(FIT, main),
+            cli.parsers.get(FIT, main),
             {key: value for key, value in given.items() if value is not None and not is_wrapped[key]},
         )
 
 
-def parse(cls: type, arguments: Mapping[str, Any], parsing: Callable[[Parsers], object]) -> Any:
+def parse(
+    cls: type, arguments: Mapping[str, Any], parsing: Callable[[Parsers], object], has_sections: bool = False
+) -> Any:
     """Let a LightningCLI make its parser, and nothing else.
 
     Args:
         cls: the LightningCLI.
         arguments: of its constructor.
         parsing: is given what it has made.
+        has_sections: whether what is read may have sections of other subcommands.
 
     Returns:
         What `parsing` has returned.
@@ -90,7 +111,7 @@ def parse(cls: type, arguments: Mapping[str, Any], parsing: Callable[[Parsers], 
     def parse_arguments(self: Any, parser: Parser, args: object) -> NoReturn:
         raise _Parsed(parsing(Parsers.of(self)))
 
-    made = _derived(cls, {"parse_arguments": parse_arguments})
+    made = _derived(cls, {"parse_arguments": parse_arguments, "has_sections": has_sections})
     try:
         made(**arguments)
     except _Parsed as parsed:
@@ -138,6 +159,7 @@ def instantiate(cls: type, arguments: Mapping[str, Any], config: Callable[[Parse
     cli = made(**arguments)
     # its parser refers to it, and a callback to the parser: it can be pickled as one of the user's class alone
     cli.__class__ = cls
+    del cli.parsers
     return cli
 
 
