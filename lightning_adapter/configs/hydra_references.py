@@ -37,11 +37,18 @@ def imports_of(tree: Tree) -> list[str]:
     return [modules] if isinstance(modules, str) else list(modules or ())
 
 
+#: A name within which another value stands, as in `${hydra:runtime.choices.${group}}`: any of these may be meant.
+_UNKNOWN_REFERENCE = re.compile(r"\$\{\s*hydra\s*:[^${}]*\$\{")
+_ANY = ("job.name", "job.override_dirname", "runtime.choices")
+
+
 def references(value: object) -> Iterator[tuple[str, str]]:
     """Yield "hydra" or "now", and what is asked of it, for each such reference in the texts of a value."""
     if isinstance(value, str):
         for resolver, argument in _REFERENCE.findall(value):
             yield resolver, argument.strip().strip("'\"")
+        if _UNKNOWN_REFERENCE.search(value):
+            yield from (("hydra", name) for name in _ANY)
     elif isinstance(value, Mapping):
         for item in value.values():
             yield from references(item)
@@ -80,5 +87,5 @@ def kept_of_the_job(tree: Tree, job: Any, now: Mapping[str, str]) -> Tree:
             continue
         if value is not None and value != {}:
             OmegaConf.update(kept, key, value, force_add=True)
-    result: Tree = OmegaConf.to_container(kept)  # type: ignore[assignment]
+    result: Tree = OmegaConf.to_container(kept, enum_to_str=True)  # type: ignore[assignment]
     return {**result, NOW: texts} if texts else result

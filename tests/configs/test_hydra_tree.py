@@ -24,6 +24,7 @@ hydra = pytest.importorskip("hydra")
 from hydra.core.config_store import ConfigStore  # noqa: E402
 from hydra.core.global_hydra import GlobalHydra  # noqa: E402
 from hydra.core.hydra_config import HydraConfig  # noqa: E402
+from hydra.version import VersionBase, getbase, setbase  # noqa: E402
 from omegaconf import MISSING, OmegaConf  # noqa: E402
 
 
@@ -211,6 +212,16 @@ def test_of_hydras_job_a_tree_keeps_what_it_refers_to(files: Path) -> None:
     assert "hydra" not in hydra_tree.compose("configs", None, ["hydra.job.name=mine"])
 
 
+def test_a_reference_to_a_reference_and_an_enum_of_hydras_are_kept(files: Path) -> None:
+    tree = hydra_tree.compose(
+        "configs", None, ["+a='${hydra:runtime.choices.${b}}'", "+b=model", "+c=${hydra:mode}", "hydra.mode=RUN"]
+    )
+    assert tree["hydra"]["runtime"]["choices"]["model"] == "plain" and tree["hydra"]["mode"] == "RUN"
+    tree["model"]["extra"] = {"a": "${a}", "c": "${c}"}
+    json.dumps(tree)
+    hydra_tree.check(tree, files)
+
+
 def test_a_tree_that_is_a_dictconfig_again_means_the_same(files: Path) -> None:
     tree = hydra_tree.compose("configs", None, ["+a=${hydra:job.name}", "+b='${now:%S.%f}'", "hydra.job.name=mine"])
     assert set(tree["hydra"]) == {"job", "now"}
@@ -230,17 +241,19 @@ def test_what_a_job_of_hydras_does_besides_is_told(files: Path) -> None:
 
 
 def test_nothing_of_hydra_is_left(files: Path) -> None:
-    from hydra.version import getbase
-
-    known = {name: OmegaConf.has_resolver(name) for name in ("hydra", "now", "python_version")}
-    base, variables = getbase(), dict(os.environ)
+    for name in ("hydra", "now", "python_version"):
+        OmegaConf.clear_resolver(name)
+    version = VersionBase.instance().version_base
+    setbase("1.2")
+    variables = dict(os.environ)
     hydra_tree.compose("configs")
     with pytest.raises(ConfigurationError):
         hydra_tree.compose("configs", None, ["model=deep"])
     assert not GlobalHydra.instance().is_initialized()
     assert not HydraConfig.initialized()
-    assert {name: OmegaConf.has_resolver(name) for name in known} == known
-    assert getbase() == base
+    assert not any(OmegaConf.has_resolver(name) for name in ("hydra", "now", "python_version"))
+    assert str(getbase()) == "1.2"
+    VersionBase.instance().version_base = version
     assert dict(os.environ) == variables
 
 
