@@ -329,13 +329,15 @@ def test_object_that_no_yaml_holds_is_left_to_its_default() -> None:
 class Aliased:
     lr: float = field(default=0.1, metadata={"alias": ["-l"], "help": "the step size"})
     named: int = field(default=1, metadata={"alias": "other"})
+    needed: int = field(kw_only=True, metadata={"alias": "asked"})
 
 
 def test_names_are_those_of_the_fields_whatever_their_metadata_says() -> None:
     of = trial(Aliased)
-    assert typed.instance(of, {"lr": 1, "named": 2}) == Aliased(1, 2)
-    with pytest.raises(ConfigurationError, match="named is the text 'x'"):
+    assert typed.instance(of, {"lr": 1, "named": 2, "needed": 3}) == Aliased(1, 2, needed=3)
+    with pytest.raises(ConfigurationError, match="named is the text 'x'") as raised:
         typed.instance(of, {"named": "x"})
+    assert "needed is missing" in str(raised.value)
 
 
 def test_group_given_in_part_needs_defaults_that_can_be_written() -> None:

@@ -85,7 +85,8 @@ def check(trial: Any, expected: Config) -> None:
     assert trial.batch_size == expected.global_batch_size and trial.asked["lr"] == expected.optim.lr
 
 
-def test_local_run_has_the_instance_and_keeps_plain_data_of_all_of_it() -> None:
+def test_local_run_has_the_instance_and_keeps_plain_data_of_all_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "lightning_adapter")
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="The trial has read no hyperparameter")
         trial = fit(Trial, hparams={"width": 3, "optim.lr": 1}, run_dir="run")
@@ -102,6 +103,7 @@ def test_local_run_has_the_instance_and_keeps_plain_data_of_all_of_it() -> None:
     assert saved["lightning_adapter"]["hyperparameters"] == whole
     log = Path("run/train.log").read_text().splitlines()
     assert "differs from the defaults: width=3, optim.lr=1" in log[:8]
+    assert "differs from the defaults: width=3, optim.lr=1" in caplog.messages
 
 
 def test_what_a_run_was_made_with_is_kept_where_defaults_change_later(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,15 +204,34 @@ def test_range_without_a_value_is_told_as_ever() -> None:
     check(fit(Trial, config=config, hparams=WIDE), Config(3))
 
 
+class Lazy(LightningAdapter):
+    """Never reads the instance."""
+
+    Hyperparameters = Config
+
+    def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
+        super().__init__(context, Net(Config(context.get_hparam("width"))), max_epochs=1, **QUIET)
+
+
 def test_hyperparameter_that_nobody_reads_is_still_named() -> None:
-    class Lazy(LightningAdapter):
-        Hyperparameters = Config
-
-        def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
-            super().__init__(context, Net(Config(context.get_hparam("width"))), max_epochs=1, **QUIET)
-
-    with pytest.warns(UserWarning, match="has read no hyperparameter of this name.*: optim.lr$"):
+    with pytest.warns(UserWarning, match=r"has read no hyperparameter of this name.*: optim.lr$"):
         fit(Lazy, hparams={"width": 3, "optim.lr": 0.1})
+
+
+def test_values_are_checked_also_where_nobody_reads_the_instance() -> None:
+    fit(Lazy, hparams=WIDE, run_dir="run")
+    with pytest.raises(ConfigurationError, match="sizes is 3, but must be a list"):
+        load_trial("run", Lazy, hparams={"sizes": 3})
+    with (
+        pytorch.init(hparams={"width": 3, "sizes": 3}) as context,
+        pytest.raises(ConfigurationError, match="sizes is 3, but must be a list"),
+    ):
+        Lazy(context)
+
+
+def test_loaded_trial_takes_an_instance_too() -> None:
+    fit(Trial, hparams=WIDE, run_dir="run")
+    check(load_trial("run", Trial, hparams=Config(3, Optim(0.7))).trial, Config(3, Optim(0.7)))
 
 
 def test_trial_without_a_dataclass_may_keep_something_of_its_own_under_the_name() -> None:
