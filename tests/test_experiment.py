@@ -246,6 +246,17 @@ def test_constant_mapping_is_replaced_as_one_value() -> None:
     assert experiment.hyperparameters(config, {"a": {"x": 3}}) == {"a": {"x": 3}}
 
 
+def test_group_that_is_a_constant_for_its_key_type_is_a_group() -> None:
+    config = {"hyperparameters": {"a": {"type": "const", "val": {"type": "adam", "lr": 1, "b": {"c": 1, "d": 2}}}}}
+    assert experiment.hyperparameters(config, {"a.lr": 2, "a.b.d": 3})["a"] == {
+        "type": "adam",
+        "lr": 2,
+        "b": {"c": 1, "d": 3},
+    }
+    with pytest.raises(ConfigurationError, match=r"a\.lr is given both as a value and as a group"):
+        experiment.hyperparameters(config, {"a.lr.x": 2})
+
+
 def test_name_with_a_dot_in_the_config_is_taken_whole() -> None:
     assert experiment.hyperparameters({"hyperparameters": {"a.b": 1}}, {"a.b": 2}) == {"a.b": 2}
 

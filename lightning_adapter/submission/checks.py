@@ -50,8 +50,12 @@ def with_typed(hyperparameters: Mapping[str, Any], typed: Mapping[str, Any]) -> 
     result = dict(hyperparameters)
     for name, value in typed.items():
         group = result.get(name)
-        inside = isinstance(value, Mapping) and isinstance(group, Mapping) and not experiment.is_range(group)
-        result[name] = with_typed(group, value) if inside and isinstance(group, Mapping) else value
+        if not isinstance(value, Mapping) or not isinstance(group, Mapping) or experiment.is_range(group):
+            result[name] = value
+        elif group.get("type") == "const" and isinstance(group.get("val"), Mapping):
+            result[name] = {"type": "const", "val": with_typed(group["val"], value)}
+        else:
+            result[name] = with_typed(group, value)
     return result
 
 

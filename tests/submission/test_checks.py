@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lightning_adapter.submission.checks import Typed, faults_of
+from lightning_adapter.submission.checks import Typed, faults_of, with_typed
 from lightning_adapter.submission.entrypoint import read_entrypoint
 
 FIT = "python3 -m lightning_adapter fit model_def:T"
@@ -74,3 +74,15 @@ def test_batch_size_that_slots_cannot_share_is_told(size: object, told: str) -> 
 def test_typed_batch_size_wins_over_the_file() -> None:
     assert faults(hyperparameter(33), f"{TORCH} {FIT}", hparams={"global_batch_size": 32}) == ""
     assert "cannot share" in faults(hyperparameter(32), f"{TORCH} {FIT}", hparams={"global_batch_size": 33})
+
+
+def test_typed_hyperparameters_are_put_into_groups_and_in_the_place_of_ranges() -> None:
+    said: dict[str, Any] = {"lr": {"type": "double", "minval": 0, "maxval": 1}, "a": {"b": 1, "c": 2}}
+    said["d"] = {"type": "const", "val": {"type": "adam", "e": 1}}
+    typed = {"lr": 0.1, "a": {"b": 3}, "d": {"e": 2}, "new": {"f": 4}}
+    assert with_typed(said, typed) == {
+        "lr": 0.1,
+        "a": {"b": 3, "c": 2},
+        "d": {"type": "const", "val": {"type": "adam", "e": 2}},
+        "new": {"f": 4},
+    }

@@ -185,9 +185,17 @@ class _Resolution:
             return self._group(spec, given, path)
         if spec["type"] != "const":
             return self._in_range(spec, given, path)
-        if isinstance(spec["val"], dict):  # a constant is one value, also where that value is a mapping
-            return spec["val"] if given is _MISSING else given
+        if isinstance(spec["val"], dict):
+            return self._constant(spec["val"], given, path)
         return self._single(spec["val"], given, path)
+
+    def _constant(self, spec: dict[str, Any], given: object, path: tuple[str, ...]) -> object:
+        """Return the value of a constant that is a mapping: one value, unless it is written so for a key `type` of its own."""
+        if "type" not in spec or not isinstance(given, dict):
+            return spec if given is _MISSING else given
+        merged = plain_mapping(spec)
+        _merge(merged, given, path, self.faults)
+        return merged
 
     def _single(self, spec: object, given: object, path: tuple[str, ...]) -> object:
         """Return the value of a hyperparameter that the config gives one value."""
