@@ -28,8 +28,17 @@ class Cli:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
-def class_and_arguments(cli: Cli, section: Mapping[str, Any], words: Sequence[str] = ()) -> tuple[type, dict[str, Any]]:
+def class_and_arguments(cli: Cli, section: Mapping[str, Any]) -> tuple[type, dict[str, Any]]:
     """Return the LightningCLI that reads a section, and the arguments of its constructor.
+
+    Raises:
+        ConfigurationError: it is no LightningCLI, or jsonargparse is not installed.
+    """
+    return candidates(cli, section)[0]
+
+
+def candidates(cli: Cli, section: Mapping[str, Any], words: Sequence[str] = ()) -> list[tuple[type, dict[str, Any]]]:
+    """Return those that may be meant, the likeliest one first: a file can name others, in which the classes are.
 
     Args:
         cli: what is known of it.
@@ -47,22 +56,22 @@ def class_and_arguments(cli: Cli, section: Mapping[str, Any], words: Sequence[st
     # the words are ours
     arguments = {name: value for name, value in cli.arguments.items() if name != "args"}
     if cli.cls is None:
-        return _host_of(arguments, section, words).load("cli").LightningCLI, arguments
+        return [(host.load("cli").LightningCLI, arguments) for host in _hosts_of(arguments, section, words)]
     host = hosts.host_of_class(cli.cls) if isinstance(cli.cls, type) else None
     if host is None or not issubclass(cli.cls, host.load("cli").LightningCLI):
         raise ConfigurationError(f"{shown(cli.cls)} is no LightningCLI: give the class, or a subclass of it.")
-    return cli.cls, arguments
+    return [(cli.cls, arguments)]
 
 
-def _host_of(arguments: Mapping[str, Any], section: Mapping[str, Any], words: Sequence[str]) -> hosts.Host:
-    """The package that the classes derive from; where none is named, that of the user's own modules."""
+def _hosts_of(arguments: Mapping[str, Any], section: Mapping[str, Any], words: Sequence[str]) -> list[hosts.Host]:
+    """The package that the classes derive from; where none is named, those that have modules of the user's first."""
     for each in (*_given_classes(arguments), *_named_classes(section), *_typed_classes(words)):
         host = hosts.host_of_class(each)
         if host is not None:
-            return host
+            return [host]
     imported = [hosts.host(package) for package in hosts.PACKAGES if package in sys.modules]
-    used = [host for host in imported if not all(map(hosts.is_host_class, _subclasses(host.pl.LightningModule)))]
-    return (used or imported or hosts.importable_hosts())[0]
+    unused = [host for host in imported if all(map(hosts.is_host_class, _subclasses(host.pl.LightningModule)))]
+    return sorted(imported, key=lambda host: host in unused) or hosts.importable_hosts()
 
 
 def _given_classes(arguments: Mapping[str, Any]) -> Iterator[type]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lightning_adapter.configs import cli_flow
-from lightning_adapter.configs.cli_class import Cli, class_and_arguments
+from lightning_adapter.configs.cli_class import Cli, candidates
 from lightning_adapter.configs.cli_faults import ConfigurationFault, all_faults
 from lightning_adapter.configs.cli_flow import FIT, SEED, Parsers
 from lightning_adapter.configs.cli_reading import Reader, refusal, section_of
@@ -25,9 +25,15 @@ def composed(file: str, overrides: Sequence[str], cli: Cli) -> Tree:
         ConfigurationError: they are refused; the message names the places.
     """
     command = _Command(file, overrides)
-    cls, arguments = class_and_arguments(cli, command.first, overrides)
-    tree: Tree = cli_flow.parse(cls, arguments, command.read, command.in_section)
-    return tree
+    faults: list[ConfigurationFault] = []
+    for cls, arguments in candidates(cli, command.first, overrides):
+        try:
+            tree: Tree = cli_flow.parse(cls, arguments, command.read, command.in_section)
+        except ConfigurationFault as fault:
+            faults.append(fault)
+        else:
+            return tree
+    raise faults[0]
 
 
 class _Command:

@@ -33,25 +33,22 @@ class TrainerToBe:
         if given:
             self._refuse(f"fit({', '.join(given)})", "return loaders from the module or the datamodule")
 
-    @property
-    def logger(self) -> Any:
-        """The first logger, as `Trainer.logger`."""
-        return self.loggers[0] if self.loggers else None
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # asked by copy, pickle and the like
+            raise AttributeError(name)
+        if name in ("logger", "loggers"):
+            loggers = self._loggers()
+            return loggers if name == "loggers" else next(iter(loggers), None)
+        if name in vars(self).get("arguments", {}):
+            return self.arguments[name]
+        self._refuse(name, "do it in a hook of the module or of a callback, such as on_fit_start")
 
-    @property
-    def loggers(self) -> list[Any]:
+    def _loggers(self) -> list[Any]:
         """The loggers of the configuration; the default one is not made yet."""
         given = self.arguments.get("logger")
         if given is None or given is True:
             self._refuse("its logger, and the configuration names none", "name one: `trainer: {logger: ...}`")
         return list(given) if isinstance(given, (list, tuple)) else [given] if given else []
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # asked by copy, pickle and the like
-            raise AttributeError(name)
-        if name in vars(self).get("arguments", {}):
-            return self.arguments[name]
-        self._refuse(name, "do it in a hook of the module or of a callback, such as on_fit_start")
 
     def __setattr__(self, name: str, value: object) -> None:
         self._refuse(f"{name}, to set it", f"give it as an argument, `trainer_defaults={{'{name}': ...}}`")

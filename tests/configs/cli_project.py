@@ -41,7 +41,13 @@ class Base(pl.LightningModule):
 
 
 class Model(Base):
-    def __init__(self, lr: float, net: Net = Net(), batch_size: int = 2, num_classes: int = 3) -> None:
+    def __init__(
+        self,
+        lr: float,
+        net: Net = Net(),  # noqa: B008  # as users write it
+        batch_size: int = 2,
+        num_classes: int = 3,
+    ) -> None:
         super().__init__(net.width + num_classes, net.activation)
         self.save_hyperparameters()
         self.lr, self.batch_size = lr, batch_size
@@ -64,7 +70,7 @@ class CallableModel(Base):
 
 
 class FileModel(Base):
-    def __init__(self, file: Path_fr, table: dict[int, float] = {}, loose: Any = None) -> None:
+    def __init__(self, file: Path_fr, table: dict[int, float] = {}, loose: Any = None) -> None:  # noqa: B006
         super().__init__()
         self.file, self.table, self.loose = file, table, loose
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
-from . import cli_project
-from .cli_project import LinkedCli
 
 from lightning_adapter.configs import lightning_cli
 from lightning_adapter.configs.lightning_cli import Cli
 from lightning_adapter.errors import ConfigurationError
+
+from . import cli_project
+from .cli_project import LinkedCli
 
 M = cli_project.__name__
 CONFIG = f"""
@@ -107,7 +108,9 @@ def test_section_of_fit_is_taken_out_with_the_seed_beside_it(compose: Compose) -
 
 
 def test_saved_configuration_with_all_its_defaults_is_composed_as_it_is(compose: Compose) -> None:
-    text = f"ckpt_path: null\nweights_only: null\ntrainer: {{max_epochs: null, max_steps: -1}}\nmodel: {M}.CallableModel"
+    text = (
+        f"ckpt_path: null\nweights_only: null\ntrainer: {{max_epochs: null, max_steps: -1}}\nmodel: {M}.CallableModel"
+    )
     tree = compose(text)
     assert tree["ckpt_path"] is None
     assert tree["trainer"] == {"max_epochs": None, "max_steps": -1}
@@ -204,7 +207,7 @@ def test_all_faults_of_a_file_are_told_with_their_lines(in_tmp: None) -> None:
     told = message(text)
     lines = {int(line.partition("line ")[2].partition(":")[0]) for line in told.splitlines() if "config.yaml" in line}
     assert lines == {3, 8, 10, 14, 15, 16, 19}
-    assert "config.yaml, line 10: Parser key \"model\"" in told  # lr is missing
+    assert 'config.yaml, line 10: Parser key "model"' in told  # lr is missing
     assert f"module '{M}' has no attribute 'Dada'" in told
     assert "There is no option 'extra'" in told
     assert "--help" not in told
