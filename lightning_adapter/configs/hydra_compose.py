@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_adapter import notices
-from lightning_adapter.configs.hydra_state import as_before, project_root
+from lightning_adapter.configs.hydra_references import IMPORTS, imports_of
+from lightning_adapter.configs.hydra_state import as_before, import_first, project_root
 from lightning_adapter.errors import ConfigurationError, guess
 from lightning_adapter.platform.environment import variables_set
 
@@ -71,6 +72,7 @@ def composed(directory: Path, name: str, overrides: Sequence[str]) -> DictConfig
     from hydra.errors import HydraException
     from yaml import YAMLError
 
+    import_first(_imports(directory / f"{name}.yaml", overrides))
     try:
         with as_before(), variables_set(project_root()), plugins_not_needed() as stand_in:
             while True:
@@ -91,6 +93,23 @@ def composed(directory: Path, name: str, overrides: Sequence[str]) -> DictConfig
         ) from error
 
 
+def _imports(file: Path, overrides: Sequence[str]) -> list[str]:
+    """The modules that the primary file or an override names: they may register what is composed."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import OverrideParseException
+    from omegaconf import OmegaConf
+    from yaml import YAMLError
+
+    found: dict[str, Any] = {}
+    with suppress(OSError, YAMLError):  # told by who composes it
+        content: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        found = dict(content) if isinstance(content, dict) else {}
+    with suppress(OverrideParseException):  # likewise
+        parsed = OverridesParser.create().parse_overrides([word for word in overrides if IMPORTS in word])
+        found.update({override.key_or_group: override.value() for override in parsed})
+    return imports_of(found)
+
+
 def _tell_what_is_left_out(job: Any) -> None:
     """What a job of Hydra's would do besides calling the user's function, and does not happen here."""
     if job.job.chdir:
@@ -105,6 +124,8 @@ def _tell_what_is_left_out(job: Any) -> None:
 
 def _hint(directory: Path, name: str, overrides: Sequence[str], message: str) -> str:
     """What to type instead, where something is known to be meant otherwise."""
+    if "Could not load" in message or "Could not find" in message:
+        return f"\nWhat a module registers in Hydra's ConfigStore is found where that is imported first: +{IMPORTS}=[MODULE]"
     if "--multirun" in message:
         return "\n`lightning-adapter init` makes an experiment of a sweep; `fit` trains one configuration"
     keys = [override.lstrip("+").partition("=")[0] for override in overrides]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -79,9 +79,7 @@ def resolving(tree: Tree, run_dir: Path) -> Iterator[Any]:
         from omegaconf import OmegaConf
         from omegaconf.errors import GrammarParseError
 
-        _put_on_path(os.getcwd())
-        for module in imports_of(tree):
-            _import(module)
+        import_first(imports_of(tree))
         setup_globals()
         _set_job(tree, run_dir)
         _set_now(hydra_node(tree).get(NOW, {}))
@@ -92,25 +90,25 @@ def resolving(tree: Tree, run_dir: Path) -> Iterator[Any]:
         yield cfg
 
 
-def _put_on_path(directory: str) -> None:
-    """A project's modules lie in the directory that its scripts are started in; it stays there for worker processes."""
-    if directory not in sys.path:
-        sys.path.insert(0, directory)
+def import_first(modules: Iterable[str]) -> None:
+    """Import modules of a project that register resolvers, or configurations.
 
-
-def _import(module: str) -> None:
-    """Import a module that registers resolvers.
+    They lie in the directory that its scripts are started in, which stays on the path for worker processes.
 
     Raises:
         ConfigurationError: there is no such module. What it raises while it is imported is raised.
     """
-    try:
-        importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"configuration: {IMPORTS} names {module!r}, which cannot be imported: {error}. Its directory has to be the current "
-            "one, or on PYTHONPATH"
-        ) from error
+    directory = os.getcwd()
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"configuration: {IMPORTS} names {module!r}, which cannot be imported: {error}. Its directory has to be the "
+                "current one, or on PYTHONPATH"
+            ) from error
 
 
 def _set_job(tree: Tree, run_dir: Path) -> None:

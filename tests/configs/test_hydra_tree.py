@@ -175,6 +175,35 @@ def test_a_structured_configuration_becomes_plain_data(files: Path, monkeypatch:
     json.dumps(tree)
 
 
+SCHEMA = """
+from dataclasses import dataclass
+from hydra.core.config_store import ConfigStore
+
+@dataclass
+class Sizes:
+    width: int = 64
+    depth: int = 2
+
+ConfigStore.instance().store(group="sizes", name="checked", node=Sizes)
+"""
+
+
+def test_configurations_that_a_module_registers_are_found_where_it_is_imported(files: Path) -> None:
+    (files / "own_schema.py").write_text(SCHEMA)
+    schema = files / "configs" / "with_schema.yaml"
+    schema.write_text("defaults: [sizes: checked, _self_]\n")
+    with pytest.raises(ConfigurationError, match=r"sizes(.|\n)*ConfigStore is found where .*\+_imports_=\[MODULE\]"):
+        hydra_tree.compose("configs/with_schema")
+    tree = hydra_tree.compose("configs", None, ["+sizes=checked", "+_imports_=[own_schema]", "sizes.width=3"])
+    assert tree["sizes"] == {"width": 3, "depth": 2}
+    with pytest.raises(ConfigurationError, match=r"Value 'x' of type 'str' could not be converted to Integer"):
+        hydra_tree.compose("configs", None, ["+sizes=checked", "sizes.width=x"])
+    del sys.modules["own_schema"], ConfigStore.instance().repo["sizes"]
+    schema.write_text(f"{schema.read_text()}_imports_: own_schema\n")
+    assert hydra_tree.compose("configs", "with_schema")["sizes"]["width"] == 64
+    del ConfigStore.instance().repo["sizes"]
+
+
 def test_keys_and_values_that_hyperparameters_cannot_hold_are_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"key 1 of a is of type int(.|\n)*b is b'x' of type bytes"):
         hydra_tree.tree_of(OmegaConf.create({"a": {1: 2}, "b": b"x"}))
