@@ -45,9 +45,8 @@ def _plain_trainer_faults(cfg: Any, layout: Layout) -> list[str]:
     if node is None or is_target(node):
         return []
     names = [name for name in node if name not in SPECIAL]
-    return [
-        f"{layout.trainer}: the Trainer {fault}" for fault in argument_faults(layout.trainer_class, 0, names, False)
-    ]
+    assert layout.trainer is not None
+    return argument_faults(layout.trainer, "the Trainer", layout.trainer_class, 0, names, False)
 
 
 def faults_below(node: Any, place: str, given: Collection[str]) -> list[str]:
@@ -164,4 +163,4 @@ class _Walk:
             return
         names = [name for name in node if name not in SPECIAL and not (partial and OmegaConf.is_missing(node, name))]
         names += [name for name in given if name not in names]
-        self._faults += [f"{place}: {path} {fault}" for fault in argument_faults(target, len(args), names, partial)]
+        self._faults += argument_faults(place, path, target, len(args), names, partial)

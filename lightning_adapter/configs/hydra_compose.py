@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lightning_adapter import notices
 from lightning_adapter.configs.hydra_references import IMPORTS, imports_of
@@ -17,6 +17,8 @@ from lightning_adapter.platform.environment import variables_set
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+T = TypeVar("T")
 
 logger = logging.getLogger("lightning_adapter")
 
@@ -68,6 +70,15 @@ def composed(directory: Path, name: str, overrides: Sequence[str]) -> DictConfig
     Raises:
         ConfigurationError: Hydra's own words.
     """
+    return while_composed(directory, name, overrides, lambda cfg: cfg)
+
+
+def while_composed(directory: Path, name: str, overrides: Sequence[str], look: Callable[[DictConfig], T]) -> T:
+    """Compose a configuration, and look at it while Hydra's loader knows its files.
+
+    Raises:
+        ConfigurationError: as `composed`.
+    """
     import hydra
     from hydra.errors import HydraException
     from yaml import YAMLError
@@ -79,8 +90,8 @@ def composed(directory: Path, name: str, overrides: Sequence[str]) -> DictConfig
                 try:
                     with hydra.initialize_config_dir(str(directory), job_name=Path(name).name, version_base=None):
                         cfg = hydra.compose(name, list(overrides), return_hydra_config=True)
-                    _tell_what_is_left_out(cfg.hydra)
-                    return cfg
+                        _tell_what_is_left_out(cfg.hydra)
+                        return look(cfg)
                 except hydra.errors.MissingConfigException as error:
                     if not stand_in(error.missing_cfg_file):
                         raise

@@ -60,10 +60,14 @@ def _not_imported(module: str, error: ModuleNotFoundError) -> str:
     return f"there is no module {module!r}, neither installed nor in the current directory or on PYTHONPATH{below}"
 
 
-def argument_faults(target: Any, positional: int, names: Collection[str], partial: bool) -> list[str]:
-    """Return what a call with these arguments would refuse, as far as a signature tells.
+def argument_faults(
+    place: str, what: str, target: Any, positional: int, names: Collection[str], partial: bool
+) -> list[str]:
+    """Return what a call with these arguments would refuse, as far as a signature tells, with the places.
 
     Args:
+        place: of the node whose entries are the arguments.
+        what: the target, as messages name it.
         target: what is called.
         positional: the number of positional arguments.
         names: of the others.
@@ -79,10 +83,14 @@ def argument_faults(target: Any, positional: int, names: Collection[str], partia
     filled = {p.name for p in in_order[:positional]}
     faults = []
     if positional > len(in_order) and inspect.Parameter.VAR_POSITIONAL not in kinds:
-        faults.append(f"takes at most {len(in_order)} positional arguments, and `_args_` has {positional}")
+        faults.append(
+            f"{place}: {what} takes at most {len(in_order)} positional arguments, and `_args_` has {positional}"
+        )
     if inspect.Parameter.VAR_KEYWORD not in kinds:
-        faults += [f"has no argument {name!r}{guess(name, named)}" for name in names if name not in named]
-    faults += [f"gets {name!r} twice, by `_args_` too" for name in names if name in filled & named]
+        unknown = [name for name in names if name not in named]
+        faults += [f"{place}.{name}: {what} has no argument {name!r}{guess(name, named)}" for name in unknown]
+    twice = [name for name in names if name in filled & named]
+    faults += [f"{place}.{name}: {what} gets {name!r} twice, by `_args_` too" for name in twice]
     if not partial:
         needed = [
             p.name
@@ -92,5 +100,5 @@ def argument_faults(target: Any, positional: int, names: Collection[str], partia
         missing = [name for name in needed if name not in names or name not in named]
         if missing:
             later = "; write `_partial_: true` beside it" if _GIVEN_LATER.issuperset(missing) else ""
-            faults.append(f"needs {', '.join(map(repr, missing))}, which nothing gives{later}")
+            faults.append(f"{place}: {what} needs {', '.join(map(repr, missing))}, which nothing gives{later}")
     return faults

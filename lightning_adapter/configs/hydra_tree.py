@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_adapter.configs.hydra_checks import faults_of, seed_in
 from lightning_adapter.configs.hydra_compose import composed, primary
 from lightning_adapter.configs.hydra_parts import instantiated
+from lightning_adapter.configs.hydra_places import Places
 from lightning_adapter.configs.hydra_plain import plain_tree
 from lightning_adapter.configs.hydra_references import HYDRA, NOW, kept_of_the_job
 from lightning_adapter.configs.hydra_state import hydra_package, resolving
@@ -73,6 +74,28 @@ def check(tree: Tree, run_dir: Path) -> None:
     """
     with resolving(tree, run_dir) as cfg:
         raise_all("configuration", faults_of(cfg))
+
+
+def check_composed(
+    tree: Tree, run_dir: Path, directory: str | Path, name: str | None = None, overrides: Sequence[str] = ()
+) -> None:
+    """Check a tree as `check` does, and tell each fault with the line of the file, or the override, that says it.
+
+    Args:
+        tree: what `compose` has made of the other arguments, single values of it changed perhaps.
+        run_dir: as for `check`.
+        directory: as for `compose`.
+        name: likewise.
+        overrides: likewise.
+
+    Raises:
+        ConfigurationError: everything that can be told without making anything.
+    """
+    with resolving(tree, run_dir) as cfg:
+        faults = faults_of(cfg)
+    if faults:
+        places = Places(*primary(Path(directory), name), overrides)
+        raise_all("configuration", [places.told(fault) for fault in faults])
 
 
 def build(tree: Tree, run_dir: Path) -> Parts:

@@ -80,7 +80,7 @@ def test_a_whole_tree_is_checked_and_nothing_is_made(files: Path) -> None:
         ({"model._target_": "..Model"}, "a target is written as package.module.Class"),
         ({"model.net._target_": "${nope}"}, "model.net._target_: Interpolation key 'nope' not found"),
         ({"model._target_": "???"}, "model._target_: `???` means"),
-        ({"model.net.widht": 3}, "model.net: hydra_project.Net has no argument 'widht'; did you mean 'width'?"),
+        ({"model.net.widht": 3}, "model.net.widht: hydra_project.Net has no argument 'widht'; did you mean 'width'?"),
         (
             {"model.net": {"_target_": "hydra_project.Net", "inputs": 1}},
             "model.net: hydra_project.Net needs 'width', 'outputs', which nothing gives",
@@ -89,14 +89,17 @@ def test_a_whole_tree_is_checked_and_nothing_is_made(files: Path) -> None:
             {"model.net._args_": [1, 2, 3, 4], "model.net.inputs": 1},
             "takes at most 3 positional arguments, and `_args_` has 4",
         ),
-        ({"model.net._args_": [1]}, "model.net: hydra_project.Net gets 'inputs' twice, by `_args_` too"),
+        ({"model.net._args_": [1]}, "model.net.inputs: hydra_project.Net gets 'inputs' twice, by `_args_` too"),
         ({"model.net._args_": 1}, "model.net._args_ is 1; write a list"),
         ({"model.net._partial_": "yes"}, "model.net._partial_ is 'yes'; write true or false"),
         (
             {"model.optimizer": {"_target_": "torch.optim.SGD", "lr": 0.1}},
             "needs 'params', which nothing gives; write `_partial_: true` beside it",
         ),
-        ({"model.optimizer.learning_rate": 1}, "model.optimizer: torch.optim.SGD has no argument 'learning_rate'"),
+        (
+            {"model.optimizer.learning_rate": 1},
+            "model.optimizer.learning_rate: torch.optim.SGD has no argument 'learning_rate'",
+        ),
         (
             {"model.extra": "${my_own:1}"},
             "model.extra: Unsupported interpolation type my_own; a resolver is known once the module",
@@ -125,11 +128,14 @@ def test_a_whole_tree_is_checked_and_nothing_is_made(files: Path) -> None:
         ),
         (
             {"trainer.max_epoch": 3},
-            "trainer: pytorch_lightning.Trainer has no argument 'max_epoch'; did you mean 'max_epochs'?",
+            "trainer.max_epoch: pytorch_lightning.Trainer has no argument 'max_epoch'; did you mean 'max_epochs'?",
         ),
         ({"trainer._args_": [1]}, "trainer._args_: give the Trainer its arguments by name"),
         ({"trainer": "???"}, "trainer: `???` means that a value must be given"),
-        ({"trainer": {"max_epoch": 1}}, "trainer: the Trainer has no argument 'max_epoch'; did you mean 'max_epochs'?"),
+        (
+            {"trainer": {"max_epoch": 1}},
+            "trainer.max_epoch: the Trainer has no argument 'max_epoch'; did you mean 'max_epochs'?",
+        ),
         (
             {"trainer": None, "trianer": {"x": {}}},
             "there is no 'trainer' with a `_target_`, nor another node whose class",
@@ -181,7 +187,7 @@ def test_all_faults_are_in_one_message(files: Path) -> None:
     text = str(caught.value)
     assert text.startswith("configuration has 4 faults:")
     assert "data.batch_size, model.net.width: `???` means that a value must be given" in text
-    for part in ("model.extra: ", "trainer: ", "seed is 'x'"):
+    for part in ("model.extra: ", "trainer.max_epoch: ", "seed is 'x'"):
         assert part in text
 
 
@@ -216,6 +222,29 @@ def test_what_to_do_about_resolvers_is_told_once(files: Path) -> None:
         hydra_tree.check(changed({"model.extra": ["${mine:1}", "${mine:2}", "${yours:3}"]}), files)
     text = str(caught.value)
     assert text.count("Unsupported interpolation type") == 3 and text.count("_imports_: [package.module]") == 1
+
+
+def test_a_fault_names_the_line_of_the_file_or_the_override_that_says_it(files: Path) -> None:
+    (files / "configs" / "model" / "plain.yaml").write_text(
+        "_target_: hydra_project.Model\nnet:\n  _target_: hydra_project.Nett\n  inputs: 1\noptimizer: ???\n"
+    )
+    (files / "configs" / "experiment" / "bad.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /callbacks: stop\nmodel:\n  out: ${nope}\n"
+    )
+    overrides = ["experiment=bad", "+trainer.max_epoch=3", "seed=x"]
+    tree = hydra_tree.compose("configs", None, overrides)
+    with pytest.raises(ConfigurationError) as caught:
+        hydra_tree.check_composed(tree, files, "configs", None, overrides)
+    text = str(caught.value)
+    for fault, where in {
+        "model.optimizer, callbacks.early_stopping.monitor: ": "plain.yaml, line 5; configs/callbacks/stop.yaml, line 3)",
+        "model.net._target_ is": "(configs/model/plain.yaml, line 3)",
+        "model.out: Interpolation": "(configs/experiment/bad.yaml, line 5)",
+        "trainer.max_epoch: pytorch_lightning.Trainer has no": "(the override +trainer.max_epoch=3)",
+        "seed is 'x'": "(the override seed=x)",
+    }.items():
+        line = next(line for line in text.splitlines() if fault in line)
+        assert line.endswith(where), line
 
 
 def test_code_that_fails_while_it_is_imported_shows_its_own_exception(files: Path) -> None:
