@@ -319,7 +319,7 @@ def test_help_names_the_commands_that_exist(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit, match="0"):
         cli.main(["--help"])
     printed = capsys.readouterr().out
-    assert all(f"\n    {name} " in printed for name in ("fit", "check", "submit", "follow"))
+    assert all(f"\n    {name} " in printed for name in ("fit", "init", "check", "submit", "follow"))
 
 
 def test_help_imports_neither_torch_nor_its_companions(project: Path) -> None:

@@ -21,6 +21,7 @@ from lightning_adapter.configs.tree_paths import Path
 
 #: Texts that are texts in every version: they begin with a letter, a path or a reference, and are none of the words below.
 _PLAIN = re.compile(r"(?:[A-Za-z_]|\.{0,2}/|\$\{).*")
+_PLAIN_IN_LINE = re.compile(r"(?:[A-Za-z_]|\.{0,2}/)[\w./-]*")
 _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "none", "inf", "nan"}
 #: A list of single values stands in one line of this length.
 _LINE = 88
@@ -91,8 +92,12 @@ class Writer:
         if isinstance(value, Mapping):
             return self._group(value, path)
         if isinstance(value, list):
-            made = CommentedSeq([self._value(item, (*path, str(index))) for index, item in enumerate(value)])
-            if not any(isinstance(item, (dict, list)) for item in value) and len(str(value)) < _LINE:
+            is_line = not any(isinstance(item, (dict, list)) for item in value) and len(str(value)) < _LINE
+            made = CommentedSeq(
+                _scalar(item, is_line) if is_line else self._value(item, (*path, str(index)))
+                for index, item in enumerate(value)
+            )
+            if is_line:
                 made.fa.set_flow_style()
             return made
         return _scalar(value)
@@ -103,9 +108,10 @@ def _names(path: Path) -> Path:
     return tuple(map(str, path))
 
 
-def _scalar(value: Any) -> Any:
-    if not isinstance(value, str) or (
-        _PLAIN.fullmatch(value) and value.lower() not in _WORDS and value == value.strip()
-    ):
+def _scalar(value: Any, in_line: bool = False) -> Any:
+    """A single value, quoted where it could be read as something else; in a list's line more signs mean something."""
+    if not isinstance(value, str):
         return value
-    return DoubleQuotedScalarString(value)
+    pattern = _PLAIN_IN_LINE if in_line else _PLAIN
+    is_plain = pattern.fullmatch(value) and value.lower() not in _WORDS and value == value.strip()
+    return value if is_plain else DoubleQuotedScalarString(value)

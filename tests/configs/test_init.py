@@ -232,7 +232,10 @@ def test_function_of_hydra_is_a_sweep_of_lightning_cli_too(init) -> None:
 
 
 def test_sweep_over_a_class_draws_whole_subtrees(init) -> None:
-    trials = fake_searcher.grid(init("config.yaml", "optimizer=Adam,SGD", "seed_everything=1,2"))
+    text = init("config.yaml", "optimizer=Adam,SGD", "seed_everything=1,2")
+    names = ("torch.optim.Adam", "torch.optim.SGD")
+    assert read(text)["hyperparameters"]["optimizer"]["vals"] == [{"class_path": name} for name in names]
+    trials = fake_searcher.grid(text)
     found = [(trial["optimizer"]["class_path"], trial["seed_everything"]) for trial in trials]
     assert sorted(found) == [(f"torch.optim.{name}", seed) for name in ("Adam", "SGD") for seed in (1, 2)]
 
