@@ -104,12 +104,17 @@ class ConfiguredTrial(LightningAdapter):
         return given.own_directory(hparams)
 
     @classmethod
+    def is_whole(cls, hparams: experiment.Hyperparameters | None) -> bool:
+        """What a configuration does not say is not there: a callback, or the argument of another class."""
+        return given.is_whole(hparams)
+
+    @classmethod
     def merged_hyperparameters(
         cls, values: Mapping[str, Any], hparams: experiment.Hyperparameters | None
     ) -> dict[str, Any]:
-        """A whole configuration is what the values of the cluster are put into; single values win over them."""
+        """A whole configuration is what the values of the cluster are put into; values given one by one win over them."""
         if given.is_whole(hparams):
-            return merged(hparams, values)
+            return merged(merged(hparams, values), hparams.typed)
         return super().merged_hyperparameters(values, hparams)
 
     @classmethod
@@ -175,11 +180,26 @@ class ConfiguredTrial(LightningAdapter):
         """Take a context for objects that are there, and go on drawing where building them has ended."""
         built, random, parts = self._built, self._random, self._parts
         vars(self).clear()
-        self._parts = parts
+        self._parts, self.context = parts, context  # as `LightningTrial.__new__` does
         type(self).__init__(self, context)
         self._built = built
         random.restore()
         return self
+
+
+def _check_reads(trial_class: object, caller: str) -> None:
+    """Refuse a class that reads no configuration.
+
+    Raises:
+        ConfigurationError: says what to give.
+    """
+    check_trial_class(trial_class, caller)
+    if not (isinstance(trial_class, type) and issubclass(trial_class, ConfiguredTrial)):
+        name = getattr(trial_class, "__name__", shown(trial_class))
+        raise ConfigurationError(
+            f"{caller} was given trial_class={name}, which reads no configuration. Derive it from ConfiguredTrial, "
+            "or leave it out."
+        )
 
 
 def load_config(
@@ -202,6 +222,7 @@ def load_config(
     Raises:
         ConfigurationError: it cannot be read, in the library's own words.
     """
+    _check_reads(trial_class, "load_config()")
     return sources.load(source, overrides, trial_class.reader())
 
 
@@ -226,9 +247,15 @@ def build(
     Raises:
         ConfigurationError: nothing can be made of it, in the library's own words.
     """
-    check_trial_class(trial_class, "build()")
+    _check_reads(trial_class, "build()")
     reader = trial_class.for_hyperparameters(config)
-    values = experiment.hyperparameters({}, reader.given_hyperparameters(config))
+    tree = reader.given_hyperparameters(config)
+    if not experiment.is_group(tree):
+        raise ConfigurationError(
+            f"build() was given {shown(tree)}, which is no configuration. Give what load_config(SOURCE) returns, a LightningCLI, "
+            "or OmegaConf's DictConfig."
+        )
+    values = experiment.hyperparameters({}, tree)
     reader.check_hyperparameters(values)
     chosen = reader.seed_of(values, None) if seed is None else seed
     made = fresh_trial(reader, hparams=given.Whole(values), seed=chosen).trial

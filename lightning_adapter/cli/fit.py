@@ -173,7 +173,8 @@ def _configured(
         first, *more = arguments.cli
         words = [word for file in more for word in ("--config", file)]
         tree = sources.of_cli(first, [*words, *arguments.overrides], trial_class.reader())
-    return Whole(merged(tree, hparams or {}))
+    typed = hparams or {}
+    return Whole(merged(tree, typed), typed)
 
 
 def _configuration(path: str | None) -> dict[str, Any] | None:

@@ -16,7 +16,16 @@ from lightning_adapter.versions import hosts
 
 
 class Whole(dict[str, Any]):
-    """A tree that describes all of a trial, and not single values of it: what a cluster has drawn is put into it."""
+    """A tree that describes all of a trial, and not single values of it: what a cluster has drawn is put into it.
+
+    Args:
+        tree: the configuration.
+        typed: values that were given one by one beside it, which win over those of a cluster too.
+    """
+
+    def __init__(self, tree: Mapping[str, Any], typed: Mapping[str, Any] | None = None) -> None:
+        super().__init__(tree)
+        self.typed = typed or {}
 
 
 def cli_of(given: object) -> Cli | None:
@@ -40,7 +49,7 @@ def tree_of(given: object) -> Any:
         return Whole(hydra_tree.tree_of(given))
     if isinstance(given, argparse.Namespace) or (isinstance(given, Mapping) and _names_a_model(given)):
         tree: Any = experiment.plain(given)
-        return Whole(tree)
+        return Whole(tree, given.typed if is_whole(given) else None)
     return given
 
 

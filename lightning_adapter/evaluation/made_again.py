@@ -70,8 +70,10 @@ class Making:
         had = made.get("hyperparameters")
         if had is None:
             had = dict(used.get("hyperparameters") or {})
-        settings = {**used, "hyperparameters": had, **(config or {})}
         hparams = trial_class.given_hyperparameters(hparams)
+        if trial_class.is_whole(hparams):
+            had = {}
+        settings = {**used, "hyperparameters": had, **(config or {})}
         values = experiment.hyperparameters(
             settings, from_checkpoint(had, settings, hparams).overrides, drawn=settings["hyperparameters"] is had
         )

@@ -236,15 +236,13 @@ class _Plan:
         """
         start, source = _starting_point(request, _named(trial_class, settings, request))
         made = made_with(start.saved)
-        taken = from_checkpoint(made.get("hyperparameters", {}), settings, request.hparams)
+        kept = {} if trial_class.is_whole(request.hparams) else made.get("hyperparameters", {})
+        taken = from_checkpoint(kept, settings, request.hparams)
         given = experiment.hyperparameters(settings, taken.overrides)
         values = trial_class.completed_hyperparameters(given)
         experiment.global_batch_size_check(values, size)
         _check(trial_class, values, request.config)
         periods = experiment.periods(settings, values.get("global_batch_size"))
-        named = request.seed
-        if named is None:
-            named = trial_class.seed_of(values, periods.experiment_seed)
         return cls(
             request=request,
             config={**settings, "hyperparameters": values},
@@ -253,7 +251,7 @@ class _Plan:
             source=source,
             steps=batches_trained(start.saved) if start.saved is not None and start.resumes else 0,
             # weights that begin a new run are drawn into it by whoever seeds that
-            seed=made.get("seed") if named is None and start.resumes else named,
+            seed=_seed(trial_class, values, request, periods, made if start.resumes else {}),
             taken=taken,
             unasked=[*taken.added, *added(given, values)],
             made=made,
@@ -264,14 +262,15 @@ class _Plan:
         """Say what the run takes of how the checkpoint's was made."""
         seed, chosen = self.made.get("seed"), self.periods.experiment_seed
         unsaid = self.request.seed is None and self.start.resumes
-        self.taken.tell(seed if unsaid and chosen is None else None)
-        if unsaid and None not in (seed, chosen) and seed != chosen:
+        self.taken.tell(seed if unsaid and chosen is None and seed == self.seed else None)
+        if unsaid and None not in (seed, self.seed) and seed != self.seed:
             # a cluster draws the seed of each trial from that of the experiment
             logger.warning(
-                "the run that goes on was seeded with %d, and experiment_seed is %d: what is drawn while the trial is made, "
+                "the run that goes on was seeded with %d, and %s is %d: what is drawn while the trial is made, "
                 "such as a random split of the data, is another. To draw the same, give --seed %d",
                 seed,
-                chosen,
+                "experiment_seed" if self.seed == chosen else "the seed of the configuration",
+                self.seed,
                 seed,
             )
 
@@ -379,6 +378,25 @@ def _check(trial_class: type[Trial], values: Mapping[str, Any], config: object) 
         if not isinstance(config, (str, os.PathLike)):
             raise
         raise ConfigurationError(f"{os.fspath(config)}: {error}") from error
+
+
+def _seed(
+    trial_class: type[Trial],
+    values: Mapping[str, Any],
+    request: FitRequest,
+    periods: experiment.Periods,
+    made: MadeWith,
+) -> int | None:
+    """The seed of a run; `made` is empty unless it goes on with another, whose seed may have been typed."""
+    if request.seed is not None:
+        return request.seed
+    before, had = made.get("seed"), made.get("hyperparameters")
+    otherwise = before if periods.experiment_seed is None else periods.experiment_seed
+    named = trial_class.seed_of(values, otherwise)
+    if None in (before, had) or named == otherwise:
+        return named
+    # hyperparameters that name the seed that they named before say nothing new
+    return before if trial_class.seed_of(had or {}, otherwise) == named else named
 
 
 def _named(trial_class: type[Trial], settings: Mapping[str, Any], request: FitRequest) -> str | None:

@@ -208,6 +208,11 @@ class LightningTrial(pytorch.PyTorchTrial):
         return target_of(cls)
 
     @classmethod
+    def is_whole(cls, given: Hyperparameters | None) -> bool:
+        """Tell whether what `fit(hparams=...)` was given is all that there is, so that a checkpoint's adds nothing to it."""
+        return False
+
+    @classmethod
     def merged_hyperparameters(cls, values: Mapping[str, Any], given: Hyperparameters | None) -> dict[str, Any]:
         """Return the values that a cluster has drawn together with those that `fit(hparams=...)` was given, which win.
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_adapter import ConfiguredTrial, build, cli, fit, load_config, load_trial
+from lightning_adapter import ConfiguredTrial, LightningAdapter, build, cli, fit, load_config, load_trial
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.runs import record
 
@@ -143,6 +143,34 @@ def test_configured_run_is_resumed_and_tested_by_its_directory(monkeypatch: pyte
     assert load_trial("here", last=True).test() == trial.test(ckpt_path="last")
 
 
+def test_whole_configuration_takes_nothing_of_a_checkpoint() -> None:
+    tree = load_config("config.yaml")
+    fit(ConfiguredTrial, hparams=tree, run_dir="here", max_epochs=1)
+    less = load_config("config.yaml", ["--trainer.callbacks=null"])
+    del less["model"]["init_args"]  # the class's own lr is another
+    for start in ({"resume_from": "here"}, {"warm_start_from": "here"}):
+        trial = fit(ConfiguredTrial, hparams=less, max_epochs=2, **start)
+        assert record.read(trial.run_dir)["hyperparameters"] == less
+        assert trial.lightning_module.hparams.lr == 0.1
+    assert load_trial("here", hparams=less).lightning_module.hparams.lr == 0.1
+    assert load_trial("here").lightning_module.hparams.lr == 0.05
+
+
+def test_run_that_goes_on_keeps_the_seed_that_was_typed(caplog: pytest.LogCaptureFixture) -> None:
+    tree = load_config("config.yaml")
+    fit(ConfiguredTrial, hparams=tree, run_dir="here", max_epochs=1, seed=5)
+    whole = fit(ConfiguredTrial, hparams=tree, seed=5)
+    for given in ({}, {"hparams": tree}):
+        trial = fit(ConfiguredTrial, resume_from="here", max_epochs=2, **given)
+        assert record.read(trial.run_dir)["seed"] == 5
+        assert torch.equal(weights(trial.lightning_module), weights(whole.lightning_module))
+    caplog.clear()
+    trial = fit(ConfiguredTrial, hparams={**tree, "seed_everything": 8}, resume_from="here", max_epochs=2)
+    assert record.read(trial.run_dir)["seed"] == 8
+    assert any("was seeded with 5, and the seed of the configuration is 8" in line for line in caplog.messages)
+    assert not any("taken from the checkpoint" in line for line in caplog.messages)
+
+
 def test_run_is_collected_under_the_name_of_its_module() -> None:
     trial = fit(ConfiguredTrial, hparams=load_config("config.yaml"), max_epochs=1)
     assert trial.run_dir.parent == Path("runs/LitNet").resolve()
@@ -213,6 +241,16 @@ def test_built_trial_is_made_of_what_build_was_given() -> None:
     assert torch.equal(weights(fit(trial).lightning_module), weights(expected.lightning_module))
 
 
+def test_built_trial_of_a_class_of_the_projects_has_its_context_before_its_base_class_is_called() -> None:
+    class Early(ConfiguredTrial):
+        def __init__(self, context: Any) -> None:
+            self.read = self.context.get_hparams()["seed_everything"]
+            super().__init__(context)
+
+    trial, _, _ = build(load_config("config.yaml"), trial_class=Early)
+    assert fit(trial, max_epochs=1).read == 7
+
+
 # --- on a cluster ------------------------------------------------------------------------------------------------------
 
 
@@ -223,6 +261,19 @@ def test_values_of_the_cluster_are_put_into_a_configuration_and_reach_what_refer
         trial = fit(ConfiguredTrial, hparams=load_config("configs", ["model.optimizer.lr=0.7"]))
     assert torch.equal(weights(trial.lightning_module), weights(own.lightning_module))
     assert trial.lightning_module.lr == 0.3
+
+
+@pytest.mark.parametrize(
+    ("words", "rate"), [(["--hparam", "model.init_args.lr=0.9"], 0.9), (["--model.init_args.lr=0.9"], 0.3)]
+)
+def test_hyperparameter_that_is_typed_wins_over_the_cluster_and_an_override_does_not(
+    words: list[str], rate: float, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = own_cli(monkeypatch, f"--model.init_args.lr={rate}")
+    with cluster(hparams={"model": {"init_args": {"lr": 0.3}}}) as master:
+        assert cli.main(["fit", "--cli", "config.yaml", *words]) == 0
+    _, told = master.validation[-1]
+    assert told["val_loss"] == pytest.approx(values(own.trainer.callback_metrics)["val_loss"], abs=0)
 
 
 def test_whole_tree_of_the_cluster_trains_with_its_own_seed(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,6 +312,23 @@ def test_trial_that_reads_no_configuration_is_refused(capsys: pytest.CaptureFixt
     Path("model_def.py").write_text("from lightning_adapter import LightningAdapter\nclass T(LightningAdapter): pass\n")
     assert cli.main(["fit", "model_def.py:T", "--cli", "config.yaml"]) == 2
     assert "does not read a configuration, which --cli names" in capsys.readouterr().err
+
+
+def test_what_is_no_configuration_and_a_class_that_reads_none_are_told() -> None:
+    with pytest.raises(ConfigurationError, match=r"build\(\) was given 'config\.yaml', which is no configuration"):
+        build("config.yaml")
+
+    class Other(LightningAdapter):
+        pass
+
+    with pytest.raises(
+        ConfigurationError, match=r"load_config\(\) was given trial_class=Other, which reads no configuration"
+    ):
+        load_config("config.yaml", trial_class=Other)  # type: ignore[type-var]
+    with pytest.raises(
+        ConfigurationError, match=r"build\(\) was given trial_class=Other, which reads no configuration"
+    ):
+        build(load_config("config.yaml"), trial_class=Other)  # type: ignore[type-var]
 
 
 @pytest.mark.parametrize(
