@@ -54,6 +54,9 @@ class ConfiguredTrial(LightningAdapter):
 
     cli_class: ClassVar[type | None] = None
     cli_arguments: ClassVar[Mapping[str, Any]] = {}
+    #: Of a class that reads with the LightningCLI that a script has made: what it was made of, and whether that reads the same.
+    _made_of: ClassVar[type[ConfiguredTrial] | None] = None
+    _reads_alone: ClassVar[bool] = True
 
     def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
         values = context.get_hparams().copy()
@@ -65,12 +68,10 @@ class ConfiguredTrial(LightningAdapter):
 
     def _build(self, context: pytorch.PyTorchTrialContext, values: Mapping[str, Any]) -> Parts:
         found = configuration.read(values, self.reader())
-        platforms: int | None = context.get_trial_seed()
-        if isinstance(
-            context, LocalContext
-        ):  # whose seed is that of the configuration, or what was given instead of it
-            return found.build(context.run_directory or pathlib.Path.cwd(), platforms)
-        return found.build(pathlib.Path.cwd(), found.seed(platforms))
+        if isinstance(context, LocalContext):
+            # its seed is that of the configuration, or what was given in its place
+            return found.build(context.run_directory or pathlib.Path.cwd(), context.seed)
+        return found.build(pathlib.Path.cwd(), found.seed(context.get_trial_seed()))
 
     @classmethod
     def reader(cls) -> Cli:
@@ -88,10 +89,29 @@ class ConfiguredTrial(LightningAdapter):
         body = {
             "cli_class": cli.cls,
             "cli_arguments": cli.arguments,
-            "target": cls.target,
+            "_made_of": cls,
+            "_reads_alone": cli.cls is cls.cli_class or not given.adds_arguments(cli),
             "__module__": cls.__module__,
         }
         return type(cls.__name__, (cls,), body)
+
+    @classmethod
+    def recorded_as(cls) -> str | None:
+        """None where the class cannot read the configuration alone: what a LightningCLI adds or links is not in it."""
+        if cls._made_of is None:
+            return super().recorded_as()
+        return cls._made_of.recorded_as() if cls._reads_alone else None
+
+    def check_package(self) -> None:
+        """See `LightningAdapter`."""
+        if not self._reads_alone:
+            name = getattr(type(self).cli_class, "__name__", "")
+            raise ConfigurationError(
+                f"No package can be made of this trial: {name} adds arguments or links to its parser, and a package has to know "
+                f"it. Write `class Trial(ConfiguredTrial): cli_class = {name}` into a module, with the `cli_arguments` that it "
+                "needs, and train that."
+            )
+        super().check_package()
 
     @classmethod
     def given_hyperparameters(cls, hparams: experiment.Hyperparameters | None) -> experiment.Hyperparameters | None:
@@ -162,7 +182,7 @@ class ConfiguredTrial(LightningAdapter):
         self._built, self._random = built, RandomState.now()
 
     @property
-    def built(self) -> Built | None:
+    def built(self) -> Built | None:  # type: ignore[override]  # nobody sets it
         """With what `build` has made it.
 
         Raises:
@@ -178,12 +198,16 @@ class ConfiguredTrial(LightningAdapter):
 
     def again(self: Configured, context: pytorch.PyTorchTrialContext) -> Configured:
         """Take a context for objects that are there, and go on drawing where building them has ended."""
-        built, random, parts = self._built, self._random, self._parts
+        before = dict(vars(self))
         vars(self).clear()
-        self._parts, self.context = parts, context  # as `LightningTrial.__new__` does
-        type(self).__init__(self, context)
-        self._built = built
-        random.restore()
+        self._parts, self.context = before["_parts"], context  # as `LightningTrial.__new__` does
+        try:
+            type(self).__init__(self, context)
+        except BaseException:
+            vars(self).update(before)  # it was not trained
+            raise
+        self._built = before["_built"]
+        before["_random"].restore()
         return self
 
 

@@ -668,3 +668,13 @@ def test_following_for_hours_needs_no_torch() -> None:
         "lightning_adapter.submission.standing; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_words_after_fit_that_cannot_be_read_are_told_once(
+    master: ExperimentsMaster, submit: Submit, project: Path
+) -> None:
+    (project / "config.yaml").write_text("{}")
+    changed(project, entrypoint="python3 -m lightning_adapter fit --cli config.yaml --max-epochs x")
+    status, _, err = submit("experiment.yaml")
+    assert status == 2
+    assert err.count("invalid int value: 'x'") == 1 and "usage:" not in err

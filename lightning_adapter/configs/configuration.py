@@ -82,11 +82,13 @@ class _OfCli:
 
     def seed(self, otherwise: int | None) -> int | None:
         said = lightning_cli.seed_of(self.tree, self.cli)
-        if said is True and otherwise is None:
-            # as `LightningCLI._set_seed` does for True: Lightning chooses
-            chosen: int = hosts.importable_hosts()[0].pl.seed_everything()
-            return chosen
-        return otherwise if isinstance(said, bool) else said
+        if said is not None and not isinstance(said, bool):
+            return said
+        if said is False or otherwise is not None:
+            return otherwise
+        # as `LightningCLI._set_seed` does for True, and for null: Lightning chooses
+        chosen: int = hosts.importable_hosts()[0].pl.seed_everything()
+        return chosen
 
     @property
     def model_name(self) -> str | None:

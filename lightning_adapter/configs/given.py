@@ -33,6 +33,12 @@ def cli_of(given: object) -> Cli | None:
     return lightning_cli.tree_of(given)[1] if _is_cli(given) else None
 
 
+def adds_arguments(cli: Cli) -> bool:
+    """Whether the parser of a LightningCLI has arguments or links of its own, of which a tree says nothing."""
+    bases = () if cli.cls is None else cli.cls.__mro__
+    return any("add_arguments_to_parser" in vars(base) for base in bases if base.__name__ != "LightningCLI")
+
+
 def tree_of(given: object) -> Any:
     """Return a configuration as plain data, and anything else as it is.
 

@@ -95,7 +95,7 @@ def _recorded(source: Source) -> str:
     if source.working_directory is not None and (place.partition(".")[0] == _OWN or not _is_found(place)):
         # `src/` where PYTHONPATH=src stood before the command
         folders = (source.working_directory, source.working_directory / "src")
-        sys.path.extend(str(folder) for folder in folders if folder.is_dir())
+        sys.path.extend(str(folder) for folder in folders if folder.is_dir() and str(folder) not in sys.path)
     return source.target
 
 

@@ -22,10 +22,12 @@ class LocalContext(pytorch.PyTorchTrialContext):
 
     Attributes:
         run_directory: see above.
+        seed: of the trial; None where it is not seeded, which `get_trial_seed` raises an error for.
     """
 
     def __init__(self, run_directory: pathlib.Path | None = None, **options: Any) -> None:
         self.run_directory = run_directory
+        self.seed: int | None = options.get("trial_seed")
         self._answers = HyperparameterAnswers(options.get("hparams") or {})
         super().__init__(**options)
 

@@ -19,7 +19,7 @@ from lightning_adapter.platform.launch import join_job
 from lightning_adapter.platform.local import fit_local
 from lightning_adapter.platform.request import FitRequest
 from lightning_adapter.platform.target import check_may_train
-from lightning_adapter.platform.trial import LightningTrial
+from lightning_adapter.platform.trial import Built, LightningTrial
 from lightning_adapter.runs.run_log import shown_in_task_log
 
 logger = logging.getLogger("lightning_adapter")
@@ -130,7 +130,7 @@ def _built_before(
         ConfigurationError: a trial that is there cannot be made otherwise, nor on a cluster.
     """
     built = trial.built if isinstance(trial, LightningTrial) else None
-    if not isinstance(trial, LightningTrial) or built is None:
+    if not isinstance(trial, LightningTrial) or not isinstance(built, Built):
         return None, trial, hparams, seed  # type: ignore[return-value]  # `check_trial_class` looks at it
     given = {"hparams": hparams, "seed": seed}
     faults = [name for name, value in given.items() if value is not None]

@@ -182,7 +182,7 @@ def _facts(trial_class: type[Trial], plan: _Plan) -> dict[str, Any]:
     return {
         "name": _run_name(trial_class, plan),
         "trial": trial_class.__name__,
-        "target": trial_class.target(),
+        "target": trial_class.recorded_as(),
         "start": now(),
         **provenance.of_this_process(),
         "processes": plan.size,

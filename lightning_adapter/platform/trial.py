@@ -73,7 +73,10 @@ class LightningTrial(pytorch.PyTorchTrial):
         latest_checkpoint_uuid: id of the last checkpoint.
         best_checkpoint_uuid: id of the best one.
         test_metrics: what `fit(test=True)` has measured at the end; None where it has tested nothing.
+        built: with what the objects were built that `fit` is to train; None where it builds them itself.
     """
+
+    built: Built | None = None  # no property, so that a trial can keep something of its own under this name
 
     def __new__(cls: type[Trial], *args: Any, **kwargs: Any) -> Trial:
         """Before the user's constructor asks the context for hyperparameters, or sets a number of threads."""
@@ -203,8 +206,8 @@ class LightningTrial(pytorch.PyTorchTrial):
         return None
 
     @classmethod
-    def target(cls) -> str | None:
-        """Return how the class can be found again; see `provenance.target_of`."""
+    def recorded_as(cls) -> str | None:
+        """Return how the record of a run says which class made it; see `provenance.target_of`."""
         return target_of(cls)
 
     @classmethod
@@ -269,11 +272,6 @@ class LightningTrial(pytorch.PyTorchTrial):
     @classmethod
     def differences(cls, values: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the hyperparameters that differ from their defaults, dotted; None where no defaults are known."""
-        return None
-
-    @property
-    def built(self) -> Built | None:
-        """With what the objects were built that `fit` is to train; None where it builds them itself."""
         return None
 
     def again(self: Trial, context: pytorch.PyTorchTrialContext) -> Trial:

@@ -180,12 +180,13 @@ class Preparing:
         if entrypoint is None:
             return None
         typed, hyperparameters = Typed(), config.get("hyperparameters")  # none of a YAML that has faults
+        arguments = entrypoint.arguments if entrypoint.kind == "fit" else ()
         if entrypoint.kind == "fit" and entrypoint.is_known:
             try:
                 typed = parse(entrypoint.arguments)
             except LightningAdapterError as error:
                 self._note(f"the entrypoint is {entrypoint.text!r}: {error}")
-                hyperparameters = None
+                hyperparameters, arguments = None, ()
         self._faults += checks.faults_of(config, entrypoint, typed)
         if context is None:
             return None
@@ -200,7 +201,6 @@ class Preparing:
             variables["PYTHONPATH"] = ":".join(part for part in path if part)
         if hyperparameters is not None:
             hyperparameters = checks.with_typed(hyperparameters, typed.hparams or {})
-        arguments = entrypoint.arguments if entrypoint.kind == "fit" else ()
         report = look(entrypoint.target, context.root, variables, hyperparameters, arguments)
         if report.error is not None:
             self._note(

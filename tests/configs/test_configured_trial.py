@@ -119,9 +119,21 @@ def test_script_gives_the_lightning_cli_that_it_has_made(monkeypatch: pytest.Mon
     words = ["--seed_everything=4", "--data.batch_size=6", "--trainer.max_epochs=1", *QUIET]
     own = Linked(parts.LitNet, parts.Data, args=["fit", *words], save_config_callback=None)
     made = Linked(parts.LitNet, parts.Data, args=words, run=False, save_config_callback=None)
-    trial = fit(ConfiguredTrial, hparams=made)
+    trial = fit(ConfiguredTrial, hparams=made, run_dir="here")
     assert torch.equal(weights(trial.lightning_module), weights(own.model))
     assert trial.lightning_module.net[0].out_features == 6
+
+    # Lightning's own LightningCLI knows of no link
+    with pytest.raises(ConfigurationError, match="does not say which trial it was"):
+        load_trial("here")
+    with pytest.raises(ConfigurationError, match="Linked adds arguments or links to its parser"):
+        fit(ConfiguredTrial, hparams=made, package="model.pt")
+
+    class Trial(ConfiguredTrial):
+        cli_class = Linked
+        cli_arguments = {"model_class": parts.LitNet, "datamodule_class": parts.Data}
+
+    assert torch.equal(weights(load_trial("here", Trial).lightning_module), weights(own.model))
 
 
 def test_seed_of_fit_wins_over_that_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +141,30 @@ def test_seed_of_fit_wins_over_that_of_the_configuration(monkeypatch: pytest.Mon
     trial = fit(ConfiguredTrial, hparams=load_config("config.yaml"), seed=11)
     assert torch.equal(weights(trial.lightning_module), weights(own.model))
     assert record.read(trial.run_dir)["seed"] == 11
+
+
+@pytest.mark.parametrize(
+    ("source", "words", "seed"),
+    [("config.yaml", ["--seed_everything=false"], None), ("configs", ["seed=null"], None)],
+)
+def test_configuration_without_a_seed_is_trained_from_the_state_that_is_there(
+    source: str, words: list[str], seed: int | None
+) -> None:
+    tree = load_config(source, words)
+    found = []
+    for _ in range(2):
+        torch.manual_seed(13)
+        found.append(fit(ConfiguredTrial, hparams=tree, max_epochs=1))
+    torch.manual_seed(13)
+    found.append(fit(build(tree)[0], max_epochs=1))
+    assert all(torch.equal(weights(found[0].lightning_module), weights(each.lightning_module)) for each in found)
+    assert record.read(found[0].run_dir)["seed"] is seed
+
+
+def test_seed_that_lightning_is_to_choose_is_known() -> None:
+    tree = {**load_config("config.yaml"), "seed_everything": None}  # which Lightning reads as true
+    trial = fit(ConfiguredTrial, hparams=tree, max_epochs=1)
+    assert isinstance(record.read(trial.run_dir)["seed"], int)
 
 
 # --- what comes after -------------------------------------------------------------------------------------------------
@@ -169,6 +205,14 @@ def test_run_that_goes_on_keeps_the_seed_that_was_typed(caplog: pytest.LogCaptur
     assert record.read(trial.run_dir)["seed"] == 8
     assert any("was seeded with 5, and the seed of the configuration is 8" in line for line in caplog.messages)
     assert not any("taken from the checkpoint" in line for line in caplog.messages)
+
+
+def test_project_is_put_on_the_path_once() -> None:
+    fit(ConfiguredTrial, hparams=load_config("config.yaml"), run_dir="here", max_epochs=1)
+    load_trial("here")
+    path = list(sys.path)
+    load_trial("here")
+    assert sys.path == path
 
 
 def test_run_is_collected_under_the_name_of_its_module() -> None:
@@ -312,6 +356,30 @@ def test_trial_that_reads_no_configuration_is_refused(capsys: pytest.CaptureFixt
     Path("model_def.py").write_text("from lightning_adapter import LightningAdapter\nclass T(LightningAdapter): pass\n")
     assert cli.main(["fit", "model_def.py:T", "--cli", "config.yaml"]) == 2
     assert "does not read a configuration, which --cli names" in capsys.readouterr().err
+
+
+def test_built_trial_that_cannot_be_trained_stays_as_it_was_built() -> None:
+    trial, _, _ = build({**load_config("config.yaml"), "trainer": {"devices": 4}})
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=r"devices=.?4.? is not what this job has"):
+            fit(trial)
+
+
+def test_other_trials_may_use_the_names_of_what_was_built() -> None:
+    import parts
+
+    class Own(LightningAdapter):
+        def __init__(self, context: Any) -> None:
+            self.built = self.target()  # type: ignore[assignment]
+            super().__init__(context, parts.LitNet(), parts.Data(), max_epochs=1)
+
+        def target(self) -> str:
+            return "x"
+
+    trial = fit(Own)
+    assert trial.built == "x"
+    with pytest.raises(ConfigurationError, match="pass the class itself"):
+        fit(trial)
 
 
 def test_what_is_no_configuration_and_a_class_that_reads_none_are_told() -> None:
