@@ -1001,3 +1001,14 @@ def test_two_runs_in_one_process_do_not_see_each_other() -> None:
     fit(trial_of(models.OwnLoaders, None, max_epochs=1), seed=2)
     again = fit(trial_of(), seed=1)
     assert torch.equal(weights(again.lightning_module), weights(alone.lightning_module))
+
+
+def test_configuration_that_a_run_leaves_trains_again_also_with_a_group_called_type(tmp_path: Path) -> None:
+    class Trial(LightningAdapter):
+        def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
+            assert context.get_hparams() == {"optimizer": {"inner": {"type": "sgd", "lr": 0.1}}, "a": 1}
+            super().__init__(context, models.Net(), models.Data(), max_steps=1)
+
+    values = {"optimizer": {"inner": {"type": "sgd", "lr": 0.1}}, "a": 1}
+    fit(Trial, hparams=values, run_dir=tmp_path / "first")
+    fit(Trial, config=tmp_path / "first" / "experiment.yaml", run_dir=tmp_path / "second")

@@ -168,7 +168,8 @@ def fit_local(trial_class: type[Trial], request: FitRequest, processes: core.Dis
             facts, goes_on = _facts(trial_class, plan), plan.goes_on_in(directory)
             directory.recorder.begin({**facts, "parent": None} if goes_on else facts, goes_on)
             with directory.recorder.recording(), directory.attach_log(_head(trial_class, facts)):
-                directory.write_config(plan.config)
+                values = experiment.as_written(plan.config["hyperparameters"])
+                directory.write_config({**plan.config, "hyperparameters": values})
                 return _fit(trial_class, plan, directory, processes)
 
 

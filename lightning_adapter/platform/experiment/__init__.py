@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from lightning_adapter.platform.experiment.hyperparameters import (
     Hyperparameters,
+    as_written,
     global_batch_size_check,
     hyperparameters,
     nest,
@@ -21,6 +22,7 @@ from lightning_adapter.platform.experiment.variables import Device, environment_
 __all__ = [
     "Device",
     "Hyperparameters",
+    "as_written",
     "Periods",
     "checked",
     "checkpoint_retention",

@@ -56,6 +56,20 @@ def hyperparameters(
     return values
 
 
+def as_written(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return hyperparameters that have their values as a file holds them: a group with a key `type` would be read as a range."""
+    return {
+        name: (
+            {"type": "const", "val": value}
+            if isinstance(value, Mapping) and "type" in value
+            else as_written(value)
+            if isinstance(value, Mapping)
+            else value
+        )
+        for name, value in values.items()
+    }
+
+
 def nest(flat: Hyperparameters, known: Collection[str] = ()) -> dict[str, Any]:
     """Turn dotted names into nested dicts: `{"optimizer.lr": 1}` -> `{"optimizer": {"lr": 1}}`.
 
