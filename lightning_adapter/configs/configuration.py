@@ -9,10 +9,13 @@ from typing import Any, Protocol
 
 from lightning_adapter.configs import hydra_tree, lightning_cli
 from lightning_adapter.configs.dialect import dialect_of
+from lightning_adapter.configs.hydra_state import resolving
+from lightning_adapter.configs.hydra_values import value_at
 from lightning_adapter.configs.lightning_cli import Cli
 from lightning_adapter.configs.listed import lists
 from lightning_adapter.configs.parts import Parts, Tree
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.platform.experiment.faults import raise_all
 from lightning_adapter.versions import hosts
 
 #: A hyperparameter of Determined's own, which counts the samples of one step over all processes.
@@ -127,9 +130,13 @@ def checkpoint_of(tree: Mapping[str, Any]) -> str | None:
     """Return the checkpoint that a configuration names to go on from, as `Trainer.fit(ckpt_path=...)` takes it.
 
     Raises:
-        ConfigurationError: it is one that Lightning would look for.
+        ConfigurationError: it is one that Lightning would look for, or refers to something that is not there.
     """
     path = tree.get("ckpt_path")
+    if isinstance(path, str) and "${" in path:
+        with resolving(lists(tree), pathlib.Path.cwd()) as cfg:
+            path, fault = value_at(cfg, "ckpt_path", "ckpt_path")
+        raise_all("configuration", [fault] if fault else [])
     if path is None or (isinstance(path, str) and ("://" in path or pathlib.Path(path).exists())):
         return path
     raise ConfigurationError(

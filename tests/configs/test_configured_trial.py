@@ -230,6 +230,16 @@ def test_checkpoint_that_a_configuration_names_is_gone_on_from() -> None:
         fit(ConfiguredTrial, hparams={**load_config("config.yaml"), "ckpt_path": "gone.ckpt"})
 
 
+def test_checkpoint_of_a_hydra_tree_may_refer_to_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["+ckpt_path=${oc.env:FROM,null}"]
+    first = fit(ConfiguredTrial, hparams=load_config("configs", words), max_epochs=1)
+    monkeypatch.setenv("FROM", str(first.latest_checkpoint / "lightning.ckpt"))
+    trial = fit(ConfiguredTrial, hparams=load_config("configs", words))
+    assert record.read(trial.run_dir)["parent"] is not None
+    with pytest.raises(ConfigurationError, match="nowhere"):
+        fit(ConfiguredTrial, hparams=load_config("configs", ["+ckpt_path=${nowhere}"]))
+
+
 def test_run_is_used_from_another_directory_and_its_package_without_the_project(
     configured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

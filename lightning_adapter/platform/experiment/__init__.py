@@ -22,8 +22,8 @@ from lightning_adapter.platform.experiment.variables import Device, environment_
 __all__ = [
     "Device",
     "Hyperparameters",
-    "as_written",
     "Periods",
+    "as_written",
     "checked",
     "checkpoint_retention",
     "environment_variables",
