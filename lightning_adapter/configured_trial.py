@@ -24,6 +24,7 @@ from lightning_adapter.platform.context import LocalContext
 from lightning_adapter.platform.experiment.faults import dotted, raise_all
 from lightning_adapter.platform.experiment.ranges import Range
 from lightning_adapter.platform.trial import Built
+from lightning_adapter.versions import hosts
 from lightning_adapter.versions.types import LightningDataModule, LightningModule
 
 Configured = TypeVar("Configured", bound="ConfiguredTrial")
@@ -64,7 +65,12 @@ class ConfiguredTrial(LightningAdapter):
         if parts is None:
             parts = self._build(context, values)
         self._parts = parts
-        super().__init__(context, parts.lightning_module, parts.datamodule, **parts.trainer_arguments)
+        arguments = dict(parts.trainer_arguments)
+        is_used = isinstance(context, LocalContext) and context.run_directory is None
+        if is_used and isinstance(arguments.get("callbacks"), list):
+            # a trial that is used, and not trained, has no directory for a configuration: it might be the project's own file
+            arguments["callbacks"] = [each for each in arguments["callbacks"] if not _saves_configuration(each)]
+        super().__init__(context, parts.lightning_module, parts.datamodule, **arguments)
 
     def _build(self, context: pytorch.PyTorchTrialContext, values: Mapping[str, Any]) -> Parts:
         found = configuration.read(values, self.reader())
@@ -209,6 +215,12 @@ class ConfiguredTrial(LightningAdapter):
         self._built = before["_built"]
         before["_random"].restore()
         return self
+
+
+def _saves_configuration(callback: object) -> bool:
+    """Tell whether a callback is LightningCLI's SaveConfigCallback, of either package."""
+    bases = type(callback).__mro__
+    return any(base.__name__ == "SaveConfigCallback" and hosts.host_of_class(base) is not None for base in bases)
 
 
 def _check_reads(trial_class: object, caller: str) -> None:

@@ -207,6 +207,16 @@ def test_run_that_goes_on_keeps_the_seed_that_was_typed(caplog: pytest.LogCaptur
     assert not any("taken from the checkpoint" in line for line in caplog.messages)
 
 
+def test_use_of_a_checkpoint_leaves_the_configuration_of_the_project_as_it_is() -> None:
+    tree, before = load_config("config.yaml"), Path("config.yaml").read_text()
+    trial = fit(ConfiguredTrial, hparams=tree, run_dir="here", max_epochs=1)
+    moved = trial.latest_checkpoint.rename("moved")
+    load_trial(moved, ConfiguredTrial).test(verbose=False)
+    assert Path("config.yaml").read_text() == before
+    fit(build(tree)[0], run_dir="built", max_epochs=1)
+    assert list(Path("built").rglob("config.yaml"))
+
+
 def test_project_is_put_on_the_path_once() -> None:
     fit(ConfiguredTrial, hparams=load_config("config.yaml"), run_dir="here", max_epochs=1)
     load_trial("here")
