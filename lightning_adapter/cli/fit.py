@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -119,7 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
         LightningAdapterError: what was typed cannot be used, or the training cannot go on.
     """
     from lightning_adapter.platform import experiment
-    from lightning_adapter.platform.environment import device_kind, variables_set
+    from lightning_adapter.platform.environment import device_kind, managed_trial, variables_set
 
     hparams = hyperparameters(arguments)
     config = _configuration(arguments.config)
@@ -128,7 +129,9 @@ def run(arguments: argparse.Namespace) -> int:
         target = arguments.target or CONFIGURED
         trial_class = load_target(target)
         if arguments.cli or arguments.hydra:
-            hparams = _configured(target, trial_class, hparams, arguments)
+            hparams = tree = _configured(target, trial_class, hparams, arguments)
+            if arguments.hydra and managed_trial() is None:  # a cluster has values of its own for the configuration
+                _check_files(tree, arguments)
         # a file is given by its name, which messages then have; a pipe can be read only once
         given = arguments.config if config is None or os.path.isfile(arguments.config) else config
         _fit(target, trial_class, given, hparams, arguments)
@@ -146,6 +149,17 @@ def configuration_typed(trial_class: type, words: Sequence[str]) -> dict[str, An
     add_options(parser)
     arguments = overrides.parse(parser, options)
     return _configured(target or CONFIGURED, trial_class, hyperparameters(arguments), arguments)
+
+
+def _check_files(tree: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Tell what is wrong with a composed configuration, with the files that say it, which `fit` does not know.
+
+    Raises:
+        ConfigurationError: there is something.
+    """
+    from lightning_adapter.configs import hydra_tree
+
+    hydra_tree.check_composed(tree, pathlib.Path.cwd(), arguments.hydra, None, arguments.overrides)
 
 
 def _configured(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lightning_adapter.configs.parts import Tree
+from lightning_adapter.errors import ConfigurationError, shown
 
 #: Where a tree keeps what it refers to of the job that Hydra composed it for, under the names of Hydra's own node.
 HYDRA = "hydra"
@@ -32,9 +33,16 @@ def without_hydra(tree: Tree) -> Tree:
 
 
 def imports_of(tree: Tree) -> list[str]:
-    """Return the modules that the tree wants to be imported first."""
-    modules = tree.get(IMPORTS)
-    return [modules] if isinstance(modules, str) else list(modules or ())
+    """Return the modules that the tree wants to be imported first.
+
+    Raises:
+        ConfigurationError: they are no names.
+    """
+    modules = tree.get(IMPORTS) or []
+    listed = [modules] if isinstance(modules, str) else modules
+    if not isinstance(listed, list) or not all(isinstance(module, str) for module in listed):
+        raise ConfigurationError(f"configuration: {IMPORTS} is {shown(modules)}; give a list of modules")
+    return listed
 
 
 #: A name within which another value stands, as in `${hydra:runtime.choices.${group}}`: any of these may be meant.

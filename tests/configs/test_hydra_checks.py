@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lightning_adapter.cli import main
 from lightning_adapter.configs import hydra_tree
 from lightning_adapter.configs.parts import Tree
 from lightning_adapter.errors import ConfigurationError
@@ -58,6 +59,7 @@ def test_a_whole_tree_is_checked_and_nothing_is_made(files: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"_imports_": 3}, "_imports_ is 3; give a list of modules"),
         (
             {"model": None, "lit": {"_target_": "needing.Lit"}},
             "is a LightningModule; lit._target_ is 'needing.Lit', and importing",
@@ -245,6 +247,18 @@ def test_a_fault_names_the_line_of_the_file_or_the_override_that_says_it(files: 
     }.items():
         line = next(line for line in text.splitlines() if fault in line)
         assert line.endswith(where), line
+
+
+def test_the_command_names_the_file_and_shows_no_traceback(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--hydra", "configs", "model.net._target_=hydra_project.Nett", "+model.net.deep=1"]) == 2
+    said = capsys.readouterr().err
+    assert "did you mean 'Net'? (the override model.net._target_=hydra_project.Nett)" in said
+    (files / "configs" / "model" / "plain.yaml").write_text("_target_: hydra_project.Modl\n")
+    assert main(["fit", "--hydra", "configs/train"]) == 2
+    said += capsys.readouterr().err
+    assert "did you mean 'Model'? (configs/model/plain.yaml, line 1)" in said
+    assert "Traceback" not in said
+    assert not (files / "runs").exists()
 
 
 def test_code_that_fails_while_it_is_imported_shows_its_own_exception(files: Path) -> None:
