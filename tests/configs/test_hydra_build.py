@@ -309,18 +309,21 @@ def no_resolver() -> Iterator[None]:
         OmegaConf.clear_resolver("twice")
 
 
-@pytest.mark.parametrize("where", ["_imports_", "a text", "the project"])
+@pytest.mark.parametrize("where", ["_imports_", "a text", "the project", "a module below"])
 def test_resolvers_of_a_project_are_known(files: Path, no_resolver: None, where: str) -> None:
     overrides = ["model.optimizer.lr='${twice:${width}}'"]
     if where == "the project":  # a module that the tree names anyway
         (files / "hydra_project.py").write_text(RESOLVERS + (files / "hydra_project.py").read_text())
+    elif where == "a module below":
+        (files / "own_resolvers.py").write_text(RESOLVERS + "def nothing(): pass\n")
+        overrides += ["+model.extra={_target_: own_resolvers.nothing}"]
     else:
         (files / "own_resolvers.py").write_text(RESOLVERS)
         overrides += ["+_imports_=own_resolvers" if where == "a text" else "+_imports_=[own_resolvers]"]
     tree = hydra_tree.compose("configs", None, overrides)
     assert tree["model"]["optimizer"]["lr"] == "${twice:${width}}"
-    hydra_tree.check(tree, files)
     assert hydra_tree.build(tree, files).lightning_module.optimizer.keywords == {"lr": 4}
+    hydra_tree.check(tree, files)
     assert OmegaConf.has_resolver("twice")
 
 
