@@ -107,7 +107,7 @@ class HydraOrigin:
         with hydra_sweeper.groups_of(self.folder) as options_of:
             # in the order of `BasicSweeper.sweep`: what is typed comes last, and wins
             every = parse([*said, *words], options_of, inclusive=sweeper.is_optuna, space=sweeper.space)
-        return [each for each in every if not each.key.startswith(("hydra.", "hydra/"))], sweeper
+        return every, sweeper
 
     def word(self, key: str, value: Any, text: str) -> str:
         """See `Origin`."""
@@ -162,6 +162,9 @@ class CliOrigin:
         for word in _joined(words):
             typed, equals, text = word.partition("=")
             key = typed.removeprefix("--")
+            if not (equals or typed.startswith("-")):
+                faults.append(f"{word} is no override: write key=value, or key=value,value for a sweep")
+                continue
             try:
                 if equals and (
                     is_sweep_text(text) or not typed.startswith("--") or self._is_list_of_values(word, before)
@@ -173,7 +176,9 @@ class CliOrigin:
                 faults.append(str(error))
                 continue
             if isinstance(read, Override):
-                read = Override(key, f"--{read.word.removeprefix('--')}")
+                read = Override(
+                    key, read.word if typed.startswith("-") and not equals else f"--{read.word.removeprefix('--')}"
+                )
                 before.append(read.word)
             # `+=` adds to a list each time, and a class is given before its arguments
             found[f"{key} {len(found)}" if typed.endswith("+") else key] = read

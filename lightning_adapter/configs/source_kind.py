@@ -106,7 +106,8 @@ def _refuse_files(source: str, cli_files: Sequence[str], hydra: str | None) -> N
 def _needed(source: str, cli_files: Sequence[str]) -> tuple[str, ...]:
     if not cli_files:
         raise ConfigurationError(
-            f"{source} reads a configuration, and none is given. Type lightning-adapter init {source} --cli config.yaml"
+            f"{source} reads a configuration, and none is given. Type lightning-adapter init {source} --cli config.yaml, or "
+            "--hydra configs"
         )
     return tuple(cli_files)
 

@@ -194,6 +194,8 @@ def test_own_cli_is_read_by_the_trial_that_names_it(init) -> None:
         (["configs", "seed=3,3"], "seed: 3 and 3 give one and the same configuration"),
         (["config.yaml", "--model.lr=a,b"], "a,b"),
         (["config.yaml", "--model.lrr", "1"], "lrr"),
+        (["config.yaml", "~model", "model.lr"], "model.lr is no override: write key=value"),
+        (["config.yaml", "-x"], "error: -x"),
         (["config.yaml", "model.lr=0.1,much"], "much"),
     ],
 )
@@ -300,6 +302,7 @@ def test_sweep_of_the_configuration_itself_is_drawn_as_optuna_would(init) -> Non
     assert config["hyperparameters"]["data"]["batch_size"]["maxval"] == 4  # Optuna's range holds its end
     assert "global_batch_size" not in config["hyperparameters"]
     assert config["hyperparameters"]["model"]["lr"] == "${model.optimizer.lr}"
+    assert read(init("configs/hparams", "hydra.sweeper.n_trials=3"))["searcher"]["max_trials"] == 3
     typed = read(init("configs/hparams", "model.optimizer.lr=0.1,0.2"))
     assert typed["searcher"]["name"] == "grid"  # six trials are fewer than seven
     assert read(init("configs/hparams", "model.optimizer.lr=0.1,0.2,0.3"))["searcher"]["max_trials"] == 7
