@@ -297,7 +297,8 @@ def test_sweep_of_the_configuration_itself_is_drawn_as_optuna_would(init) -> Non
         "    direction: maximize\n    n_trials: 7\n    params:\n"
         "      model.optimizer.lr: tag(log, interval(0.001, 0.1))\n      data.batch_size: range(2,4)\n"
     )
-    config = read(init("configs/hparams"))
+    stopping = "+trainer.callbacks=[{_target_:pytorch_lightning.callbacks.EarlyStopping,monitor:val_loss}]"
+    config = read(init("configs/hparams", stopping))
     assert config["searcher"] == {"name": "random", "metric": "val_acc", "smaller_is_better": False, "max_trials": 7}
     assert config["hyperparameters"]["data"]["batch_size"]["maxval"] == 4  # Optuna's range holds its end
     assert "global_batch_size" not in config["hyperparameters"]

@@ -80,7 +80,9 @@ def test_single_value_is_no_sweep() -> None:
 def test_interval_becomes_the_range_that_draws_from_it(word: str, drawn: dict) -> None:
     found = one(word)
     assert isinstance(found, Interval)
-    assert ranges.of_interval(found) == drawn
+    made = ranges.of_interval(found)
+    assert made == drawn
+    assert [type(value) for value in made.values()] == [type(value) for value in drawn.values()]  # -3, and not -3.0
 
 
 def test_ends_that_are_no_powers_of_ten_stay_exact() -> None:
