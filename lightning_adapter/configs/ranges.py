@@ -43,7 +43,7 @@ def note_of(interval: Interval) -> str | None:
 
 
 def _exponent(number: float) -> float:
-    """The power of ten that a number is: -3 of 0.001, and not -2.9999999999999996."""
+    """The power of ten that a number is; a whole number where that is meant, -3 of 0.001."""
     exponent = math.log10(number)
     whole = round(exponent)
     return whole if math.isclose(float(f"1e{whole}"), number, rel_tol=1e-12) else exponent
