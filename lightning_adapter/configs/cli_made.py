@@ -14,7 +14,7 @@ from lightning_adapter.configs.cli_flow import FIT, SEED, Config, MadeCli, Parse
 from lightning_adapter.configs.cli_reading import Reader, section_of
 from lightning_adapter.configs.parts import Tree
 from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.versions import hosts
+from lightning_adapter.versions import hosts, jsonargparse_names
 
 
 def configured(made: MadeCli | Config) -> tuple[Tree, Cli]:
@@ -46,12 +46,17 @@ def _tree(config: Config, words: Sequence[str] | None, parsers: Parsers) -> Tree
     for parser in (parsers.main, parsers.fit):
         parser.default_config_files = []
     meant = reader.with_paths(reader.plain(config), config)
-    tree = data(reader.with_paths(reader.plain(config, skip_default=True), config))
-    if words is not None:
-        typed = {**reader.written(words), **{key: meant[key] for key in (SEED,) if key in meant}}
-        typed = reader.with_paths(typed, config)
-        tree = tree if reader.meaning(typed) is None else typed
+    tree = None if words is None else _typed(words, meant, config, reader)
+    if tree is None:
+        tree = data(reader.with_paths(reader.plain(config, **jsonargparse_names.dump_differences()), config))
     return reader.with_classes(completed(tree, meant, reader))
+
+
+def _typed(words: Sequence[str], meant: Tree, config: Config, reader: Reader) -> Tree | None:
+    """What was typed, with the seed that was drawn; None where that is refused by now."""
+    tree = {**reader.written(words), **({SEED: meant[SEED]} if SEED in meant else {})}
+    tree = reader.with_paths(tree, config)
+    return None if reader.meaning(tree) is None else tree
 
 
 def _of_subcommand(config: Config, reader: Reader) -> Config:

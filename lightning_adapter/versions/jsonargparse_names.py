@@ -10,10 +10,18 @@ from packaging.version import Version
 
 
 @functools.cache
+def _version() -> Version:
+    return Version(importlib.metadata.version("jsonargparse"))
+
+
 def dump_everything() -> dict[str, bool]:
     """Arguments of `ArgumentParser.dump` by which it writes None too, and checks nothing."""
-    renamed = Version(importlib.metadata.version("jsonargparse")) >= Version("4.49")
-    return {"skip_unset" if renamed else "skip_none": False, "skip_validation": True}
+    return {"skip_unset" if _version() >= Version("4.50") else "skip_none": False, "skip_validation": True}
+
+
+def dump_differences() -> dict[str, bool]:
+    """Arguments of `ArgumentParser.dump` by which it leaves defaults out; before 4.52 it fails where a default is None."""
+    return {"skip_default": True} if _version() >= Version("4.52") else {}
 
 
 def is_path(value: Any) -> bool:
