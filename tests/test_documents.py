@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import difflib
 import importlib
 import importlib.util
 import io
@@ -21,12 +23,14 @@ from ruamel.yaml import YAML
 from torch.distributed.run import get_args_parser
 
 from lightning_adapter import cli
+from lightning_adapter.cli import fit as fit_command
 from lightning_adapter.errors import LightningAdapterError
 from lightning_adapter.platform import experiment
-from lightning_adapter.platform.target import load_object, load_target
+from lightning_adapter.platform.target import CONFIGURED, load_object, load_target
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "mnist"
+CONFIGS = ROOT / "examples" / "configs"
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), EXAMPLE / "README.md"]
 
 
@@ -43,10 +47,11 @@ class Block(NamedTuple):
 
 
 class Command(NamedTuple):
-    """A line that can be typed."""
+    """A line that can be typed, and where."""
 
     place: str
     text: str
+    folder: Path
 
     def __str__(self) -> str:
         return f"{self.place} {self.text}"
@@ -79,12 +84,20 @@ def is_commands(block: Block) -> bool:
     )
 
 
+def folder_at(document: str, line: int) -> Path:
+    """Where a reader is who has typed every `cd` of a page up to a line; before the first one in an example."""
+    text = "\n".join((ROOT / document).read_text(encoding="utf-8").splitlines()[:line])
+    typed = re.findall(r"^(?: {4})?cd (\S+)$", text, re.MULTILINE)
+    return ROOT / typed[-1] if typed else CONFIGS / "cli" if document == "docs/configs.md" else EXAMPLE
+
+
 def commands() -> Iterator[Command]:
     """Lines of blocks, what stands in the text between backquotes and begins with a program, and entrypoints."""
     for block in filter(is_commands, BLOCKS):
         text = block.text.replace("\\\n", " ")
         lines = [text] if text.count("'") and "-c '\n" in text else text.splitlines()
-        yield from (Command(str(block), line) for line in lines if line.strip())
+        folder = folder_at(block.document, block.line + 1)
+        yield from (Command(str(block), line, folder) for line in lines if line.strip())
     for path in DOCUMENTS:
         name = str(path.relative_to(ROOT))
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -92,12 +105,12 @@ def commands() -> Iterator[Command]:
                 typed = span.removeprefix("entrypoint: ")
                 # pip is written about as what others do, or what went wrong
                 if " " in typed and typed.split()[0] in PROGRAMS and typed.split()[0] not in ("pip", "apt-get"):
-                    yield Command(f"{name}:{number}", typed)
+                    yield Command(f"{name}:{number}", typed, folder_at(name, number))
     for block in BLOCKS:
         if block.language == "yaml":
             entrypoint = YAML(typ="safe").load(block.text).get("entrypoint")
             if entrypoint:
-                yield Command(str(block), entrypoint)
+                yield Command(str(block), entrypoint, folder_at(block.document, block.line))
 
 
 # --- what each program wants ------------------------------------------------------------------------------------------
@@ -107,11 +120,42 @@ def commands() -> Iterator[Command]:
 AFTER_TRAINING = ("validate", "test", "predict", "export", "draw")
 
 
+def project_of(words: list[str]) -> Path:
+    """The project of the configurations' page in which a command can be typed: this one, or that which has its files."""
+    names = [word.partition(":")[0] for word in words[1:] if re.match(r"[\w/]+(\.py:|\.yaml$|$)", word)]
+    files = {name if name.endswith(".py") else f"{name.removesuffix('.yaml')}.yaml" for name in names} | set(names)
+    folders = [Path.cwd(), *(path for path in sorted(CONFIGS.iterdir()) if path.is_dir())]
+    return next((each for each in folders if any((each / file).exists() for file in files)), Path.cwd())
+
+
+def run_configured(words: list[str]) -> None:
+    """Compose and check what is typed, without training."""
+    folder = project_of(words)
+    words = words[: words.index(">")] if ">" in words else words
+    with contextlib.redirect_stdout(io.StringIO()), pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.syspath_prepend(str(folder))
+        options = cli._parsed(words)
+        if words[0] == "init" and not options.requirements:
+            assert cli.main(words) == 0
+        elif words[0] == "fit":
+            target = options.target or CONFIGURED
+            trial_class: Any = load_target(target)
+            hparams = {name: experiment.parse_value(name, text) for name, text in options.hparam}
+            given = options.cli or options.hydra
+            tree = fit_command._configured(target, trial_class, hparams, options) if given else experiment.nest(hparams)
+            trial_class.check_hyperparameters(tree)
+
+
 def run_adapter(words: list[str]) -> None:
-    if words in (["fit"], ["check", "FILE_OR_MODULE:Class"]):  # it is written about, or how it is typed in general
+    # it is written about, or how it is typed in general
+    if words in (["fit"], ["init"], ["check", "FILE_OR_MODULE:Class"], ["init", "SCRIPT.py:parser"]):
+        return
+    if words[0] == "init" or (words[0] == "fit" and Path.cwd().parent == CONFIGS):
+        run_configured(words)
         return
     options = cli._parser().parse_args(cli.runs.with_subcommand(words) if words[0] == "runs" else words)
-    if words[0] == "submit":
+    if words[0] == "submit" and str(options.config) != "experiment.yaml":  # which `init` has written
         experiment.read(options.config)
     if words[0] in ("submit", "follow", "fetch", "runs", "register"):
         return
@@ -136,8 +180,10 @@ def run_python(words: list[str]) -> None:
     if words[0] == "-c":
         compile(words[1], "-c", "exec")
     elif words[0] != "-m":
-        script = next((folder / words[0] for folder in (ROOT, EXAMPLE) if (folder / words[0]).is_file()), None)
+        script = next((folder / words[0] for folder in (Path(), ROOT, EXAMPLE) if (folder / words[0]).is_file()), None)
         assert script is not None, f"there is no {words[0]}"
+        if Path.cwd().parent == CONFIGS:  # its words are LightningCLI's, or Hydra's
+            return
         source = script.read_text(encoding="utf-8")
         assert all(f'"{word}"' in source for word in words[1:] if word.startswith("--"))
     elif words[1] == "lightning_adapter":
@@ -156,7 +202,8 @@ def run_pip(words: list[str]) -> None:
     place, _, extra = what.partition("[")
     folder = ROOT if words[0] == "install" else EXAMPLE
     assert (folder / place / "setup.py").is_file()
-    assert not extra or f'"{extra[:-1]}": [' in (ROOT / "setup.py").read_text(encoding="utf-8")
+    for name in filter(None, extra.removesuffix("]").split(",")):
+        assert f'"{name}": [' in (ROOT / "setup.py").read_text(encoding="utf-8")
 
 
 def run_make(words: list[str]) -> None:
@@ -237,7 +284,7 @@ def in_example(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(EXAMPLE)
     monkeypatch.setattr(sys, "path", [str(EXAMPLE), *sys.path])
     yield
-    for name in ("model_def", "mnist_data"):
+    for name in {path.stem for path in ROOT.glob("examples/**/*.py")}:
         sys.modules.pop(name, None)
 
 
@@ -248,7 +295,8 @@ def test_documents_show_commands_yaml_and_python() -> None:
 
 
 @pytest.mark.parametrize("command", list(commands()), ids=str)
-def test_command_can_be_typed(command: Command, in_example: None) -> None:
+def test_command_can_be_typed(command: Command, in_example: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(command.folder)
     try:
         check(shlex.split(command.text, comments=True))
     except LightningAdapterError as error:
@@ -279,6 +327,38 @@ def test_python_compiles_and_its_imports_exist(block: Block, in_example: None) -
                 importlib.import_module(alias.name)
 
 
+def in_examples(name: str) -> list[str]:
+    """The lines of a file of the configurations' example."""
+    return [] if name == "/dev/null" else (CONFIGS / name).read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "diff" and "configs" in b.document], ids=str)
+def test_diff_is_that_of_the_files(block: Block) -> None:
+    found = re.match(r"--- (\S+)\n\+\+\+ (\S+)\n", block.text)
+    if found is None:  # of a file that is not there
+        changed = [line[1:] for line in block.text.splitlines() if not line.startswith("+")]
+        assert "\n".join(changed) in "\n".join(in_examples("cli/main.py"))
+        return
+    before, after = found.groups()
+    between = difflib.unified_diff(in_examples(before), in_examples(after), before, after, n=1, lineterm="")
+    assert block.text.splitlines() == list(between)
+
+
+def test_experiment_that_is_shown_is_the_one_that_init_writes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], in_example: None
+) -> None:
+    monkeypatch.chdir(CONFIGS / "cli")
+    assert cli.main(["init", "trial.py:SpiralTrial", "--cli", "config.yaml"]) == 0
+    written = capsys.readouterr().out
+    assert written in [block.text for block in BLOCKS if block.language == "yaml"]
+
+
+def test_dataclass_that_is_shown_is_the_one_of_the_example() -> None:
+    (shown,) = [block.text for block in BLOCKS if "@dataclass" in block.text]
+    _, marker, classes = shown.partition("@dataclass")
+    assert marker + classes in (CONFIGS / "typed" / "spiral.py").read_text(encoding="utf-8")
+
+
 def test_quick_start_runs_as_it_stands(tmp_path: Path, in_example: None, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(EXAMPLE, tmp_path / "mnist", ignore=shutil.ignore_patterns("runs", "__pycache__"))
     monkeypatch.chdir(tmp_path / "mnist")
@@ -304,7 +384,7 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", [*DOCUMENTS, CONFIGS / "README.md"], ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_to_files_and_headings(path: Path) -> None:
     for link in re.findall(r"\]\((?!https?://)([^)\s]+)\)", path.read_text(encoding="utf-8")):
         name, _, anchor = link.partition("#")
