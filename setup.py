@@ -50,7 +50,7 @@ setup(
         "pytorch-lightning": [f"pytorch-lightning{LIGHTNING}"],
         "lightning": [f"lightning{LIGHTNING}"],
         # configurations that people already have: LightningCLI's, and Hydra's
-        "cli": ["jsonargparse[signatures]>=4.39,<5"],
+        "cli": ["jsonargparse[signatures]>=4.48,<5"],
         "hydra": ["hydra-core>=1.3,<1.4", "omegaconf>=2.2,<2.4"],
         "parquet": ["pyarrow"],
         "export": ["onnx", "onnxscript", "onnxruntime"],

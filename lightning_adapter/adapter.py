@@ -216,8 +216,8 @@ class LightningAdapter(LightningTrial):
 
 
 def _job(context: pytorch.PyTorchTrialContext) -> Job | None:
-    """What was started; None where a trial is made to be used, wherever it was trained."""
-    if isinstance(context, LocalContext) and context.run_directory is None:
+    """What was started; None where a trial is made to be looked at or used, wherever it was trained."""
+    if isinstance(context, LocalContext) and not context.has_begun:
         return None
     processes = context.distributed
     return Job(context.device.type, processes.local_size, processes.cross_size)

@@ -11,6 +11,7 @@ from determined import pytorch
 
 from lightning_adapter.adapter import LightningAdapter
 from lightning_adapter.configs import configuration, given, sources
+from lightning_adapter.configs.cli_saving import saves_configuration
 from lightning_adapter.configs.drawn import Name, first, replaced, samples
 from lightning_adapter.configs.lightning_cli import Cli
 from lightning_adapter.configs.merging import merged
@@ -23,8 +24,9 @@ from lightning_adapter.platform.construct import check_trial_class
 from lightning_adapter.platform.context import LocalContext
 from lightning_adapter.platform.experiment.faults import dotted, raise_all
 from lightning_adapter.platform.experiment.ranges import Range
+from lightning_adapter.platform.launch import launcher
 from lightning_adapter.platform.trial import Built
-from lightning_adapter.versions import hosts
+from lightning_adapter.runs.directory import place_for
 from lightning_adapter.versions.types import LightningDataModule, LightningModule
 
 Configured = TypeVar("Configured", bound="ConfiguredTrial")
@@ -55,9 +57,8 @@ class ConfiguredTrial(LightningAdapter):
 
     cli_class: ClassVar[type | None] = None
     cli_arguments: ClassVar[Mapping[str, Any]] = {}
-    #: Of a class that reads with the LightningCLI that a script has made: what it was made of, and whether that reads the same.
+    #: Of a class that reads with the LightningCLI that a script has made: what it was made of.
     _made_of: ClassVar[type[ConfiguredTrial] | None] = None
-    _reads_alone: ClassVar[bool] = True
 
     def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
         values = context.get_hparams().copy()
@@ -69,7 +70,7 @@ class ConfiguredTrial(LightningAdapter):
         is_used = isinstance(context, LocalContext) and context.run_directory is None
         if is_used and isinstance(arguments.get("callbacks"), list):
             # a trial that is used, and not trained, has no directory for a configuration: it might be the project's own file
-            arguments["callbacks"] = [each for each in arguments["callbacks"] if not _saves_configuration(each)]
+            arguments["callbacks"] = [each for each in arguments["callbacks"] if not saves_configuration(each)]
         super().__init__(context, parts.lightning_module, parts.datamodule, **arguments)
 
     def _build(self, context: pytorch.PyTorchTrialContext, values: Mapping[str, Any]) -> Parts:
@@ -84,6 +85,14 @@ class ConfiguredTrial(LightningAdapter):
         """The LightningCLI that reads the configuration."""
         return Cli(cls.cli_class, cls.cli_arguments)
 
+    @classmethod
+    def reader_name(cls) -> str | None:
+        """A LightningCLI that adds arguments or links: its name."""
+        reader = cls.reader()
+        if reader.cls is None or not given.adds_arguments(reader):
+            return None
+        return reader.cls.__qualname__
+
     # --- what `fit` asks the class ------------------------------------------------------------------------------------
 
     @classmethod
@@ -96,7 +105,6 @@ class ConfiguredTrial(LightningAdapter):
             "cli_class": cli.cls,
             "cli_arguments": cli.arguments,
             "_made_of": cls,
-            "_reads_alone": cli.cls is cls.cli_class or not given.adds_arguments(cli),
             "__module__": cls.__module__,
         }
         return type(cls.__name__, (cls,), body)
@@ -106,11 +114,17 @@ class ConfiguredTrial(LightningAdapter):
         """None where the class cannot read the configuration alone: what a LightningCLI adds or links is not in it."""
         if cls._made_of is None:
             return super().recorded_as()
-        return cls._made_of.recorded_as() if cls._reads_alone else None
+        return cls._made_of.recorded_as() if cls._reads_alone() else None
+
+    @classmethod
+    def _reads_alone(cls) -> bool:
+        """Whether the class that is recorded reads the same."""
+        made_of = cls._made_of
+        return made_of is None or cls.cli_class is made_of.cli_class or not given.adds_arguments(cls.reader())
 
     def check_package(self) -> None:
         """See `LightningAdapter`."""
-        if not self._reads_alone:
+        if not self._reads_alone():
             name = getattr(type(self).cli_class, "__name__", "")
             raise ConfigurationError(
                 f"No package can be made of this trial: {name} adds arguments or links to its parser, and a package has to know "
@@ -122,7 +136,7 @@ class ConfiguredTrial(LightningAdapter):
     @classmethod
     def given_hyperparameters(cls, hparams: experiment.Hyperparameters | None) -> experiment.Hyperparameters | None:
         """Interpolations stay as they are, to be resolved with the values that a cluster draws."""
-        return given.tree_of(hparams)
+        return given.tree_of(hparams, cls.reader())
 
     @classmethod
     def own_run_dir(cls, hparams: experiment.Hyperparameters | None) -> pathlib.Path | None:
@@ -217,12 +231,6 @@ class ConfiguredTrial(LightningAdapter):
         return self
 
 
-def _saves_configuration(callback: object) -> bool:
-    """Tell whether a callback is LightningCLI's SaveConfigCallback, of either package."""
-    bases = type(callback).__mro__
-    return any(base.__name__ == "SaveConfigCallback" and hosts.host_of_class(base) is not None for base in bases)
-
-
 def _check_reads(trial_class: object, caller: str) -> None:
     """Refuse a class that reads no configuration.
 
@@ -266,6 +274,7 @@ def build(
     config: experiment.Hyperparameters,
     *,
     seed: int | None = None,
+    run_dir: str | os.PathLike[str] | None = None,
     trial_class: type[ConfiguredTrial] = ConfiguredTrial,
 ) -> tuple[ConfiguredTrial, LightningModule, LightningDataModule | None]:
     """Make what a configuration describes, without training.
@@ -275,6 +284,8 @@ def build(
     Args:
         config: what `load_config` has returned, or a configuration in any form that `fit(ConfiguredTrial, hparams=...)` takes.
         seed: wins over the configuration's.
+        run_dir: where `fit(trial)` will write, and what `${hydra:runtime.output_dir}` is; by default a new directory below
+            `runs/`, which `fit` makes.
         trial_class: a ConfiguredTrial that names the LightningCLI.
 
     Returns:
@@ -294,7 +305,10 @@ def build(
     values = experiment.hyperparameters({}, tree)
     reader.check_hyperparameters(values)
     chosen = reader.seed_of(values, None) if seed is None else seed
-    made = fresh_trial(reader, hparams=given.Whole(values), seed=chosen).trial
+    place = reader.own_run_dir(tree) if run_dir is None else pathlib.Path(run_dir)
+    if place is None and launcher() is None:  # several processes would choose several
+        place = place_for(reader.run_name(values))
+    made = fresh_trial(reader, hparams=given.Whole(values), seed=chosen, run_directory=place).trial
     assert isinstance(made, ConfiguredTrial)
-    made.keep(Built(given.Whole(values), chosen))
+    made.keep(Built(given.Whole(values), chosen, place))
     return made, made.lightning_module, made.datamodule

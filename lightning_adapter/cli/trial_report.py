@@ -144,7 +144,7 @@ def _report(trial_class: type) -> TrialReport:
     rejected = [
         finding.message
         for cls in classes
-        if hosts.host_of_class(cls) is not None
+        if _has_hooks(cls)
         for finding in monkey_patch.inspect_any(cls)
         if finding.support is support.Support.REJECTED
     ]
@@ -152,3 +152,13 @@ def _report(trial_class: type) -> TrialReport:
     packages = found or {package for package in hosts.PACKAGES if package in sys.modules}
     lightning = "pytorch-lightning" if "pytorch_lightning" in packages else "lightning" if packages else ""
     return TrialReport(rejected=rejected, lightning=lightning, files=[str(module.__file__) for module in modules])
+
+
+def _has_hooks(cls: type) -> bool:
+    """Whether a class is a module, a datamodule or a callback, and not a LightningCLI, for one."""
+    from lightning_adapter.versions import hosts
+
+    host = hosts.host_of_class(cls)
+    if host is None:
+        return False
+    return issubclass(cls, (host.pl.LightningModule, host.pl.LightningDataModule, host.pl.Callback))

@@ -79,7 +79,7 @@ def _given_classes(arguments: Mapping[str, Any]) -> Iterator[type]:
     for name in ("model_class", "datamodule_class", "trainer_class", "parser_class"):
         given = arguments.get(name)
         if given is not None and not isinstance(given, type):
-            given = inspect.signature(given).return_annotation
+            given = inspect.signature(given, eval_str=True).return_annotation
         if isinstance(given, type):
             yield given
     yield from _named_classes(arguments.get("trainer_defaults"))

@@ -8,13 +8,13 @@ where a Trainer would be made, and what becomes of its `fit`.
 from __future__ import annotations
 
 import functools
-import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
 from lightning_adapter import notices
+from lightning_adapter.configs.cli_saving import keep_saved
 from lightning_adapter.configs.cli_trainer import TrainerToBe, to_be
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.monkey_patch import NoEffectWarning
@@ -116,8 +116,23 @@ def parse(
         made(**arguments)
     except _Parsed as parsed:
         return parsed.result
+    except ConfigurationError:
+        raise
+    except ValueError as error:  # of `ArgumentParser.link_arguments`, whose keys differ where no class is known
+        raise ConfigurationError(
+            f"{cls.__qualname__} cannot make its parser: {error} It has to know the classes that the project constructs it "
+            f"with. Name them in a trial: {trial_that_names(cls.__qualname__)}"
+        ) from error
     raise ConfigurationError(
         f"{cls.__qualname__} was made without reading a configuration: its __init__() has to call that of LightningCLI."
+    )
+
+
+def trial_that_names(cls: str) -> str:
+    """What is written for a LightningCLI of a project's own, and typed then."""
+    return (
+        f'`class Trial(ConfiguredTrial): cli_class = {cls}; cli_arguments = {{"model_class": MyModel, "datamodule_class": '
+        "MyData}`, and type `trial.py:Trial --cli FILE` after fit or init."
     )
 
 
@@ -144,7 +159,6 @@ def instantiate(cls: type, arguments: Mapping[str, Any], config: Callable[[Parse
         self.trainer_class = functools.partial(to_be, given)
         # LightningCLI names the class in a warning
         self.trainer_class.__qualname__ = getattr(given, "__qualname__", repr(given))
-        self.save_config_kwargs = _overwriting(self.save_config_callback, self.save_config_kwargs)
         trainer = super(made, self).instantiate_trainer(**kwargs)
         self.trainer_class = given
         if not isinstance(trainer, TrainerToBe):
@@ -152,6 +166,7 @@ def instantiate(cls: type, arguments: Mapping[str, Any], config: Callable[[Parse
                 f"{cls.__qualname__}.instantiate_trainer() makes a {type(trainer).__name__} itself, and the trial, which "
                 "trains, has to know its arguments. Write `return super().instantiate_trainer(name=value, ...)` there."
             )
+        keep_saved(trainer.arguments.get("callbacks"))
         return trainer
 
     methods = {"parse_arguments": parse_arguments, "instantiate_trainer": instantiate_trainer, "after_fit": None}
@@ -187,9 +202,3 @@ def _derived(cls: type, methods: dict[str, Any]) -> Any:
     """The class that is run; messages of LightningCLI's name it as the user's."""
     names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
     return type(cls.__name__, (_Following, cls), {**methods, **names})
-
-
-def _overwriting(callback: Callable[..., object] | None, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of the SaveConfigCallback by which it does not refuse where a run goes on, whose directory has its file."""
-    takes_it = callback is not None and "overwrite" in inspect.signature(callback).parameters
-    return {"overwrite": True, **kwargs} if takes_it else dict(kwargs)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import os
 import pathlib
 import sys
 from collections.abc import Mapping
@@ -12,7 +14,11 @@ from lightning_adapter.configs import hydra_tree, lightning_cli
 from lightning_adapter.configs.dialect import dialect_of
 from lightning_adapter.configs.lightning_cli import Cli
 from lightning_adapter.platform import experiment
+from lightning_adapter.runs import record
 from lightning_adapter.versions import hosts
+
+#: Where projects describe their module.
+_MODELS = ("model", "module")
 
 
 class Whole(dict[str, Any]):
@@ -39,11 +45,12 @@ def adds_arguments(cli: Cli) -> bool:
     return any("add_arguments_to_parser" in vars(base) for base in bases if base.__name__ != "LightningCLI")
 
 
-def tree_of(given: object) -> Any:
+def tree_of(given: object, reader: Cli) -> Any:
     """Return a configuration as plain data, and anything else as it is.
 
     Args:
         given: a LightningCLI, its `config`, OmegaConf's DictConfig, or names and values in any other form.
+        reader: of the trial.
 
     Raises:
         ConfigurationError: it cannot be plain data.
@@ -53,7 +60,13 @@ def tree_of(given: object) -> Any:
     omegaconf: Any = sys.modules.get("omegaconf")  # who has not imported it has no value of it
     if omegaconf is not None and isinstance(given, omegaconf.DictConfig):
         return Whole(hydra_tree.tree_of(given))
-    if isinstance(given, argparse.Namespace) or (isinstance(given, Mapping) and _names_a_model(given)):
+    if _is_config(given):
+        return Whole(lightning_cli.tree_of(given)[0])
+    if (
+        is_whole(given)
+        or isinstance(given, argparse.Namespace)
+        or (isinstance(given, Mapping) and _describes_all(given, reader))
+    ):
         tree: Any = experiment.plain(given)
         return Whole(tree, given.typed if is_whole(given) else None)
     return given
@@ -66,7 +79,13 @@ def is_whole(given: object) -> TypeGuard[Whole]:
 
 def own_directory(given: object) -> pathlib.Path | None:
     """The directory that Hydra has made for the running script, where it trains a configuration of Hydra's."""
-    return hydra_tree.running_output_dir() if is_whole(given) and dialect_of(given) == "hydra" else None
+    if not is_whole(given) or dialect_of(given) != "hydra":
+        return None
+    made = hydra_tree.running_output_dir()
+    if made is None or (record.read(made) or {}).get("pid") != os.getpid():
+        return made
+    # a script that trains several times, a fold each; who comes back later is told that a run is there
+    return next(made / str(number) for number in itertools.count(2) if not (made / str(number)).exists())
 
 
 def _is_cli(given: object) -> bool:
@@ -74,6 +93,17 @@ def _is_cli(given: object) -> bool:
     return any(cls.__name__ == "LightningCLI" and hosts.host_of_class(cls) is not None for cls in type(given).__mro__)
 
 
-def _names_a_model(tree: Mapping[str, Any]) -> bool:
-    model = tree.get("model")
-    return isinstance(model, Mapping) and ("class_path" in model or "_target_" in model)
+def _is_config(given: object) -> bool:
+    """Whether it is what a LightningCLI has parsed."""
+    jsonargparse: Any = sys.modules.get("jsonargparse")  # who has not imported it has no value of it
+    return jsonargparse is not None and isinstance(given, jsonargparse.Namespace)
+
+
+def _describes_all(tree: Mapping[str, Any], reader: Cli) -> bool:
+    """Whether a mapping says which module is to be trained, and not only single values of it."""
+    if "model_class" in reader.arguments:
+        return "model" in tree and "trainer" in tree  # the LightningCLI knows the class
+    return any(
+        isinstance(node, Mapping) and ("class_path" in node or "_target_" in node)
+        for node in (tree.get(name) for name in _MODELS)
+    )

@@ -6,9 +6,13 @@ that types, links, defaults and refusals are those that its users know.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import yaml
 
 from lightning_adapter.configs import cli_flow
 from lightning_adapter.configs.cli_class import Cli, class_and_arguments
@@ -20,6 +24,9 @@ from lightning_adapter.configs.cli_reading import Reader, refusal, section_of
 from lightning_adapter.configs.cli_trainer import that_differ
 from lightning_adapter.configs.parts import Parts, Tree
 from lightning_adapter.versions import hosts
+
+#: How jsonargparse names the class that it tries where none is named.
+_UNNAMED = re.compile(r"given class_path '(pytorch_lightning|lightning\.pytorch)\.Lightning(Data)?Module'")
 
 __all__ = ["Cli", "build", "check", "compose", "seed_of", "tree_of"]
 
@@ -38,7 +45,27 @@ def compose(file: str | os.PathLike[str], overrides: Sequence[str] = (), cli: Cl
     Raises:
         ConfigurationError: it is refused; the message names the places in the file.
     """
-    return composed(os.fspath(file), overrides, cli or Cli())
+    with _advised(cli or Cli()):
+        return composed(os.fspath(file), overrides, cli or Cli())
+
+
+@contextlib.contextmanager
+def _advised(cli: Cli) -> Iterator[None]:
+    """Say what to write where a configuration names no classes, since the project's own LightningCLI knows them.
+
+    Raises:
+        ConfigurationFault: as it was raised within the block.
+    """
+    try:
+        yield
+    except ConfigurationFault as fault:
+        if cli.cls is not None or not _UNNAMED.search(str(fault)):
+            raise
+        advice = (
+            "The configuration names no class there. Write class_path and init_args; or, where a LightningCLI of the project "
+            f"knows the classes, name it in a trial: {cli_flow.trial_that_names('MyLightningCLI')}"
+        )
+        raise ConfigurationFault(f"{fault}\n{advice}", fault.keys, fault.faults) from None
 
 
 def check(tree: Mapping[str, Any], cli: Cli | None = None) -> None:
@@ -54,8 +81,9 @@ def check(tree: Mapping[str, Any], cli: Cli | None = None) -> None:
     faults: list[ConfigurationFault] = cli_flow.parse(
         cls, arguments, lambda parsers: all_faults(section, Reader(parsers).refusal_of)
     )
-    if faults:
-        raise ConfigurationFault.of(faults)
+    with _advised(cli or Cli()):
+        if faults:
+            raise ConfigurationFault.of(faults)
 
 
 def build(tree: Mapping[str, Any], cli: Cli | None = None, seed: int | bool = False) -> Parts:
@@ -83,8 +111,10 @@ def seed_of(tree: Mapping[str, Any], cli: Cli | None = None) -> int | bool:
     if SEED not in section:
         cls, arguments = class_and_arguments(cli or Cli(), section)
         section = {SEED: cli_flow.parse(cls, arguments, lambda parsers: parsers.fit.get_default(SEED))}
-    seed: int | bool = section[SEED]
-    return seed
+    seed: Any = section[SEED]
+    # the parser, which has checked the tree, reads whole numbers and switches of text too
+    read: int | bool = yaml.safe_load(seed) if isinstance(seed, str) else seed
+    return read
 
 
 def tree_of(made: cli_flow.MadeCli | cli_flow.Config) -> tuple[Tree, Cli]:

@@ -129,6 +129,7 @@ def fresh_trial(
     config: Config = None,
     hparams: experiment.Hyperparameters | None = None,
     seed: int | None = None,
+    run_directory: pathlib.Path | None = None,
 ) -> LoadedTrial:
     """Construct a trial as `fit` would, with the weights that its constructor draws; nothing is written.
 
@@ -137,6 +138,7 @@ def fresh_trial(
         config: an experiment YAML's path, or its content.
         hparams: hyperparameters that win over it.
         seed: `seed_everything(seed)` is called before; by default what `config` says.
+        run_directory: where it will write that is to be trained; None for one that is to be used.
 
     Raises:
         ConfigurationError: something given cannot be used.
@@ -144,7 +146,7 @@ def fresh_trial(
     given = experiment.read(config)
     with variables_set(experiment.environment_variables(given, device_kind)):
         making = Making.of(trial_class, {} if seed is None else {"seed": seed}, {}, given, hparams)
-        return LoadedTrial(construct_again(trial_class, making), making, None, None)
+        return LoadedTrial(construct_again(trial_class, making, run_directory), making, None, None)
 
 
 class LoadedTrial:

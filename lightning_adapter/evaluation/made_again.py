@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from lightning_adapter.platform.construct import constructed, refusal_in_words
 from lightning_adapter.platform.context import LocalContext
 from lightning_adapter.platform.hyperparameter_reads import names
 from lightning_adapter.platform.launch import join_job
-from lightning_adapter.platform.made_with import MadeWith, from_checkpoint
+from lightning_adapter.platform.made_with import MadeWith, check_reader, from_checkpoint
 from lightning_adapter.platform.request import seed_everything
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.versions import hosts
@@ -67,6 +68,7 @@ class Making:
         Raises:
             ConfigurationError: something in it cannot be used.
         """
+        check_reader(made, trial_class.reader_name())
         had = made.get("hyperparameters")
         if had is None:
             had = dict(used.get("hyperparameters") or {})
@@ -85,12 +87,15 @@ class Making:
         return cls({**settings, "hyperparameters": values}, chosen if seed is None else seed, steps, typed)
 
 
-def construct_again(trial_class: type[LightningTrial], making: Making) -> LightningTrial:
+def construct_again(
+    trial_class: type[LightningTrial], making: Making, run_directory: pathlib.Path | None = None
+) -> LightningTrial:
     """Construct a trial as `fit` does, in a process that may be one of several; nothing is written.
 
     Args:
         trial_class: was checked.
         making: with what.
+        run_directory: where it will write that is to be trained; None for one that is to be used.
 
     Raises:
         ConfigurationError: the trial's constructor refuses it, or cannot be used.
@@ -103,7 +108,7 @@ def construct_again(trial_class: type[LightningTrial], making: Making) -> Lightn
         with core.init(distributed=processes, checkpoint_storage=storage) as core_context:
             if making.seed is not None:
                 seed_everything(making.seed)
-            context = LocalContext.of(core_context, making.config, making.seed, size, making.steps)
+            context = LocalContext.of(core_context, making.config, making.seed, size, making.steps, run_directory)
             with refusal_in_words(making.hparams):
                 trial = constructed(trial_class, context, AfterTraining.of_trained())
     module = trial.lightning_module

@@ -21,6 +21,7 @@ from lightning_adapter.platform.final_test import test_if_complete
 from lightning_adapter.platform.fit_platform import FitPlatform
 from lightning_adapter.platform.kept_files import KeptFiles
 from lightning_adapter.platform.launch import launcher
+from lightning_adapter.platform.made_with import of_run
 from lightning_adapter.platform.master.link import connected_context
 from lightning_adapter.platform.master.outbox import Outbox
 from lightning_adapter.platform.package_file import refuse_on_cluster
@@ -135,7 +136,7 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
             directory=None,
             code=code,
             files=files,
-            made_with={"hyperparameters": values, "seed": seed},
+            made_with=of_run(values, seed, trial_class.reader_name()),
             best=best_before(start, metric.name),
         )
         platform = ClusterPlatform(

@@ -67,6 +67,11 @@ class LocalContext(pytorch.PyTorchTrialContext):
         )
 
     @property
+    def has_begun(self) -> bool:
+        """Whether the directory of the run is there, so that the trial is made to be trained now."""
+        return self.run_directory is not None and self.run_directory.exists()
+
+    @property
     def reads(self) -> HyperparameterReads:
         """Which hyperparameters the trial has read."""
         return self._answers.reads

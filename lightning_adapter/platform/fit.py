@@ -90,6 +90,9 @@ def fit(
     trial_class = trial_class.for_hyperparameters(hparams)
     hparams = trial_class.given_hyperparameters(hparams)
     info = managed_trial()
+    if run_dir is None and info is None:
+        at_first = None if built is None else built.built
+        run_dir = trial_class.own_run_dir(hparams) if at_first is None else at_first.run_dir
     request = FitRequest.of(
         config=config,
         hparams=hparams,
@@ -100,7 +103,7 @@ def fit(
         resume_from=resume_from,
         warm_start_from=warm_start_from,
         seed=seed,
-        run_dir=trial_class.own_run_dir(hparams) if run_dir is None and info is None else run_dir,
+        run_dir=run_dir,
         name=name,
         master_timeout=master_timeout,
         test=test,

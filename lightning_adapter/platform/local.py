@@ -8,7 +8,7 @@ import pathlib
 import shlex
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from determined import core
@@ -30,7 +30,14 @@ from lightning_adapter.platform.experiment.periods import Retention
 from lightning_adapter.platform.final_test import test_if_complete
 from lightning_adapter.platform.fit_platform import FitPlatform
 from lightning_adapter.platform.hyperparameter_reads import Name, added
-from lightning_adapter.platform.made_with import FromCheckpoint, MadeWith, from_checkpoint, made_with
+from lightning_adapter.platform.made_with import (
+    FromCheckpoint,
+    MadeWith,
+    check_reader,
+    from_checkpoint,
+    made_with,
+    of_run,
+)
 from lightning_adapter.platform.package_file import check_place, write_if_complete
 from lightning_adapter.platform.request import FitRequest, seed_everything
 from lightning_adapter.platform.signals import exit_status
@@ -160,6 +167,8 @@ def fit_local(trial_class: type[Trial], request: FitRequest, processes: core.Dis
     settings = experiment.read(request.config)
     with variables_set(experiment.environment_variables(settings, device_kind)):
         plan = _Plan.of(trial_class, request, settings, 1 if processes is None else processes.size)
+        if processes is not None:  # Lightning before 2.5 chooses another one in each process, where it is to choose
+            plan = replace(plan, seed=processes.broadcast(plan.seed))
         if plan.seed is not None:
             seed_everything(plan.seed)
         with _run_directory(_run_name(trial_class, plan), plan, processes) as directory:
@@ -237,6 +246,7 @@ class _Plan:
         """
         start, source = _starting_point(request, _named(trial_class, settings, request))
         made = made_with(start.saved)
+        check_reader(made, trial_class.reader_name())
         kept = {} if trial_class.is_whole(request.hparams) else made.get("hyperparameters", {})
         taken = from_checkpoint(kept, settings, request.hparams)
         given = experiment.hyperparameters(settings, taken.overrides)
@@ -344,7 +354,7 @@ def _train(
         directory=directory.checkpoints,
         code=None,
         files=None,
-        made_with={"hyperparameters": plan.config["hyperparameters"], "seed": plan.seed},
+        made_with=of_run(plan.config["hyperparameters"], plan.seed, trial_class.reader_name()),
         best=carried.best,
     )
     saves_all = request.checkpoint_period is None and plan.config.get("checkpoint_policy") != "none"

@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 from lightning_adapter.checkpoints import form
 from lightning_adapter.checkpoints.content import OURS
 from lightning_adapter.data.random_state import RandomStateDict
-from lightning_adapter.errors import shown
+from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.experiment.faults import dotted
 from lightning_adapter.platform.experiment.ranges import is_range
@@ -28,11 +28,14 @@ class MadeWith(TypedDict, total=False):
     Attributes:
         hyperparameters: of the trial, nested.
         seed: what `seed_everything` was called with; None where it was not.
+        reader: who alone reads the hyperparameters as they are meant: a LightningCLI that adds to them; absent where
+            everybody does.
         data_random: the random state in which the data was set up, which a split of the data may depend on.
     """
 
     hyperparameters: dict[str, Any]
     seed: int | None
+    reader: str
     data_random: RandomStateDict
 
 
@@ -51,9 +54,35 @@ def made_with(saved: Mapping[str, Any] | None) -> MadeWith:
         found["hyperparameters"] = state["hyperparameters"]
     if "seed" in state:
         found["seed"] = state["seed"]
+    if "reader" in state:
+        found["reader"] = state["reader"]
     if "data_random" in state:
         found["data_random"] = state["data_random"]
     return found
+
+
+def of_run(values: dict[str, Any], seed: int | None, reader: str | None) -> MadeWith:
+    """What the checkpoints of a run say of its making."""
+    made = MadeWith(hyperparameters=values, seed=seed)
+    if reader is not None:
+        made["reader"] = reader
+    return made
+
+
+def check_reader(made: MadeWith, reader: str | None) -> None:
+    """Refuse to read hyperparameters otherwise than the run of a checkpoint did.
+
+    Raises:
+        ConfigurationError: says what to give.
+    """
+    theirs = made.get("reader")
+    if theirs is not None and theirs != reader:
+        raise ConfigurationError(
+            f"the configuration of the checkpoint was read by {theirs}, which adds arguments or links to it, and Lightning's own "
+            "LightningCLI would make something else of it. Give what reads it: fit(ConfiguredTrial, "
+            f"hparams={theirs}(..., run=False)), or a trial: `class Trial(ConfiguredTrial): cli_class = {theirs}`, with the "
+            "cli_arguments that it needs."
+        )
 
 
 class FromCheckpoint:

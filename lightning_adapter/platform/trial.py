@@ -20,16 +20,15 @@ from lightning_adapter.platform.context import LocalContext
 from lightning_adapter.platform.determined_trainer import DeterminedTrainerPlatform
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.environment import managed_trial
-from lightning_adapter.platform.experiment import Hyperparameters, override
 from lightning_adapter.platform.failure import speak_as_the_command
 from lightning_adapter.platform.hyperparameter_answers import answer_in_words
+from lightning_adapter.platform.hyperparameter_hooks import HyperparameterHooks
 from lightning_adapter.platform.master.link import connect_with_master
 from lightning_adapter.platform.notebook import of_trial
 from lightning_adapter.platform.placeholder import PlaceholderLoader
 from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.searcher import SearcherStop
 from lightning_adapter.platform.threads import share_cores
-from lightning_adapter.runs.provenance import target_of
 from lightning_adapter.versions import determined_private, hosts
 from lightning_adapter.versions.types import LightningDataModule, LightningModule
 
@@ -55,9 +54,10 @@ class Built(NamedTuple):
 
     hyperparameters: dict[str, Any]
     seed: int | None
+    run_dir: pathlib.Path | None
 
 
-class LightningTrial(pytorch.PyTorchTrial):
+class LightningTrial(HyperparameterHooks, pytorch.PyTorchTrial):
     """A PyTorchTrial whose batches are placeholders: the driver trains on the user's own loaders.
 
     Args:
@@ -184,95 +184,7 @@ class LightningTrial(pytorch.PyTorchTrial):
         """The test at the end of a run has given these values."""
         self.test_metrics = metrics
 
-    # --- how hyperparameters become a trial -----------------------------------------------------------------------------
-
-    @classmethod
-    def given_hyperparameters(cls, given: Hyperparameters | None) -> Hyperparameters | None:
-        """Return what `fit(hparams=...)` was given as names and values; a trial may take more than a mapping of them.
-
-        Raises:
-            ConfigurationError: it cannot be used.
-        """
-        return given
-
-    @classmethod
-    def for_hyperparameters(cls: type[Trial], given: object) -> type[Trial]:
-        """Return the class that reads what `fit(hparams=...)` was given."""
-        return cls
-
-    @classmethod
-    def own_run_dir(cls, given: Hyperparameters | None) -> pathlib.Path | None:
-        """Return where a local run writes that was told no directory; None for a new one below `runs/`."""
-        return None
-
-    @classmethod
-    def recorded_as(cls) -> str | None:
-        """Return how the record of a run says which class made it; see `provenance.target_of`."""
-        return target_of(cls)
-
-    @classmethod
-    def is_whole(cls, given: Hyperparameters | None) -> bool:
-        """Tell whether what `fit(hparams=...)` was given is all that there is, so that a checkpoint's adds nothing to it."""
-        return False
-
-    @classmethod
-    def merged_hyperparameters(cls, values: Mapping[str, Any], given: Hyperparameters | None) -> dict[str, Any]:
-        """Return the values that a cluster has drawn together with those that `fit(hparams=...)` was given, which win.
-
-        Raises:
-            ConfigurationError: two of them contradict, or a value is not JSON.
-        """
-        return override(values, given)
-
-    @classmethod
-    def completed_hyperparameters(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return values with the defaults beside them that the trial knows of, which count as given from then on.
-
-        Raises:
-            ConfigurationError: they cannot be completed.
-        """
-        return dict(values)
-
-    @classmethod
-    def check_hyperparameters(cls, values: Mapping[str, Any]) -> None:
-        """Refuse values that no trial can be made of, before anything is made.
-
-        Raises:
-            ConfigurationError: all that is wrong with them.
-        """
-
-    @classmethod
-    def check_experiment(cls, hyperparameters: Mapping[str, Any]) -> None:
-        """Refuse what an experiment's `hyperparameters:` say, ranges among them, of which no trial can be made.
-
-        Raises:
-            ConfigurationError: all that is wrong with them.
-        """
-
-    @classmethod
-    def seed_of(cls, values: Mapping[str, Any], otherwise: int | None) -> int | None:
-        """Return the seed that hyperparameters name.
-
-        Args:
-            values: the hyperparameters.
-            otherwise: the platform's, where they name none.
-        """
-        return otherwise
-
-    @classmethod
-    def resume_from(cls, values: Mapping[str, Any]) -> str | None:
-        """Return the checkpoint that hyperparameters name to go on from; None where they name none."""
-        return None
-
-    @classmethod
-    def run_name(cls, values: Mapping[str, Any]) -> str:
-        """Return the name of the folder in which local runs of a kind are collected."""
-        return cls.__name__
-
-    @classmethod
-    def differences(cls, values: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the hyperparameters that differ from their defaults, dotted; None where no defaults are known."""
-        return None
+    # --- built before it is trained -----------------------------------------------------------------------------------
 
     def again(self: Trial, context: pytorch.PyTorchTrialContext) -> Trial:
         """Take another context for the objects that were built before `fit`.

@@ -108,7 +108,8 @@ class RunDirectory:
                 undo.callback(run.close)
                 if run_dir is not None:
                     run._make_room(source)
-                else:
+                family = pathlib.Path(root) / name
+                if run_dir is None or (source is None and run.path.parent == family.absolute()):
                     point_to(family / "latest", run.path.name)
                 run.checkpoints.mkdir(exist_ok=True)
                 run.tensorboard.mkdir(exist_ok=True)
@@ -279,3 +280,8 @@ class RunDirectory:
             ranked_by,
             {"best checkpoint": best, "last checkpoint": latest, "curves": curves, "run directory": self.path},
         )
+
+
+def place_for(name: str, root: str | os.PathLike[str] = "runs") -> pathlib.Path:
+    """Return where a run of a name would write that is to begin later; nothing is made, and no other run goes there."""
+    return pathlib.Path(root).absolute() / name / f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S-%f}"

@@ -503,9 +503,9 @@ _TRAINER_ARGUMENTS: tuple[Row, ...] = (
     ),
     _argument(
         "enable_checkpointing",
-        _NO,
+        _WARN,
         accepted=(True,),
-        reason=_NO_FILES,
+        reason="a trial goes on from its checkpoints, so they are written all the same",
         instead="set checkpoint_policy: none in the experiment YAML, which leaves the checkpoint at the end and those of "
         "fit(checkpoint_period=...)",
     ),

@@ -279,6 +279,43 @@ def test_run_of_several_devices_is_used_on_one(capsys: pytest.CaptureFixture[str
         fit(build({**load_config("config.yaml"), "trainer": {"devices": 4}})[0])
 
 
+def test_run_of_a_cli_that_links_is_gone_on_from_by_who_reads_it_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    import parts
+    from pytorch_lightning.cli import LightningCLI
+
+    class Linked(LightningCLI):
+        def add_arguments_to_parser(self, parser: Any) -> None:
+            parser.link_arguments("data.batch_size", "model.hidden")
+
+    class Trial(ConfiguredTrial):
+        cli_class = Linked
+        cli_arguments = {"model_class": parts.LitNet, "datamodule_class": parts.Data}
+
+    tree = {"seed_everything": 1, "model": {"lr": 0.3}, "data": {"batch_size": 4}, "trainer": {"max_epochs": 1}}
+    fit(Trial, hparams=tree, run_dir="here")
+    with pytest.raises(ConfigurationError, match=r"was read by .*Linked, which adds arguments or links"):
+        fit(ConfiguredTrial, resume_from="here", max_epochs=2)
+    assert fit(Trial, resume_from="here", run_dir="here", max_epochs=2).lightning_module.hparams.lr == 0.3
+
+
+def test_configuration_that_names_no_class_is_whole_where_the_cli_knows_it(cluster: Any) -> None:
+    import parts
+
+    class Trial(ConfiguredTrial):
+        cli_arguments = {"model_class": parts.LitNet, "datamodule_class": parts.Data}
+
+    tree = {"model": {"lr": 0.3}, "data": {"batch_size": 4}, "trainer": {"max_epochs": 1}}
+    with cluster(hparams={"model": {"lr": 0.5}}):
+        assert fit(Trial, hparams=tree).lightning_module.hparams.lr == 0.5
+
+
+def test_configuration_that_is_there_is_left_as_it_is_where_it_would_be_saved() -> None:
+    before = Path("config.yaml").read_text()
+    fit(ConfiguredTrial, hparams=load_config("config.yaml", ["trainer.default_root_dir=.", "trainer.logger=false"]))
+    assert Path("config.yaml").read_text() == before
+    assert "class_path: parts.LitNet" in Path("config-1.yaml").read_text()
+
+
 # --- built before ------------------------------------------------------------------------------------------------------
 
 
@@ -287,12 +324,14 @@ def test_built_objects_are_trained_to_the_numbers_of_fit(source: str) -> None:
     config = load_config(source)
     expected = fit(ConfiguredTrial, hparams=config)
     trial, module, datamodule = build(config)
+    assert not trial.built.run_dir.exists()
     assert "not trained yet: fit(trial) trains these very objects" in trial._repr_html_()
     torch.rand(5)  # a look at the data, for instance
     assert fit(trial) is trial
     assert trial.lightning_module is module and trial.datamodule is datamodule
     assert torch.equal(weights(module), weights(expected.lightning_module))
-    assert trial.run_dir.is_dir()
+    assert trial.run_dir.is_dir() and (trial.run_dir.parent / "latest").resolve() == trial.run_dir
+    assert source == "config.yaml" or Path(trial.arguments.default_root_dir) == trial.run_dir
     with pytest.raises(ConfigurationError, match="has trained already"):
         fit(trial)
 
@@ -426,6 +465,7 @@ def test_what_is_no_configuration_and_a_class_that_reads_none_are_told() -> None
         (["--cli", "config.yaml", "--model.init_args.rate=1"], r"rate"),
         (["--cli", "config.yaml", "--trainer.epochs=1"], r"epochs"),
         (["--cli", "gone.yaml"], r"gone\.yaml"),
+        (["--cli", "bare.yaml"], r"(?s)names no class there.*class Trial\(ConfiguredTrial\)"),
         (["--hydra", "gone"], r"gone is no configuration"),
         (["--hydra", "configs", "model=tall"], r"(?s)model/tall.*wide"),
         (["--hydra", "configs", "model.net._target_=parts.Nut"], r"parts\.Nut"),
@@ -435,6 +475,7 @@ def test_what_is_no_configuration_and_a_class_that_reads_none_are_told() -> None
 def test_bad_configuration_is_one_message_without_a_traceback(
     words: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    Path("bare.yaml").write_text("model: {lr: 0.1}\n")
     assert cli.main(["fit", *words]) == 2
     err = capsys.readouterr().err
     assert "Traceback" not in err

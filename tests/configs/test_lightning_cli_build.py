@@ -121,12 +121,10 @@ def test_trainer_arguments_are_those_that_differ_from_lightnings_defaults() -> N
     }
 
 
-def test_saved_configuration_is_written_again_where_a_run_goes_on() -> None:
-    (save,) = built(SUBCLASSES).trainer_arguments["callbacks"]
-    assert save.overwrite
-    own = Cli(arguments={"save_config_kwargs": {"overwrite": False, "config_filename": "mine.yaml"}})
+def test_configuration_is_saved_as_the_class_says() -> None:
+    own = Cli(arguments={"save_config_kwargs": {"overwrite": True, "config_filename": "mine.yaml"}})
     (save,) = built(SUBCLASSES, own).trainer_arguments["callbacks"]
-    assert (save.overwrite, save.config_filename) == (False, "mine.yaml")
+    assert (save.overwrite, save.config_filename) == (True, "mine.yaml")
 
 
 def test_no_configuration_is_saved_where_the_class_says_so() -> None:
@@ -153,10 +151,12 @@ def test_saved_configuration_of_a_run_makes_the_same_again() -> None:
     assert all(
         map(torch.equal, trial.lightning_module.state_dict().values(), trained(lightning_cli.build(saved, seed=3)))
     )
-    # and where the run goes on, its directory has the file already
+    # and where the run goes on, its directory has the file already, which is nobody's to overwrite
+    before = Path("run/config.yaml").read_text()
     longer = {**tree, "trainer": {**tree["trainer"], "max_epochs": 3}}
     fit(Trial, hparams=longer, run_dir="run", resume_from="run")
-    assert lightning_cli.compose("run/config.yaml")["trainer"]["max_epochs"] == 3
+    assert Path("run/config.yaml").read_text() == before
+    assert lightning_cli.compose("run/config-1.yaml")["trainer"]["max_epochs"] == 3
 
 
 def _written(text: str) -> str:
