@@ -275,7 +275,10 @@ def test_notebook_runs_as_it_stands(project: Path, monkeypatch: pytest.MonkeyPat
     shown = [output for cell in done.cells for output in cell.get("outputs", []) if "data" in output]
     assert sum("image/png" in output["data"] for output in shown) == 2
     assert "'val_acc': tensor(" in shown[-1]["data"]["text/plain"]
-    assert {path.name for path in project.glob("runs/*")} == {"SpiralModule", "SpiralTrial"}  # what callbacks write lies in there
+    assert {path.name for path in project.glob("runs/*")} == {
+        "SpiralModule",
+        "SpiralTrial",
+    }  # what callbacks write lies in there
 
 
 def test_notebook_is_kept_without_outputs() -> None:
