@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 #: The largest number that counters, and what reads them, can hold: the master, and NumPy.
 LARGEST = 2**63 - 1
 
+#: The largest number that numpy, and so `seed_everything`, takes as a seed.
+LARGEST_SEED = 2**32 - 1
+
 
 def whole(value: object) -> int | None:
     """Return a whole number; None for anything else, True and False too."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning_adapter.configs import cli_flow
 from lightning_adapter.configs.cli_class import Cli, candidates
-from lightning_adapter.configs.cli_faults import ConfigurationFault, all_faults
+from lightning_adapter.configs.cli_faults import ConfigurationFault, all_faults, unusable
 from lightning_adapter.configs.cli_flow import FIT, SEED, Parsers
 from lightning_adapter.configs.cli_reading import Reader, refusal, section_of
 from lightning_adapter.configs.parts import Tree
@@ -67,6 +67,9 @@ class _Command:
         written = reader.written(reader.typed_with_defaults(self.file, self.overrides, self.in_section))
         meant.update({SEED: written[SEED]} if SEED in written else {})
         tree, meant = (reader.with_paths(each, config) for each in ({**self.seed, **written}, meant))
+        faults = unusable(meant)
+        if faults:
+            raise ConfigurationFault.of([self._placed_alone(fault) for fault in faults])
         tree = completed(tree, meant, reader)
         contents = [section_of(_content(each)) for each in (self.file, *self._more())]
 
@@ -81,12 +84,18 @@ class _Command:
             return ConfigurationFault(f"{' '.join(self.overrides)}: {fault}", fault.keys)
         others = all_faults(self.first, reader.refusal_of)
         is_among = any(other.keys == fault.keys if fault.keys else str(other) == str(fault) for other in others)
-        files = [self.file, *self._more()]
-        placed = [
-            ConfigurationFault(f"{place(_last_with(files, each.keys), each.keys)}: {each}", each.keys)
-            for each in (others if is_among else [fault])
-        ]
-        return ConfigurationFault.of(placed)
+        return ConfigurationFault.of([self._in_file(each) for each in (others if is_among else [fault])])
+
+    def _placed_alone(self, fault: ConfigurationFault) -> ConfigurationFault:
+        """A fault of an entry at the top, which was typed or stands in a file."""
+        (key,) = fault.keys
+        if any(word.partition("=")[0] == f"--{key}" for word in self.overrides):
+            return ConfigurationFault(f"{' '.join(self.overrides)}: {fault}", fault.keys)
+        return self._in_file(fault)
+
+    def _in_file(self, fault: ConfigurationFault) -> ConfigurationFault:
+        file = _last_with([self.file, *self._more()], fault.keys)
+        return ConfigurationFault(f"{place(file, fault.keys)}: {fault}", fault.keys)
 
     def _is_of_overrides(self, fault: ConfigurationFault, reader: Reader) -> bool:
         """Whether files alone would not be refused like this."""
@@ -111,7 +120,7 @@ def _content(file: str) -> dict[str, Any]:
     """A file as it stands, as far as it is YAML; nothing where it is something else, which the parser may take.
 
     Raises:
-        ConfigurationError: there is no such file.
+        ConfigurationError: there is no such file, or nothing in it.
     """
     import yaml
 
@@ -122,6 +131,11 @@ def _content(file: str) -> dict[str, Any]:
             content = yaml.safe_load(opened)
     except (UnicodeDecodeError, yaml.YAMLError):
         return {}
+    if content is None or isinstance(content, list):
+        held = "nothing" if content is None else "a list"
+        raise ConfigurationError(
+            f"{file} holds {held}: a configuration is written in lines `key: value`, such as `model: Net`."
+        )
     return content if isinstance(content, dict) else {}
 
 

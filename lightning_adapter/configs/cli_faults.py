@@ -8,8 +8,9 @@ import re
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
+from lightning_adapter.argument_values import LARGEST_SEED
 from lightning_adapter.configs.ways import ABSENT, at
-from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.errors import ConfigurationError, shown
 
 #: How jsonargparse names an entry, in the order in which a message about nested classes goes inwards.
 _NAMED = re.compile(
@@ -80,6 +81,25 @@ def all_faults(
         if not fault.keys or not _remove(rest, fault.keys):
             break
         removed.add(keys)
+    return faults
+
+
+def unusable(section: Mapping[str, Any]) -> list[ConfigurationFault]:
+    """Return what jsonargparse takes in a section, and LightningCLI fails at, without a word of where that stands."""
+    faults = []
+    trainer, seed = section.get("trainer", {}), section.get("seed_everything")
+    if not isinstance(trainer, Mapping):
+        found = "has nothing in it" if trainer is None else f"is {shown(trainer)}"
+        faults.append(
+            ConfigurationFault(f"trainer {found}: write arguments of the Trainer there, or leave it out", ["trainer"])
+        )
+    number = int(seed) if isinstance(seed, str) and seed.removeprefix("-").isdecimal() else seed
+    if isinstance(number, int) and not 0 <= number <= LARGEST_SEED:
+        faults.append(
+            ConfigurationFault(
+                f"seed_everything is {number}: give a whole number from 0 to {LARGEST_SEED}", ["seed_everything"]
+            )
+        )
     return faults
 
 

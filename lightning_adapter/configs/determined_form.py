@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from lightning_adapter.configs.listed import marked
 from lightning_adapter.configs.origins import Dialect
 from lightning_adapter.configs.parts import Tree
 from lightning_adapter.configs.tree_paths import Path, dotted, is_below
@@ -60,16 +61,14 @@ class Form:
         if isinstance(value, dict):
             if _TYPE in value:
                 return {"type": "const", "val": self._kept(value, path)}
-            self._check_names(value, path)
-            return {name: self._written(item, (*path, name)) for name, item in value.items()}
+            return {name: self._written(item, (*path, name)) for name, item in self._said(value).items()}
         kept = self._kept(value, path)
         return {"type": "const", "val": kept} if self._is_grid and _is_refused(value) else kept
 
     def _kept(self, value: Any, path: Path) -> Any:
         """A value that Determined does not look into."""
         if isinstance(value, dict):
-            self._check_names(value, path)
-            return {name: self._kept(item, (*path, name)) for name, item in value.items()}
+            return {name: self._kept(item, (*path, name)) for name, item in self._said(value).items()}
         if isinstance(value, list):
             return [self._kept(item, (*path, index)) for index, item in enumerate(value)]
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -86,12 +85,9 @@ class Form:
             )
         return f".{number}".replace(".-", "-.") if not math.isfinite(number) else str(number)
 
-    def _check_names(self, group: Mapping[str, Any], path: Path) -> None:
-        if self._dialect != "values" and group and set(group) == {str(index) for index in range(len(group))}:
-            self.faults.append(
-                f"{dotted(path)} is a group of the names {', '.join(group)}, which stands for a list in hyperparameters; give its "
-                "entries other names"
-            )
+    def _said(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        """A group, as a trial has to find it; `listed.lists` reads all but plain values."""
+        return dict(group) if self._dialect == "values" else marked(group)
 
 
 def _survives(number: float, path: Path) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, TypeGuard
 from lightning_adapter.configs import hydra_tree, lightning_cli
 from lightning_adapter.configs.dialect import dialect_of
 from lightning_adapter.configs.lightning_cli import Cli
+from lightning_adapter.configs.listed import groups
 from lightning_adapter.platform import experiment
 from lightning_adapter.runs import record
 from lightning_adapter.versions import hosts
@@ -56,12 +57,12 @@ def tree_of(given: object, reader: Cli) -> Any:
         ConfigurationError: it cannot be plain data.
     """
     if _is_cli(given):
-        return Whole(lightning_cli.tree_of(given)[0])
+        return Whole(groups(lightning_cli.tree_of(given)[0]))
     omegaconf: Any = sys.modules.get("omegaconf")  # who has not imported it has no value of it
     if omegaconf is not None and isinstance(given, omegaconf.DictConfig):
-        return Whole(hydra_tree.tree_of(given))
+        return Whole(groups(hydra_tree.tree_of(given)))
     if _is_config(given):
-        return Whole(lightning_cli.tree_of(given)[0])
+        return Whole(groups(lightning_cli.tree_of(given)[0]))
     if (
         is_whole(given)
         or isinstance(given, argparse.Namespace)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import Any
 
-from lightning_adapter.argument_values import LARGEST
+from lightning_adapter.argument_values import LARGEST_SEED
 from lightning_adapter.configs.hydra_layout import Layout
 from lightning_adapter.configs.hydra_targets import SPECIAL, UnknownTarget, argument_faults, located
 from lightning_adapter.configs.hydra_values import MISSING, RESOLVER, entries, has, is_target, value_at
@@ -23,8 +23,8 @@ def seed_in(cfg: Any) -> tuple[int | None, str]:
             if fault:
                 return None, fault
             continue
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST:
-            return None, f"{name} is {shown(value)}; give a whole number from 0 on"
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_SEED:
+            return None, f"{name} is {shown(value)}; give a whole number from 0 to {LARGEST_SEED}"
         return value, ""
     return None, ""
 

@@ -17,7 +17,7 @@ import yaml
 from lightning_adapter.configs import cli_flow
 from lightning_adapter.configs.cli_class import Cli, class_and_arguments
 from lightning_adapter.configs.cli_compose import composed
-from lightning_adapter.configs.cli_faults import ConfigurationFault, all_faults
+from lightning_adapter.configs.cli_faults import ConfigurationFault, all_faults, unusable
 from lightning_adapter.configs.cli_flow import SEED
 from lightning_adapter.configs.cli_made import configured
 from lightning_adapter.configs.cli_reading import Reader, refusal, section_of
@@ -81,6 +81,7 @@ def check(tree: Mapping[str, Any], cli: Cli | None = None) -> None:
     faults: list[ConfigurationFault] = cli_flow.parse(
         cls, arguments, lambda parsers: all_faults(section, Reader(parsers).refusal_of)
     )
+    faults = faults or unusable(section)
     with _advised(cli or Cli()):
         if faults:
             raise ConfigurationFault.of(faults)

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
+from omegaconf import OmegaConf
 
 from lightning_adapter import ConfiguredTrial, LightningAdapter, build, cli, fit, load_config, load_trial
 from lightning_adapter.errors import ConfigurationError
@@ -354,6 +356,68 @@ def test_built_trial_of_a_class_of_the_projects_has_its_context_before_its_base_
     assert fit(trial, max_epochs=1).read == 7
 
 
+@pytest.mark.parametrize(
+    "text", ["config.yaml, line 2: trainer has nothing in it", "config.yaml, line 1: seed_everything is -3"]
+)
+def test_what_lightning_cli_fails_at_without_a_place_is_told_with_it(text: str) -> None:
+    Path("config.yaml").write_text(
+        "seed_everything: 3\ntrainer:\nmodel: parts.LitNet\n"
+        if "trainer" in text
+        else "seed_everything: -3\nmodel: parts.LitNet\n"
+    )
+    with pytest.raises(ConfigurationError, match=text):
+        load_config("config.yaml")
+
+
+def test_seed_that_is_text_is_recorded_as_a_number() -> None:
+    trial = fit(ConfiguredTrial, hparams={**load_config("config.yaml"), "seed_everything": "5"}, max_epochs=1)
+    assert record.read(trial.run_dir)["seed"] == 5
+
+
+def test_group_whose_names_are_numbers_from_0_stays_a_group() -> None:
+    names = {"names": {0: "cat", 1: "dog"}}
+    Path("named.py").write_text(
+        "import parts\n\n\nclass Named(parts.LitNet):\n"
+        "    def __init__(self, names: dict[int, str], table: dict, lr: float = 0.1):\n"
+        "        super().__init__()\n        self.names, self.table = names, table\n"
+    )
+    arguments = {**names, "table": {"0": [1], "1": {"0": 2}}}
+    config = {"model": {"class_path": "named.Named", "init_args": arguments}, "data": "parts.Data"}
+    Path("named.yaml").write_text(yaml.safe_dump(config))
+    tree = json.loads(json.dumps(load_config("named.yaml")))
+    module = build(tree)[1]
+    assert {"names": module.names, "table": module.table} == arguments
+    fit(ConfiguredTrial, hparams=tree, run_dir="here", max_epochs=1)
+    assert load_trial("here").lightning_module.table == arguments["table"]
+
+
+def test_script_of_hydras_may_give_a_group_whose_names_are_numbers() -> None:
+    config = OmegaConf.create(dict(load_config("configs")))
+    config.model.lr = {"0": "cat", "1": "dog"}
+    assert build(config)[1].lr == {"0": "cat", "1": "dog"}
+
+
+@pytest.mark.parametrize("text", ["lr:\t0.2", "lr: 0.1\n    lr: 0.2"])
+def test_configuration_is_read_as_its_library_reads_yaml(text: str) -> None:
+    path = Path("config.yaml")
+    path.write_text(path.read_text().replace("lr: 0.05", text))
+    assert load_config("config.yaml")["model"]["init_args"]["lr"] == 0.2
+
+
+@pytest.mark.parametrize(
+    ("source", "overrides", "said"),
+    [
+        (None, [], r"load_config\(\) was given None, which is no path"),
+        (b"config.yaml", [], "which is no path"),
+        ("configs", "seed=1", r"overrides='seed=1'. Give a list of words"),
+        ("config.yaml", [1], r"overrides=\[1\]. Give a list of words"),
+    ],
+)
+def test_what_load_config_cannot_take_is_told(source: Any, overrides: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        load_config(source, overrides)
+
+
 # --- on a cluster ------------------------------------------------------------------------------------------------------
 
 
@@ -464,8 +528,11 @@ def test_what_is_no_configuration_and_a_class_that_reads_none_are_told() -> None
         (["--cli", "config.yaml", "--model.init_args.lr=much"], r"lr.*much"),
         (["--cli", "config.yaml", "--model.init_args.rate=1"], r"rate"),
         (["--cli", "config.yaml", "--trainer.epochs=1"], r"epochs"),
+        (["--cli", "config.yaml", "--seed_everything=-1"], r"seed_everything=-1: .* from 0 to 4294967295"),
+        (["--cli", "config.yaml", "--hparam", "trainer=5"], r"trainer is 5: write arguments of the Trainer"),
         (["--cli", "gone.yaml"], r"gone\.yaml"),
         (["--cli", "bare.yaml"], r"(?s)names no class there.*class Trial\(ConfiguredTrial\)"),
+        (["--hydra", "configs", "seed=4294967296"], r"seed is 4294967296; .* from 0 to 4294967295"),
         (["--hydra", "gone"], r"gone is no configuration"),
         (["--hydra", "configs", "model=tall"], r"(?s)model/tall.*wide"),
         (["--hydra", "configs", "model.net._target_=parts.Nut"], r"parts\.Nut"),

@@ -228,7 +228,8 @@ def test_fault_of_a_second_file_is_told_with_its_line(in_tmp: None) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("- 1\n", "config.yaml: Unexpected config"),
+        ("- 1\n", "config.yaml holds a list"),
+        ("# nothing\n", "config.yaml holds nothing"),
         ("model:\n  a: {b\n", "config.yaml, line 3: Problems parsing config"),
         ("{}", "config.yaml: the following arguments are required: model"),
     ],
