@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import pathlib
 from collections.abc import Sequence
@@ -134,8 +135,20 @@ def run(arguments: argparse.Namespace) -> int:
                 _check_files(tree, arguments)
         # a file is given by its name, which messages then have; a pipe can be read only once
         given = arguments.config if config is None or os.path.isfile(arguments.config) else config
-        _fit(target, trial_class, given, hparams, arguments)
+        with _places_told(arguments):
+            _fit(target, trial_class, given, hparams, arguments)
     return 0
+
+
+def _places_told(arguments: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
+    """Say of what the job refuses where the configuration has it."""
+    if not (arguments.cli or arguments.hydra):
+        return contextlib.nullcontext()
+    from lightning_adapter.configs import argument_places
+
+    if arguments.hydra:
+        return argument_places.places_told(argument_places.in_hydra(arguments.hydra, arguments.overrides))
+    return argument_places.places_told(argument_places.in_cli(arguments.cli, arguments.overrides))
 
 
 def configuration_typed(trial_class: type, words: Sequence[str]) -> dict[str, Any]:

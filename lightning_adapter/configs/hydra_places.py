@@ -61,12 +61,15 @@ class Places:
     def told(self, fault: str) -> str:
         """Return a fault with the place in a file behind it."""
         found = _PLACES.match(fault)
-        places = [self._of(name) for name in found[0].split(", ")] if found else []
+        places = [self.of(name) for name in found[0].split(", ")] if found else []
         known = list(dict.fromkeys(each for each in places if each))
         return f"{fault} ({'; '.join(known)})" if known else fault
 
-    def _of(self, name: str) -> str:
-        """The last that says something of it wins, as in a composition; of what nobody says, who says what is around it."""
+    def of(self, name: str) -> str:
+        """Return the place of what stands at a name, nothing where nobody says it.
+
+        The last that says something of it wins, as in a composition; of what nobody says, who says what is around it.
+        """
         keys = [key for key in re.split(r"[.\[\]]+", name) if key]
         for end in range(len(keys), 0, -1):
             dotted = ".".join(keys[:end])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from typing import TYPE_CHECKING, Any
 
 from lightning_adapter import notices
@@ -46,11 +47,13 @@ def plain_tree(cfg: DictConfig) -> Tree:
 
 
 def _named(value: Any) -> Any:
-    """Enum's members by their names, as OmegaConf writes them."""
+    """Enum's members by their names, as OmegaConf writes them; what JSON's numbers are not as OmegaConf reads it."""
     if isinstance(value, dict):
         return {key: _named(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_named(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return f'${{oc.decode:"{value}"}}'
     return value.name if isinstance(value, enum.Enum) else value
 
 

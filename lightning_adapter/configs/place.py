@@ -35,6 +35,22 @@ def place(path: str | os.PathLike[str], keys: Sequence[str]) -> str:
     return name
 
 
+def says(path: str | os.PathLike[str], keys: Sequence[str]) -> bool:
+    """Tell whether all of the way is in a file, a `fit:` section around it or not."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            root = YAML(typ="rt").compose(file)
+    except (OSError, UnicodeDecodeError, YAMLError):
+        return False
+    for way in (list(keys), ["fit", *keys]):
+        found: tuple[int, Node] | None = (0, root)
+        for key in way:
+            found = None if found is None else _below(found[1], key)
+        if found is not None:
+            return True
+    return False
+
+
 def _line(root: Node | None, keys: Sequence[str]) -> int | None:
     """The line, counted from 1, of the last key on the way that exists."""
     line: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -52,15 +53,17 @@ def is_same_data(one: Any, other: Any) -> bool:
         return one.keys() == other.keys() and all(is_same_data(value, other[key]) for key, value in one.items())
     if isinstance(one, list):
         return len(one) == len(other) and all(map(is_same_data, one, other))
-    return bool(one == other or one != one)  # a NaN is none to itself
+    return bool(one == other or (one != one and other != other))  # a NaN is none to itself
 
 
 def as_json(value: Any) -> Any:
-    """Return plain data as JSON can hold it: names are text, and so are dates and the like."""
+    """Return plain data as JSON can hold it: names are text, and so are dates, infinities and the like."""
     if isinstance(value, dict):
         return {str(name): as_json(each) for name, each in value.items()}
     if isinstance(value, list):
         return [as_json(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return f".{value}".replace(".-", "-.")  # as YAML has it
     return value if _is_json(value) else str(value)
 
 
@@ -79,4 +82,4 @@ def not_json(tree: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
 
 
 def _is_json(value: object) -> bool:
-    return value is None or isinstance(value, (str, bool, int, float))
+    return value is None or isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value))

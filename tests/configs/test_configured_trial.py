@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import re
 import subprocess
 import sys
@@ -397,6 +398,14 @@ def test_script_of_hydras_may_give_a_group_whose_names_are_numbers() -> None:
     assert build(config)[1].lr == {"0": "cat", "1": "dog"}
 
 
+def test_numbers_that_json_lacks_arrive() -> None:
+    tree = load_config("config.yaml", ["--model.init_args.lr=-.inf"])
+    assert build(json.loads(json.dumps(tree, allow_nan=False)))[1].hparams.lr == -math.inf
+    tree = load_config("configs", ["model.lr=[inf,-inf,nan]"])
+    found = build(json.loads(json.dumps(tree, allow_nan=False)))[1].lr
+    assert list(found[:2]) == [math.inf, -math.inf] and math.isnan(found[2])
+
+
 @pytest.mark.parametrize("text", ["lr:\t0.2", "lr: 0.1\n    lr: 0.2"])
 def test_configuration_is_read_as_its_library_reads_yaml(text: str) -> None:
     path = Path("config.yaml")
@@ -558,9 +567,23 @@ def test_experiment_whose_values_cannot_be_used_is_named(capsys: pytest.CaptureF
     assert re.search(r"(?s)error: experiment\.yaml: .*lr.*much", capsys.readouterr().err)
 
 
-def test_devices_that_contradict_the_job_are_told_before_training(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["fit", "--cli", "config.yaml", "--trainer.devices=4"]) == 2
-    assert re.search("devices=.?4.? is not what this job has", capsys.readouterr().err)
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (["--cli", "config.yaml", "--trainer.devices=4"], "the override --trainer.devices=4"),
+        (["--cli", "more.yaml"], "more.yaml, line 3"),
+        (["--cli", "config.yaml", "--cli", "more.yaml"], "more.yaml, line 3"),
+        (["--hydra", "configs", "+trainer.devices=4"], "the override +trainer.devices=4"),
+        (["--hydra", "configs", "trainer=four"], "configs/trainer/four.yaml, line 2"),
+    ],
+)
+def test_devices_that_contradict_the_job_are_told_with_their_place(
+    words: list[str], place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("more.yaml").write_text("trainer:\n  max_epochs: 1\n  devices: 4\nmodel: parts.LitNet\ndata: parts.Data\n")
+    Path("configs/trainer/four.yaml").write_text("_target_: pytorch_lightning.Trainer\ndevices: 4\n")
+    assert cli.main(["fit", *words]) == 2
+    assert re.search(rf"devices=.?4.? is not what this job has.*\({re.escape(place)}\)", capsys.readouterr().err)
 
 
 # --- who pays for it ---------------------------------------------------------------------------------------------------
