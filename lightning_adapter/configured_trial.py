@@ -210,9 +210,10 @@ class ConfiguredTrial(LightningAdapter):
         """
         built: Built | None = vars(self).get("_built")
         if built is not None and self.driver is not None:
+            begun_in = getattr(self.context, "run_directory", None)  # where its training has not come to an end
             raise ConfigurationError(
                 "fit() was given a trial that it has trained already. build(config) makes a new one; to go on with what was "
-                f"trained, give fit() that one and resume_from={shown(str(self.run_dir))}."
+                f"trained, give fit() that one and resume_from={shown(str(self.run_dir or begun_in))}."
             )
         return built
 

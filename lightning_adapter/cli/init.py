@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import pathlib
+import signal
 import sys
+
+from lightning_adapter.errors import ConfigurationError
 
 HELP = "write an experiment YAML from a configuration, a trial or a script's arguments"
 DESCRIPTION = (
@@ -59,7 +63,28 @@ def run(arguments: argparse.Namespace) -> int:
             )
             requirements.write(here, frozen)
             print(frozen.summary)
-    sys.stdout.write(made.text)
+    return _print(made.text)
+
+
+def _print(text: str) -> int:
+    """Write it out; return the exit status.
+
+    Raises:
+        ConfigurationError: not all of it can be written.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # whoever read has gone, as behind `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise ConfigurationError(
+            f"the experiment YAML cannot be written: {error.strerror}. What is there of it is cut off; delete it, make room, and "
+            "type the command again."
+        ) from None
     return 0
 
 

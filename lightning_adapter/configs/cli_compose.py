@@ -136,7 +136,16 @@ def _content(file: str) -> dict[str, Any]:
         raise ConfigurationError(
             f"{file} holds {held}: a configuration is written in lines `key: value`, such as `model: Net`."
         )
+    if _holds_itself(content, ()):
+        raise ConfigurationError(f"{file}: an alias, *name, stands inside of what it names, &name: that has no end.")
     return content if isinstance(content, dict) else {}
+
+
+def _holds_itself(node: object, around: tuple[int, ...]) -> bool:
+    if id(node) in around:
+        return True
+    inside = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return any(_holds_itself(each, (*around, id(node))) for each in inside)
 
 
 def completed(tree: Tree, meant: Tree, reader: Reader) -> Tree:

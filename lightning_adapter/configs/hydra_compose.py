@@ -112,7 +112,7 @@ def _imports(file: Path, overrides: Sequence[str]) -> list[str]:
     from yaml import YAMLError
 
     found: dict[str, Any] = {}
-    with suppress(OSError, YAMLError):  # told by who composes it
+    with suppress(OSError, UnicodeDecodeError, YAMLError, RecursionError):  # told by who composes it
         content: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
         found = dict(content) if isinstance(content, dict) else {}
     with suppress(OverrideParseException):  # likewise

@@ -497,6 +497,23 @@ def test_built_trial_that_cannot_be_trained_stays_as_it_was_built() -> None:
             fit(trial)
 
 
+def test_built_trial_whose_training_has_failed_says_where_it_can_be_gone_on_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import parts
+
+    def fail(self: Any, *batch: Any) -> None:
+        raise RuntimeError("no memory")
+
+    trial, _, _ = build(load_config("config.yaml"))
+    with monkeypatch.context() as patched:
+        patched.setattr(parts.LitNet, "training_step", fail)
+        with pytest.raises(RuntimeError, match="no memory"):
+            fit(trial, run_dir="here")
+    with pytest.raises(ConfigurationError, match=r"resume_from='.*here'"):
+        fit(trial)
+
+
 def test_other_trials_may_use_the_names_of_what_was_built() -> None:
     import parts
 
@@ -543,6 +560,8 @@ def test_what_is_no_configuration_and_a_class_that_reads_none_are_told() -> None
         (["--cli", "bare.yaml"], r"(?s)names no class there.*class Trial\(ConfiguredTrial\)"),
         (["--hydra", "configs", "seed=4294967296"], r"seed is 4294967296; .* from 0 to 4294967295"),
         (["--hydra", "gone"], r"gone is no configuration"),
+        (["--hydra", "configs/latin"], r"latin\.yaml cannot be composed: .*decode"),
+        (["--hydra", "configs/endless"], r"endless\.yaml cannot be composed: RecursionError"),
         (["--hydra", "configs", "model=tall"], r"(?s)model/tall.*wide"),
         (["--hydra", "configs", "model.net._target_=parts.Nut"], r"parts\.Nut"),
         (["--hydra", "configs", "model.lr=${nowhere}"], r"nowhere"),
@@ -552,6 +571,8 @@ def test_bad_configuration_is_one_message_without_a_traceback(
     words: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("bare.yaml").write_text("model: {lr: 0.1}\n")
+    Path("configs/latin.yaml").write_bytes("a: é".encode("latin-1"))
+    Path("configs/endless.yaml").write_text("a: &a [*a]\n")
     assert cli.main(["fit", *words]) == 2
     err = capsys.readouterr().err
     assert "Traceback" not in err

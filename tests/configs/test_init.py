@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -384,3 +385,17 @@ def test_composed_lists_are_those_of_the_source(init) -> None:
     first.pop("global_batch_size")
     assert first == expected
     assert second["trainer"]["callbacks"][0]["x"] == [3]
+
+
+def test_experiment_that_cannot_be_written_is_told_and_a_reader_who_has_seen_enough_is_not(configured: Path) -> None:
+    command = [sys.executable, "-m", "lightning_adapter", "init", "config.yaml"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        "lightning-adapter: error: the experiment YAML cannot be written: No space"
+    )
+    begun = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert begun.stdout is not None
+    begun.stdout.close()
+    assert (begun.communicate()[1], begun.returncode) == ("", 128 + signal.SIGPIPE)
