@@ -336,7 +336,7 @@ def test_a_seed_is_that_of_either_name(files: Path) -> None:
     assert seed_of({}) is None
     assert seed_of({"seed": False}) is None
     for bad in (-1, 1.5, "x", True, [1]):
-        with pytest.raises(ConfigurationError, match=r"seed is .*; give a whole number from 0 on"):
+        with pytest.raises(ConfigurationError, match=r"seed is .*; give a whole number from 0 to 4294967295"):
             seed_of({"seed": bad})
     with pytest.raises(ConfigurationError, match="seed: Interpolation key 'nope' not found"):
         seed_of({"seed": "${nope}"})

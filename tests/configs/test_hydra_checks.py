@@ -160,7 +160,7 @@ def test_a_whole_tree_is_checked_and_nothing_is_made(files: Path) -> None:
             {"callbacks": [{"_target_": "hydra_project.Told", "name": 1}], "trainer.callbacks": []},
             "callbacks and trainer.callbacks both say what the Trainer gets",
         ),
-        ({"seed": -1}, "seed is -1; give a whole number from 0 on"),
+        ({"seed": -1}, "seed is -1; give a whole number from 0 to 4294967295"),
         ({"hydra": {"jbo": 1}}, "hydra holds what Hydra's own node does not: Key 'jbo' not in 'HydraConf'"),
         ({"_imports_": "not_there"}, "_imports_ names 'not_there', which cannot be imported"),
     ],
