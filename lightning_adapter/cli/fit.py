@@ -6,9 +6,11 @@ import argparse
 import contextlib
 import os
 import pathlib
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from lightning_adapter import notices
 from lightning_adapter.cli import overrides
 from lightning_adapter.cli.hparams import add_hparam, hyperparameters
 from lightning_adapter.cli.output import telling
@@ -171,8 +173,17 @@ def _check_files(tree: dict[str, Any], arguments: argparse.Namespace) -> None:
         ConfigurationError: there is something.
     """
     from lightning_adapter.configs import hydra_tree
+    from lightning_adapter.configs.hydra_compose import primary
+    from lightning_adapter.configs.hydra_sweeper import swept
 
     hydra_tree.check_composed(tree, pathlib.Path.cwd(), arguments.hydra, None, arguments.overrides)
+    names = swept(*primary(pathlib.Path(arguments.hydra), None), arguments.overrides)
+    if names:
+        typed = shlex.join(["lightning-adapter", "init", arguments.hydra, *arguments.overrides])
+        notices.warn(
+            f"The configuration sweeps over {', '.join(names)}, and here one trial is trained, with the values that stand there "
+            f"otherwise. To search on a cluster, type {typed} > experiment.yaml"
+        )
 
 
 def _configured(
@@ -190,6 +201,12 @@ def _configured(
 
     if not issubclass(trial_class, ConfiguredTrial):
         option = "--cli" if arguments.cli else "--hydra"
+        if any(base.__name__ == "LightningCLI" for base in trial_class.__mro__):
+            from lightning_adapter.configs.cli_flow import trial_that_names
+
+            raise ConfigurationError(
+                f"{target} is a LightningCLI, and fit trains a trial. Name it in one: {trial_that_names(trial_class.__name__)}"
+            )
         raise ConfigurationError(
             f"{target} does not read a configuration, which {option} names. Leave the target out, or derive it from "
             "lightning_adapter.ConfiguredTrial."

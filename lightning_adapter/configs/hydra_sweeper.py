@@ -66,6 +66,17 @@ def groups_of(folder: Path) -> Iterator[OptionsOf]:
         yield GlobalHydra.instance().config_loader().get_group_options
 
 
+def swept(folder: Path, name: str, words: Sequence[str]) -> list[str]:
+    """Return the keys that a configuration sweeps over by itself."""
+    from omegaconf import OmegaConf
+
+    from lightning_adapter.configs.hydra_compose import composed
+
+    found = composed(folder, name, words).hydra.sweeper
+    settings: Any = OmegaConf.to_container(found, resolve=False, enum_to_str=True)
+    return [*(settings.get("params") or {}), *(settings.get("search_space") or {})]
+
+
 def sweeper_of(folder: Path, name: str, words: Sequence[str]) -> Sweeper:
     """Return what a configuration says of a sweep.
 

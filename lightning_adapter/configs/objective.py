@@ -45,6 +45,16 @@ def objective_of(tree: Tree, sweeper: Sweeper) -> Objective:
         own = Objective(optimized, not sweeper.maximize, "optimized_metric")
     if own is not None and sweeper.maximize is not None:
         return own._replace(source="optimized_metric and hydra.sweeper.direction")
+    return _of_callbacks(tree) or own or Objective(None, True, "")
+
+
+def monitored(tree: Tree) -> tuple[str, bool] | None:
+    """Return what a ModelCheckpoint, else an EarlyStopping, monitors, and whether smaller is better."""
+    found = _of_callbacks(tree)
+    return None if found is None or found.metric is None else (found.metric, found.smaller_is_better)
+
+
+def _of_callbacks(tree: Tree) -> Objective | None:
     callbacks = list(_callbacks(tree, ()))
     for name in _CALLBACKS:
         for path, settings in callbacks:
@@ -52,7 +62,7 @@ def objective_of(tree: Tree, sweeper: Sweeper) -> Objective:
             if path[-1] == name and isinstance(monitor, str):
                 place = ".".join(map(str, path[:-1]))
                 return Objective(monitor, mode != "max", f"{name} at {place}")
-    return own or Objective(None, True, "")
+    return None
 
 
 def _callbacks(value: object, path: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:

@@ -99,6 +99,11 @@ class HyperparameterHooks:
         return None
 
     @classmethod
+    def metric_of(cls, values: Mapping[str, Any]) -> tuple[str, bool] | None:
+        """Return the metric by which hyperparameters rank checkpoints, and whether smaller is better; None where by none."""
+        return None
+
+    @classmethod
     def run_name(cls, values: Mapping[str, Any]) -> str:
         """Return the name of the folder in which local runs of a kind are collected."""
         return cls.__name__

@@ -256,7 +256,7 @@ class _Plan:
         periods = experiment.periods(settings, values.get("global_batch_size"))
         return cls(
             request=request,
-            config={**settings, "hyperparameters": values},
+            config={**_ranked(trial_class, settings, values), "hyperparameters": values},
             periods=periods,
             start=start,
             source=source,
@@ -408,6 +408,15 @@ def _seed(
         return named
     # hyperparameters that name the seed that they named before say nothing new
     return before if trial_class.seed_of(had or {}, otherwise) == named else named
+
+
+def _ranked(trial_class: type[Trial], settings: Mapping[str, Any], values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings, with the metric that hyperparameters rank checkpoints by where the searcher has none."""
+    found = trial_class.metric_of(values) if experiment.searcher_metric(settings).name is None else None
+    if found is None:
+        return settings
+    searcher = {"name": "single", **(settings.get("searcher") or {}), "metric": found[0], "smaller_is_better": found[1]}
+    return {**settings, "searcher": searcher}
 
 
 def _named(trial_class: type[Trial], settings: Mapping[str, Any], request: FitRequest) -> str | None:

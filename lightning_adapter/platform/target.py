@@ -109,7 +109,7 @@ def load_object(
     """
     place, colon, name = target.rpartition(":")
     if not (colon and place and name):
-        raise TargetError(f"{target!r} names no {kind}: write {form}")
+        raise TargetError(f"{target!r} names no {kind}: write {form}{_configuration_at(target)}")
     put_first_on_path(os.getcwd())
     if place.endswith(".py") or os.sep in place:
         module = _import_file(pathlib.Path(place), here)
@@ -121,6 +121,13 @@ def load_object(
         raise TargetError(
             _no_class(place, name, module) if kind == "class" else _no_object(place, name, module)
         ) from None
+
+
+def _configuration_at(place: str) -> str:
+    """What to type where a configuration stands in the place of a target."""
+    if place.endswith((".yaml", ".yml")):
+        return f". To train what a LightningCLI configuration describes, type --cli {place}"
+    return f". To train what a configuration of Hydra's describes, type --hydra {place}" if os.path.isdir(place) else ""
 
 
 def _no_class(place: str, name: str, module: ModuleType) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import json
 import math
@@ -319,6 +320,25 @@ def test_configuration_that_is_there_is_left_as_it_is_where_it_would_be_saved() 
     assert "class_path: parts.LitNet" in Path("config-1.yaml").read_text()
 
 
+def test_checkpoints_are_ranked_by_what_a_callback_monitors() -> None:
+    words = ["trainer.callbacks.monitor=val_loss", "trainer.callbacks.mode=max"]
+    trial = fit(ConfiguredTrial, hparams=load_config("config.yaml", [f"--{word}" for word in words]), run_dir="here")
+    with Path("here/metrics.csv").open() as file:
+        logged = [float(row["val_loss"]) for row in csv.DictReader(file) if row["val_loss"]]
+    assert logged[0] > logged[1]  # the loss falls, and more of it is called better
+    assert trial.best_checkpoint != trial.latest_checkpoint
+    assert record.read(Path("here"))["metric"] == {"name": "val_loss", "smaller_is_better": False}
+    again = fit(ConfiguredTrial, config="here/experiment.yaml", run_dir="again")
+    assert again.best_checkpoint != again.latest_checkpoint
+
+
+def test_sweep_of_a_configuration_is_told_where_one_trial_is_trained(capsys: pytest.CaptureFixture[str]) -> None:
+    swept = "# @package _global_\nhydra: {sweeper: {params: {model.optimizer.lr: '0.1,0.2'}}}\n"
+    Path("configs/experiment/swept.yaml").write_text(swept)
+    assert cli.main(["fit", "--hydra", "configs", "experiment=swept", "trainer.max_epochs=1"]) == 0
+    assert "sweeps over model.optimizer.lr, and here one trial is trained" in capsys.readouterr().err
+
+
 # --- built before ------------------------------------------------------------------------------------------------------
 
 
@@ -557,6 +577,13 @@ def test_what_is_no_configuration_and_a_class_that_reads_none_are_told() -> None
         (["--cli", "config.yaml", "--seed_everything=-1"], r"seed_everything=-1: .* from 0 to 4294967295"),
         (["--cli", "config.yaml", "--hparam", "trainer=5"], r"trainer is 5: write arguments of the Trainer"),
         (["--cli", "gone.yaml"], r"gone\.yaml"),
+        (["parts:LitNet", "--config", "config.yaml"], r"type --cli config\.yaml"),
+        (["config.yaml"], r"type --cli config\.yaml"),
+        (["configs"], r"type --hydra configs"),
+        (
+            ["main.py:Mine", "--cli", "config.yaml"],
+            r"Mine is a LightningCLI.*class Trial\(ConfiguredTrial\): cli_class = Mine",
+        ),
         (["--cli", "bare.yaml"], r"(?s)names no class there.*class Trial\(ConfiguredTrial\)"),
         (["--hydra", "configs", "seed=4294967296"], r"seed is 4294967296; .* from 0 to 4294967295"),
         (["--hydra", "gone"], r"gone is no configuration"),
@@ -571,6 +598,7 @@ def test_bad_configuration_is_one_message_without_a_traceback(
     words: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("bare.yaml").write_text("model: {lr: 0.1}\n")
+    Path("main.py").write_text("from pytorch_lightning.cli import LightningCLI\nclass Mine(LightningCLI): pass\n")
     Path("configs/latin.yaml").write_bytes("a: é".encode("latin-1"))
     Path("configs/endless.yaml").write_text("a: &a [*a]\n")
     assert cli.main(["fit", *words]) == 2

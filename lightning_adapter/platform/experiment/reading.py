@@ -28,6 +28,10 @@ from lightning_adapter.platform.experiment.variables import check_variables
 _MAX_TEXT = 2_000_000
 
 
+#: Sections that LightningCLI and Hydra's template have, and Determined has not.
+_OF_CONFIGURATIONS = frozenset({"model", "trainer", "seed_everything", "defaults"})
+
+
 def read(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> dict[str, Any]:
     """Read an experiment configuration and check it.
 
@@ -68,6 +72,11 @@ def checked(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> tuple[
         check_variables(environment.get("environment_variables"), faults)
     check_ranges(result.get("hyperparameters"), (), faults)
     check_json(result, (), faults)
+    if faults and result.keys() & _OF_CONFIGURATIONS:
+        faults.append(
+            f"if it is the configuration of a project, and no experiment YAML, type --cli {source} where it is LightningCLI's, "
+            "--hydra DIR/NAME where it is Hydra's"
+        )
     raise_all(source, faults)
     return source, result
 
