@@ -64,12 +64,14 @@ class ConfiguredTrial(LightningAdapter):
 
     def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
         values = context.get_hparams().copy()
+        if not isinstance(context, LocalContext) or context.has_begun:
+            configuration.read(values, self.reader()).tell_unused()
         parts: Parts | None = vars(self).pop("_parts", None)  # of a trial that is given to `fit` as it is
         if parts is None:
             parts = self._build(context, values)
         self._parts = parts
         arguments = dict(parts.trainer_arguments)
-        is_used = isinstance(context, LocalContext) and context.run_directory is None
+        is_used = isinstance(context, LocalContext) and not context.has_begun
         if is_used and isinstance(arguments.get("callbacks"), list):
             # a trial that is used, and not trained, has no directory for a configuration: it might be the project's own file
             arguments["callbacks"] = [each for each in arguments["callbacks"] if not saves_configuration(each)]

@@ -179,7 +179,7 @@ def instantiate(cls: type, arguments: Mapping[str, Any], config: Callable[[Parse
 
 
 def check_methods(cls: type) -> None:
-    """Refuse a LightningCLI that trains in another way, and warn of a method that nobody calls.
+    """Refuse a LightningCLI that trains in another way.
 
     Raises:
         ConfigurationError: says what to write instead.
@@ -189,6 +189,10 @@ def check_methods(cls: type) -> None:
             f"{cls.__qualname__} has a method fit() in the place of Trainer.fit, which is not called here: the trial trains. "
             "Move what it does before training into before_fit(), and leave it out."
         )
+
+
+def tell_unused(cls: type) -> None:
+    """Warn of a method of a LightningCLI that nobody calls."""
     if callable(getattr(cls, "after_fit", None)):
         notices.warn(
             f"{cls.__qualname__}.after_fit() is not called: a trial may be paused and go on elsewhere before its training "

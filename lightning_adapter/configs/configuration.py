@@ -53,6 +53,9 @@ class Configuration(Protocol):
     def seed(self, otherwise: int | None) -> int | None:
         """Return the seed that is written in it, else another one."""
 
+    def tell_unused(self) -> None:
+        """Warn of what has no effect in the training of a trial."""
+
     @property
     def model_name(self) -> str | None:
         """Name of the module's class, where it is written."""
@@ -93,6 +96,9 @@ class _OfCli:
         chosen: int = hosts.importable_hosts()[0].pl.seed_everything()
         return chosen
 
+    def tell_unused(self) -> None:
+        lightning_cli.tell_unused(self.cli)
+
     @property
     def model_name(self) -> str | None:
         model = self.tree.get("model")
@@ -118,6 +124,9 @@ class _OfHydra:
     def seed(self, otherwise: int | None) -> int | None:
         said = hydra_tree.seed_of(self.tree)
         return otherwise if said is None else said
+
+    def tell_unused(self) -> None:
+        """Nothing: a script's code is not known."""
 
     @property
     def model_name(self) -> str | None:

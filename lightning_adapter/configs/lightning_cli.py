@@ -28,7 +28,7 @@ from lightning_adapter.versions import hosts
 #: How jsonargparse names the class that it tries where none is named.
 _UNNAMED = re.compile(r"given class_path '(pytorch_lightning|lightning\.pytorch)\.Lightning(Data)?Module'")
 
-__all__ = ["Cli", "build", "check", "compose", "seed_of", "tree_of"]
+__all__ = ["Cli", "build", "check", "compose", "seed_of", "tell_unused", "tree_of"]
 
 
 def compose(file: str | os.PathLike[str], overrides: Sequence[str] = (), cli: Cli | None = None) -> Tree:
@@ -85,6 +85,12 @@ def check(tree: Mapping[str, Any], cli: Cli | None = None) -> None:
     with _advised(cli or Cli()):
         if faults:
             raise ConfigurationFault.of(faults)
+
+
+def tell_unused(cli: Cli) -> None:
+    """Warn of what a LightningCLI of the project's own does that has no effect in the training of a trial."""
+    if cli.cls is not None:
+        cli_flow.tell_unused(cli.cls)
 
 
 def build(tree: Mapping[str, Any], cli: Cli | None = None, seed: int | bool = False) -> Parts:

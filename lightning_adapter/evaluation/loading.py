@@ -220,7 +220,7 @@ class LoadedTrial:
         if "seed" not in made and source.record.get("seed") is not None:
             made = MadeWith(**made, seed=source.record["seed"])
         making = Making.of(trial_class, made, source.config, config, hparams, _steps(saved))
-        return cls(construct_again(trial_class, making), making, source, saved, progress_bar)
+        return cls(construct_again(trial_class, making, source.run), making, source, saved, progress_bar)
 
     @property
     def lightning_module(self) -> LightningModule:

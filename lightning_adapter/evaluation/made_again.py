@@ -95,7 +95,7 @@ def construct_again(
     Args:
         trial_class: was checked.
         making: with what.
-        run_directory: where it will write that is to be trained; None for one that is to be used.
+        run_directory: of its run, in which it finds files, or will write them; None where there is none.
 
     Raises:
         ConfigurationError: the trial's constructor refuses it, or cannot be used.

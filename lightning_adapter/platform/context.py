@@ -17,16 +17,19 @@ class LocalContext(pytorch.PyTorchTrialContext):
     """Determined's context in a local run, with errors that say what to type.
 
     Args:
-        run_directory: where the run writes; None where nothing is written.
+        run_directory: of the run; None where there is none.
+        has_begun: whether the trial is made to be trained now, and not to be looked at or used.
         **options: of Determined's own.
 
     Attributes:
         run_directory: see above.
+        has_begun: see above.
         seed: of the trial; None where it is not seeded, which `get_trial_seed` raises an error for.
     """
 
-    def __init__(self, run_directory: pathlib.Path | None = None, **options: Any) -> None:
+    def __init__(self, run_directory: pathlib.Path | None = None, has_begun: bool = False, **options: Any) -> None:
         self.run_directory = run_directory
+        self.has_begun = has_begun
         self.seed: int | None = options.get("trial_seed")
         self._answers = HyperparameterAnswers(options.get("hparams") or {})
         super().__init__(**options)
@@ -40,6 +43,7 @@ class LocalContext(pytorch.PyTorchTrialContext):
         processes: int,
         steps: int,
         run_directory: pathlib.Path | None = None,
+        has_begun: bool = False,
     ) -> LocalContext:
         """Make that of one process.
 
@@ -49,10 +53,12 @@ class LocalContext(pytorch.PyTorchTrialContext):
             seed: of the trial; None where it is not seeded.
             processes: of the job.
             steps: batches trained before.
-            run_directory: where the run writes; None where nothing is written.
+            run_directory: of the run; None where there is none.
+            has_begun: whether the trial is made to be trained now.
         """
         return cls(
             run_directory=run_directory,
+            has_begun=has_begun,
             core_context=core_context,
             trial_seed=seed,
             hparams=config["hyperparameters"],
@@ -65,11 +71,6 @@ class LocalContext(pytorch.PyTorchTrialContext):
             debug_enabled=False,
             enable_tensorboard_logging=False,
         )
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether the directory of the run is there, so that the trial is made to be trained now."""
-        return self.run_directory is not None and self.run_directory.exists()
 
     @property
     def reads(self) -> HyperparameterReads:

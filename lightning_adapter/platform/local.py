@@ -325,7 +325,7 @@ def _fit(
 
 
 def _context(plan: _Plan, core_context: core.Context, directory: RunDirectory) -> LocalContext:
-    made = LocalContext.of(core_context, plan.config, plan.seed, plan.size, plan.steps, directory.path)
+    made = LocalContext.of(core_context, plan.config, plan.seed, plan.size, plan.steps, directory.path, has_begun=True)
     for name in plan.unasked:  # nobody has given them, so nobody is to hear that they are not read
         made.reads.read_all(name)
     return made
