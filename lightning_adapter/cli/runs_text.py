@@ -12,7 +12,7 @@ from typing import Any
 
 from lightning_adapter.cli.tables import Column, Table, fitted
 from lightning_adapter.runs import room
-from lightning_adapter.runs.listing import Run, differing
+from lightning_adapter.runs.listing import Run, comparable, differing
 from lightning_adapter.runs.metrics_table import plain
 
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
@@ -92,7 +92,7 @@ def listing(runs: Sequence[Run], width: int | None, now: datetime.datetime) -> T
         Column(
             name, values([run.hyperparameters.get(name) for run in runs]), can_go=True, right=_are_numbers(runs, name)
         )
-        for name in differing(sorted(runs, key=lambda run: (run.start is not None, str(run.start))))
+        for name in comparable(differing(sorted(runs, key=lambda run: (run.start is not None, str(run.start)))))
     ]
     return fitted(columns, width)
 

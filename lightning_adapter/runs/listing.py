@@ -20,6 +20,8 @@ from typing import Any
 from lightning_adapter.errors import RunRecordError
 from lightning_adapter.runs import older_run, record, table_epochs
 
+#: Name the class of a group, in a configuration of LightningCLI's or of Hydra's.
+_CLASS = ("class_path", "_target_")
 #: Which groups of values a record has, and how each is named where a value is asked for.
 GROUPS = {"hparams": "hyperparameters", "metrics": "metrics", "validate": "validate", "test": "test"}
 #: Of a run whose record cannot be read.
@@ -203,6 +205,18 @@ def differing(runs: Sequence[Run]) -> list[str]:
     known = [run.hyperparameters for run in runs if run.hyperparameters]
     names = dict.fromkeys(name for values in reversed(known) for name in values)
     return [name for name in names if len({_comparable(values.get(name, _ABSENT)) for values in known}) > 1]
+
+
+def comparable(names: Sequence[str]) -> list[str]:
+    """Leave out the arguments of groups whose class differs, as a configuration names it: they are of no common kind."""
+    groups = {name.rpartition(".")[0] for name in names if name.rpartition(".")[2] in _CLASS}
+    return [
+        name
+        for name in names
+        if not any(
+            name.startswith(f"{group}.") and name not in [f"{group}.{key}" for key in _CLASS] for group in groups
+        )
+    ]
 
 
 def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lightning_adapter.runs import listing
-from lightning_adapter.runs.listing import differing, runs_below
+from lightning_adapter.runs.listing import comparable, differing, runs_below
 from lightning_adapter.runs.occupancy import Occupancy
 from runs.made_runs import FIRST, make_older_run, make_run, write_table
 
@@ -82,6 +82,18 @@ def test_epochs_of_a_run_that_is_not_over_are_those_of_its_table(tmp_path: Path,
     with (directory / "metrics.csv").open("a") as file:
         file.write("train,450,9")  # a row that is being written
     assert runs_below(tmp_path)[0].epochs == epochs
+
+
+def test_arguments_of_classes_that_differ_are_left_out() -> None:
+    names = [
+        "model._target_",
+        "model.net.width",
+        "data.n",
+        "cb.early.class_path",
+        "cb.early.init_args.patience",
+        "cb.x",
+    ]
+    assert comparable(names) == ["model._target_", "data.n", "cb.early.class_path", "cb.x"]
 
 
 def test_differing_hyperparameters_are_those_with_more_than_one_value(tmp_path: Path) -> None:
