@@ -14,6 +14,11 @@ from lightning_adapter.platform.target import imported_to, load_target
 from lightning_adapter.platform.trial import LightningTrial
 
 _OWN = __name__.partition(".")[0]
+#: A script has made a LightningCLI that adds arguments or links.
+_OF_CLI = (
+    " The one that reads a LightningCLI of your own is `class Trial(ConfiguredTrial): cli_class = MyLightningCLI`, with the "
+    "classes that it is constructed with as `cli_arguments`."
+)
 
 Given = type[LightningTrial] | str | None
 
@@ -86,6 +91,7 @@ def _recorded(source: Source) -> str:
         raise ConfigurationError(
             f"The checkpoint {source.checkpoint} {of}{'' if source.run is None else ', which does not say which trial it was'}"
             ": name the trial, as in `lightning-adapter test WHAT model_def.py:MNISTTrial`, or load_trial(WHAT, MNISTTrial)."
+            f"{_OF_CLI if source.record.get('trial') == 'ConfiguredTrial' else ''}"
         )
     place, _, name = source.target.rpartition(":")
     if _is_file(place):
