@@ -15,6 +15,7 @@ from lightning_adapter.configs.objective import (
     Objective,
     batch_size_of,
     epochs_of,
+    length_of,
     objective_of,
     resolved,
     slots_of,
@@ -36,8 +37,6 @@ _FIT = "python3 -m lightning_adapter fit"
 _SEEDS = ("seed_everything", "seed")
 _PLACE = "hyperparameters"
 _BATCH_SIZE = "global_batch_size"
-#: How long to train.
-_LENGTHS = ("max_epochs", "max_steps", "max_time", "fast_dev_run")
 #: What the cluster decides, and a trainer section may say otherwise.
 _OF_THE_JOB = ("devices", "num_nodes")
 
@@ -82,7 +81,8 @@ class _Yaml:
             (_PLACE, *path): note for path, note in {**origin.notes, **placed.notes}.items()
         }
         self._above: dict[Path, str] = {}
-        asked = slots_of(placed.tree) if self._is_configured else None
+        self._whole = origin.whole(placed.tree)
+        asked = slots_of(self._whole) if self._is_configured else None
         self._slots = slots or asked or 1
         self._tree = self._of_the_job(placed.tree, slots, asked)
         if self._is_configured:
@@ -119,6 +119,10 @@ class _Yaml:
             lines.append(
                 "A range may take the place of any value below hyperparameters: {type: log, base: 10, minval: -4, maxval: -1}."
             )
+            if self._origin.dialect == "cli":
+                lines.append(
+                    "Defaults of the LightningCLI that reads them are not repeated there: the trial has them, too."
+                )
             variables = variables_of(self._tree)
             if variables:
                 lines.append(
@@ -156,22 +160,31 @@ class _Yaml:
         length = "" if self._is_configured else " --max-epochs 10"
         if length:
             self._notes[("entrypoint",)] = "TO CHANGE: how long to train"
-        elif all(at(self._tree, ("trainer", name)) is None for name in _LENGTHS):
-            self._notes[("entrypoint",)] = "TO CHANGE: add --max-epochs N; without it Lightning trains 1000 epochs"
         else:
-            self._notes[("entrypoint",)] = "as long as hyperparameters.trainer says"
+            self._notes[("entrypoint",)] = self._said_of_length()
         return f"{launcher}{_FIT} {target}{length}"
+
+    def _said_of_length(self) -> str:
+        """What a configuration says of how long to train, or the code that reads it."""
+        if length_of(self._tree) is not None:
+            return "as long as hyperparameters.trainer says"
+        length = length_of(self._whole)
+        if length is None:
+            return "TO CHANGE: add --max-epochs N; without it Lightning trains 1000 epochs"
+        name, value = length
+        return f"as long as a default of the LightningCLI says, trainer.{name}: {value}"
 
     def _of_the_job(self, tree: Tree, slots: int | None, asked: int | None) -> Tree:
         """The tree, with a trainer section that asks for what the job has."""
-        trainer = tree.get("trainer")
-        if not self._is_configured or slots is None or asked is None or asked == slots or not isinstance(trainer, dict):
+        if not self._is_configured or slots is None or asked is None or asked == slots:
             return tree
-        said = {name: trainer[name] for name in _OF_THE_JOB if name in trainer}
+        trainer = tree.get("trainer") or {}
+        said = {name: value for name in _OF_THE_JOB if (value := at(self._whole, ("trainer", name))) is not None}
         self._notes[(_PLACE, "trainer", "devices")] = f"as resources.slots_per_trial says; it was {said['devices']}"
-        if "num_nodes" in said:
+        has_nodes = "num_nodes" in trainer or said.get("num_nodes", 1) != 1
+        if has_nodes:
             self._notes[(_PLACE, "trainer", "num_nodes")] = f"it was {said['num_nodes']}"
-        return {**tree, "trainer": {**trainer, "devices": "auto", **({"num_nodes": 1} if "num_nodes" in said else {})}}
+        return {**tree, "trainer": {**trainer, "devices": "auto", **({"num_nodes": 1} if has_nodes else {})}}
 
     def _note_what_is_elsewhere(self) -> None:
         """Note what the configuration says of this machine."""
@@ -202,7 +215,7 @@ class _Yaml:
         self._notes[(_PLACE, _BATCH_SIZE)] = note
 
     def _searcher(self) -> dict[str, Any]:
-        found = objective_of(self._tree, self._sweeper) if self._is_configured else Objective(None, True, "")
+        found = objective_of(self._whole, self._sweeper) if self._is_configured else Objective(None, True, "")
         here: Path = ("searcher", "metric")
         if found.metric is None:
             self._notes[here] = "TO CHANGE: a value that the module logs in validation, and its direction below"
@@ -216,7 +229,7 @@ class _Yaml:
             self._above[("searcher",)] = f"All {trials} combinations."
             return {"name": "grid", **ranks}
         most = said or _TRIALS
-        epochs = epochs_of(self._tree) if self._is_configured else None
+        epochs = epochs_of(self._whole) if self._is_configured else None
         self._notes[("searcher", "max_trials")] = (
             "of hydra.sweeper.n_trials" if said else "TO CHANGE: how many are drawn, of endlessly many"
         )

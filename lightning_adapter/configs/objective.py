@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from lightning_adapter.configs.hydra_sweeper import Sweeper
@@ -19,6 +19,13 @@ _CALLBACKS = ("ModelCheckpoint", "EarlyStopping")
 _VARIABLE = re.compile(r"\$\{\s*oc\.env:\s*([A-Za-z_]\w*)\s*\}")
 #: Set where a configuration of Hydra's is resolved.
 _KNOWN = ("PROJECT_ROOT",)
+#: How long to train, by arguments of the Trainer, and what says nothing of it.
+_LENGTHS: Mapping[str, Collection[object]] = {
+    "max_epochs": (None,),
+    "max_steps": (None, -1),
+    "max_time": (None,),
+    "fast_dev_run": (None, False),
+}
 #: Where data are described.
 _DATA = ("data", "datamodule")
 
@@ -104,6 +111,15 @@ def epochs_of(tree: Tree) -> int | None:
     """Return `trainer.max_epochs`; None where it is not one number."""
     epochs = resolved(tree, at(tree, ("trainer", "max_epochs")))
     return epochs if isinstance(epochs, int) and not isinstance(epochs, bool) and epochs > 0 else None
+
+
+def length_of(tree: Tree) -> tuple[str, object] | None:
+    """Return which argument of the trainer section says how long to train, and its value; None where none does."""
+    for name, nothing in _LENGTHS.items():
+        value = at(tree, ("trainer", name))
+        if value not in nothing:
+            return name, value
+    return None
 
 
 def slots_of(tree: Tree) -> int | None:

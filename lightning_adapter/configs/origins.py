@@ -10,6 +10,7 @@ from pathlib import Path as FilePath
 from typing import Any, Literal, Protocol, TypeAlias
 
 from lightning_adapter.configs import hydra_sweeper, hydra_tree, lightning_cli
+from lightning_adapter.configs.cli_whole import whole
 from lightning_adapter.configs.hydra_sweeper import Sweeper
 from lightning_adapter.configs.lightning_cli import Cli
 from lightning_adapter.configs.parts import Tree
@@ -69,6 +70,9 @@ class Origin(Protocol):
             ConfigurationError: it cannot be composed.
         """
 
+    def whole(self, tree: Tree) -> Tree:
+        """Return the tree with what the code that reads it adds, as far as that can be told."""
+
     def package(self, key: str) -> Path | None:
         """Return where the choices of a config group stand; None where the key names none."""
 
@@ -116,6 +120,10 @@ class HydraOrigin:
     def compose(self, words: Sequence[str]) -> Tree:
         """See `Origin`."""
         return hydra_tree.compose(self.folder, self.primary, words)
+
+    def whole(self, tree: Tree) -> Tree:
+        """See `Origin`."""
+        return tree
 
     def package(self, key: str) -> Path | None:
         """See `Origin`."""
@@ -211,6 +219,10 @@ class CliOrigin:
         first, *more = self.files
         return lightning_cli.compose(first, [*(word for file in more for word in ("--config", file)), *words], self.cli)
 
+    def whole(self, tree: Tree) -> Tree:
+        """See `Origin`."""
+        return whole(tree, self.cli)
+
     def package(self, key: str) -> Path | None:
         """See `Origin`."""
         return None
@@ -277,6 +289,10 @@ class ValuesOrigin:
             raise ConfigurationError("\n".join(faults))
         if self.check is not None:
             self.check(tree)
+        return tree
+
+    def whole(self, tree: Tree) -> Tree:
+        """See `Origin`."""
         return tree
 
     def package(self, key: str) -> Path | None:

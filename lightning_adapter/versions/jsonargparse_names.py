@@ -32,3 +32,9 @@ def is_path(value: Any) -> bool:
 def is_no_data(value: object) -> bool:
     """True for what stands in a dump for an object that cannot be written, which is a default then."""
     return isinstance(value, str) and value.startswith("Unable to serialize instance ")
+
+
+def class_of_group(parser: Any, key: str) -> type | None:
+    """The class whose arguments `add_class_arguments` has put below a key; None where nothing says it."""
+    found = getattr(parser.groups.get(key), "group_class", None)
+    return found if isinstance(found, type) else None
