@@ -28,6 +28,7 @@ from lightning_adapter.configs.tree_paths import Path, at, is_below
 from lightning_adapter.configs.yaml_text import Writer
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform import experiment
+from lightning_adapter.platform.target import CONFIGURED
 from lightning_adapter.submission.entrypoint import TORCH_LAUNCHER
 from lightning_adapter.submission.requirements import FILE
 
@@ -136,8 +137,8 @@ class _Yaml:
         return "\n".join(lines)
 
     def _name(self) -> str:
-        """Of the module's class, else of what the hyperparameters come from."""
-        model = at(self._tree, ("model",))
+        """Of the module's class, else of the trial's, else of what the hyperparameters come from."""
+        model = at(self._whole, ("model",))
         named = model if isinstance(model, str) else None
         if isinstance(model, Mapping):
             named = next((model[key] for key in ("class_path", "_target_") if isinstance(model.get(key), str)), None)
@@ -146,8 +147,8 @@ class _Yaml:
             return named.rpartition(".")[2]
         if isinstance(task, str) and "${" not in task:
             return task
-        if not self._is_configured and self._origin.target is not None:
-            return self._origin.target.rpartition(":")[2]
+        if self._origin.dialect != "hydra" and self._origin.target not in (None, CONFIGURED):
+            return str(self._origin.target).rpartition(":")[2]
         return FilePath(self._origin.name.partition(":")[0]).stem
 
     def _entrypoint(self) -> str:

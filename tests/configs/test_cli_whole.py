@@ -39,6 +39,15 @@ class FromTrainerDefaults(ConfiguredTrial):
     }
 
 
+class LinkedCLI(LightningCLI):
+    def add_arguments_to_parser(self, parser):
+        parser.link_arguments("data.init_args.batch_size", "model", compute_fn=lambda size: {"class_path": "parts.LitNet"})
+
+
+class FromLink(ConfiguredTrial):
+    cli_class = LinkedCLI
+
+
 class FromFile(ConfiguredTrial):
     cli_class = LightningCLI
     cli_arguments = {
@@ -106,3 +115,13 @@ def test_default_config_files_give_the_length(init) -> None:
 def test_lightning_cli_without_defaults_of_its_own_asks_for_a_length(init) -> None:
     Path("base.yaml").write_text("{}\n")
     assert "TO CHANGE: add --max-epochs N; without it Lightning trains 1000 epochs" in init("FromFile")
+
+
+def test_experiment_is_named_after_the_module_that_the_class_knows(init) -> None:
+    assert read(init("FromClass"))["name"] == "LitNet"
+    assert read(init("FromFile"))["name"] == "LitNet"
+
+
+def test_experiment_whose_module_only_a_link_knows_is_named_after_the_trial(init) -> None:
+    Path("own.yaml").write_text("data: {class_path: parts.Data, init_args: {batch_size: 4}}\n")
+    assert read(init("FromLink"))["name"] == "FromLink"
