@@ -15,7 +15,7 @@ from lightning_adapter.platform import experiment
 from lightning_adapter.platform.experiment.values import check_json
 from lightning_adapter.versions import argparse_private
 
-_MISSING = "TO CHANGE: it has to be given"
+_MISSING = "it has to be given"
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,16 @@ class Arguments:
 
     Attributes:
         tree: name -> default; names with dots are groups, as jsonargparse has them.
-        notes: what each is for.
+        comments: what each is for.
+        asks: those that have to be given.
         aliases: how one is typed -> its name.
         flags: those that are typed without a value -> the value that they give.
         actions: the parser's own, by name.
     """
 
     tree: Tree
-    notes: dict[Path, str]
+    comments: dict[Path, str]
+    asks: dict[Path, str]
     aliases: dict[str, str]
     flags: dict[str, Any]
     actions: dict[str, argparse.Action]
@@ -67,7 +69,8 @@ def arguments_of(parser: argparse.ArgumentParser, name: str) -> Arguments:
         ConfigurationError: it has subcommands, or defaults that no YAML can hold.
     """
     values: dict[str, Any] = {}
-    notes: dict[Path, str] = {}
+    comments: dict[Path, str] = {}
+    asks: dict[Path, str] = {}
     aliases: dict[str, str] = {}
     actions: dict[str, argparse.Action] = {}
     flags: dict[str, Any] = {}
@@ -85,9 +88,10 @@ def arguments_of(parser: argparse.ArgumentParser, name: str) -> Arguments:
         default = _default(action)
         values[action.dest] = default
         check_json(default, (action.dest,), faults)
-        note = _note(action)
-        if note:
-            notes[tuple(action.dest.split("."))] = note
+        place = tuple(action.dest.split("."))
+        comments[place] = _comment(action)
+        if argparse_private.is_required(action):
+            asks[place] = _MISSING
         actions[action.dest] = action
         aliases |= {option: action.dest for option in action.option_strings}
         if action.nargs == 0:
@@ -96,7 +100,7 @@ def arguments_of(parser: argparse.ArgumentParser, name: str) -> Arguments:
         faults.append(f"{name} takes no arguments, so that there is nothing to tune")
     if faults:
         raise ConfigurationError("\n".join(faults))
-    return Arguments(experiment.nest(values), notes, aliases, flags, actions)
+    return Arguments(experiment.nest(values), comments, asks, aliases, flags, actions)
 
 
 def _faults(action: argparse.Action, name: str, value: object) -> Iterator[str]:
@@ -126,8 +130,8 @@ def _default(action: argparse.Action) -> Any:
         return shown(default)
 
 
-def _note(action: argparse.Action) -> str:
-    parts = [_MISSING] if argparse_private.is_required(action) else []
+def _comment(action: argparse.Action) -> str:
+    parts = []
     if action.help and action.help is not argparse.SUPPRESS:
         parts.append(action.help.replace("%(default)s", str(action.default)).replace("%%", "%"))
     if action.choices is not None:

@@ -69,18 +69,25 @@ def experiment_yaml(origin: Origin, words: Sequence[str], slots: int | None, req
     """
     items, sweeper = origin.overrides(words)
     placed = place(origin, items)
-    return _Yaml(origin, placed, sweeper, slots, requirements).made()
+    notes = {**origin.notes(items), **placed.notes}
+    return _Yaml(origin, placed, notes, sweeper, slots, requirements).made()
 
 
 class _Yaml:
-    def __init__(self, origin: Origin, placed: Placed, sweeper: Sweeper, slots: int | None, requirements: bool) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        placed: Placed,
+        notes: Mapping[Path, str],
+        sweeper: Sweeper,
+        slots: int | None,
+        requirements: bool,
+    ) -> None:
         self._origin = origin
         self._placed = placed
         self._sweeper = sweeper
         self._requirements = requirements
-        self._notes: dict[Path, str] = {
-            (_PLACE, *path): note for path, note in {**origin.notes, **placed.notes}.items()
-        }
+        self._notes: dict[Path, str] = {(_PLACE, *path): note for path, note in notes.items()}
         self._above: dict[Path, str] = {}
         self._whole = origin.whole(placed.tree)
         asked = slots_of(self._whole) if self._is_configured else None

@@ -15,7 +15,7 @@ from lightning_adapter.configs.hydra_sweeper import Sweeper
 from lightning_adapter.configs.lightning_cli import Cli
 from lightning_adapter.configs.parts import Tree
 from lightning_adapter.configs.sweeps import Override, Sweep, is_sweep_text, parse, parts_of
-from lightning_adapter.configs.tree_paths import Path
+from lightning_adapter.configs.tree_paths import Path, is_below
 from lightning_adapter.errors import ConfigurationError, guess
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.target import CONFIGURED
@@ -39,9 +39,8 @@ class Origin(Protocol):
     def dialect(self) -> Dialect:
         """Whose configuration the tree is."""
 
-    @property
-    def notes(self) -> Mapping[Path, str]:
-        """What is said beside single values."""
+    def notes(self, typed: Sequence[Override | Sweep]) -> dict[Path, str]:
+        """Return what is said beside single values, when these were typed."""
 
     @property
     def advice(self) -> Sequence[str]:
@@ -91,7 +90,6 @@ class HydraOrigin:
     primary: str
     target: str | None = CONFIGURED
     dialect: Dialect = "hydra"
-    notes: Mapping[Path, str] = field(default_factory=dict)
     advice: Sequence[str] = ()
 
     @property
@@ -100,6 +98,10 @@ class HydraOrigin:
         here = FilePath.cwd()
         folder = self.folder.relative_to(here) if self.folder.is_relative_to(here) else self.folder
         return f"{folder / self.primary}.yaml"
+
+    def notes(self, typed: Sequence[Override | Sweep]) -> dict[Path, str]:
+        """See `Origin`."""
+        return {}
 
     def overrides(self, words: Sequence[str]) -> tuple[list[Override | Sweep], Sweeper]:
         """See `Origin`."""
@@ -151,12 +153,15 @@ class CliOrigin:
     target: str | None = CONFIGURED
     advice: Sequence[str] = ()
     dialect: Dialect = "cli"
-    notes: Mapping[Path, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """See `Origin`."""
         return " and ".join(self.files)
+
+    def notes(self, typed: Sequence[Override | Sweep]) -> dict[Path, str]:
+        """See `Origin`."""
+        return {}
 
     def overrides(self, words: Sequence[str]) -> tuple[list[Override | Sweep], Sweeper]:
         """See `Origin`.
@@ -236,7 +241,8 @@ class ValuesOrigin:
         name: see `Origin`.
         defaults: the tree.
         target: see `Origin`.
-        notes: see `Origin`.
+        comments: place -> what its value means.
+        asks: place -> why its value is to be changed, unless one was typed.
         advice: see `Origin`.
         aliases: how arguments are typed -> their names.
         flags: those that are typed without a value -> the value that they give.
@@ -247,13 +253,26 @@ class ValuesOrigin:
     name: str
     defaults: Tree
     target: str | None
-    notes: Mapping[Path, str] = field(default_factory=dict)
+    comments: Mapping[Path, str] = field(default_factory=dict)
+    asks: Mapping[Path, str] = field(default_factory=dict)
     advice: Sequence[str] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     flags: Mapping[str, Any] = field(default_factory=dict)
     is_open: bool = False
     check: Callable[[Tree], None] | None = None
     dialect: Dialect = "values"
+
+    def notes(self, typed: Sequence[Override | Sweep]) -> dict[Path, str]:
+        """See `Origin`; what was typed has been changed already."""
+        keys = [tuple(item.key.lstrip("+").split(".")) for item in typed]
+        found = {}
+        for path in {**self.asks, **self.comments}:
+            said = [self.comments[path]] if self.comments.get(path) else []
+            if path in self.asks and not any(is_below(path, key) for key in keys):
+                said = [f"TO CHANGE: {'; '.join([self.asks[path], *said])}"]
+            if said:
+                found[path] = said[0]
+        return found
 
     def overrides(self, words: Sequence[str]) -> tuple[list[Override | Sweep], Sweeper]:
         """See `Origin`."""

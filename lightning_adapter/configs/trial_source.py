@@ -14,8 +14,8 @@ from lightning_adapter.platform import experiment
 from lightning_adapter.platform.trial import LightningTrial
 
 _BATCH_SIZE = "global_batch_size"
-_BATCH_NOTE = "TO CHANGE: samples of one step over all processes"
-_GIVEN = "TO CHANGE: it has to be given"
+_BATCH_SIZE_IS = "samples of one step over all processes"
+_GIVEN = "it has to be given"
 
 
 def of_trial(name: str, cls: type[LightningTrial]) -> ValuesOrigin:
@@ -37,20 +37,18 @@ def _declared(name: str, cls: type[LightningTrial], fields: list[typed.Field]) -
     left = [f"{field.name} ({field.default!r})" for field in fields if isinstance(field.default, typed.NotPlain)]
     missing: list[Path] = [_path(field) for field in kept if field.default is MISSING]
     tree = experiment.nest({field.name: None if field.default is MISSING else field.default for field in kept})
-    notes: dict[Path, str] = {}
-    for field in kept:
-        parts = (_GIVEN if field.default is MISSING else "", field.type, field.comment)
-        notes[_path(field)] = "; ".join(part for part in parts if part)
+    comments = {_path(field): "; ".join(part for part in (field.type, field.comment) if part) for field in kept}
+    asks: dict[Path, str] = dict.fromkeys(missing, _GIVEN)
     if reads_batch_size(cls) and _BATCH_SIZE not in tree:
         tree[_BATCH_SIZE] = 64
-        notes[_BATCH_SIZE,] = _BATCH_NOTE
+        asks[_BATCH_SIZE,] = _BATCH_SIZE_IS
 
     def check(values: Tree) -> None:
         if all(at(values, path) is not None for path in missing):
             cls.check_hyperparameters(values)
 
     advice = (f"Left out, since no YAML holds their defaults: {', '.join(left)}.",) if left else ()
-    return ValuesOrigin(name, tree, name, notes, advice, check=check)
+    return ValuesOrigin(name, tree, name, comments, asks, advice, check=check)
 
 
 def _path(field: typed.Field) -> Path:
@@ -62,14 +60,13 @@ def _read(name: str, cls: type[LightningTrial]) -> ValuesOrigin:
     file = name.rpartition(":")[0]
     read = names_read(cls)
     tree: dict[str, Any] = dict.fromkeys(read)
-    notes: dict[Path, str] = {
-        (each,): f"TO CHANGE: a value; read in line {line} of {file}" for each, line in read.items()
-    }
+    comments: dict[Path, str] = {(each,): f"read in line {line} of {file}" for each, line in read.items()}
+    asks: dict[Path, str] = dict.fromkeys(comments, "a value")
     if reads_batch_size(cls) or not tree or _BATCH_SIZE in tree:
         tree[_BATCH_SIZE] = 64
-        notes[_BATCH_SIZE,] = _BATCH_NOTE
+        asks[_BATCH_SIZE,] = _BATCH_SIZE_IS
     advice = (
         f"TO CHANGE: {cls.__name__} does not declare its hyperparameters (Hyperparameters = MyDataclass), so that those below are",
         "what can be seen in its own code, without values.",
     )
-    return ValuesOrigin(name, tree, name, notes, advice, is_open=True)
+    return ValuesOrigin(name, tree, name, comments, asks, advice, is_open=True)

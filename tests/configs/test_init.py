@@ -122,6 +122,18 @@ def test_trial_that_declares_a_dataclass_gives_its_defaults_and_comments(init) -
     assert "Left out, since no YAML holds their defaults: act" in text
 
 
+def test_value_that_was_typed_is_not_to_be_changed(init) -> None:
+    text = init("own.py:Typed", "steps=3")
+    assert "  steps: 3 # int\n" in text
+    assert "it has to be given" not in text
+    assert "  # int\n  steps:\n    type: categorical" in init("own.py:Typed", "steps=3,4")
+    assert "data: here # where they are\n" in init("own.py:parser", "data=here")
+    text = init("own.py:Untyped", "name=a", "--global_batch_size", "64")
+    assert "global_batch_size: 64\n" in text
+    line = next(number for number, line in enumerate(_OWN.splitlines(), 1) if 'get_hparam("lr")' in line)
+    assert f"name: a # read in line {line} of own.py\n" in text
+
+
 def test_values_that_the_dataclass_refuses_are_told(init) -> None:
     assert "net.hidden is the text 'many'" in init("own.py:Typed", "steps=1", "net.hidden=3,many", status=2)
     assert "own.py:Typed has no lrr; did you mean 'lr'?" in init("own.py:Typed", "lrr=1", status=2)
