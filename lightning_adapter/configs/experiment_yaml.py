@@ -165,15 +165,18 @@ class _Yaml:
             self._above[("entrypoint",)] = (
                 "TO CHANGE: the trial, a subclass of LightningAdapter that reads these hyperparameters"
             )
-        length = "" if self._is_configured else " --max-epochs 10"
-        if length:
-            self._notes[("entrypoint",)] = "TO CHANGE: how long to train"
-        else:
-            self._notes[("entrypoint",)] = self._said_of_length()
+        length = " --max-epochs 10" if not self._is_configured and self._origin.length is None else ""
+        self._notes[("entrypoint",)] = (
+            "TO CHANGE: how long to train; it wins over what the trial itself gives, such as max_epochs; leave --max-epochs out to keep that"
+            if length
+            else self._said_of_length()
+        )
         return f"{launcher}{_FIT} {target}{length}"
 
     def _said_of_length(self) -> str:
-        """What a configuration says of how long to train, or the code that reads it."""
+        """What says how long to train, where no word of the entrypoint does."""
+        if self._origin.length is not None:
+            return f"as long as the trial says, {self._origin.length}"
         if length_of(self._tree) is not None:
             return "as long as hyperparameters.trainer says"
         length = length_of(self._whole)

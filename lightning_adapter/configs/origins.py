@@ -46,6 +46,10 @@ class Origin(Protocol):
     def advice(self) -> Sequence[str]:
         """What is said above all of them."""
 
+    @property
+    def length(self) -> str | None:
+        """What code says of how long to train, and no configuration; None where that cannot be seen."""
+
     def overrides(self, words: Sequence[str]) -> tuple[list[Override | Sweep], Sweeper]:
         """Take apart what was typed, and what the configuration itself says of a sweep.
 
@@ -90,6 +94,7 @@ class HydraOrigin:
     primary: str
     target: str | None = CONFIGURED
     dialect: Dialect = "hydra"
+    length: str | None = None
     advice: Sequence[str] = ()
 
     @property
@@ -153,6 +158,7 @@ class CliOrigin:
     target: str | None = CONFIGURED
     advice: Sequence[str] = ()
     dialect: Dialect = "cli"
+    length: str | None = None
 
     @property
     def name(self) -> str:
@@ -246,6 +252,7 @@ class ValuesOrigin:
         advice: see `Origin`.
         aliases: how arguments are typed -> their names.
         flags: those that are typed without a value -> the value that they give.
+        length: what the trial's code says of how long to train; None where that cannot be seen.
         is_open: whether there may be others than those that are known.
         check: refuses values that the trial would.
     """
@@ -258,6 +265,7 @@ class ValuesOrigin:
     advice: Sequence[str] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     flags: Mapping[str, Any] = field(default_factory=dict)
+    length: str | None = None
     is_open: bool = False
     check: Callable[[Tree], None] | None = None
     dialect: Dialect = "values"

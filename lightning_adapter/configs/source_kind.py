@@ -14,6 +14,7 @@ from lightning_adapter.configs.arguments import arguments_of
 from lightning_adapter.configs.dialect import dialect_of
 from lightning_adapter.configs.lightning_cli import Cli
 from lightning_adapter.configs.origins import CliOrigin, HydraOrigin, Origin, ValuesOrigin
+from lightning_adapter.configs.trial_reads import length_given
 from lightning_adapter.configs.trial_source import of_trial
 from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.platform import experiment
@@ -150,25 +151,27 @@ def _returned(source: str, function: object) -> argparse.ArgumentParser | None:
 
 def _of_parser(source: str, parser: argparse.ArgumentParser) -> ValuesOrigin:
     arguments = arguments_of(parser, source)
+    trial = _trial_beside(source)
     return ValuesOrigin(
         source,
         arguments.tree,
-        _trial_beside(source),
+        None if trial is None else f"{source.rpartition(':')[0]}:{trial.__name__}",
         arguments.comments,
         arguments.asks,
         aliases=arguments.aliases,
         flags=arguments.flags,
+        length=None if trial is None else length_given(trial),
         check=arguments.check,
     )
 
 
-def _trial_beside(source: str) -> str | None:
+def _trial_beside(source: str) -> type[LightningTrial] | None:
     """The one trial that the parser's module defines."""
     place = source.rpartition(":")[0]
     module = FilePath(place).stem if place.endswith(".py") else place
     own = [
-        name
-        for name, value in vars(sys.modules[module]).items()
+        value
+        for value in vars(sys.modules[module]).values()
         if isinstance(value, type) and issubclass(value, LightningTrial) and value.__module__ == module
     ]
-    return f"{place}:{own[0]}" if len(own) == 1 else None
+    return own[0] if len(own) == 1 else None

@@ -1,4 +1,4 @@
-"""Which hyperparameters does the code of a trial read by name, where it declares none?"""
+"""What does the code of a trial say: which hyperparameters it reads by name, and how long it trains?"""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import inspect
 import textwrap
 
 _READS = ("get_hparam", "get_hparams")
+#: Arguments of the adapter that say how long to train, as the Trainer's.
+_LENGTHS = ("max_epochs", "max_steps", "max_time", "fast_dev_run")
 
 
 def names_read(trial_class: type) -> dict[str, int]:
@@ -14,17 +16,44 @@ def names_read(trial_class: type) -> dict[str, int]:
 
     Those that other code reads, or that are not written as text, are not among them.
     """
-    try:
-        lines, first = inspect.getsourcelines(trial_class)
-        tree = ast.parse(textwrap.dedent("".join(lines)))
-    except (OSError, SyntaxError, TypeError):  # no file, as of a class that was typed at a prompt
-        return {}
     found: dict[str, int] = {}
-    for node in ast.walk(tree):
+    for node, line in _nodes(trial_class):
         name = _name(node)
         if name is not None:
-            found.setdefault(name, first - 1 + getattr(node, "lineno", 1))
+            found.setdefault(name, line)
     return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def length_given(trial_class: type) -> str | None:
+    """Return the argument by which a constructor says how long to train, as it is written; None where none is seen.
+
+    What stands in a dict that is unpacked there is not seen.
+    """
+    for cls in trial_class.__mro__:
+        if cls.__module__.partition(".")[0] == __name__.partition(".")[0]:
+            return None  # the adapter's own constructor, which is what is given it
+        for node, line in _nodes(cls):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "__init__":
+                said = [each for each in node.keywords if each.arg in _LENGTHS and not _is_nothing(each.value)]
+                if said:
+                    return (
+                        f"{said[0].arg}={ast.unparse(said[0].value)} in line {line} of {cls.__module__}.{cls.__name__}"
+                    )
+    return None
+
+
+def _nodes(cls: type) -> list[tuple[ast.AST, int]]:
+    """The code of a class, with lines of its file; nothing where there is no file, as of a class that was typed at a prompt."""
+    try:
+        lines, first = inspect.getsourcelines(cls)
+        tree = ast.parse(textwrap.dedent("".join(lines)))
+    except (OSError, SyntaxError, TypeError):
+        return []
+    return [(node, first - 1 + getattr(node, "lineno", 1)) for node in ast.walk(tree)]
+
+
+def _is_nothing(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and value.value in (None, False)
 
 
 def reads_batch_size(trial_class: type) -> bool:

@@ -9,7 +9,7 @@ from lightning_adapter.configs import typed
 from lightning_adapter.configs.origins import ValuesOrigin
 from lightning_adapter.configs.parts import Tree
 from lightning_adapter.configs.tree_paths import Path, at
-from lightning_adapter.configs.trial_reads import names_read, reads_batch_size
+from lightning_adapter.configs.trial_reads import length_given, names_read, reads_batch_size
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.trial import LightningTrial
 
@@ -48,7 +48,7 @@ def _declared(name: str, cls: type[LightningTrial], fields: list[typed.Field]) -
             cls.check_hyperparameters(values)
 
     advice = (f"Left out, since no YAML holds their defaults: {', '.join(left)}.",) if left else ()
-    return ValuesOrigin(name, tree, name, comments, asks, advice, check=check)
+    return ValuesOrigin(name, tree, name, comments, asks, advice, length=length_given(cls), check=check)
 
 
 def _path(field: typed.Field) -> Path:
@@ -69,4 +69,4 @@ def _read(name: str, cls: type[LightningTrial]) -> ValuesOrigin:
         f"TO CHANGE: {cls.__name__} does not declare its hyperparameters (Hyperparameters = MyDataclass), so that those below are",
         "what can be seen in its own code, without values.",
     )
-    return ValuesOrigin(name, tree, name, comments, asks, advice, is_open=True)
+    return ValuesOrigin(name, tree, name, comments, asks, advice, length=length_given(cls), is_open=True)

@@ -64,6 +64,22 @@ class Untyped(LightningAdapter):
         super().__init__(context, LitNet(lr), Data(context.get_per_slot_batch_size()))
 
 
+class Long(LightningAdapter):
+    def __init__(self, context):
+        settings = {}
+        super().__init__(context, LitNet(), Data(), max_steps=context.get_hparam("steps"), **settings)
+
+
+class Longer(Long):
+    def __init__(self, context):
+        super().__init__(context)
+
+
+class Endless(LightningAdapter):
+    def __init__(self, context):
+        super().__init__(context, LitNet(context.get_hparam("lr")), Data(), max_epochs=None)
+
+
 def make_parser(kind="x"):
     parser = argparse.ArgumentParser()
     parser.add_argument("data", help="where they are")
@@ -227,6 +243,30 @@ def test_slots_that_are_no_number_are_refused(slots: str, capsys: pytest.Capture
         cli.main(["init", "config.yaml", "--slots", slots])
     assert ended.value.code == 2
     assert "is no number of GPUs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["Long", "Longer"])
+def test_length_that_the_trial_says_is_not_overruled(init, name: str) -> None:
+    line = next(number for number, line in enumerate(_OWN.splitlines(), 1) if "max_steps=" in line)
+    said = f"as long as the trial says, max_steps=context.get_hparam('steps') in line {line} of own.Long\n"
+    assert f"entrypoint: python3 -m lightning_adapter fit own.py:{name} # {said}" in init(f"own.py:{name}")
+
+
+def test_length_that_is_not_seen_says_what_it_wins_over(init) -> None:
+    said = "# TO CHANGE: how long to train; it wins over what the trial itself gives, such as max_epochs"
+    for name in ("Endless", "Typed"):
+        assert f"fit own.py:{name} --max-epochs 10 {said}" in init(f"own.py:{name}")
+
+
+def test_length_of_the_only_trial_beside_a_parser_is_not_overruled(init) -> None:
+    trial = (
+        "class Trial(LightningAdapter):\n    def __init__(self, c):\n        super().__init__(c, None, max_epochs=3)\n"
+    )
+    Path("train.py").write_text(
+        f"import argparse\nfrom lightning_adapter import LightningAdapter\n{trial}"
+        "parser = argparse.ArgumentParser()\nparser.add_argument('--lr', default=0.1)\n"
+    )
+    assert "fit train.py:Trial # as long as the trial says, max_epochs=3 in line 5" in init("train.py:parser")
 
 
 # --- sweeps ------------------------------------------------------------------------------------------------------------
