@@ -167,8 +167,7 @@ class _Yaml:
             )
         length = " --max-epochs 10" if not self._is_configured and self._origin.length is None else ""
         self._notes[("entrypoint",)] = (
-            "TO CHANGE: how long to train; it wins over what the trial itself gives, such as max_epochs; leave --max-epochs out to "
-            "keep that"
+            "TO CHANGE: how long to train; it wins over what the trial itself gives, such as max_epochs; without it that counts"
             if length
             else self._said_of_length()
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, Literal, Protocol, TypeAlias
 
-from lightning_adapter.configs import hydra_sweeper, hydra_tree, lightning_cli
+from lightning_adapter.configs import hydra_sweeper, hydra_tree, lightning_cli, option_words
 from lightning_adapter.configs.cli_whole import whole
 from lightning_adapter.configs.hydra_sweeper import Sweeper
 from lightning_adapter.configs.lightning_cli import Cli
@@ -110,6 +110,7 @@ class HydraOrigin:
 
     def overrides(self, words: Sequence[str]) -> tuple[list[Override | Sweep], Sweeper]:
         """See `Origin`."""
+        option_words.refuse(_joined(words, option_words.FLAGS))
         with hydra_sweeper.groups_of(self.folder) as options_of:
             typed = parse(words, options_of)
         plain = [each.word for each in typed if isinstance(each, Override)]
@@ -285,7 +286,10 @@ class ValuesOrigin:
     def overrides(self, words: Sequence[str]) -> tuple[list[Override | Sweep], Sweeper]:
         """See `Origin`."""
         named = []
-        for word in _joined(words, self.flags):
+        foreign = [word for word in option_words.FLAGS if word not in self.aliases]
+        joined = _joined(words, [*self.flags, *foreign])
+        option_words.refuse_of_fit(word for word in joined if word.partition("=")[0] not in self.aliases)
+        for word in joined:
             typed, equals, text = word.partition("=")
             key = self.aliases.get(typed, typed.removeprefix("--"))
             if not equals and typed in self.flags:
