@@ -232,6 +232,13 @@ class _Yaml:
             self._notes[here] = "TO CHANGE: a value that the module logs in validation, and its direction below"
         else:
             self._notes[here] = f"of {found.source}"
+        if found.left is not None:
+            self._above[here] = (
+                f"optimized_metric is {found.left}, and hydra.sweeper.direction does not say which way: to rank trials by it,\n"
+                "write it here, and its direction below."
+            )
+        if found.is_guessed:
+            self._notes["searcher", "smaller_is_better"] = "TO CHANGE: the direction, which nothing says"
         ranks = {"metric": found.metric or "val_loss", "smaller_is_better": found.smaller_is_better}
         trials, said = self._placed.trials, self._sweeper.trials
         if not self._placed.ranges:

@@ -37,11 +37,15 @@ class Objective(NamedTuple):
         metric: name of a logged value; None where nothing says it.
         smaller_is_better: the direction.
         source: what says it.
+        left: `optimized_metric` where another metric was taken, since nothing says its direction.
+        is_guessed: whether nothing says the direction.
     """
 
     metric: str | None
     smaller_is_better: bool
     source: str
+    left: str | None = None
+    is_guessed: bool = False
 
 
 def objective_of(tree: Tree, sweeper: Sweeper) -> Objective:
@@ -49,10 +53,13 @@ def objective_of(tree: Tree, sweeper: Sweeper) -> Objective:
     optimized = resolved(tree, tree.get("optimized_metric"))
     own = None
     if isinstance(optimized, str):
-        own = Objective(optimized, not sweeper.maximize, "optimized_metric")
+        own = Objective(optimized, not sweeper.maximize, "optimized_metric", is_guessed=sweeper.maximize is None)
     if own is not None and sweeper.maximize is not None:
         return own._replace(source="optimized_metric and hydra.sweeper.direction")
-    return _of_callbacks(tree) or own or Objective(None, True, "")
+    watched = _of_callbacks(tree)
+    if watched is not None and own is not None and own.metric != watched.metric:
+        return watched._replace(left=own.metric)
+    return watched or own or Objective(None, True, "")
 
 
 def monitored(tree: Tree) -> tuple[str, bool] | None:

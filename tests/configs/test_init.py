@@ -393,6 +393,22 @@ def test_best_checkpoint_says_what_is_searched_for(init) -> None:
     assert "TO CHANGE: a value that the module logs" in text
 
 
+def test_optimized_metric_without_a_direction_is_told_where_another_is_taken(init) -> None:
+    callbacks = "+trainer.callbacks=[{_target_:pytorch_lightning.callbacks.ModelCheckpoint,monitor:val_acc,mode:max}]"
+    text = init("configs", callbacks, "seed=1,2")
+    told = (
+        "  # optimized_metric is val_loss, and hydra.sweeper.direction does not say which way: to rank trials by it,\n"
+    )
+    assert (
+        f"{told}  # write it here, and its direction below.\n  metric: val_acc # of ModelCheckpoint at trainer.callbacks.0\n"
+        in text
+    )
+    assert read(text)["searcher"] == {"name": "grid", "metric": "val_acc", "smaller_is_better": False}
+    assert "optimized_metric is" not in init("configs", callbacks, "optimized_metric=val_acc")
+    alone = "metric: val_loss # of optimized_metric\n  smaller_is_better: true # TO CHANGE: the direction, which nothing says\n"
+    assert alone in init("configs")
+
+
 def test_devices_of_the_configuration_give_the_slots_and_typed_slots_win(init) -> None:
     config = read(init("configs", "+trainer.devices=2", "+trainer.num_nodes=2"))
     assert config["resources"]["slots_per_trial"] == 4
