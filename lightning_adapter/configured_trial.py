@@ -14,9 +14,7 @@ from lightning_adapter.configs import configuration, given, sources
 from lightning_adapter.configs.cli_saving import saves_configuration
 from lightning_adapter.configs.drawn import Name, first, replaced, samples
 from lightning_adapter.configs.lightning_cli import Cli
-from lightning_adapter.configs.listed import lists
 from lightning_adapter.configs.merging import merged
-from lightning_adapter.configs.objective import monitored
 from lightning_adapter.configs.parts import Parts, Tree
 from lightning_adapter.data.random_state import RandomState
 from lightning_adapter.errors import ConfigurationError, shown
@@ -195,7 +193,7 @@ class ConfiguredTrial(LightningAdapter):
     @classmethod
     def metric_of(cls, values: Mapping[str, Any]) -> tuple[str, bool] | None:
         """What a ModelCheckpoint, else an EarlyStopping, of the configuration monitors."""
-        return monitored(lists(values))
+        return configuration.read(values, cls.reader()).monitored
 
     @classmethod
     def run_name(cls, values: Mapping[str, Any]) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from lightning_adapter.configs import hydra_tree, lightning_cli
+from lightning_adapter.configs import hydra_tree, lightning_cli, objective
+from lightning_adapter.configs.cli_whole import whole
 from lightning_adapter.configs.dialect import dialect_of
 from lightning_adapter.configs.hydra_state import resolving
 from lightning_adapter.configs.hydra_values import value_at
@@ -53,6 +54,10 @@ class Configuration(Protocol):
     def seed(self, otherwise: int | None) -> int | None:
         """Return the seed that is written in it, else another one."""
 
+    @property
+    def monitored(self) -> tuple[str, bool] | None:
+        """What a ModelCheckpoint, else an EarlyStopping, monitors, and whether smaller is better."""
+
     def tell_unused(self) -> None:
         """Warn of what has no effect in the training of a trial."""
 
@@ -96,6 +101,10 @@ class _OfCli:
         chosen: int = hosts.importable_hosts()[0].pl.seed_everything()
         return chosen
 
+    @property
+    def monitored(self) -> tuple[str, bool] | None:
+        return objective.monitored(whole(self.tree, self.cli))
+
     def tell_unused(self) -> None:
         lightning_cli.tell_unused(self.cli)
 
@@ -124,6 +133,10 @@ class _OfHydra:
     def seed(self, otherwise: int | None) -> int | None:
         said = hydra_tree.seed_of(self.tree)
         return otherwise if said is None else said
+
+    @property
+    def monitored(self) -> tuple[str, bool] | None:
+        return objective.monitored(self.tree)
 
     def tell_unused(self) -> None:
         """Nothing: a script's code is not known."""

@@ -332,6 +332,24 @@ def test_checkpoints_are_ranked_by_what_a_callback_monitors() -> None:
     assert again.best_checkpoint != again.latest_checkpoint
 
 
+def test_checkpoints_are_ranked_by_what_the_cli_itself_monitors() -> None:
+    import parts
+    from pytorch_lightning.callbacks import EarlyStopping
+    from pytorch_lightning.cli import LightningCLI
+
+    class Stops(LightningCLI):
+        def add_arguments_to_parser(self, parser: Any) -> None:
+            parser.add_lightning_class_args(EarlyStopping, "early")
+            parser.set_defaults({"early.monitor": "val_loss", "early.mode": "max"})
+
+    class Trial(ConfiguredTrial):
+        cli_class = Stops
+        cli_arguments = {"model_class": parts.LitNet, "datamodule_class": parts.Data}
+
+    values = {"model": {"lr": 0.05}, "data": {"batch_size": 4}, "trainer": {"max_epochs": 1}}
+    assert Trial.metric_of(values) == ("val_loss", False)
+
+
 def test_sweep_of_a_configuration_is_told_where_one_trial_is_trained(capsys: pytest.CaptureFixture[str]) -> None:
     swept = "# @package _global_\nhydra: {sweeper: {params: {model.optimizer.lr: '0.1,0.2'}}}\n"
     Path("configs/experiment/swept.yaml").write_text(swept)
