@@ -230,7 +230,7 @@ def test_fault_of_a_second_file_is_told_with_its_line(in_tmp: None) -> None:
     [
         ("- 1\n", "config.yaml holds a list"),
         ("# nothing\n", "config.yaml holds nothing"),
-        ("model: {init_args: &a {x: [*a]}}\n", "config.yaml: an alias, \\*name, stands inside"),
+        ("model: {init_args: &a {x: [*a]}}\n", "config.yaml: an alias, *name, stands inside"),
         ("model:\n  a: {b\n", "config.yaml, line 3: Problems parsing config"),
         ("{}", "config.yaml: the following arguments are required: model"),
     ],
