@@ -110,17 +110,3 @@ def _given_by(trainer_class: type, trainer: type, config: Mapping[str, Any]) -> 
             "Trainer. Move what it does into a callback, and give `trainer_defaults={...}` for arguments."
         ) from error
     return given
-
-
-def that_differ(arguments: Mapping[str, Any], host: hosts.Host) -> dict[str, Any]:
-    """Return the arguments that do not stand at the Trainer's own defaults."""
-    defaults = {name: each.default for name, each in inspect.signature(host.pl.Trainer).parameters.items()}
-    return {
-        name: value
-        for name, value in arguments.items()
-        if not (_is_same(value, defaults.get(name, inspect.Parameter.empty)) or (name == "callbacks" and value == []))
-    }
-
-
-def _is_same(value: object, default: object) -> bool:
-    return value is default or (type(value) is type(default) and value == default)

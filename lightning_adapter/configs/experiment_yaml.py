@@ -22,7 +22,7 @@ from lightning_adapter.configs.objective import (
     variables_of,
 )
 from lightning_adapter.configs.origins import Origin
-from lightning_adapter.configs.parts import Tree
+from lightning_adapter.configs.parts import CLASS_KEYS, Tree
 from lightning_adapter.configs.placing import Placed, place
 from lightning_adapter.configs.tree_paths import Path, at, is_below
 from lightning_adapter.configs.yaml_text import Writer
@@ -148,7 +148,7 @@ class _Yaml:
         model = at(self._whole, ("model",))
         named = model if isinstance(model, str) else None
         if isinstance(model, Mapping):
-            named = next((model[key] for key in ("class_path", "_target_") if isinstance(model.get(key), str)), None)
+            named = next((model[key] for key in CLASS_KEYS if isinstance(model.get(key), str)), None)
         task = resolved(self._tree, at(self._tree, ("task_name",))) if self._origin.dialect == "hydra" else None
         if isinstance(named, str) and "${" not in named:
             return named.rpartition(".")[2]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from types import TracebackType
 from typing import Any
 
 from lightning_adapter.configs.hydra_checks import faults_below, import_targets
-from lightning_adapter.configs.hydra_layout import Layout, Target
+from lightning_adapter.configs.hydra_layout import Layout
 from lightning_adapter.configs.hydra_values import has, in_words, value_at
 from lightning_adapter.configs.parts import Parts
+from lightning_adapter.configs.trainer_defaults import without_defaults
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform.experiment.faults import raise_all
 from lightning_adapter.versions import hosts
@@ -40,7 +40,8 @@ def instantiated(cfg: Any) -> Parts:
     extras = {name: given[name] for name in layout.given_to_trainer()}
     made = _made(layout.trainer, cfg[layout.trainer], _target_="builtins.dict", **extras)
     arguments = made if isinstance(made, dict) else made()  # of a `_partial_`, which a script calls
-    return Parts(module, datamodule, _without_defaults(arguments, layout.trainer_class))
+    plain = {name: _plain(value) for name, value in arguments.items()}
+    return Parts(module, datamodule, without_defaults(plain, layout.trainer_class))
 
 
 def _all_made(cfg: Any, layout: Layout, name: str) -> Any:
@@ -119,18 +120,7 @@ def _kind(made: Any) -> str:
     return f"of type {type(made).__module__}.{type(made).__qualname__}"
 
 
-def _without_defaults(arguments: dict[str, Any], trainer: Target) -> dict[str, Any]:
-    """What the Trainer would have been called with, without what it takes anyway."""
-    defaults = {name: parameter.default for name, parameter in inspect.signature(trainer).parameters.items()}
-    plain = {name: _plain(value) for name, value in arguments.items()}
-    return {name: value for name, value in plain.items() if name not in defaults or not _is_same(value, defaults[name])}
-
-
 def _plain(value: Any) -> Any:
     from omegaconf import OmegaConf
 
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-
-def _is_same(value: Any, default: Any) -> bool:
-    return value is default or (type(value) is type(default) and value == default)

@@ -21,8 +21,8 @@ from lightning_adapter.configs.cli_faults import ConfigurationFault, all_faults,
 from lightning_adapter.configs.cli_flow import SEED
 from lightning_adapter.configs.cli_made import configured
 from lightning_adapter.configs.cli_reading import Reader, refusal, section_of
-from lightning_adapter.configs.cli_trainer import that_differ
 from lightning_adapter.configs.parts import Parts, Tree
+from lightning_adapter.configs.trainer_defaults import without_defaults
 from lightning_adapter.versions import hosts
 
 #: How jsonargparse names the class that it tries where none is named.
@@ -108,8 +108,9 @@ def build(tree: Mapping[str, Any], cli: Cli | None = None, seed: int | bool = Fa
     cls, arguments = class_and_arguments(cli or Cli(), section)
     with refusal(section):
         made = cli_flow.instantiate(cls, arguments, lambda parsers: Reader(parsers).given(section))
-    trainer_arguments = that_differ(made.trainer.arguments, hosts.host_of(made.model))
-    return Parts(made.model, made.datamodule, trainer_arguments)
+    given = without_defaults(made.trainer.arguments, hosts.host_of(made.model).pl.Trainer)
+    # LightningCLI makes a list of none, to add its own to it
+    return Parts(made.model, made.datamodule, {k: v for k, v in given.items() if not (k == "callbacks" and v == [])})
 
 
 def seed_of(tree: Mapping[str, Any], cli: Cli | None = None) -> int | bool:

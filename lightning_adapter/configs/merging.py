@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lightning_adapter.configs.parts import Tree
-
-#: Names the class of a group in either dialect.
-_CLASS = ("class_path", "_target_")
+from lightning_adapter.configs.parts import CLASS_KEYS, Tree
 
 
 def merged(tree: Mapping[str, object], winning: Mapping[str, object]) -> Tree:
@@ -32,4 +29,4 @@ def _value(below: object, above: object) -> object:
 
 
 def _other_class(below: Mapping[str, object], above: Mapping[str, object]) -> bool:
-    return any(name in above and above[name] != below.get(name) for name in _CLASS)
+    return any(name in above and above[name] != below.get(name) for name in CLASS_KEYS)

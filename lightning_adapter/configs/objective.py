@@ -7,12 +7,11 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from lightning_adapter.configs.hydra_sweeper import Sweeper
-from lightning_adapter.configs.parts import Tree
+from lightning_adapter.configs.parts import CLASS_KEYS, Tree
 from lightning_adapter.configs.tree_paths import Path, at
 from lightning_adapter.platform.experiment.values import is_natural
 
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
-_CLASS = ("class_path", "_target_")
 #: Callbacks that know what is to be improved: the best checkpoint is what a search ranks trials by.
 _CALLBACKS = ("ModelCheckpoint", "EarlyStopping")
 #: Asks for an environment variable, without another value for where there is none.
@@ -82,7 +81,7 @@ def _of_callbacks(tree: Tree) -> Objective | None:
 def _callbacks(value: object, path: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     """Settings of callbacks, with the name of the class at the end of their places."""
     if isinstance(value, Mapping):
-        named = next((value[key] for key in _CLASS if isinstance(value.get(key), str)), "").rpartition(".")[2]
+        named = next((value[key] for key in CLASS_KEYS if isinstance(value.get(key), str)), "").rpartition(".")[2]
         settings = value.get("init_args") if "class_path" in value else value
         for name in _CALLBACKS:
             if named.endswith(name) and isinstance(settings, Mapping):

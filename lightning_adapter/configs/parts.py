@@ -9,6 +9,8 @@ from lightning_adapter.versions.types import LightningDataModule, LightningModul
 
 #: A configuration as hyperparameters hold it: plain data, interpolations and links not resolved.
 Tree: TypeAlias = dict[str, Any]
+#: Name the class of a group, LightningCLI's and Hydra's.
+CLASS_KEYS = ("class_path", "_target_")
 
 
 @dataclass(frozen=True)

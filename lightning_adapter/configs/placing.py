@@ -15,7 +15,7 @@ from typing import Any
 from lightning_adapter.configs import ranges
 from lightning_adapter.configs.hydra_references import HYDRA, NOW
 from lightning_adapter.configs.origins import Origin
-from lightning_adapter.configs.parts import Tree
+from lightning_adapter.configs.parts import CLASS_KEYS, Tree
 from lightning_adapter.configs.sweeps import Choices, Interval, Override, Sweep
 from lightning_adapter.configs.tree_paths import Path, at, common, differences, dotted, is_below
 from lightning_adapter.errors import ConfigurationError
@@ -26,8 +26,6 @@ _TRIED = 50
 _MOST_TOGETHER = 1_000
 #: A group that says this of itself is taken for a range, or refused.
 _TYPE = "type"
-#: Names the class of a group, without which its arguments mean nothing.
-_CLASS = ("class_path", "_target_")
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ class _Placing:
         if package is not None and package and all(is_below(path, package) for path in found):
             return package
         path = common(found)
-        if path and path[-1] in _CLASS:
+        if path and path[-1] in CLASS_KEYS:
             path = path[:-1]
         if not path or (package and not is_below(path, package)):
             others = sorted({dotted(each[:2]) for each in found})

@@ -19,6 +19,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 from lightning_adapter.configs.origins import Dialect
+from lightning_adapter.configs.parts import CLASS_KEYS
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.evaluation.package.own_modules import needed_of_project, spec_of
 from lightning_adapter.runs.atomic import replacing
@@ -39,7 +40,6 @@ _OF_CLASSES = {
     "RichProgressBar": "rich",
     "RichModelSummary": "rich",
 }
-_CLASS = ("class_path", "_target_")
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ def _requires(name: str) -> list[str]:
 def _class_paths(value: object) -> Iterator[str]:
     if isinstance(value, Mapping):
         for key, item in value.items():
-            if key in _CLASS and isinstance(item, str) and "${" not in item:
+            if key in CLASS_KEYS and isinstance(item, str) and "${" not in item:
                 yield item
             else:
                 yield from _class_paths(item)
