@@ -44,7 +44,7 @@ help:
 $(INSTALLED): setup.py constraints.txt
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet $$(grep -E '^(torch|setuptools)==' constraints.txt)
-	$(PIP) install --quiet --no-build-isolation -c constraints.txt -e '.[pytorch-lightning,lightning,parquet,export,cli,hydra,dev]'
+	$(PIP) install --quiet --no-build-isolation -c constraints.txt -e '.[pytorch-lightning,lightning,parquet,export,cli,hydra,search,dev]'
 	touch $@
 
 venv: $(INSTALLED)

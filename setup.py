@@ -52,9 +52,15 @@ setup(
         # configurations that people already have: LightningCLI's, and Hydra's
         "cli": ["jsonargparse[signatures]>=4.48,<5"],
         "hydra": ["hydra-core>=1.3,<1.4", "omegaconf>=2.2,<2.4"],
+        # a YAML's searcher on this machine
+        "search": ["optuna>=4.2", "rich>=13"],
         "parquet": ["pyarrow"],
         "export": ["onnx", "onnxscript", "onnxruntime"],
-        "dev": ["pytest", "pytest-xdist", "hypothesis", "nbclient", "nbformat", "ipykernel", "ruff", "mypy"],
+        "dev": [
+            *("pytest", "pytest-xdist", "hypothesis", "nbclient", "nbformat", "ipykernel", "ruff", "mypy"),
+            # its pruning callback, in scripts of Optuna's around fit()
+            "optuna-integration",
+        ],
     },
     entry_points={"console_scripts": ["lightning-adapter = lightning_adapter.cli:main"]},
     classifiers=[

@@ -26,7 +26,7 @@ ROWS: tuple[dict[str, tuple[str, ...]], ...] = (
     {"cli": ("cli", "__main__")},
     {"faces": ("__init__", "adapter", "configured_trial", "lightning", "pytorch_lightning")},
     {"configs": ("configs",)},
-    {"evaluation": ("evaluation",)},
+    {"evaluation": ("evaluation",), "tuning": ("tuning",)},
     {"fetching": ("fetching",), "submission": ("submission",)},
     {"platform": ("platform",)},
     {"loop": ("loop",)},
