@@ -30,6 +30,7 @@ from lightning_adapter.platform.experiment.periods import Retention
 from lightning_adapter.platform.final_test import test_if_complete
 from lightning_adapter.platform.fit_platform import FitPlatform
 from lightning_adapter.platform.hyperparameter_reads import Name, added
+from lightning_adapter.platform.judge import judge_of_run
 from lightning_adapter.platform.made_with import (
     FromCheckpoint,
     MadeWith,
@@ -87,6 +88,8 @@ class LocalPlatform(FitPlatform):
         self._carried = carried
         self._missing: str | None = None
         self._loggers: list[dict[str, Any]] = []
+        self._judge = judge_of_run()
+        self._parts: Components | None = None
 
     def tensorboard(self) -> str:
         """Below the run directory."""
@@ -95,6 +98,7 @@ class LocalPlatform(FitPlatform):
     def training_starts(self, parts: Components, sanity_checked: Collection[str]) -> None:
         """Discard the future of the checkpoint that is restored by now, and name the hyperparameters that nobody has read."""
         super().training_starts(parts, sanity_checked)
+        self._parts = parts
         if self.core.distributed.rank != 0:
             return
         directory = self._directory
@@ -132,16 +136,28 @@ class LocalPlatform(FitPlatform):
         self._record("train", batches, epoch, metrics)
 
     def validated(self, batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
-        """Keep a row of the table."""
+        """Keep a row of the table, and ask the judge whether the run goes on."""
         self._record("validation", batches, epoch, metrics)
         super().validated(batches, epoch, metrics)
+        if self._judge is None or self._parts is None:
+            return
+        numbers = {name: float(value) for name, value in metrics.items()}
+        reason = self._judge(batches, self._parts.progress.whole_epochs, numbers)
+        if reason is not None:
+            self._parts.stop.order(reason)
 
     def _record(self, kind: Any, batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
         if self.core.distributed.rank == 0 and metrics:
             self._directory.record(kind, batches, epoch, {name: float(value) for name, value in metrics.items()})
 
     def metric_is_missing(self, message: str) -> None:
-        """Say so once; the run goes on."""
+        """Say so once; the run goes on, unless a judge waits for the metric.
+
+        Raises:
+            ConfigurationError: one does.
+        """
+        if self._judge is not None:
+            raise ConfigurationError(message)
         if self._missing is None:
             self._missing = message
             logger.warning("%s The best checkpoint is not known, and a cluster would end the trial.", message)
