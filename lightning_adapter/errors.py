@@ -74,6 +74,10 @@ class SubmissionError(LightningAdapterError):
     """An experiment was not created: the message holds everything that stands against it."""
 
 
+class SearchError(LightningAdapterError):
+    """A search comes to nothing: trial after trial fails; the message holds the error of the last one."""
+
+
 class ExportError(LightningAdapterError):
     """A model cannot be exported, or the file would not compute what the module does; nothing is left of it."""
 

@@ -16,16 +16,14 @@ class Job:
 
     Attributes:
         number: of the trial.
-        config: the experiment, with the trial's values in place of ranges.
-        seed: of the trial.
+        config: the experiment, with the trial's values in place of ranges, and its seed as `experiment_seed`.
         run_dir: where it writes.
         resume_from: its run directory, where an interrupted trial goes on; else None.
-        options: arguments of `fit` besides, as they are typed: max_epochs, validation_period ("2 epochs") ...
+        options: arguments of `fit` besides, periods as the experiment writes them: {"max_epochs": 9, "validation_period": {"epochs": 2}}.
     """
 
     number: int
     config: Mapping[str, Any]
-    seed: int
     run_dir: str
     resume_from: str | None
     options: Mapping[str, Any]

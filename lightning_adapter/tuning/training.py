@@ -2,14 +2,83 @@
 
 from __future__ import annotations
 
+import signal
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from determined import InvalidHP, pytorch
+
+from lightning_adapter.errors import LightningAdapterError
+from lightning_adapter.platform.fit import fit
+from lightning_adapter.platform.judge import judged_by
+from lightning_adapter.platform.signals import exit_status
 from lightning_adapter.platform.trial import LightningTrial
-from lightning_adapter.tuning.job import Ended, Job, Judge
+from lightning_adapter.tuning.job import Ended, Job, Judge, Validated
+
+#: With which a run ends that a signal has stopped.
+_STOPPED = tuple(exit_status(number) for number in (signal.SIGINT, signal.SIGTERM))
+#: Options that are periods.
+_PERIODS = ("validation_period", "checkpoint_period")
 
 
 def train(trial_class: type[LightningTrial], job: Job, judge: Judge) -> Ended:
     """Train a trial as `fit` does, and ask the searcher after each validation whether it goes on.
 
-    Raises:
-        KeyboardInterrupt, SystemExit: never of a signal to stop, which `Ended` tells as interrupted.
+    Signals to stop and errors are told by what is returned; nothing is raised but what ends the whole process.
     """
-    raise NotImplementedError
+    validations = 0
+
+    def judged(batches: int, epochs: int, metrics: Mapping[str, float]) -> str | None:
+        nonlocal validations
+        validations += 1
+        return judge(Validated(job.number, batches, epochs, metrics))
+
+    try:
+        with judged_by(judged):
+            fit(
+                trial_class,
+                config=job.config,
+                run_dir=job.run_dir,
+                resume_from=job.resume_from,
+                **{name: _period(value) if name in _PERIODS else value for name, value in job.options.items()},
+            )
+    except SystemExit as error:
+        if error.code in _STOPPED:
+            return Ended(job.number, "interrupted")
+        return _failed(job, error)
+    except LightningAdapterError as error:
+        if isinstance(error.__cause__, InvalidHP):
+            return Ended(job.number, "invalid", _line(error.__cause__), str(error))
+        # what is wrong before any result was there is wrong with what was given, not with this trial
+        return Ended(job.number, "failed" if validations else "refused", _line(error), str(error))
+    except Exception as error:
+        return _failed(job, error)
+    return Ended(job.number, "complete")
+
+
+def _period(value: Mapping[str, int] | None) -> pytorch.TrainUnit | None:
+    """A period, as the experiment's configuration writes it."""
+    if value is None:
+        return None
+    ((unit, number),) = value.items()
+    return pytorch.Epoch(number) if unit == "epochs" else pytorch.Batch(number)
+
+
+def _failed(job: Job, error: BaseException) -> Ended:
+    details = "".join(traceback.format_exception(error))
+    return Ended(job.number, "failed", f"{type(error).__name__}: {_line(error)}".removesuffix(": "), details)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def options_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments of `fit` as a `Job` has them, without those that were not given."""
+    written = {pytorch.Epoch: "epochs", pytorch.Batch: "batches"}
+    return {
+        name: {written[type(value)]: value.value} if isinstance(value, pytorch.TrainUnit) else value
+        for name, value in given.items()
+        if value is not None
+    }

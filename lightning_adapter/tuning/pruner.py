@@ -1,0 +1,66 @@
+"""At which validation does the searcher stop a trial? Determined's rule, as Optuna asks for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from lightning_adapter.tuning.brackets import Bracket, judged
+from lightning_adapter.versions.optuna_private import set_trial_attr
+
+#: User attributes of a trial: the number of its bracket; "failed" or "invalid" of one that came to no result.
+BRACKET, OUTCOME = "bracket", "outcome"
+#: What the pruner notes of a trial: the values with which it has entered the rungs of its bracket, from the lowest on.
+ENTRIES = "rungs"
+
+
+class HalvingPruner(optuna.pruners.BasePruner):
+    """Stops trials as `asyncHalvingStoppingSearch` of the master does: those that are not among the best 1/divisor of a rung.
+
+    A trial's steps are counted in the searcher's `time_metric`. (Optuna's own `SuccessiveHalvingPruner` counts its rungs from
+    the lowest up, and would stop trials elsewhere.)
+
+    Args:
+        brackets: of the search; each trial has the number of its own as a user attribute.
+        divisor: of the searcher.
+        smaller_is_better: likewise.
+    """
+
+    def __init__(self, brackets: Sequence[Bracket], divisor: float, smaller_is_better: bool) -> None:
+        self._brackets = brackets
+        self._divisor = divisor
+        self._sign = 1 if smaller_is_better else -1
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Called by `Trial.should_prune`; one that has come to the top rung is complete, and not pruned."""
+        step, number = trial.last_step, trial.user_attrs[BRACKET]
+        bracket = self._brackets[number]
+        if step is None or not bracket.rungs:
+            return False
+        mine = _entries(trial)
+        others = [
+            _entries(other)
+            for other in study.get_trials(deepcopy=False)
+            if other.number != trial.number and other.user_attrs.get(BRACKET) == number
+        ]
+        value = trial.intermediate_values[step]
+        judgement = judged(bracket, self._divisor, others, mine, step, math.inf if math.isnan(value) else self._sign * value)
+        if judgement.entries != mine:
+            set_trial_attr(study, trial, ENTRIES, judgement.entries)
+        return judgement.stops and not judgement.at_top
+
+    def is_at_top(self, trial: FrozenTrial) -> bool:
+        """Return whether a trial has come to the top rung of its bracket: its full length."""
+        rungs = self._brackets[trial.user_attrs[BRACKET]].rungs
+        return bool(rungs) and len(trial.system_attrs.get(ENTRIES, ())) == len(rungs)
+
+
+def _entries(trial: FrozenTrial) -> list[float]:
+    """The values with which a trial stands in its bracket's rungs; one that has failed counts as the worst where it stood."""
+    if trial.user_attrs.get(OUTCOME) == "invalid":
+        return []
+    failed = trial.state is TrialState.FAIL
+    return [*trial.system_attrs.get(ENTRIES, ()), *([math.inf] if failed else [])]

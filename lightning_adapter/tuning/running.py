@@ -1,0 +1,217 @@
+"""How does a search go on from one event to the next: trials begin, are validated, end, until none is left?"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from types import FrameType
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from lightning_adapter.errors import ConfigurationError, SearchError
+from lightning_adapter.platform import experiment
+from lightning_adapter.runs.store import stored_checkpoints
+from lightning_adapter.tuning import preview
+from lightning_adapter.tuning.directory import SearchDirectory
+from lightning_adapter.tuning.job import Crew, Ended, Job, Validated
+from lightning_adapter.tuning.plan import Plan
+from lightning_adapter.tuning.pruner import OUTCOME
+from lightning_adapter.tuning.searcher import BATCHES, BEST, EPOCHS, NOTE, VALUES, Assignment, Searcher
+from lightning_adapter.tuning.time_left import TimeLeft
+from lightning_adapter.tuning.view import Row, State, View, Watcher
+
+logger = logging.getLogger("lightning_adapter")
+
+#: Seconds between two looks at the clock, and two drawings of what is shown.
+_LOOK_S = 1.0
+#: So many trials may fail before the first result; more are in vain.
+_PATIENCE = 3
+
+_STATES: dict[TrialState, State] = {
+    TrialState.WAITING: "waiting",
+    TrialState.RUNNING: "running",
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+}
+
+
+class Running:
+    """A search while its trials train.
+
+    Args:
+        plan: the search.
+        directory: where it writes.
+        study: Optuna's.
+        searcher: decides.
+        crew: trains.
+        watcher: is told.
+        timeout_s: seconds after which trials are interrupted; None for no limit.
+
+    Attributes:
+        stopped_by: the signal that has ended the search; None where none has.
+        timed_out: whether its time is over.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        directory: SearchDirectory,
+        study: optuna.Study,
+        searcher: Searcher,
+        crew: Crew,
+        watcher: Watcher,
+        timeout_s: float | None,
+    ) -> None:
+        self._plan = plan
+        self._directory = directory
+        self._study = study
+        self._searcher = searcher
+        self._crew = crew
+        self._watcher = watcher
+        self._deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        self._trains = 0
+        self.stopped_by: signal.Signals | None = None
+        self.timed_out = False
+        lengths = preview.lengths(plan.settings)
+        self._time_left = TimeLeft(lengths, plan.given.options.get("max_epochs"), self._rows())
+
+    def run(self) -> None:
+        """Train all trials, as far as nobody stops the search.
+
+        Raises:
+            ConfigurationError: no trial can be made of what was given.
+            SearchError: trials fail one after the other.
+        """
+        with self._listening():
+            left = self._searcher.begun()
+            while True:
+                while not self._is_stopping and self._trains < self._crew.size:
+                    next_one = left.pop(0) if left else self._searcher.next()
+                    if next_one is None:
+                        break
+                    self._crew.start(self._job(next_one))
+                    self._trains += 1
+                    self._tell()
+                if not self._trains:
+                    return
+                for ended in self._crew.wait(self._judge, _LOOK_S):
+                    self._trains -= 1
+                    self._end(ended)
+                if not self._is_stopping and time.monotonic() >= self._deadline:
+                    self.timed_out = True
+                    self._crew.stop()
+                self._tell()
+
+    @property
+    def _is_stopping(self) -> bool:
+        return self.timed_out or self.stopped_by is not None
+
+    def _job(self, assigned: Assignment) -> Job:
+        given = self._plan.given
+        run_dir = self._directory.trial(assigned.number)
+        has_checkpoint = bool(stored_checkpoints(run_dir / "checkpoints"))
+        return Job(
+            number=assigned.number,
+            config=trial_config(given.config, assigned.hyperparameters, assigned.seed),
+            run_dir=str(run_dir),
+            resume_from=str(run_dir) if has_checkpoint else None,
+            options=given.options,
+        )
+
+    def _judge(self, event: Validated) -> str | None:
+        reason = self._searcher.validated(event)
+        self._tell()
+        return reason
+
+    def _end(self, ended: Ended) -> None:
+        """Note how a trial has ended.
+
+        Raises:
+            ConfigurationError: no trial can be made of what was given.
+            SearchError: trials fail one after the other.
+        """
+        has_results = any(BEST in trial.user_attrs for trial in self._searcher.trials())
+        if ended.outcome == "refused" and not has_results:
+            self._searcher.ended(Ended(ended.number, "interrupted"))
+            raise ConfigurationError(ended.details)
+        if ended.details:
+            logger.debug("trial %d: %s", ended.number, ended.details)
+        self._searcher.ended(ended)
+        failed = [trial for trial in self._searcher.trials() if trial.user_attrs.get(OUTCOME) == "failed"]
+        if not has_results and len(failed) >= max(_PATIENCE, self._crew.size):
+            raise SearchError(
+                f"The first {len(failed)} trials have failed, and none has come to a validation. The last one: {ended.details or ended.note}"
+            )
+
+    def _tell(self) -> None:
+        self._watcher.changed(self.view())
+
+    def view(self) -> View:
+        """Return how the search stands."""
+        rows = self._rows()
+        with contextlib.suppress(ValueError):  # none is complete
+            best = rows[self._study.best_trial.number]
+            return self._view(rows, best)
+        return self._view(rows, None)
+
+    def _view(self, rows: list[Row], best: Row | None) -> View:
+        settings = self._plan.settings
+        return View(
+            directory=self._directory.path,
+            metric=settings.metric,
+            smaller_is_better=settings.smaller_is_better,
+            rows=rows,
+            best=best,
+            planned=self._searcher.planned,
+            time_left_s=self._time_left.seconds(rows),
+        )
+
+    def _rows(self) -> list[Row]:
+        return [self._row(trial) for trial in self._searcher.trials()]
+
+    def _row(self, trial: FrozenTrial) -> Row:
+        attrs = trial.user_attrs
+        state: State = _STATES.get(trial.state) or ("invalid" if attrs.get(OUTCOME) == "invalid" else "failed")
+        run_dir = self._directory.trial(trial.number)
+        return Row(
+            number=trial.number,
+            state=state,
+            batches=attrs.get(BATCHES, 0),
+            epochs=attrs.get(EPOCHS, 0),
+            value=attrs.get(BEST),
+            hyperparameters=self._plan.space.searched(attrs[VALUES]) if VALUES in attrs else {},
+            run_dir=None if state == "waiting" else run_dir,
+            note=attrs.get(NOTE, ""),
+        )
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Let a signal end the search in order; outside of the main thread Python hears none."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            if time.monotonic() < self._deadline:  # otherwise it is our own, to the trial
+                self.stopped_by = signal.Signals(number)
+            self._crew.stop()
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def trial_config(config: Mapping[str, Any], hyperparameters: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Return the experiment of one trial: as best.yaml would hold it, with the search's own searcher."""
+    reproducibility = {**(config.get("reproducibility") or {}), "experiment_seed": seed}
+    return {**config, "hyperparameters": experiment.as_written(hyperparameters), "reproducibility": reproducibility}
