@@ -18,7 +18,6 @@ import pytorch_lightning  # sets a variable when first imported, which a test ma
 import lightning_adapter
 from lightning_adapter import cli
 from lightning_adapter.cli.output import telling
-from lightning_adapter.cli.periods import parse_period
 from lightning_adapter.errors import (
     CheckpointError,
     ConfigurationError,
@@ -27,6 +26,7 @@ from lightning_adapter.errors import (
     TargetError,
     UnsupportedError,
 )
+from lightning_adapter.platform.typed_period import parse_period
 
 pytestmark = pytest.mark.usefixtures("project")
 

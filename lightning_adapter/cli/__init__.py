@@ -42,7 +42,6 @@ from lightning_adapter.cli import (
     fit,
     follow,
     init,
-    overrides,
     predict,
     register,
     runs,
@@ -52,6 +51,7 @@ from lightning_adapter.cli import (
 )
 from lightning_adapter.errors import LightningAdapterError
 from lightning_adapter.notices import NOWHERE
+from lightning_adapter.platform import typed_overrides
 from lightning_adapter.platform.failure import exit_status, tell
 from lightning_adapter.platform.target import names_a_configuration
 
@@ -84,12 +84,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parsed(words: list[str]) -> argparse.Namespace:
     if words[:1] == ["fit"] and names_a_configuration(words):
-        target, options = overrides.target_first(words[1:])
-        arguments = overrides.parse(_parser(with_target=False), ["fit", *options])
+        target, options = typed_overrides.target_first(words[1:])
+        arguments = typed_overrides.parse(_parser(with_target=False), ["fit", *options])
         arguments.target = target
         return arguments
     if words[:1] == ["init"]:
-        return overrides.parse(_parser(), words)
+        return typed_overrides.parse(_parser(), words)
     return _parser().parse_args(runs.with_subcommand(words) if words[:1] == ["runs"] else words)
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lightning_adapter.cli import evaluation
-from lightning_adapter.cli.hparams import add_hparam, hyperparameters
 from lightning_adapter.cli.output import telling
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.platform.typed_hparams import add_hparam, hyperparameters
 
 if TYPE_CHECKING:
     from lightning_adapter.evaluation.drawing import Split

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lightning_adapter.cli.hparams import add_hparam, hyperparameters
 from lightning_adapter.cli.output import telling
 from lightning_adapter.errors import LightningAdapterError
+from lightning_adapter.platform.typed_hparams import add_hparam, hyperparameters
 
 if TYPE_CHECKING:
     from lightning_adapter.evaluation.loaders import Stage

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from lightning_adapter import notices
-from lightning_adapter.cli import overrides
-from lightning_adapter.cli.hparams import add_hparam, hyperparameters
 from lightning_adapter.cli.output import telling
-from lightning_adapter.cli.periods import Period, parse_period
 from lightning_adapter.errors import ConfigurationError, LightningAdapterError
+from lightning_adapter.platform import fit_words
 from lightning_adapter.platform.failure import exit_status
 from lightning_adapter.platform.target import CONFIGURED, imported_to, load_target
+from lightning_adapter.platform.typed_hparams import hyperparameters
+from lightning_adapter.platform.typed_period import Period
 
 if TYPE_CHECKING:
     from determined import pytorch
@@ -29,7 +29,7 @@ DESCRIPTION = "Train a trial in this process: alone, under a launcher, or as the
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what can be typed after the command's name."""
-    parser.add_argument("target", metavar="FILE_OR_MODULE:TrialClass", help="for example model_def.py:MNISTTrial")
+    fit_words.add_target(parser)
     add_options(parser)
 
 
@@ -41,55 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action=_Help,
         help="show this message, after a target with the hyperparameters of its dataclass, and exit",
     )
-    configuration = parser.add_mutually_exclusive_group()
-    configuration.add_argument(
-        "--cli",
-        action="append",
-        metavar="FILE",
-        help="in place of a target: train what a LightningCLI configuration describes; overrides follow: --model.lr 0.01",
-    )
-    configuration.add_argument(
-        "--hydra",
-        metavar="DIR[/NAME]",
-        help="likewise a configuration of Hydra's; overrides follow: experiment=x model.lr=0.01",
-    )
-    parser.add_argument("--config", metavar="FILE", help="an experiment YAML; on a cluster the cluster's own is used")
-    parser.add_argument("--max-epochs", type=int, metavar="N", help="stop after N epochs")
-    parser.add_argument("--max-steps", type=int, metavar="N", help="stop after N optimizer steps")
-    add_hparam(parser)
-    for name, what in (("validation", "validate"), ("checkpoint", "save a checkpoint")):
-        parser.add_argument(
-            f"--{name}-period",
-            type=parse_period,
-            metavar="PERIOD",
-            help=f'{what} every 100, "100 batches" or "2 epochs"',
-        )
-    start = parser.add_mutually_exclusive_group()
-    start.add_argument(
-        "--resume-from", metavar="PATH", help="continue: a checkpoint, a directory of them, or a Lightning .ckpt"
-    )
-    start.add_argument("--warm-start-from", metavar="PATH", help="take the weights only, and start from the beginning")
-    parser.add_argument("--seed", type=int, metavar="N", help="as seed_everything(N)")
-    parser.add_argument("--run-dir", metavar="DIR", help="where a local run writes; default runs/<name>/<date-time>")
-    parser.add_argument(
-        "--name", metavar="NAME", help="folder below runs/ for local runs of a kind; default the trial's class"
-    )
-    parser.add_argument(
-        "--master-timeout",
-        type=float,
-        metavar="SECONDS",
-        help="on a cluster, for how long a request is repeated that the master does not answer; default 600",
-    )
-    parser.add_argument(
-        "--test",
-        action="store_true",
-        help="when training is complete, test the best checkpoint with Lightning's own Trainer",
-    )
-    parser.add_argument(
-        "--package",
-        metavar="FILE",
-        help="off a cluster, write the best model with its source when training is complete",
-    )
+    fit_words.add_options(parser)
 
 
 class _Help(argparse.Action):
@@ -159,11 +111,8 @@ def configuration_typed(trial_class: type, words: Sequence[str]) -> dict[str, An
     Raises:
         ConfigurationError: it cannot be read, or the trial reads none.
     """
-    target, options = overrides.target_first(words)
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    add_options(parser)
-    arguments = overrides.parse(parser, options)
-    return _configured(target or CONFIGURED, trial_class, hyperparameters(arguments), arguments)
+    arguments = fit_words.read(words)
+    return _configured(arguments.target, trial_class, hyperparameters(arguments), arguments)
 
 
 def _check_files(tree: dict[str, Any], arguments: argparse.Namespace) -> None:

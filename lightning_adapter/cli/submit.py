@@ -7,12 +7,11 @@ import pathlib
 import sys
 import tempfile
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 import lightning_adapter
-from lightning_adapter.cli import fit, overrides
-from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.platform.target import names_a_configuration
+from lightning_adapter.platform import fit_words
+from lightning_adapter.platform.typed_hparams import hyperparameters
 from lightning_adapter.runs.summary import say
 
 if TYPE_CHECKING:
@@ -108,31 +107,16 @@ def _created(submission: Submission, master: Master) -> int:
             return master.create(config, directory)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reads the words after `fit` in an entrypoint; a wrong one is told with everything else."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigurationError(f"fit would not take it: {message}")
-
-
 def _read_fit(words: Sequence[str]) -> Typed:
     """What the entrypoint's command says that the YAML may contradict.
 
     Raises:
         ConfigurationError: `fit` would refuse it.
     """
-    from lightning_adapter.platform import experiment
     from lightning_adapter.submission.checks import Typed
 
-    parser = _Parser(add_help=False, allow_abbrev=False)
-    if names_a_configuration(words):
-        fit.add_options(parser)
-        read: Any = overrides.parse(parser, overrides.target_first(words)[1])
-    else:
-        fit.add_arguments(parser)
-        read = parser.parse_args(words)
-    values = {name: experiment.parse_value(name, text) for name, text in read.hparam}
-    return Typed(read.max_epochs, experiment.nest(values))
+    read = fit_words.read(words)
+    return Typed(read.max_epochs, hyperparameters(read))
 
 
 def _project(text: str) -> tuple[str, str]:
