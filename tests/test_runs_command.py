@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from lightning_adapter.cli import main, runs_text
+from lightning_adapter.cli import main
 from lightning_adapter.cli.tables import Column, fitted
-from lightning_adapter.runs import pruning
+from lightning_adapter.runs import pruning, words
 from runs.made_runs import make_older_run, make_run
 
 Typed = Callable[..., str]
@@ -178,15 +178,15 @@ def test_nothing_is_wider_than_the_terminal(
 
 
 def test_values_that_look_the_same_when_they_are_short_are_written_out() -> None:
-    assert runs_text.values([0.12345678, 0.12345679, 1]) == ["0.12345678", "0.12345679", "1"]
-    assert runs_text.values([0.5, 1e-5, 12345678.0, None]) == ["0.5", "1e-05", "1.23457e+07", "-"]
+    assert words.values([0.12345678, 0.12345679, 1]) == ["0.12345678", "0.12345679", "1"]
+    assert words.values([0.5, 1e-5, 12345678.0, None]) == ["0.5", "1e-05", "1.23457e+07", "-"]
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(-5, "0 s"), (59, "59 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (10**6, "11 d")]
 )
 def test_duration(seconds: int, text: str) -> None:
-    assert runs_text.duration(seconds) == text
+    assert words.duration(seconds) == text
 
 
 def test_columns_that_can_go_go_from_the_last_on() -> None:

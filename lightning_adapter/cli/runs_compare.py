@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from lightning_adapter.cli import runs_text
 from lightning_adapter.cli.tables import Column, fitted, terminal_width
 from lightning_adapter.errors import ConfigurationError, RunRecordError
+from lightning_adapter.runs import words
 from lightning_adapter.runs.comparison import Row, differences, letters, lines_of
 from lightning_adapter.runs.listing import Run
 from lightning_adapter.runs.naming import find
@@ -114,7 +115,7 @@ def _blocks(sections: Mapping[str, list[Row]], marks: Sequence[str], width: int 
         cells += [[""] * len(marks)] * (len(names) - len(cells))
         for row in rows:
             names.append(row.name)
-            cells.append(runs_text.values(row.values))
+            cells.append(words.values(row.values))
     columns = [Column(mark, [row[index] for row in cells]) for index, mark in enumerate(marks)]
     first = 0
     while first < len(columns):
@@ -135,7 +136,7 @@ def _long_values(sections: Mapping[str, list[Row]], marks: Sequence[str], width:
 def _divided(sections: Mapping[str, list[Row]], long: bool) -> dict[str, list[Row]]:
     """The rows with, or without, a value that is too long for a table."""
     found = {
-        title: [row for row in rows if any(len(text) > _LONG for text in runs_text.values(row.values)) == long]
+        title: [row for row in rows if any(len(text) > _LONG for text in words.values(row.values)) == long]
         for title, rows in sections.items()
     }
     return {title: rows for title, rows in found.items() if rows}

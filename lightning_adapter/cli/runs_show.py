@@ -11,7 +11,7 @@ from typing import Any
 import tabulate
 
 from lightning_adapter.cli import runs_text
-from lightning_adapter.runs import room
+from lightning_adapter.runs import room, words
 from lightning_adapter.runs.listing import Run, flat
 from lightning_adapter.runs.metrics_table import plain
 from lightning_adapter.runs.summary import shown
@@ -66,7 +66,7 @@ def _section(title: str, rows: Mapping[str, Any], width: int | None) -> str:
 def _course(run: Run, now: datetime.datetime) -> dict[str, Any]:
     status = run.status if run.record.get("error") is None else f"{run.status}: {run.record['error']}"
     end = run.end
-    took = None if run.start is None or end is None else runs_text.duration((end - run.start).total_seconds())
+    took = None if run.start is None or end is None else words.duration((end - run.start).total_seconds())
     return {
         "name": run.name,
         "status": status,
@@ -107,7 +107,7 @@ def _values(record: Mapping[str, Any]) -> str:
     if not names:
         return ""
     rows = [
-        [plain(name), *("" if name not in found else runs_text.value(found[name]) for found in columns.values())]
+        [plain(name), *("" if name not in found else words.value(found[name]) for found in columns.values())]
         for name in names
     ]
     return str(tabulate.tabulate(rows, headers=["metric", *columns], disable_numparse=True))
@@ -124,7 +124,7 @@ def _checkpoints(run: Run) -> dict[str, Any]:
         facts = [f"batch {checkpoint['batches']}"] if checkpoint.get("batches") is not None else []
         facts += [f"epoch {checkpoint['epoch']}"] if checkpoint.get("epoch") is not None else []
         if key == "best" and ranked is not None and checkpoint.get("value") is not None:
-            facts.append(f"{ranked} {runs_text.value(checkpoint['value'])}")
+            facts.append(f"{ranked} {words.value(checkpoint['value'])}")
         facts += [] if place.exists() else ["is gone"]
         found[key] = f"{shown(place)} ({', '.join(facts)})" if facts else shown(place)
     return found

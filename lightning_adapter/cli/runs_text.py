@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
-import math
 import pathlib
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,23 +12,12 @@ from lightning_adapter.cli.tables import Column, Table, fitted
 from lightning_adapter.runs import room
 from lightning_adapter.runs.listing import Run, comparable, differing
 from lightning_adapter.runs.metrics_table import plain
-
-_UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
-NOTHING = "-"
+from lightning_adapter.runs.words import NOTHING, duration, value, values
 
 
 def age(run: Run, now: datetime.datetime) -> str:
     """How long ago a run began."""
     return NOTHING if run.start is None else duration((now - run.start).total_seconds())
-
-
-def duration(seconds: float) -> str:
-    """`3 h`, `12 min`: whole units, of which the largest that fits twice, so that nothing is off by half."""
-    rest = max(0, int(seconds))
-    for name, size in _UNITS:
-        if rest >= 2 * size or size == 1:
-            return f"{rest // size} {name}"
-    raise AssertionError
 
 
 def size(octets: float) -> str:
@@ -40,32 +27,6 @@ def size(octets: float) -> str:
             return f"{octets:.3g} {unit}" if unit != "B" else f"{octets:.0f} B"
         octets /= 1000
     raise AssertionError
-
-
-def value(found: object) -> str:
-    """A value in one line, numbers in their shortest form."""
-    if found is None:
-        return NOTHING
-    if isinstance(found, float):
-        return short(found)
-    if isinstance(found, (list, tuple, Mapping)):
-        return json.dumps(found, default=str)
-    return str(found)
-
-
-def short(number: float) -> str:
-    """A number with as many digits as it needs, and not more than six."""
-    if math.isfinite(number) and number == int(number) and abs(number) < 1e6:
-        return str(int(number))
-    return f"{number:.6g}"
-
-
-def values(found: Sequence[object]) -> list[str]:
-    """Values of one name, so that different ones look different."""
-    texts = [value(one) for one in found]
-    exact = [repr(one) if isinstance(one, float) else text for one, text in zip(found, texts, strict=True)]
-    numbers = {one for one in found if isinstance(one, float)}
-    return exact if len({value(one) for one in numbers}) < len(numbers) else texts
 
 
 def listing(runs: Sequence[Run], width: int | None, now: datetime.datetime) -> Table:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from lightning_adapter.errors import ConfigurationError, guess
 from lightning_adapter.runs.listing import Run, same
+from lightning_adapter.runs.words import seconds
 
 _CONDITION = re.compile(r"\s*(?P<key>[^<>=!~]+?)\s*(?P<operator><=|>=|!=|==|=|<|>|~)\s*(?P<value>.*?)\s*", re.DOTALL)
 _ORDERS: dict[str, Callable[[Any, Any], bool]] = {
@@ -20,8 +21,6 @@ _ORDERS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
 }
 _AGE = "age"
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|h|d)?")
-_SECONDS = {None: 1, "s": 1, "min": 60, "h": 3600, "d": 86400}
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "none": None}
 
 
@@ -63,7 +62,7 @@ def condition(text: str) -> Condition:
         raise ValueError(
             f"{text!r} is no condition: write a name, one of < <= > >= = != ~ and a value, as in 'lr>0.01'"
         )
-    value = _seconds(found["value"]) if found["key"] == _AGE else _value(found["value"])
+    value = seconds(found["value"]) if found["key"] == _AGE else _value(found["value"])
     return Condition(found["key"], found["operator"], value, text)
 
 
@@ -148,13 +147,6 @@ def _equal(found: object, value: object) -> bool:
     if _is_number(found) or found is None or isinstance(found, bool):
         return same([found, value])
     return str(found) == str(value)
-
-
-def _seconds(text: str) -> float:
-    found = _DURATION.fullmatch(text)
-    if found is None:
-        raise ValueError(f"{text!r} is no age: write 90 s, 30 min, 2 h or 3 d, as in 'age<2h'")
-    return float(found[1]) * _SECONDS[found[2]]
 
 
 def _value(text: str) -> Any:

@@ -60,7 +60,7 @@ def test_condition_selects_the_runs_of_which_it_holds(runs: list[Run], text: str
 
 @pytest.mark.parametrize("text", ["lr", "lr>", ">3", "", "= =", "age<soon"])
 def test_what_is_no_condition_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is no condition: write a name|'soon' is no age: write 90 s"):
+    with pytest.raises(ValueError, match=r"is no condition: write a name|'soon' is no length of time: write 90 s"):
         condition(text)
 
 

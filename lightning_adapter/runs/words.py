@@ -1,0 +1,62 @@
+"""How is a single value said and typed: a number, a length of time?"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+NOTHING = "-"
+_UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+_TYPED = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d)?\s*")
+_SECONDS = {"": 1, **dict(_UNITS), "m": 60}
+
+
+def duration(seconds: float) -> str:
+    """`3 h`, `12 min`: whole units, of which the largest that fits twice, so that nothing is off by half."""
+    rest = max(0, int(seconds))
+    for name, size in _UNITS:
+        if rest >= 2 * size or size == 1:
+            return f"{rest // size} {name}"
+    raise AssertionError
+
+
+def seconds(text: str) -> float:
+    """Read a length of time: `90`, `90 s`, `30m`, `30 min`, `2h`, `1h30m`, `3d`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    parts = list(_TYPED.finditer(text.strip()))
+    whole = "".join(part[0] for part in parts) == text.strip()
+    # a number without a unit stands alone: in `1h30` it could be anything
+    if not parts or not whole or (len(parts) > 1 and any(part[2] is None for part in parts)):
+        raise ValueError(f"{text!r} is no length of time: write 90 s, 30 min, 2 h, 1h30m or 3 d")
+    return sum(float(part[1]) * _SECONDS[part[2] or ""] for part in parts)
+
+
+def value(found: object) -> str:
+    """A value in one line, numbers in their shortest form."""
+    if found is None:
+        return NOTHING
+    if isinstance(found, float):
+        return short(found)
+    if isinstance(found, (list, tuple, Mapping)):
+        return json.dumps(found, default=str)
+    return str(found)
+
+
+def short(number: float) -> str:
+    """A number with as many digits as it needs, and not more than six."""
+    if math.isfinite(number) and number == int(number) and abs(number) < 1e6:
+        return str(int(number))
+    return f"{number:.6g}"
+
+
+def values(found: Sequence[object]) -> list[str]:
+    """Values of one name, so that different ones look different."""
+    texts = [value(one) for one in found]
+    exact = [repr(one) if isinstance(one, float) else text for one, text in zip(found, texts, strict=True)]
+    numbers = {one for one in found if isinstance(one, float)}
+    return exact if len({value(one) for one in numbers}) < len(numbers) else texts

@@ -1,0 +1,24 @@
+"""A length of time is read as people type it, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import pytest
+
+from lightning_adapter.runs import words
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90), ("90s", 90), ("90 s", 90), ("30m", 1800), ("30 min", 1800), ("2h", 7200), ("1h30m", 5400), ("1 h 30 min", 5400),
+        ("1d", 86400), ("0.5 h", 1800), (" 1d 2h 3m 4s ", 93784),
+    ],
+)  # fmt: skip
+def test_length_of_time_is_read(text: str, seconds: float) -> None:
+    assert words.seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "h", "1h30", "30 1h", "2 hours", "-2h", "1,5h", "2h!", "1e3s", "infs"])
+def test_what_is_no_length_of_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no length of time: write 90 s, 30 min, 2 h, 1h30m or 3 d"):
+        words.seconds(text)
