@@ -30,6 +30,10 @@ class Period(NamedTuple):
 
         return pytorch.Epoch(self.number) if self.unit == "epochs" else pytorch.Batch(self.number)
 
+    def __str__(self) -> str:
+        """Return a text that `parse_period` reads."""
+        return f"{self.number} {self.unit}"
+
 
 def parse_period(text: str) -> Period:
     """Read a period.
