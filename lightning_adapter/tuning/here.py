@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from _thread import interrupt_main
 
 from lightning_adapter.platform.trial import LightningTrial
@@ -16,12 +18,14 @@ class Here:
 
     Args:
         trial_class: the trial.
+        timeout_s: seconds after which a trial is interrupted, as by a signal; None for never.
     """
 
     size = 1
 
-    def __init__(self, trial_class: type[LightningTrial]) -> None:
+    def __init__(self, trial_class: type[LightningTrial], timeout_s: float | None) -> None:
         self._trial_class = trial_class
+        self._deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         self._job: Job | None = None
 
     def start(self, job: Job) -> None:
@@ -31,12 +35,20 @@ class Here:
     def wait(self, judge: Judge, timeout_s: float) -> list[Ended]:
         """See `Crew`; returns when the trial has ended, however long that takes."""
         job, self._job = self._job, None
-        return [] if job is None else [train(self._trial_class, job, judge)]
+        if job is None:
+            return []
+        timer = threading.Timer(min(self._deadline - time.monotonic(), threading.TIMEOUT_MAX), interrupt_main, [signal.SIGTERM])
+        timer.daemon = True
+        # a run listens to signals in the main thread alone, and elsewhere this would reach somebody else
+        if self._deadline < math.inf and threading.current_thread() is threading.main_thread():
+            timer.start()
+        try:
+            return [train(self._trial_class, job, judge)]
+        finally:
+            timer.cancel()
 
     def stop(self) -> None:
-        """See `Crew`; called from a thread while a trial is trained, which then ends as by a signal from outside."""
-        if threading.current_thread() is not threading.main_thread():
-            interrupt_main(signal.SIGTERM)
+        """See `Crew`: the signal that asks for it has reached the run itself."""
 
     def close(self) -> None:
         """See `Crew`."""

@@ -19,7 +19,7 @@ class Job:
         config: the experiment, with the trial's values in place of ranges, and its seed as `experiment_seed`.
         run_dir: where it writes.
         resume_from: its run directory, where an interrupted trial goes on; else None.
-        options: arguments of `fit` besides, periods as the experiment writes them: {"max_epochs": 9, "validation_period": {"epochs": 2}}.
+        options: arguments of `fit` besides, periods as they are typed: {"max_epochs": 9, "validation_period": "2 epochs"}.
     """
 
     number: int

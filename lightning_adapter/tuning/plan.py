@@ -12,6 +12,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from lightning_adapter import notices
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.construct import check_trial_class
@@ -20,6 +21,7 @@ from lightning_adapter.platform.target import load_target
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.runs import provenance
 from lightning_adapter.submission.checks import with_typed
+from lightning_adapter.submission.typed_in_entrypoint import typed_in_entrypoint
 from lightning_adapter.tuning.directory import EXPERIMENT, record_of
 from lightning_adapter.tuning.request import SearchRequest
 from lightning_adapter.tuning.settings import SearcherSettings, searcher_settings
@@ -36,6 +38,7 @@ class Given:
     Attributes:
         config: the experiment's configuration, ranges unresolved.
         text: of its YAML.
+        hyperparameters: in place of the experiment's; None where it says them.
         target: `FILE_OR_MODULE:Class`; None of a class of a notebook.
         trials: in place of `searcher.max_trials`.
         hparams: values that win over the experiment's.
@@ -47,6 +50,7 @@ class Given:
 
     config: Mapping[str, Any]
     text: str
+    hyperparameters: Mapping[str, Any] | None
     target: str | None
     trials: int | None
     hparams: Mapping[str, Any]
@@ -71,16 +75,20 @@ class Given:
                 "A search needs an experiment YAML, whose searcher and ranges it tries: give config= (--config FILE)."
             )
         source, config = experiment.checked(request.config)
+        typed = typed_in_entrypoint(config)
+        if typed.notice is not None:
+            notices.warn(typed.notice)
         seed = request.seed
         if seed is None:
             seed = (config.get("reproducibility") or {}).get("experiment_seed")
         return cls(
             config=config,
-            text=_text(request.config, config),
-            target=request.target,
+            text=request.text or _text(request.config, config),
+            hyperparameters=request.hyperparameters,
+            target=request.target or typed.target,
             trials=request.trials,
-            hparams=experiment.nest(request.hparams or {}, known=config.get("hyperparameters") or {}),
-            options=dict(request.options),
+            hparams=experiment.override(typed.hparams, request.hparams),
+            options={**typed.options, **request.options},
             seed=random.SystemRandom().randrange(_SEEDS) if seed is None else seed,
             source=source,
         )
@@ -108,6 +116,7 @@ class Given:
         _check_trials(path, config, record["trials"], request.trials)
         return cls(
             config=config,
+            hyperparameters=record["hyperparameters"],
             text=(path / EXPERIMENT).read_text(encoding="utf-8"),
             target=request.target or record["target"],
             trials=record["trials"] if request.trials is None else request.trials,
@@ -175,8 +184,9 @@ class Plan:
             ConfigurationError: the search cannot be made.
             TargetError: the class cannot be imported.
         """
-        hyperparameters = with_typed(given.config.get("hyperparameters") or {}, given.hparams)
-        _check_typed(given.config.get("hyperparameters") or {}, given.hparams)
+        spec = given.config.get("hyperparameters") or {} if given.hyperparameters is None else given.hyperparameters
+        _check_typed(spec, given.hparams)
+        hyperparameters = with_typed(spec, given.hparams)
         try:
             settings = searcher_settings({**given.config, "hyperparameters": hyperparameters}, given.trials)
             space = Space(hyperparameters)

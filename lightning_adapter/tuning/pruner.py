@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from lightning_adapter.tuning.brackets import Bracket, judged
+from lightning_adapter.tuning.brackets import Bracket
+from lightning_adapter.tuning.rungs import FAILED, judge, ranked
 from lightning_adapter.versions.optuna_private import set_trial_attr
 
 #: User attributes of a trial: the number of its bracket; "failed" or "invalid" of one that came to no result.
@@ -32,13 +32,13 @@ class HalvingPruner(optuna.pruners.BasePruner):
     def __init__(self, brackets: Sequence[Bracket], divisor: float, smaller_is_better: bool) -> None:
         self._brackets = brackets
         self._divisor = divisor
-        self._sign = 1 if smaller_is_better else -1
+        self._smaller_is_better = smaller_is_better
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Called by `Trial.should_prune`; one that has come to the top rung is complete, and not pruned."""
         step, number = trial.last_step, trial.user_attrs[BRACKET]
-        bracket = self._brackets[number]
-        if step is None or not bracket.rungs:
+        rungs = self._brackets[number].rungs
+        if step is None or not rungs:
             return False
         mine = _entries(trial)
         others = [
@@ -46,11 +46,12 @@ class HalvingPruner(optuna.pruners.BasePruner):
             for other in study.get_trials(deepcopy=False)
             if other.number != trial.number and other.user_attrs.get(BRACKET) == number
         ]
-        value = trial.intermediate_values[step]
-        judgement = judged(bracket, self._divisor, others, mine, step, math.inf if math.isnan(value) else self._sign * value)
-        if judgement.entries != mine:
-            set_trial_attr(study, trial, ENTRIES, judgement.entries)
-        return judgement.stops and not judgement.at_top
+        entries = [[each[rung] for each in others if len(each) > rung] for rung in range(len(rungs))]
+        value = ranked(trial.intermediate_values[step], self._smaller_is_better)
+        verdict = judge(rungs, self._divisor, entries, len(mine), step, value)
+        if verdict.entered:
+            set_trial_attr(study, trial, ENTRIES, [*mine, *(value for _ in verdict.entered)])
+        return verdict.stops and not verdict.at_top
 
     def is_at_top(self, trial: FrozenTrial) -> bool:
         """Return whether a trial has come to the top rung of its bracket: its full length."""
@@ -63,4 +64,4 @@ def _entries(trial: FrozenTrial) -> list[float]:
     if trial.user_attrs.get(OUTCOME) == "invalid":
         return []
     failed = trial.state is TrialState.FAIL
-    return [*trial.system_attrs.get(ENTRIES, ()), *([math.inf] if failed else [])]
+    return [*trial.system_attrs.get(ENTRIES, ()), *([FAILED] if failed else [])]

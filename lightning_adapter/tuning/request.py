@@ -37,6 +37,8 @@ class SearchRequest:
         search_dir: the directory of the search; by default `runs/<name>/search-<date-time>`.
         name: of the folder below `runs/`; by default the trial's class.
         resume_from: the directory of a search that goes on.
+        in_this_process: whether trials are trained in the process that searches; one at a time then.
+        sampler: of Optuna's, which chooses hyperparameters in place of a cluster's draws.
     """
 
     target: str | None = None
@@ -53,6 +55,8 @@ class SearchRequest:
     search_dir: str | os.PathLike[str] | None = None
     name: str | None = None
     resume_from: str | os.PathLike[str] | None = None
+    in_this_process: bool = False
+    sampler: optuna.samplers.BaseSampler | None = None
 
 
 @dataclass(frozen=True)

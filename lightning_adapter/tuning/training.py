@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import traceback
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from lightning_adapter.platform.fit import fit
 from lightning_adapter.platform.judge import judged_by
 from lightning_adapter.platform.signals import exit_status
 from lightning_adapter.platform.trial import LightningTrial
+from lightning_adapter.platform.typed_period import Period, parse_period
 from lightning_adapter.tuning.job import Ended, Job, Judge, Validated
 
 #: With which a run ends that a signal has stopped.
@@ -57,12 +59,8 @@ def train(trial_class: type[LightningTrial], job: Job, judge: Judge) -> Ended:
     return Ended(job.number, "complete")
 
 
-def _period(value: Mapping[str, int] | None) -> pytorch.TrainUnit | None:
-    """A period, as the experiment's configuration writes it."""
-    if value is None:
-        return None
-    ((unit, number),) = value.items()
-    return pytorch.Epoch(number) if unit == "epochs" else pytorch.Batch(number)
+def _period(typed: str) -> pytorch.TrainUnit:
+    return parse_period(typed).resolve()
 
 
 def _failed(job: Job, error: BaseException) -> Ended:
@@ -76,9 +74,10 @@ def _line(error: BaseException) -> str:
 
 def options_of(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return arguments of `fit` as a `Job` has them, without those that were not given."""
-    written = {pytorch.Epoch: "epochs", pytorch.Batch: "batches"}
-    return {
-        name: {written[type(value)]: value.value} if isinstance(value, pytorch.TrainUnit) else value
-        for name, value in given.items()
-        if value is not None
-    }
+    return {name: _typed(value) for name, value in given.items() if value is not None}
+
+
+def _typed(value: Any) -> Any:
+    if isinstance(value, pytorch.TrainUnit):
+        return str(Period("epochs" if isinstance(value, pytorch.Epoch) else "batches", int(value.value)))
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
