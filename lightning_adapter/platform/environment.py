@@ -14,6 +14,9 @@ import determined as det
 
 from lightning_adapter.platform.experiment import Device
 
+#: Whoever sets one of them has decided how many threads torch uses, which reads both.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
 
 def managed_trial() -> det.ClusterInfo | None:
     """What Determined says about the trial whose process this is; None off a cluster."""

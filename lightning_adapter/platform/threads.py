@@ -16,10 +16,9 @@ from contextlib import contextmanager
 import torch
 from determined.core import DistributedContext
 
-logger = logging.getLogger("lightning_adapter")
+from lightning_adapter.platform.environment import THREAD_VARIABLES
 
-#: Whoever sets one of them has decided; torch reads both.
-_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+logger = logging.getLogger("lightning_adapter")
 
 
 @contextmanager
@@ -39,7 +38,7 @@ def share_cores(distributed: DistributedContext) -> None:
     A trial whose constructor calls `torch.set_num_threads` wins.
     """
     ranks = distributed.allgather(_machine()).count(_machine()) if distributed.size > 1 else 1
-    if ranks == 1 or torch.get_num_threads() == 1 or any(os.environ.get(name) for name in _VARIABLES):
+    if ranks == 1 or torch.get_num_threads() == 1 or any(os.environ.get(name) for name in THREAD_VARIABLES):
         return
     torch.set_num_threads(1)
     logger.info(
