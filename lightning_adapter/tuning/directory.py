@@ -60,7 +60,9 @@ class SearchDirectory:
             raise ConfigurationError(f"{self.path} cannot be written to: {error}.") from error
 
     @classmethod
-    def create(cls, name: str, path: str | os.PathLike[str] | None, record: Mapping[str, Any], text: str) -> SearchDirectory:
+    def create(
+        cls, name: str, path: str | os.PathLike[str] | None, record: Mapping[str, Any], text: str
+    ) -> SearchDirectory:
         """Make the directory of a new search.
 
         Args:
@@ -82,7 +84,9 @@ class SearchDirectory:
                 place.mkdir(parents=True, exist_ok=True)
                 if any(place.iterdir()):
                     hint = f" To go on with the search there, give --resume-from {place}." if is_search(place) else ""
-                    raise ConfigurationError(f"{place} is not empty, and a new search needs a directory of its own.{hint}")
+                    raise ConfigurationError(
+                        f"{place} is not empty, and a new search needs a directory of its own.{hint}"
+                    )
             made = cls(place)
             with replacing(made.path / EXPERIMENT) as aside:
                 aside.write_text(text, encoding="utf-8")
@@ -141,5 +145,7 @@ def record_of(path: pathlib.Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path / RECORD} cannot be read: {error}.") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise ConfigurationError(f"{path / RECORD} is not of format {FORMAT}: another version of lightning_adapter wrote it.")
+        raise ConfigurationError(
+            f"{path / RECORD} is not of format {FORMAT}: another version of lightning_adapter wrote it."
+        )
     return found

@@ -6,7 +6,8 @@ import math
 import signal
 import threading
 import time
-from _thread import interrupt_main
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.tuning.job import Ended, Job, Judge
@@ -22,6 +23,7 @@ class Here:
     """
 
     size = 1
+    variables: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, trial_class: type[LightningTrial], timeout_s: float | None) -> None:
         self._trial_class = trial_class
@@ -37,8 +39,7 @@ class Here:
         job, self._job = self._job, None
         if job is None:
             return []
-        timer = threading.Timer(min(self._deadline - time.monotonic(), threading.TIMEOUT_MAX), interrupt_main, [signal.SIGTERM])
-        timer.daemon = True
+        timer = threading.Timer(min(self._deadline - time.monotonic(), threading.TIMEOUT_MAX), _end_the_trial)
         # a run listens to signals in the main thread alone, and elsewhere this would reach somebody else
         if self._deadline < math.inf and threading.current_thread() is threading.main_thread():
             timer.start()
@@ -52,3 +53,10 @@ class Here:
 
     def close(self) -> None:
         """See `Crew`."""
+
+
+def _end_the_trial() -> None:
+    """As a signal from outside does, which also wakes a thread that waits."""
+    main = threading.main_thread().ident
+    assert main is not None
+    signal.pthread_kill(main, signal.SIGTERM)

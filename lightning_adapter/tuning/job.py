@@ -70,9 +70,17 @@ Judge: TypeAlias = Callable[[Validated], "str | None"]
 
 
 class Crew(Protocol):
-    """Who trains trials."""
+    """Who trains trials.
+
+    Attributes:
+        size: trials at the same time.
+    """
 
     size: int
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """Environment variables that trials have beside those of the experiment, and that their numbers may depend on."""
 
     def start(self, job: Job) -> None:
         """Begin to train a trial; fewer than `size` are being trained."""

@@ -13,7 +13,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from lightning_adapter import notices
-from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.construct import check_trial_class
 from lightning_adapter.platform.experiment import ranges as experiment_ranges
@@ -212,10 +212,12 @@ def _check_typed(spec: Mapping[str, Any], typed: Mapping[str, Any], path: tuple[
         ConfigurationError: one is.
     """
     for name, value in typed.items():
-        was, where = spec.get(name), ".".join((*path, name))
+        was: Any = spec.get(name)
         if experiment.is_range(was):
-            fault = experiment_ranges.range_of(was).fault(value)
+            allowed = experiment_ranges.range_of(was)
+            fault = allowed.fault(value)
             if fault is not None:
-                raise ConfigurationError(f"{where} is given {value!r}, but must be a {fault} ({experiment_ranges.range_of(was)})")
+                where = ".".join((*path, name))
+                raise ConfigurationError(f"{where} is given {shown(value)}, but must be a {fault} ({allowed})")
         elif isinstance(was, Mapping) and isinstance(value, Mapping):
             _check_typed(was, value, (*path, name))

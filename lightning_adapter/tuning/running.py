@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -55,8 +55,7 @@ class Running:
         timeout_s: seconds after which trials are interrupted; None for no limit.
 
     Attributes:
-        stopped_by: the signal that has ended the search; None where none has.
-        timed_out: whether its time is over.
+        stopped_by: the signal that has ended the search, or "timeout"; None where nothing has.
     """
 
     def __init__(
@@ -77,8 +76,7 @@ class Running:
         self._watcher = watcher
         self._deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         self._trains = 0
-        self.stopped_by: signal.Signals | None = None
-        self.timed_out = False
+        self.stopped_by: signal.Signals | Literal["timeout"] | None = None
         lengths = preview.lengths(plan.settings)
         self._time_left = TimeLeft(lengths, plan.given.options.get("max_epochs"), self._rows())
 
@@ -92,10 +90,11 @@ class Running:
         with self._listening():
             left = self._searcher.begun()
             while True:
-                while not self._is_stopping and self._trains < self._crew.size:
+                while self.stopped_by is None and self._trains < self._crew.size:
                     next_one = left.pop(0) if left else self._searcher.next()
                     if next_one is None:
                         break
+                    self._searcher.trained_with(next_one.number, self._crew.variables)
                     self._crew.start(self._job(next_one))
                     self._trains += 1
                     self._tell()
@@ -104,14 +103,10 @@ class Running:
                 for ended in self._crew.wait(self._judge, _LOOK_S):
                     self._trains -= 1
                     self._end(ended)
-                if not self._is_stopping and time.monotonic() >= self._deadline:
-                    self.timed_out = True
+                if self.stopped_by is None and time.monotonic() >= self._deadline:
+                    self.stopped_by = "timeout"
                     self._crew.stop()
                 self._tell()
-
-    @property
-    def _is_stopping(self) -> bool:
-        return self.timed_out or self.stopped_by is not None
 
     def _job(self, assigned: Assignment) -> Job:
         given = self._plan.given
@@ -147,7 +142,8 @@ class Running:
         failed = [trial for trial in self._searcher.trials() if trial.user_attrs.get(OUTCOME) == "failed"]
         if not has_results and len(failed) >= max(_PATIENCE, self._crew.size):
             raise SearchError(
-                f"The first {len(failed)} trials have failed, and none has come to a validation. The last one: {ended.details or ended.note}"
+                f"The first {len(failed)} trials have failed, and none has come to a validation. The last one: "
+                f"{ended.details or ended.note}"
             )
 
     def _tell(self) -> None:

@@ -32,7 +32,7 @@ from lightning_adapter.tuning.plan import Given, Plan
 from lightning_adapter.tuning.pruner import HalvingPruner
 from lightning_adapter.tuning.request import SearchRequest, SearchResult
 from lightning_adapter.tuning.running import Running
-from lightning_adapter.tuning.searcher import SEED, VALUES, Searcher
+from lightning_adapter.tuning.searcher import SEED, VALUES, VARIABLES, Searcher
 from lightning_adapter.tuning.training import options_of
 from lightning_adapter.tuning.view import View, Watcher
 from lightning_adapter.tuning.workers import Workers
@@ -169,7 +169,9 @@ def _directory(plan: Plan, request: SearchRequest) -> Iterator[tuple[SearchDirec
         record = {**record_of(directory.path), "trials": plan.given.trials, "jobs": request.jobs}
     else:
         record = _facts(plan, request)
-        name = request.name or plan.trial_class.run_name(next(draws(plan.settings, plan.hyperparameters, 0)).hyperparameters)
+        name = request.name or plan.trial_class.run_name(
+            next(draws(plan.settings, plan.hyperparameters, 0)).hyperparameters
+        )
         directory = SearchDirectory.create(name, request.search_dir, record, plan.given.text)
     try:
         yield directory, record
@@ -230,11 +232,11 @@ def _search(
     status = "failed"
     try:
         running.run()
-        status = "finished" if not (running.timed_out or running.stopped_by) else "interrupted"
+        status = "finished" if running.stopped_by is None else "interrupted"
     finally:
         crew.close()
         view = running.view()
-        _write_best(plan, directory, study, view, {})
+        _write_best(plan, directory, study, view)
         picture.draw(study, directory.picture, settings.metric)
         directory.write({**record, "status": status, "end": now()})
         watcher.ended(view)
@@ -244,8 +246,8 @@ def _search(
         directory=directory.path,
         view=view,
         target=plan.target,
-        signal=running.stopped_by,
-        timed_out=running.timed_out,
+        signal=None if running.stopped_by == "timeout" else running.stopped_by,
+        timed_out=running.stopped_by == "timeout",
     )
 
 
@@ -259,19 +261,15 @@ def _crew(plan: Plan, request: SearchRequest, directory: SearchDirectory, variab
         return Here(plan.trial_class, request.timeout_s)
     if plan.target is None:
         raise ConfigurationError(
-            f"jobs={request.jobs} needs processes of their own, which cannot import {plan.trial_class.__qualname__}: it is a class of a "
-            "notebook, or was made in a function. Move it to a file, or leave jobs out."
+            f"jobs={request.jobs} needs processes of their own, which cannot import {plan.trial_class.__qualname__}: it is a "
+            "class of a notebook, or was made in a function. Move it to a file, or leave jobs out."
         )
-    return Workers(request.jobs or 1, plan.target, variables, directory.path)
+    return Workers(plan.target, request.jobs or 1, directory.path, variables)
 
 
-def _write_best(
-    plan: Plan, directory: SearchDirectory, study: optuna.Study, view: View, variables: Mapping[str, str]
-) -> None:
+def _write_best(plan: Plan, directory: SearchDirectory, study: optuna.Study, view: View) -> None:
     if view.best is None:
         return
-    trial = study.best_trial
-    note = f"trial {trial.number} of {directory.path.name}: {view.metric} {view.best.value}"
-    directory.write_best(
-        best_yaml(plan.given.text, trial.user_attrs[VALUES], trial.user_attrs[SEED], note, variables)
-    )
+    attrs = study.best_trial.user_attrs
+    note = f"trial {view.best.number} of {directory.path.name}: {view.metric} {view.best.value}"
+    directory.write_best(best_yaml(plan.given.text, attrs[VALUES], attrs[SEED], note, attrs[VARIABLES]))

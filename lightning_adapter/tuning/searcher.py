@@ -7,7 +7,7 @@ what decides is written first, and a step that was not taken is taken then.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +24,8 @@ from lightning_adapter.tuning.space import Space
 from lightning_adapter.versions.optuna_private import running_trial
 
 #: User attributes of a trial in the study, beside its bracket and outcome.
-SEED, VALUES, BEST, BATCHES, EPOCHS, STOPPED, NOTE = (
-    *("seed", "hyperparameters", "best", "batches", "epochs", "stopped", "note"),
+SEED, VALUES, VARIABLES, BEST, BATCHES, EPOCHS, STOPPED, NOTE = (
+    *("seed", "hyperparameters", "variables", "best", "batches", "epochs", "stopped", "note"),
 )
 #: Searchers that stop trials.
 _HALVING = ("adaptive_asha", "async_halving")
@@ -86,8 +86,9 @@ class Searcher:
     @property
     def planned(self) -> int:
         """Trials that the search makes at most; one whose code refuses its hyperparameters is replaced."""
-        invalid = sum(trial.user_attrs.get(OUTCOME) == "invalid" for trial in self.trials())
-        return sum(bracket.max_trials for bracket in self._brackets) + invalid
+        invalid = [trial for trial in self.trials() if trial.user_attrs.get(OUTCOME) == "invalid"]
+        replaced: int = sum(self._brackets[trial.user_attrs[BRACKET]].replaces_invalid for trial in invalid)
+        return sum(bracket.max_trials for bracket in self._brackets) + replaced
 
     def begun(self) -> list[Assignment]:
         """Return the trials that an earlier process has left; those of which all is known are ended."""
@@ -140,6 +141,10 @@ class Searcher:
         if self._settings.name in _HALVING:
             return STOPPED in trial.user_attrs or trial.state is TrialState.FAIL
         return trial.state.is_finished()
+
+    def trained_with(self, number: int, variables: Mapping[str, str]) -> None:
+        """Note which environment variables a trial's numbers may depend on, beside those of the experiment."""
+        self._running[number].set_user_attr(VARIABLES, dict(variables))
 
     def validated(self, event: Validated) -> str | None:
         """Note what a validation has given; return why the trial is to stop, None where it goes on."""

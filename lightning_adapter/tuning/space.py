@@ -120,8 +120,8 @@ def _fault(name: str, spec: Mapping[str, Any]) -> str | None:
         )
     if spec["type"] == "double" and not math.isfinite(spec["maxval"] - spec["minval"]):
         return (
-            f"hyperparameters.{name} reaches from {spec['minval']} to {spec['maxval']}, which is wider than floating point: nothing "
-            "can be drawn of it. Give limits that are closer to each other, or draw an exponent with type: log."
+            f"hyperparameters.{name} reaches from {spec['minval']} to {spec['maxval']}, which is wider than floating point: "
+            "nothing can be drawn of it. Give limits that are closer to each other, or draw an exponent with type: log."
         )
     if spec["type"] == "log" and min(_limits(spec)) <= 0:
         return (

@@ -36,15 +36,12 @@ def train(trial_class: type[LightningTrial], job: Job, judge: Judge) -> Ended:
         validations += 1
         return judge(Validated(job.number, batches, epochs, metrics))
 
+    options: dict[str, Any] = {
+        name: parse_period(value).resolve() if name in _PERIODS else value for name, value in job.options.items()
+    }
     try:
         with judged_by(judged):
-            fit(
-                trial_class,
-                config=job.config,
-                run_dir=job.run_dir,
-                resume_from=job.resume_from,
-                **{name: _period(value) if name in _PERIODS else value for name, value in job.options.items()},
-            )
+            fit(trial_class, config=job.config, run_dir=job.run_dir, resume_from=job.resume_from, **options)
     except SystemExit as error:
         if error.code in _STOPPED:
             return Ended(job.number, "interrupted")
@@ -57,10 +54,6 @@ def train(trial_class: type[LightningTrial], job: Job, judge: Judge) -> Ended:
     except Exception as error:
         return _failed(job, error)
     return Ended(job.number, "complete")
-
-
-def _period(typed: str) -> pytorch.TrainUnit:
-    return parse_period(typed).resolve()
 
 
 def _failed(job: Job, error: BaseException) -> Ended:
@@ -79,5 +72,6 @@ def options_of(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _typed(value: Any) -> Any:
     if isinstance(value, pytorch.TrainUnit):
-        return str(Period("epochs" if isinstance(value, pytorch.Epoch) else "batches", int(value.value)))
+        number: Any = value.value
+        return str(Period("epochs" if isinstance(value, pytorch.Epoch) else "batches", number))
     return os.fspath(value) if isinstance(value, os.PathLike) else value
