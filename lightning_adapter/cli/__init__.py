@@ -11,6 +11,7 @@
     lightning-adapter register WHAT NAME
     lightning-adapter draw     TARGET_OR_RUN
     lightning-adapter runs     [DIR] | show RUN | compare RUN RUN ... | prune [DIR]
+    lightning-adapter search   [TARGET] --config EXPERIMENT.yaml
     lightning-adapter submit   EXPERIMENT.yaml [CONTEXT]
     lightning-adapter follow   EXPERIMENT
     lightning-adapter fetch    EXPERIMENT_OR_TRIAL_OR_UUID [DIR]
@@ -45,6 +46,7 @@ from lightning_adapter.cli import (
     predict,
     register,
     runs,
+    search,
     submit,
     test,
     validate,
@@ -83,9 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parsed(words: list[str]) -> argparse.Namespace:
-    if words[:1] == ["fit"] and names_a_configuration(words):
+    if words[:1] in (["fit"], ["search"]) and names_a_configuration(words):
         target, options = typed_overrides.target_first(words[1:])
-        arguments = typed_overrides.parse(_parser(with_target=False), ["fit", *options])
+        arguments = typed_overrides.parse(_parser(with_target=False), [words[0], *options])
         arguments.target = target
         return arguments
     if words[:1] == ["init"]:
@@ -151,6 +153,7 @@ def _parser(with_target: bool = True) -> argparse.ArgumentParser:
         "evaluate": evaluate,
         "draw": draw,
         "runs": runs,
+        "search": search,
         "export": export,
         "register": register,
         "submit": submit,
@@ -166,8 +169,8 @@ def _parser(with_target: bool = True) -> argparse.ArgumentParser:
             description=command.DESCRIPTION,
         )
         typed.set_defaults(command=command.run)
-        if command is fit and not with_target:
-            fit.add_options(typed)
+        if command in (fit, search) and not with_target:
+            command.add_options(typed)
         else:
             command.add_arguments(typed)
     return parser

@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         target = arguments.target or CONFIGURED
         trial_class = load_target(target)
         if arguments.cli or arguments.hydra:
-            hparams = tree = _configured(target, trial_class, hparams, arguments)
+            hparams = tree = configured(target, trial_class, hparams, arguments)
             if arguments.hydra and managed_trial() is None:  # a cluster has values of its own for the configuration
                 _check_files(tree, arguments)
         # a file is given by its name, which messages then have; a pipe can be read only once
@@ -112,7 +112,7 @@ def configuration_typed(trial_class: type, words: Sequence[str]) -> dict[str, An
         ConfigurationError: it cannot be read, or the trial reads none.
     """
     arguments = fit_words.read(words)
-    return _configured(arguments.target, trial_class, hyperparameters(arguments), arguments)
+    return configured(arguments.target, trial_class, hyperparameters(arguments), arguments)
 
 
 def _check_files(tree: dict[str, Any], arguments: argparse.Namespace) -> None:
@@ -135,7 +135,7 @@ def _check_files(tree: dict[str, Any], arguments: argparse.Namespace) -> None:
         )
 
 
-def _configured(
+def configured(
     target: str, trial_class: type, hparams: dict[str, Any] | None, arguments: argparse.Namespace
 ) -> dict[str, Any]:
     """The configuration that was named, with the values that were typed.

@@ -18,6 +18,7 @@ from lightning_adapter.submission.entrypoint import Entrypoint, read_entrypoint
 from lightning_adapter.submission.hook import HOOK, OWN_HOOK, Preparation, has_sources
 from lightning_adapter.submission.lightnings import extras_of, imports_of, mixture
 from lightning_adapter.submission.requirements import FILE, Requirements, read_requirements
+from lightning_adapter.submission.target_place import elsewhere
 from lightning_adapter.submission.wheel import Package
 
 T = TypeVar("T")
@@ -216,12 +217,9 @@ class Preparing:
 
     def _elsewhere(self, entrypoint: Entrypoint) -> str:
         """Where the trial's file lies if not in the context."""
-        place = str(entrypoint.target).rpartition(":")[0]
-        module = place.removesuffix(".py") if place.endswith(".py") else place.replace(".", "/")
-        files = [f"{top}{module}{end}" for top in ("", "src/") for end in (".py", "/__init__.py")]
         folder = self._path.parent
-        found = next((folder / file for file in files if (folder / file).is_file()), None)
-        if found is None or any((self._directory / file).exists() for file in files):
+        found = elsewhere(str(entrypoint.target), self._directory, folder)
+        if found is None:
             return ""
         typed = shlex.join(["lightning-adapter", "submit", str(self._path), str(folder)])
         return f"\n{found} is there. To fix, give its directory as the context: {typed}"

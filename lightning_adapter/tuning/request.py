@@ -69,6 +69,7 @@ class SearchResult:
         directory: of the search.
         view: the search as it is now.
         target: `FILE_OR_MODULE:TrialClass`, where it can be typed.
+        options: arguments of `fit` with which each trial was trained, as they are typed; they belong to `best.yaml`.
         signal: the number of the signal that has ended it early; None where none has.
         timed_out: whether its time was over before its trials were.
     """
@@ -78,6 +79,7 @@ class SearchResult:
     directory: pathlib.Path
     view: View
     target: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     signal: int | None = None
     timed_out: bool = False
 
