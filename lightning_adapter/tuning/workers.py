@@ -44,10 +44,10 @@ class Workers:
     What trials print goes to `worker-<n>.log` in the search's directory, n below `size`.
 
     Args:
-        target: `FILE_OR_MODULE:TrialClass`, from the current directory.
         size: trials that are trained at the same time.
-        directory: of the search.
+        target: `FILE_OR_MODULE:TrialClass`, from the current directory.
         variables: environment variables of the experiment, which processes have before they import anything.
+        directory: of the search.
         trained_by: `module:function` that trains a trial there, as `training.train` does.
 
     Attributes:
@@ -58,10 +58,10 @@ class Workers:
 
     def __init__(
         self,
-        target: str,
         size: int,
-        directory: pathlib.Path,
+        target: str,
         variables: Mapping[str, str],
+        directory: pathlib.Path,
         trained_by: str = "lightning_adapter.tuning.training:train",
     ) -> None:
         self.size = size
@@ -92,6 +92,8 @@ class Workers:
             {**self._environment, **self._pins[number]},
             self._working_directory,
         )
+        if self._stops:  # a signal came meanwhile
+            self._workers[number].ask_to_stop()
 
     def wait(self, judge: Judge, timeout_s: float) -> list[Ended]:
         """Let trials train, and answer those that are validated, until one ends or the time is over.

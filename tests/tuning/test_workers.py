@@ -40,7 +40,7 @@ START_S = 20.0
 
 
 def job(number: int = 0, **config: Any) -> Job:
-    return Job(number, config, seed=1, run_dir=f"trial-{number:03}", resume_from=None, options={})
+    return Job(number, config, run_dir=f"trial-{number:03}", resume_from=None, options={})
 
 
 def go_on(validated: Validated) -> str | None:
@@ -78,7 +78,7 @@ def crew_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     made: list[Workers] = []
 
     def make(body: str, size: int = 1, before: str = "", **variables: str) -> Workers:
-        made.append(Workers(target(tmp_path, body, before), size, tmp_path, variables, "tuning.plain_training:train"))
+        made.append(Workers(size, target(tmp_path, body, before), variables, tmp_path, "tuning.plain_training:train"))
         return made[-1]
 
     yield make
@@ -101,12 +101,12 @@ def pid_in(log: Path, word: str) -> int:
 
 
 def test_a_trial_is_trained_in_another_process_with_its_job(crew_of: Callable[..., Workers]) -> None:
-    crew = crew_of("return f'{os.getpid()} {job.config} {job.seed} {job.run_dir} {job.number}'")
+    crew = crew_of("return f'{os.getpid()} {job.config} {job.run_dir} {job.number}'")
     crew.start(job(3, searcher={"metric": "loss"}, width=[1, 2.5]))
     result = ended(crew)
     pid, _, rest = result.note.partition(" ")
     assert (result.number, result.outcome) == (3, "complete")
-    assert rest == "{'searcher': {'metric': 'loss'}, 'width': [1, 2.5]} 1 trial-003 3"
+    assert rest == "{'searcher': {'metric': 'loss'}, 'width': [1, 2.5]} trial-003 3"
     assert int(pid) != os.getpid()
     assert not is_alive(int(pid))
 
@@ -374,8 +374,8 @@ import pathlib, sys
 sys.path.insert(0, {tests!r})
 from lightning_adapter.tuning.job import Job
 from lightning_adapter.tuning.workers import Workers
-crew = Workers({target!r}, 1, pathlib.Path({directory!r}), {{}}, "tuning.plain_training:train")
-crew.start(Job(0, {{}}, 1, "trial-000", None, {{}}))
+crew = Workers(1, {target!r}, {{}}, pathlib.Path({directory!r}), "tuning.plain_training:train")
+crew.start(Job(0, {{}}, "trial-000", None, {{}}))
 {wait}
 """
 
