@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lightning_adapter.evaluation.loading import load_trial
     from lightning_adapter.platform.fit import fit
     from lightning_adapter.pytorch_lightning import DETDM, DETLM, DrawBatches
+    from lightning_adapter.tuning.search import search
 
 __version__ = "0.1.0"
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "fit",
     "load_config",
     "load_trial",
+    "search",
 ]
 
 _HOMES = {
@@ -35,6 +37,7 @@ _HOMES = {
     "fit": "platform.fit",
     "load_config": "configured_trial",
     "load_trial": "evaluation.loading",
+    "search": "tuning.search",
 }
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform.typed_hparams import add_hparam
 from lightning_adapter.platform.typed_period import parse_period
+from lightning_adapter.tuning.extra import check_installed
 
 if TYPE_CHECKING:
     from lightning_adapter.cli.search_request import Asked
@@ -89,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lightning_adapter.cli import search_request
 
     if not arguments.preview:
-        _check_installed()
+        check_installed(*_NEEDED)
     # what user code prints while it is imported is no preview
     with contextlib.redirect_stdout(sys.stderr):
         asked = search_request.asked(arguments)
@@ -104,7 +103,7 @@ def _search(asked: Asked) -> int:
     from lightning_adapter.cli.output import telling
     from lightning_adapter.cli.tables import terminal_width
     from lightning_adapter.runs.summary import say
-    from lightning_adapter.tuning.search import run_search
+    from lightning_adapter.tuning.run import run_search
 
     for notice in asked.notices:
         print(f"note: {notice}", file=sys.stderr, flush=True)
@@ -140,20 +139,6 @@ def _watching() -> Iterator[Watcher]:
 
     with LiveTable(Console(file=sys.stdout, highlight=False)) as table:
         yield table
-
-
-def _check_installed() -> None:
-    """Ask for what a search needs before anything else is done.
-
-    Raises:
-        ConfigurationError: it is not installed.
-    """
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigurationError(
-            f"search needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed. Type pip install "
-            "'lightning-adapter[search]'; --preview needs nothing."
-        )
 
 
 def _count(text: str) -> int:

@@ -12,7 +12,6 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from lightning_adapter import notices
 from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.construct import check_trial_class
@@ -21,7 +20,6 @@ from lightning_adapter.platform.target import load_target
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.runs import provenance
 from lightning_adapter.submission.checks import with_typed
-from lightning_adapter.submission.typed_in_entrypoint import typed_in_entrypoint
 from lightning_adapter.tuning.directory import EXPERIMENT, record_of
 from lightning_adapter.tuning.request import SearchRequest
 from lightning_adapter.tuning.settings import SearcherSettings, searcher_settings
@@ -75,9 +73,6 @@ class Given:
                 "A search needs an experiment YAML, whose searcher and ranges it tries: give config= (--config FILE)."
             )
         source, config = experiment.checked(request.config)
-        typed = typed_in_entrypoint(config)
-        if typed.notice is not None:
-            notices.warn(typed.notice)
         seed = request.seed
         if seed is None:
             seed = (config.get("reproducibility") or {}).get("experiment_seed")
@@ -85,10 +80,10 @@ class Given:
             config=config,
             text=request.text or _text(request.config, config),
             hyperparameters=request.hyperparameters,
-            target=request.target or typed.target,
+            target=request.target,
             trials=request.trials,
-            hparams=experiment.override(typed.hparams, request.hparams),
-            options={**typed.options, **request.options},
+            hparams=experiment.nest(request.hparams or {}, known=config.get("hyperparameters") or {}),
+            options=request.options,
             seed=random.SystemRandom().randrange(_SEEDS) if seed is None else seed,
             source=source,
         )

@@ -1,0 +1,171 @@
+"""What does a search do from what was asked for to what it gives back, in Python and for the command?"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import optuna
+
+from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.platform import experiment
+from lightning_adapter.platform.environment import device_kind, managed_trial, variables_set
+from lightning_adapter.platform.target import check_may_train
+from lightning_adapter.runs import provenance
+from lightning_adapter.runs.recorder import now
+from lightning_adapter.tuning import picture
+from lightning_adapter.tuning.best import best_yaml
+from lightning_adapter.tuning.brackets import brackets
+from lightning_adapter.tuning.directory import SearchDirectory, record_of
+from lightning_adapter.tuning.draws import draws
+from lightning_adapter.tuning.here import Here
+from lightning_adapter.tuning.job import Crew
+from lightning_adapter.tuning.plan import Given, Plan
+from lightning_adapter.tuning.pruner import HalvingPruner
+from lightning_adapter.tuning.request import SearchRequest, SearchResult
+from lightning_adapter.tuning.running import Running
+from lightning_adapter.tuning.searcher import SEED, VALUES, VARIABLES, Searcher
+from lightning_adapter.tuning.view import View, Watcher
+from lightning_adapter.tuning.workers import Workers
+
+
+def run_search(request: SearchRequest, watcher: Watcher) -> SearchResult:
+    """Search as `search` and the command do.
+
+    Args:
+        request: what was asked for.
+        watcher: is told how it goes on.
+
+    Raises:
+        ConfigurationError: something given cannot be used.
+        SearchError: the first trials fail, all of them.
+    """
+    check_may_train()
+    if managed_trial() is not None:
+        raise ConfigurationError(
+            "A search is made here by this machine, and this is a trial of a cluster, whose searcher makes its own: submit the "
+            "experiment instead."
+        )
+    what = Given.of(request)
+    variables = experiment.environment_variables(what.config, device_kind)
+    with variables_set(variables):
+        plan = Plan.of(what, request.trial_class)
+        with _directory(plan, request) as (directory, record), _quiet():
+            return _search(plan, request, directory, record, variables, watcher)
+
+
+@contextlib.contextmanager
+def _directory(plan: Plan, request: SearchRequest) -> Iterator[tuple[SearchDirectory, dict[str, Any]]]:
+    """The directory of the search, and its record, until the block ends."""
+    if plan.given.goes_on_in is not None:
+        directory = SearchDirectory(plan.given.goes_on_in)
+        record = {**record_of(directory.path), "trials": plan.given.trials, "jobs": request.jobs}
+    else:
+        record = _facts(plan, request)
+        name = request.name or plan.trial_class.run_name(
+            next(draws(plan.settings, plan.hyperparameters, 0)).hyperparameters
+        )
+        directory = SearchDirectory.create(name, request.search_dir, record, plan.given.text)
+    try:
+        yield directory, record
+    finally:
+        directory.close()
+
+
+def _facts(plan: Plan, request: SearchRequest) -> dict[str, Any]:
+    what = plan.given
+    return {
+        "status": "running",
+        "target": plan.target,
+        "config": None if isinstance(request.config, Mapping) or request.config is None else os.fspath(request.config),
+        "start": now(),
+        **provenance.of_this_process(),
+        "seed": what.seed,
+        "trials": what.trials,
+        "jobs": request.jobs,
+        "hparams": what.hparams,
+        "hyperparameters": what.hyperparameters,
+        "options": what.options,
+        "suggests": request.sampler is not None,
+    }
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Let Optuna warn alone: what it would tell of each trial is shown otherwise."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def _search(
+    plan: Plan,
+    request: SearchRequest,
+    directory: SearchDirectory,
+    record: dict[str, Any],
+    variables: Mapping[str, str],
+    watcher: Watcher,
+) -> SearchResult:
+    settings, made = plan.settings, brackets(plan.settings)
+    study = optuna.create_study(
+        storage=directory.url,
+        study_name=directory.path.name,
+        load_if_exists=True,
+        direction="minimize" if settings.smaller_is_better else "maximize",
+        sampler=request.sampler or optuna.samplers.RandomSampler(plan.given.seed),
+        pruner=HalvingPruner(made, settings.divisor, settings.smaller_is_better),
+    )
+    seeds = draws(settings, plan.hyperparameters, plan.given.seed)
+    searcher = Searcher(study, settings, made, plan.space, seeds, request.sampler is not None)
+    crew = _crew(plan, request, directory, variables)
+    running = Running(plan, directory, study, searcher, crew, watcher, request.timeout_s)
+    status = "failed"
+    try:
+        running.run()
+        status = "finished" if running.stopped_by is None else "interrupted"
+    finally:
+        crew.close()
+        view = running.view()
+        _write_best(plan, directory, study, view)
+        picture.draw(study, directory.picture, settings.metric)
+        directory.write({**record, "status": status, "end": now()})
+        watcher.ended(view)
+    return SearchResult(
+        study=study,
+        best_run=None if view.best is None else view.best.run_dir,
+        directory=directory.path,
+        view=view,
+        target=plan.target,
+        options=plan.given.options,
+        signal=None if running.stopped_by == "timeout" else running.stopped_by,
+        timed_out=running.stopped_by == "timeout",
+    )
+
+
+def _crew(plan: Plan, request: SearchRequest, directory: SearchDirectory, variables: Mapping[str, str]) -> Crew:
+    """Who trains.
+
+    Raises:
+        ConfigurationError: other processes cannot import the class.
+    """
+    if request.in_this_process:
+        return Here(plan.trial_class, request.timeout_s)
+    if plan.target is None:
+        raise ConfigurationError(
+            f"jobs={request.jobs} needs processes of their own, which cannot import {plan.trial_class.__qualname__}: it is a "
+            "class of a notebook, or was made in a function. Move it to a file, or leave jobs out."
+        )
+    return Workers(request.jobs or 1, plan.target, variables, directory.path)
+
+
+def _write_best(plan: Plan, directory: SearchDirectory, study: optuna.Study, view: View) -> None:
+    if view.best is None:
+        return
+    attrs = study.best_trial.user_attrs
+    note = f"trial {view.best.number} of {directory.path.name}: {view.metric} {view.best.value}"
+    directory.write_best(best_yaml(plan.given.text, attrs[VALUES], attrs[SEED], note, attrs[VARIABLES]))
