@@ -317,7 +317,7 @@ def _fit(
     chief = processes is None or processes.rank == 0
     with (
         core.init(distributed=processes, checkpoint_storage=_storage(directory)) as core_context,
-        cores_shared(core_context.distributed),
+        cores_shared(core_context.distributed, experiment.environment_variables(plan.config, device_kind)),
     ):
         context = _context(plan, core_context, directory)
         logger.info("%s writes to %s", trial_class.__name__, shown(directory.path))

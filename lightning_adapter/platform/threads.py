@@ -10,8 +10,9 @@ import logging
 import os
 import pathlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import torch
 from determined.core import DistributedContext
@@ -22,9 +23,20 @@ logger = logging.getLogger("lightning_adapter")
 
 
 @contextmanager
-def cores_shared(distributed: DistributedContext) -> Iterator[None]:
-    """Share this machine's cores with other ranks until the block ends."""
+def cores_shared(
+    distributed: DistributedContext, variables: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[None]:
+    """Share this machine's cores with other ranks until the block ends.
+
+    Args:
+        distributed: the ranks.
+        variables: environment variables that the configuration sets: torch has read them where `fit` is what imports it, and
+            in a script that has imported it before they are to mean the same.
+    """
     before = torch.get_num_threads()
+    named = next((variables[name] for name in THREAD_VARIABLES if name in variables), "")
+    if named.isdecimal() and int(named):
+        torch.set_num_threads(int(named))
     share_cores(distributed)
     try:
         yield

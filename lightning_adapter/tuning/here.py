@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
 import time
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.tuning.job import Ended, Job, Judge
+from lightning_adapter.tuning.pinning import thread_variables
 from lightning_adapter.tuning.training import train
+
+_LOOK_S = 0.02
 
 
 class Here:
@@ -23,12 +26,12 @@ class Here:
     """
 
     size = 1
-    variables: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, trial_class: type[LightningTrial], timeout_s: float | None) -> None:
         self._trial_class = trial_class
         self._deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         self._job: Job | None = None
+        self.variables: Mapping[str, str] = thread_variables(1, [], os.environ)
 
     def start(self, job: Job) -> None:
         """See `Crew`; it is trained while somebody waits."""
@@ -39,14 +42,28 @@ class Here:
         job, self._job = self._job, None
         if job is None:
             return []
-        timer = threading.Timer(min(self._deadline - time.monotonic(), threading.TIMEOUT_MAX), _end_the_trial)
-        # a run listens to signals in the main thread alone, and elsewhere this would reach somebody else
+        over = threading.Event()
+        # a run listens to signals in the main thread alone, and elsewhere they would reach somebody else
         if self._deadline < math.inf and threading.current_thread() is threading.main_thread():
-            timer.start()
+            threading.Thread(target=self._interrupt, args=(over, signal.getsignal(signal.SIGTERM)), daemon=True).start()
         try:
             return [train(self._trial_class, job, judge)]
         finally:
-            timer.cancel()
+            over.set()
+
+    def _interrupt(self, over: threading.Event, outside: object) -> None:
+        """End the trial when the time is over, as a signal from outside does, once it listens to signals.
+
+        Args:
+            over: is set when the trial has ended.
+            outside: who listens while no trial does.
+        """
+        if over.wait(min(max(0.0, self._deadline - time.monotonic()), threading.TIMEOUT_MAX)):
+            return
+        while not over.wait(_LOOK_S):
+            if signal.getsignal(signal.SIGTERM) != outside:
+                signal.pthread_kill(_main_thread(), signal.SIGTERM)  # which also wakes a thread that waits
+                return
 
     def stop(self) -> None:
         """See `Crew`: the signal that asks for it has reached the run itself."""
@@ -55,8 +72,7 @@ class Here:
         """See `Crew`."""
 
 
-def _end_the_trial() -> None:
-    """As a signal from outside does, which also wakes a thread that waits."""
-    main = threading.main_thread().ident
-    assert main is not None
-    signal.pthread_kill(main, signal.SIGTERM)
+def _main_thread() -> int:
+    ident = threading.main_thread().ident
+    assert ident is not None
+    return ident

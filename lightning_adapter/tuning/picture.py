@@ -63,7 +63,7 @@ _WORDS = {
 }
 
 
-def draw(study: optuna.Study, path: pathlib.Path, metric: str) -> bool:
+def draw(study: optuna.Study, path: pathlib.Path, metric: str, unit: str = "batches") -> bool:
     """Draw history, curves, importance and parallel coordinates, by Optuna's own pictures for matplotlib, into one PNG.
 
     What cannot be drawn is told in a line, and ends nothing. Settings and figures of pyplot are the user's, and left alone.
@@ -72,13 +72,14 @@ def draw(study: optuna.Study, path: pathlib.Path, metric: str) -> bool:
         study: the search.
         path: of the picture; it appears whole.
         metric: what the values are called.
+        unit: what the steps of validations count.
 
     Returns:
         Whether there is a picture now.
     """
     try:
         with _apart():
-            pixels = _Page(study, metric).pixels()
+            pixels = _Page(study, metric, unit).pixels()
             if pixels is not None:
                 picture_file.save_pixels(pixels, path)
     except Exception as error:  # plotting libraries and a disk fail in any way
@@ -111,11 +112,13 @@ class _Page:
     Args:
         study: the search.
         metric: what its values are called.
+        unit: what the steps of validations count.
     """
 
-    def __init__(self, study: optuna.Study, metric: str) -> None:
+    def __init__(self, study: optuna.Study, metric: str, unit: str) -> None:
         self._study = study
         self._metric = metric
+        self._unit = unit
         self._sign = 1.0 if study.direction == optuna.study.StudyDirection.MINIMIZE else -1.0
         self._trials = study.get_trials(deepcopy=False)
         self._values = {trial.number: value for trial in self._trials if (value := self._value(trial)) is not None}
@@ -231,7 +234,7 @@ class _Page:
                 line.set_marker("")
             legend.setdefault(name, line)
         axes.legend(legend.values(), legend.keys(), fontsize=9)
-        self._dress(axes, "Validations of each trial", "batches")
+        self._dress(axes, "Validations of each trial", self._unit)
         return _figure_of(axes)
 
     def _importance(self, comparable: optuna.Study, ranked: Sequence[str]) -> Figure | None:

@@ -55,11 +55,13 @@ def shared_note(size: int, gpus: list[str]) -> str | None:
 
 
 def thread_variables(size: int, gpus: list[str], environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what gives each of several processes one thread where all compute on the cores of this machine.
+    """Return what says how many threads each of several processes has, on which sums depend in their last bits.
 
-    Torch takes a thread for each core in each of them, and the whole is then slower than with one. Whoever has set one of
-    the variables has decided. With GPUs, and for a single process, the numbers are to be those of `fit` as it is.
+    Torch takes a thread for each core, and where several processes compute on the cores of this machine, the whole is then
+    slower than with one thread each. Whoever has set one of the variables has decided. With GPUs, and for a single process,
+    nothing is chosen: the numbers are to be those of `fit` as it is.
     """
-    if size == 1 or gpus or any(environment.get(name) for name in THREAD_VARIABLES):
-        return {}
+    decided = {name: environment[name] for name in THREAD_VARIABLES if environment.get(name)}
+    if size == 1 or gpus or decided:
+        return decided
     return {THREAD_VARIABLES[0]: "1"}

@@ -132,7 +132,7 @@ def _search(
         crew.close()
         view = running.view()
         _write_best(plan, directory, study, view)
-        picture.draw(study, directory.picture, settings.metric)
+        picture.draw(study, directory.picture, settings.metric, settings.time_metric or "batches")
         directory.write({**record, "status": status, "end": now()})
         watcher.ended(view)
     return SearchResult(

@@ -87,7 +87,8 @@ class Searcher:
     def planned(self) -> int:
         """Trials that the search makes at most; one whose code refuses its hyperparameters is replaced."""
         invalid = [trial for trial in self.trials() if trial.user_attrs.get(OUTCOME) == "invalid"]
-        replaced: int = sum(self._brackets[trial.user_attrs[BRACKET]].replaces_invalid for trial in invalid)
+        brackets = [self._brackets[trial.user_attrs[BRACKET]] for trial in invalid if BRACKET in trial.user_attrs]
+        replaced: int = sum(bracket.replaces_invalid for bracket in brackets)
         return sum(bracket.max_trials for bracket in self._brackets) + replaced
 
     def begun(self) -> list[Assignment]:
@@ -110,29 +111,41 @@ class Searcher:
 
     def next(self) -> Assignment | None:
         """Begin the next trial; None where none is to be begun now."""
-        self._make_wanted()
-        if not any(trial.state is TrialState.WAITING for trial in self.trials()):
+        trial = self._suggested() if self._suggests else self._drawn()
+        if trial is None:
             return None
-        trial = self._study.ask(self._space.distributions)
-        if self._suggests:
-            trial.set_user_attr(VALUES, self._space.values(trial.params))
         self._running[trial.number] = trial
         attrs = trial.user_attrs
         return Assignment(trial.number, attrs[VALUES], attrs[SEED])
 
-    def _make_wanted(self) -> None:
-        """Make the trials that the master would have made by now."""
+    def _drawn(self) -> optuna.Trial | None:
+        """The first trial that waits, once all are made that the master would have made by now."""
+        for number in self._wanted():
+            draw = next(self._draws)
+            attrs = {BRACKET: number, SEED: draw.seed, VALUES: draw.hyperparameters}
+            self._study.enqueue_trial(self._space.params(draw.hyperparameters), user_attrs=attrs)
+        if not any(trial.state is TrialState.WAITING for trial in self.trials()):
+            return None
+        return self._study.ask(self._space.distributions)
+
+    def _suggested(self) -> optuna.Trial | None:
+        """A trial whose hyperparameters Optuna's sampler chooses now, knowing the results so far."""
+        number = next(self._wanted(), None)
+        if number is None:
+            return None
+        trial = self._study.ask(self._space.distributions)
+        attrs = {BRACKET: number, SEED: next(self._draws).seed, VALUES: self._space.values(trial.params)}
+        for name, value in attrs.items():
+            trial.set_user_attr(name, value)
+        return trial
+
+    def _wanted(self) -> Iterator[int]:
+        """The brackets of the trials that the master would have made by now and that are not there."""
         trials = self.trials()
         for number, bracket in enumerate(self._brackets):
             mine = [trial for trial in trials if trial.user_attrs.get(BRACKET) == number]
             invalid = sum(trial.user_attrs.get(OUTCOME) == "invalid" for trial in mine)
-            for _ in range(wanted(bracket, len(mine), sum(map(self._makes_room, mine)), invalid)):
-                draw = next(self._draws)
-                attrs: dict[str, Any] = {BRACKET: number, SEED: draw.seed}
-                if not self._suggests:
-                    attrs[VALUES] = draw.hyperparameters
-                params = {} if self._suggests else self._space.params(draw.hyperparameters)
-                self._study.enqueue_trial(params, user_attrs=attrs)
+            yield from [number] * wanted(bracket, len(mine), sum(map(self._makes_room, mine)), invalid)
 
     def _makes_room(self, trial: FrozenTrial) -> bool:
         """Whether the end of a trial lets another be made: where trials are stopped, one that ends by itself does not."""

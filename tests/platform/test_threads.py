@@ -53,6 +53,12 @@ def test_variable_that_is_set_decides(monkeypatch: pytest.MonkeyPatch, name: str
         assert torch.get_num_threads() == 2
 
 
+def test_variable_of_the_configuration_decides_where_torch_was_imported_before() -> None:
+    with threads.cores_shared(ranks_on("here"), {"OMP_NUM_THREADS": "1"}):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+
+
 def test_constructor_of_a_trial_decides_under_determineds_own_trainer_too(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

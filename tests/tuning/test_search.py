@@ -1,0 +1,271 @@
+"""A search trains the trials that a cluster would, stops them there, loses nothing, and its best value comes back."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from lightning_adapter import fit, search
+from lightning_adapter.errors import ConfigurationError, SearchError
+from lightning_adapter.runs import curves, record
+from lightning_adapter.tuning import picture
+from lightning_adapter.tuning.draws import draws
+from lightning_adapter.tuning.settings import searcher_settings
+from tests.tuning.quick import Quick
+
+LR = {"type": "double", "minval": 0.0, "maxval": 1.0}
+HALVING = {"name": "async_halving", "metric": "loss", "num_rungs": 3, "divisor": 2, "max_trials": 6}
+HALVING |= {"max_time": 4, "time_metric": "epochs", "max_concurrent_trials": 2}
+RANDOM = {"name": "random", "metric": "loss", "max_trials": 3}
+
+
+def experiment(searcher: dict[str, Any] = RANDOM, **hyperparameters: Any) -> dict[str, Any]:
+    return {
+        "searcher": searcher,
+        "hyperparameters": {"lr": LR, **hyperparameters},
+        "reproducibility": {"experiment_seed": 7},
+    }
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    # most of the time of such a short training would go into them
+    monkeypatch.setattr(curves, "draw", lambda *given: False)
+    monkeypatch.setattr(picture, "draw", lambda *given: False)
+
+
+def states(study: optuna.Study) -> list[str]:
+    return [trial.state.name for trial in study.trials]
+
+
+def test_trials_are_those_that_a_cluster_draws_each_in_a_run_directory_of_its_own() -> None:
+    config = experiment()
+    result = search(Quick, config=config)
+    expected = [
+        next_one for next_one, _ in zip(draws(searcher_settings(config), config["hyperparameters"], 7), range(3))
+    ]
+    found = [record.read(row.run_dir) for row in result.view.rows]
+    assert [each["hyperparameters"]["lr"] for each in found] == [each.hyperparameters["lr"] for each in expected]
+    assert [each["seed"] for each in found] == [each.seed for each in expected]
+    assert [trial.params["lr"] for trial in result.study.trials] == [each.hyperparameters["lr"] for each in expected]
+
+
+def test_trials_are_stopped_at_the_rungs_of_the_searcher() -> None:
+    result = search(Quick, config=experiment(HALVING))
+    assert len(result.study.trials) == 6
+    for trial, row in zip(result.study.trials, result.view.rows, strict=True):
+        assert row.epochs in ((1, 2) if trial.state.name == "PRUNED" else (4,))
+    assert {"COMPLETE", "PRUNED"} == set(states(result.study))
+
+
+def test_search_ends_with_a_picture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.undo()
+    result = search(Quick, config=experiment({**RANDOM, "max_trials": 2}), search_dir=tmp_path / "drawn", max_epochs=1)
+    assert (result.directory / "search.png").exists()
+
+
+def test_best_run_is_that_of_the_best_complete_trial_and_best_yaml_trains_to_its_value() -> None:
+    result = search(Quick, config=experiment(HALVING))
+    assert result.best_run == result.directory / f"trial-{result.study.best_trial.number:03d}"
+    again = fit(Quick, config=result.directory / "best.yaml")
+    assert record.read(again.run_dir)["best"]["value"] == result.study.best_value
+
+
+def test_value_of_a_trial_is_that_of_its_best_checkpoint() -> None:
+    result = search(Quick, config=experiment())
+    for trial, row in zip(result.study.trials, result.view.rows, strict=True):
+        assert trial.value == record.read(row.run_dir)["best"]["value"] == row.value
+
+
+def test_greater_is_better_where_the_searcher_says_so() -> None:
+    result = search(Quick, config=experiment({**RANDOM, "smaller_is_better": False}))
+    assert result.study.best_value == max(trial.value for trial in result.study.trials)
+
+
+def test_value_that_is_given_makes_a_constant_of_a_range() -> None:
+    result = search(Quick, config=experiment(width={"type": "int", "minval": 1, "maxval": 4}), hparams={"lr": 0.25})
+    assert [trial.params.keys() for trial in result.study.trials] == [{"width"}] * 3
+    assert record.read(result.best_run)["hyperparameters"]["lr"] == 0.25
+
+
+def test_entrypoint_counts_where_nothing_is_given() -> None:
+    config = {
+        **experiment(),
+        "entrypoint": "python3 -m lightning_adapter fit quick:Quick --max-epochs 1 --hparam breaks=no",
+    }
+    result = search(Quick, config=config)
+    assert [row.epochs for row in result.view.rows] == [1, 1, 1]
+    assert [row.epochs for row in search(Quick, config=config, max_epochs=2).view.rows] == [2, 2, 2]
+
+
+def test_samplers_of_optunas_choose_in_place_of_a_clusters_draws() -> None:
+    chosen = optuna.samplers.GridSampler({"lr": [0.25, 0.5, 0.75]}, seed=0)
+    result = search(Quick, config=experiment(), sampler=chosen)
+    assert sorted(trial.params["lr"] for trial in result.study.trials) == [0.25, 0.5, 0.75]
+    assert sorted(record.read(row.run_dir)["hyperparameters"]["lr"] for row in result.view.rows) == [0.25, 0.5, 0.75]
+
+
+def test_choices_of_any_kind_reach_the_trial_as_they_are() -> None:
+    vals = [[1, 2], {"a": 1}, True, 1, "1", None]
+    config = experiment({"name": "grid", "metric": "loss"}, lr=0.25, choice={"type": "categorical", "vals": vals})
+    result = search(Quick, config=config, max_epochs=1)
+    found = [record.read(row.run_dir)["hyperparameters"]["choice"] for row in result.view.rows]
+    assert [str(each) for each in reversed(found)] == [str(each) for each in vals]
+
+
+# --- what goes wrong ---
+
+
+def broken(value: str, others: int = 1) -> dict[str, Any]:
+    """Of several draws some break."""
+    return {"type": "categorical", "vals": [value, *["no"] * others]}
+
+
+def test_trial_that_fails_is_noted_and_the_search_goes_on() -> None:
+    result = search(Quick, config=experiment({**RANDOM, "max_trials": 6}, breaks=broken("training", 2)))
+    failed = [row for row in result.view.rows if row.state == "failed"]
+    assert failed and all(row.note == "ValueError: broken" for row in failed)
+    assert {"COMPLETE", "FAIL"} == set(states(result.study))
+
+
+def test_trial_that_refuses_its_hyperparameters_is_replaced() -> None:
+    result = search(Quick, config=experiment({**RANDOM, "max_trials": 4}, breaks=broken("invalid")))
+    assert states(result.study).count("COMPLETE") == 4
+    assert any(row.state == "invalid" for row in result.view.rows)
+
+
+def test_search_ends_where_all_first_trials_fail() -> None:
+    with pytest.raises(SearchError, match=r"first 3 trials have failed.*"):
+        search(Quick, config=experiment({**RANDOM, "max_trials": 9}, breaks="nan"), max_epochs=1)
+
+
+def test_metric_that_nobody_logs_ends_the_search_at_the_first_validation() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"searcher.metric is 'other', which the .* did not log; it logged loss"
+    ):
+        search(Quick, config=experiment({**RANDOM, "metric": "other"}))
+
+
+def test_trial_without_a_finite_value_has_failed() -> None:
+    result = search(Quick, config=experiment({**RANDOM, "max_trials": 5}, breaks=broken("nan", 2)))
+    assert {row.note for row in result.view.rows if row.state == "failed"} == {"no validation has given a finite loss"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"type": "int", "minval": 0, "maxval": 2**60}, "up to 2\\*\\*53"),
+        ({"type": "double", "minval": -1.7e308, "maxval": 1.7e308}, "wider than floating point"),
+    ],
+)
+def test_range_that_optuna_cannot_hold_is_refused_before_anything_is_written(spec: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        search(Quick, config=experiment(other=spec))
+    assert not list(Path.cwd().iterdir())
+
+
+def test_several_processes_need_a_class_that_they_can_import() -> None:
+    class Local(Quick):
+        pass
+
+    with pytest.raises(ConfigurationError, match="cannot import"):
+        search(Local, config=experiment(), jobs=2)
+
+
+# --- interrupted and killed ---
+
+
+def test_search_whose_time_is_over_goes_on_later_and_ends_as_if_nothing_had_been() -> None:
+    whole = search(Quick, config=experiment(HALVING), search_dir="whole")
+    first = search(Quick, config=experiment(HALVING), search_dir="cut", timeout=1e-6)
+    assert first.timed_out and first.best_run is None
+    second = search(Quick, resume_from="cut")
+    assert not second.timed_out
+    assert_same(second.study, whole.study)
+
+
+def assert_same(one: optuna.Study, other: optuna.Study) -> None:
+    for mine, theirs in zip(one.trials, other.trials, strict=True):
+        assert (mine.state, mine.value, mine.params) == (theirs.state, theirs.value, theirs.params)
+        assert mine.intermediate_values == theirs.intermediate_values
+
+
+SCRIPT = """
+import sys
+from lightning_adapter import search
+from tests.tuning.quick import Quick
+if __name__ == "__main__":
+    search(Quick, config={config!r}, search_dir="killed", jobs={jobs})
+"""
+
+
+@pytest.mark.multiprocess
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_killed_search_repeats_no_finished_trial_and_counts_no_unfinished_one(jobs: int) -> None:
+    config = experiment({**HALVING, "max_concurrent_trials": 6})
+    Path("script.py").write_text(SCRIPT.format(config=config, jobs=jobs))
+    root = str(Path(__file__).resolve().parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+    with subprocess.Popen([sys.executable, "script.py"], env=environment, stdout=subprocess.PIPE) as process:
+        _wait_for_ended(Path("killed/study.db"), 2)
+        process.send_signal(signal.SIGKILL)
+    before = {trial.number: trial for trial in _trials(Path("killed/study.db")) if trial.state.is_finished()}
+    dirs = {number: record.read(f"killed/trial-{number:03d}") for number in before}
+    result = search(Quick, resume_from="killed")
+    for number, trial in before.items():
+        assert result.study.trials[number] == trial
+        assert record.read(f"killed/trial-{number:03d}") == dirs[number]
+    assert len(result.study.trials) == 6
+    assert all(trial.state.is_finished() for trial in result.study.trials)
+    assert not [trial for trial in result.study.trials if trial.state.name == "FAIL"]
+
+
+def _trials(path: Path) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name=None, storage=f"sqlite:///{path}").trials
+
+
+def _wait_for_ended(path: Path, number: int, seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if path.exists():
+            try:
+                if sum(trial.state.is_finished() for trial in _trials(path)) >= number:
+                    return
+            except Exception:  # it is being made
+                pass
+        time.sleep(0.05)
+    raise AssertionError("no trial has ended")
+
+
+def test_search_that_another_process_goes_on_with_is_left_alone() -> None:
+    result = search(Quick, config=experiment(), max_epochs=1)
+    import filelock
+
+    with filelock.FileLock(result.directory / ".lock"), pytest.raises(ConfigurationError, match="another process"):
+        search(Quick, resume_from=result.directory)
+
+
+def test_random_search_can_be_given_more_trials_later() -> None:
+    search(Quick, config=experiment(), search_dir="more", max_epochs=1)
+    result = search(Quick, resume_from="more", trials=5)
+    assert len(result.study.trials) == 5
+    expected = itertools.islice(draws(searcher_settings(experiment()), experiment()["hyperparameters"], 7), 5)
+    assert [each.params["lr"] for each in result.study.trials] == [each.hyperparameters["lr"] for each in expected]
+
+
+def test_search_that_goes_on_cannot_become_another() -> None:
+    search(Quick, config=experiment(HALVING), search_dir="fixed", max_epochs=1)
+    with pytest.raises(ConfigurationError, match="goes on as it was begun: leave config, seed, max_epochs out"):
+        search(Quick, resume_from="fixed", config=experiment(), seed=3, max_epochs=4)
+    with pytest.raises(ConfigurationError, match="search by async_halving, whose trials"):
+        search(Quick, resume_from="fixed", trials=9)
