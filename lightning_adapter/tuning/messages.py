@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TypeAlias
@@ -31,6 +31,17 @@ class Beginning:
 
 
 @dataclass(frozen=True)
+class Imported:
+    """The target is imported.
+
+    Attributes:
+        files: `sources.fingerprints` of what came with it.
+    """
+
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Answer:
     """The searcher's word on a validation.
 
@@ -41,8 +52,10 @@ class Answer:
     stop: str | None
 
 
-Message: TypeAlias = Beginning | Job | Validated | Answer | Ended
-_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Beginning, Job, Validated, Answer, Ended)}
+Message: TypeAlias = Beginning | Job | Imported | Validated | Answer | Ended
+_KINDS: dict[str, type[Message]] = {
+    kind.__name__: kind for kind in (Beginning, Job, Imported, Validated, Answer, Ended)
+}
 
 
 def send(connection: Connection, message: Message) -> None:

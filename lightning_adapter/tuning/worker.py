@@ -24,7 +24,8 @@ from lightning_adapter.platform.target import imported_to, load_target
 from lightning_adapter.runs.provenance import typed_target
 from lightning_adapter.runs.run_log import shown_in_task_log
 from lightning_adapter.tuning.job import Ended, Job, Validated
-from lightning_adapter.tuning.messages import Answer, Beginning, receive, send
+from lightning_adapter.tuning.messages import Answer, Beginning, Imported, receive, send
+from lightning_adapter.tuning.sources import fingerprints
 
 #: Seconds in which a process ends whose search is gone: the step that it is in, a checkpoint, loggers.
 ALONE_S = 30.0
@@ -52,11 +53,13 @@ def main(descriptor: int) -> None:
 
 
 def _trained(beginning: Beginning, job: Job, search: _Search) -> Ended:
+    before = set(sys.modules)
     try:
         with imported_to("search its hyperparameters"):
             trial_class = load_target(beginning.target)
     except LightningAdapterError as error:
         return Ended(job.number, "refused", str(error).partition("\n")[0], str(error))
+    search.told(Imported(fingerprints(sys.modules.keys() - before)))
     module, _, name = beginning.trained_by.partition(":")
     train = getattr(importlib.import_module(module), name)
     with shown_in_task_log(), typed_target(beginning.target):
@@ -85,12 +88,12 @@ class _Search:
             return None  # `_listen` sees to the end
         return self._answers.get().stop
 
-    def told(self, ended: Ended) -> None:
-        """Say how the trial has ended."""
+    def told(self, message: Imported | Ended) -> None:
+        """Say how far the trial is."""
         try:
-            send(self._connection, ended)
+            send(self._connection, message)
         except OSError:
-            print(f"trial {ended.number} is {ended.outcome}, and nobody is there who takes it down", file=sys.stderr)
+            print(f"the search is gone, and does not hear: {message}", file=sys.stderr)
 
     def leave_nothing(self) -> None:
         """End this process and those that it has forked, where the search is not there to do it."""

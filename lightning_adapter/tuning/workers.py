@@ -22,7 +22,8 @@ from lightning_adapter import notices
 from lightning_adapter.runs.recorder import now
 from lightning_adapter.tuning import pinning
 from lightning_adapter.tuning.job import Ended, Job, Judge, Validated
-from lightning_adapter.tuning.messages import Answer, Beginning, receive, send
+from lightning_adapter.tuning.messages import Answer, Beginning, Imported, receive, send
+from lightning_adapter.tuning.sources import Sources
 
 #: The package may lie where only the search's own path leads.
 _PROGRAM = (
@@ -75,6 +76,7 @@ class Workers:
         self._environment = {**environment, **self.variables}
         self._working_directory, self._directory = os.getcwd(), directory
         self._workers: dict[int, _Worker] = {}  # by number of the worker
+        self._sources = Sources()
         self._stops = 0
         note = pinning.shared_note(size, gpus)
         if note is not None:
@@ -91,6 +93,7 @@ class Workers:
             self._directory / f"worker-{number}.log",
             {**self._environment, **self._pins[number]},
             self._working_directory,
+            self._sources,
         )
         if self._stops:  # a signal came meanwhile
             self._workers[number].ask_to_stop()
@@ -141,6 +144,7 @@ class _Worker:
         log: where it prints.
         environment: its variables.
         working_directory: where it runs.
+        sources: of all trials.
     """
 
     def __init__(
@@ -150,8 +154,9 @@ class _Worker:
         log: pathlib.Path,
         environment: Mapping[str, str],
         working_directory: str,
+        sources: Sources,
     ) -> None:
-        self._job, self._log = job, log
+        self._job, self._log, self._sources = job, log, sources
         self._told: Ended | None = None
         self._over_at = 0.0
         self._waiting: Validated | None = None
@@ -194,6 +199,11 @@ class _Worker:
                 except (EOFError, OSError):
                     gone = True
                     break
+                if isinstance(message, Imported):
+                    note = self._sources.note_of(self._job.number, message.files)
+                    if note is not None:
+                        notices.warn(note)
+                    continue
                 if isinstance(message, Ended):
                     self._told, self._over_at = message, time.monotonic()
                     continue

@@ -308,6 +308,21 @@ def test_a_target_that_cannot_be_imported_is_refused_in_the_words_of_fit(
     assert message in result.note and "\n" not in result.note
 
 
+def test_code_that_changes_between_two_trials_is_told_once(crew_of: Callable[..., Workers], tmp_path: Path) -> None:
+    crew = crew_of("return 1", before="import neighbour_of_model\n")
+    neighbour = tmp_path / "neighbour_of_model.py"
+    neighbour.write_text("A = 1\n")
+    for number in range(2):
+        crew.start(job(number))
+        assert ended(crew).note == "1"
+    neighbour.write_text("A = 2\n")
+    crew.start(job(2))
+    with pytest.warns(UserWarning, match=r"neighbour_of_model\.py changed since the trials before: trial 2 and"):
+        assert ended(crew).note == "1"
+    crew.start(job(3))
+    assert ended(crew).note == "1"
+
+
 def test_stop_is_a_sigterm_and_the_trial_says_how_it_ends(crew_of: Callable[..., Workers]) -> None:
     crew = crew_of(
         """
