@@ -10,6 +10,18 @@ from collections.abc import Iterator
 from lightning_adapter.runs.run_log import attached
 
 
+class _Stderr:
+    """What stderr is at the moment: while a table is drawn, what goes above it."""
+
+    def write(self, text: str) -> None:
+        """Called by `logging.StreamHandler`."""
+        sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Called by `logging.StreamHandler`."""
+        sys.stderr.flush()
+
+
 @contextlib.contextmanager
 def telling() -> Iterator[None]:
     """Show what the package logs on stderr, in plain lines, unless the user's own code says how logs are shown.
@@ -20,7 +32,7 @@ def telling() -> Iterator[None]:
     if logging.getLogger().handlers or log.handlers:
         yield
         return
-    handler = logging.StreamHandler()
+    handler = logging.StreamHandler(_Stderr())
     handler.setLevel(logging.WARNING if sys.stdout.isatty() else logging.INFO)
     with attached(handler, (log.name,), told_all=True):
         yield

@@ -15,8 +15,9 @@ from lightning_adapter.tuning.view import Row, State, View
 
 #: Of the best trials so many are always shown, beside those that are running.
 _BEST = 3
-#: Lines below which nothing but the last ones is shown.
 _LEAST_ROWS = 1
+#: Characters of a hyperparameter's name, or of a text, that tell it from others.
+_NAME = 10
 _ORDER: tuple[State, ...] = ("complete", "pruned", "failed", "invalid", "running", "waiting")
 
 
@@ -50,7 +51,9 @@ def frame(view: View, width: int, height: int, elapsed_s: float) -> list[Line]:
         (above or below).pop(0)
     rows = room - len(above) - len(below) - 2
     lines = [*above, *_table(view, width, rows), *below] if rows >= _LEAST_ROWS else below
-    return [Line(_cut(line.text, width - 1), line.kind) for line in lines]
+    # behind the last one the cursor stands, where a terminal shows that Ctrl-C was typed
+    rooms = [width - 1] * (len(lines) - 1) + [width - 1 - len("^C")]
+    return [Line(_cut(line.text, room), line.kind) for line, room in zip(lines, rooms, strict=True)]
 
 
 def trials_table(view: View, rows: Sequence[Row], width: int | None) -> Table:
@@ -66,7 +69,7 @@ def trials_table(view: View, rows: Sequence[Row], width: int | None) -> Table:
         Column("state", [row.state for row in rows], least=8),
         Column("epochs", [str(row.epochs) for row in rows], right=True, least=6),
         *([Column("batches", [str(row.batches) for row in rows], right=True, least=7)] if in_batches else []),
-        Column(view.metric, values([row.value for row in rows]), right=True, least=min(12, len(plain(view.metric)))),
+        _numbers(view.metric, values([row.value for row in rows])),
         *(_hyperparameter(name, rows) for name in names),
     ]
     return fitted(columns, width)
@@ -124,7 +127,12 @@ def _hyperparameter(name: str, rows: Sequence[Row]) -> Column:
     texts = iter(values(there))
     cells = [next(texts) if name in row.hyperparameters else NOTHING for row in rows]
     numbers = all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in there)
-    return Column(name, cells, can_go=True, right=numbers)
+    return _numbers(name, cells)._replace(can_go=True) if numbers else Column(name, cells, can_go=True, least=_NAME)
+
+
+def _numbers(name: str, cells: Sequence[str]) -> Column:
+    """A column of numbers, which is narrower than its name before a number is cut."""
+    return Column(name, cells, right=True, least=max([min(_NAME, len(plain(name))), *map(len, cells)]))
 
 
 def _of(view: View, state: str) -> list[Row]:

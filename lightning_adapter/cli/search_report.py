@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from lightning_adapter.cli import tables
+from lightning_adapter.cli import runs_text, tables
 from lightning_adapter.cli.search_frame import summed, trials_table
 from lightning_adapter.runs.metrics_table import plain
 from lightning_adapter.runs.summary import shown
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from lightning_adapter.tuning.request import SearchResult
     from lightning_adapter.tuning.view import Row
 
-_ROOM = 15  # of the words before the lines
-
 
 def text(result: SearchResult, width: int | None) -> str:
     """Return all there is to say.
@@ -27,7 +25,9 @@ def text(result: SearchResult, width: int | None) -> str:
         result: of the search.
         width: of the terminal; None where the output is none.
     """
-    parts = [*_table(result, width), _rows(_found(result)), *_failures(result, width), _rows(_next(result))]
+    found = "\n".join(runs_text.pairs(dict(_found(result)), width))
+    commands = "\n".join(f"{what}:\n  {command}" for what, command in _next(result))
+    parts = [*_table(result, width), found, *_failures(result, width), commands]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -48,10 +48,6 @@ def _table(result: SearchResult, width: int | None) -> Iterator[str]:
         yield tables.lines(f"no room for {', '.join(table.left_out)} (a file or a pipe gets the whole table)", width)
 
 
-def _rows(rows: Iterator[tuple[str, str]]) -> str:
-    return "\n".join(f"{word:{_ROOM}}{line}" for word, line in rows)
-
-
 def _found(result: SearchResult) -> Iterator[tuple[str, str]]:
     view = result.view
     best = view.best
@@ -61,11 +57,11 @@ def _found(result: SearchResult) -> Iterator[tuple[str, str]]:
         measured = f"{plain(view.metric)} {value(best.value)}"
         yield "best trial", f"{best.number}, {best.state} after {length(best)}: {measured}"
         if best.hyperparameters:
-            yield "", assignments(best.hyperparameters)
+            yield "of", assignments(best.hyperparameters)
     if result.best_run is not None:
         yield "its run", shown(result.best_run)
-    for name in ("best.yaml", "search.png"):
-        if (result.directory / name).exists():
+    for name, there in (("best.yaml", best is not None), ("search.png", True)):
+        if there and (result.directory / name).exists():
             yield name, shown(result.directory / name)
     yield "search", f"{shown(result.directory)}, {summed(view.rows) or 'no trial'} of {counted(view.planned, 'trial')}"
 

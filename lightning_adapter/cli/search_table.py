@@ -15,6 +15,8 @@ from lightning_adapter.cli.search_frame import Line, frame
 from lightning_adapter.runs.metrics_table import plain
 from lightning_adapter.tuning.view import View
 
+#: Of an error; all of it is told at the end.
+_NOTE_LINES = 2
 _STYLES = {
     "head": "bold",
     "best": "bold green",
@@ -82,4 +84,7 @@ class LiveTable:
         for row in view.rows:
             if row.note and row.note not in self._notes:
                 self._notes.add(row.note)
-                self._console.print(Text(f"trial {row.number} {row.state}: {plain(row.note)}", _STYLES[row.state]))
+                text = f"trial {row.number} {row.state}: {plain(row.note)}"
+                room = _NOTE_LINES * self._console.size.width
+                cut = text if len(text) <= room else f"{text[: room - 1]}…"
+                self._console.print(Text(cut, _STYLES[row.state]))

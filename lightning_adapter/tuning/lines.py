@@ -1,4 +1,7 @@
-"""What is said of a search where nobody looks at a table: a line for each trial that begins, and for each that ends."""
+"""What is said of a search where nobody looks at a table?
+
+A line for each trial that begins, and for each that ends.
+"""
 
 from __future__ import annotations
 
