@@ -119,8 +119,9 @@ def _preview(asked: Asked) -> str:
 
     settings = searcher_settings(asked.config, asked.request.trials)
     seed = asked.request.seed
-    said = (asked.config.get("reproducibility") or {}).get("experiment_seed")
-    text = preview.text(settings, asked.config["hyperparameters"], seed if seed is not None else said or 0)
+    if seed is None:
+        seed = (asked.config.get("reproducibility") or {}).get("experiment_seed")
+    text = preview.text(settings, asked.config["hyperparameters"], seed)
     return "\n\n".join([text.rstrip("\n"), *(f"note: {notice}" for notice in asked.notices)])
 
 
