@@ -340,12 +340,14 @@ def test_search_that_goes_on_tells_what_is_over_in_one_line() -> None:
         over(1, 0.7, "pruned", 1),
         row(2, batches=90, epochs=1, value=0.6, hyperparameters={"lr": 0.5}),
     ]
-    stopped = replace(before[2], state="waiting", batches=180, epochs=2)
-    assert told(view(before, 3), view([*before[:2], stopped], 3)) == [
-        "search in runs/Toy/s: 3 trials, by val_loss, of which smaller is better",
-        "goes on: 2 of 3 trials are over; the best is trial 0 complete after 9 epochs: val_loss 0.5",
+    stopped = [replace(before[2], state="waiting", batches=180, epochs=2), row(3)]
+    assert told(view([*before, stopped[1]], 4), view([*before[:2], *stopped], 4)) == [
+        "search in runs/Toy/s: 4 trials, by val_loss, of which smaller is better",
+        "goes on: 2 of 4 trials are over; the best is trial 0 complete after 9 epochs: val_loss 0.5",
         "trial 2 goes on after 1 epoch: lr=0.5",
+        "trial 3 began: lr=0.025, width=4",
         "trial 2 was interrupted after 2 epochs, and can go on from there",
+        "trial 3 was interrupted after 0 epochs, and can go on from there",
     ]
 
 
@@ -498,7 +500,7 @@ def test_end_says_what_was_found_and_what_can_be_typed_next(tmp_path: Path, monk
         over(1, 0.25),
         over(2, 0.75, "pruned", 3),
         row(3, "failed", note="ValueError: a"),
-        row(4, "waiting"),
+        row(4),
     ]
     rows += [row(5, "failed", note="ValueError: a"), row(6, "invalid", note="InvalidHP: b")]
     found = result(view(rows, 9), signal=signal.SIGINT)
@@ -512,7 +514,7 @@ def test_end_says_what_was_found_and_what_can_be_typed_next(tmp_path: Path, monk
         "  its run     runs/Toy/s/trial-001\n"
         "  best.yaml   runs/Toy/s/best.yaml\n"
         "  search.png  runs/Toy/s/search.png\n"
-        "  search      runs/Toy/s, 2 complete, 1 pruned, 2 failed, 1 invalid, 1 waiting of 9 trials\n"
+        "  search      runs/Toy/s, 2 complete, 1 pruned, 2 failed, 1 invalid, 1 interrupted of 9 trials\n"
         "\n"
         "failed:\n"
         "trials 3, 5 (runs/Toy/s/trial-003): ValueError: a\n"

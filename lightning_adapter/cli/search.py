@@ -15,6 +15,7 @@ from lightning_adapter.tuning.extra import check_installed
 
 if TYPE_CHECKING:
     from lightning_adapter.cli.search_request import Asked
+    from lightning_adapter.tuning.request import SearchRequest
     from lightning_adapter.tuning.view import Watcher
 
 HELP = "try the searcher of an experiment on this machine"
@@ -107,10 +108,20 @@ def _search(asked: Asked) -> int:
 
     for notice in asked.notices:
         print(f"note: {notice}", file=sys.stderr, flush=True)
+    if sys.stdout.isatty():
+        # importing the trial, and torch with it, takes seconds in which nothing else is seen
+        say(_beginning(asked.request))
     with _watching() as watcher, telling():
         result = run_search(asked.request, watcher)
     say(f"\n{search_report.text(result, terminal_width())}")
     return search_report.exit_status(result)
+
+
+def _beginning(request: SearchRequest) -> str:
+    if request.resume_from is not None:
+        return f"going on with {request.resume_from}"
+    source = "what is typed" if request.text is not None else request.config
+    return f"searching {request.target}, as {source} says"
 
 
 def _preview(asked: Asked) -> str:

@@ -40,8 +40,11 @@ class EventLines:
         self._states = {row.number: row.state for row in view.rows}
 
     def ended(self, view: View) -> None:
-        """Say what has changed last."""
+        """Say what has changed last, and which trials nobody trains any more."""
         self.changed(view)
+        for row in view.rows:
+            if row.state == "running":
+                self._interrupted(row)
 
     def _begin(self, view: View) -> None:
         direction = "smaller" if view.smaller_is_better else "greater"
@@ -64,7 +67,10 @@ class EventLines:
             best = view.best is not None and view.best.number == row.number
             self._say(f"{course(row, view.metric)}{', the best so far' if best else ''} ({standing(view)})")
         elif before == "running":
-            self._say(f"trial {row.number} was interrupted after {length(row)}, and can go on from there")
+            self._interrupted(row)
+
+    def _interrupted(self, row: Row) -> None:
+        self._say(f"trial {row.number} was interrupted after {length(row)}, and can go on from there")
 
 
 def course(row: Row, metric: str) -> str:
