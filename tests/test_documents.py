@@ -143,8 +143,19 @@ def run_configured(words: list[str]) -> None:
             trial_class: Any = load_target(target)
             hparams = {name: experiment.parse_value(name, text) for name, text in options.hparam}
             given = options.cli or options.hydra
-            tree = fit_command._configured(target, trial_class, hparams, options) if given else experiment.nest(hparams)
+            tree = fit_command.configured(target, trial_class, hparams, options) if given else experiment.nest(hparams)
             trial_class.check_hyperparameters(tree)
+
+
+def run_search(words: list[str]) -> None:
+    """Read what is typed, and the experiment that it names, without training."""
+    folder = project_of(words)
+    with contextlib.redirect_stdout(io.StringIO()), pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.syspath_prepend(str(folder))
+        options = cli._parsed(words)
+        if options.resume_from is None:
+            assert cli.main([*words, *([] if options.preview else ["--preview"])]) == 0
 
 
 def run_adapter(words: list[str]) -> None:
@@ -153,6 +164,10 @@ def run_adapter(words: list[str]) -> None:
         return
     if words[0] == "init" or (words[0] == "fit" and Path.cwd().parent == CONFIGS):
         run_configured(words)
+        return
+    if words[0] == "search":
+        if words != ["search"]:
+            run_search(words)
         return
     options = cli._parser().parse_args(cli.runs.with_subcommand(words) if words[0] == "runs" else words)
     if words[0] == "submit" and str(options.config) != "experiment.yaml":  # which `init` has written

@@ -31,6 +31,7 @@ DISTRIBUTIONS = {
 OPTIONAL = {
     *("pytorch-lightning", "lightning", "lightning-fabric", "lightning-utilities", "horovod", "apex"),
     *("pyarrow", "onnxruntime", "jsonargparse", "hydra-core", "omegaconf"),  # extras
+    *("optuna", "sqlalchemy", "rich"),  # of [search]; the second one comes with the first
 }
 
 

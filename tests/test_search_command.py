@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pathlib
+import pty
 import signal
 import subprocess
 import sys
@@ -270,6 +272,54 @@ def test_help_and_preview_import_nothing_heavy(words: list[str], toy: Path) -> N
     )
     assert done.stdout.splitlines()[-2:] == ["status 0", "[]"], done.stderr
     assert "lr=" in done.stdout or words == ["--help"]
+
+
+STAND_IN = """
+import pathlib, sys, types
+from lightning_adapter.tuning.request import SearchResult
+from lightning_adapter.tuning.view import Row, View
+
+def run_search(request, watcher):
+    rows = [Row(0, "running", 0, 0, None, {"lr": 0.5}, None)]
+    place = pathlib.Path("runs/Toy/s")
+    watcher.changed(View(place, "val_loss", True, rows, None, 3, None))
+    print("said by user code")
+    last = View(place, "val_loss", True, rows, None, 3, None)
+    watcher.ended(last)
+    return SearchResult(None, None, place, last, signal=2)
+
+stand_in = types.ModuleType("lightning_adapter.tuning.run")
+stand_in.run_search = run_search
+sys.modules[stand_in.__name__] = stand_in
+from lightning_adapter.cli import main
+sys.exit(main(["search", "--config", "adaptive.yaml"]))
+"""
+
+
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_terminal_that_can_go_back_to_a_line_has_a_table_and_any_other_one_lines(term: str, toy: Path) -> None:
+    ours, theirs = pty.openpty()
+    root = str(Path(lightning_adapter.__path__[0]).parent)
+    environment = {**os.environ, "PYTHONPATH": root, "TERM": term, "COLUMNS": "80", "LINES": "24"}
+    command = [sys.executable, "-c", STAND_IN]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        parts = []
+        with contextlib.suppress(OSError):  # Linux says so where the other side is closed
+            while part := os.read(ours, 65536):
+                parts.append(part)
+    os.close(ours)
+    text = b"".join(parts).decode().replace("\r\n", "\n")
+    assert process.returncode == 130
+    shown, _, end = text.rpartition("\x1b[?25h")
+    if term == "dumb":
+        assert "\x1b" not in text and "trial 0 began: lr=0.5\nsaid by user code\ntrial 0 was interrupted" in text
+        assert "trial 0 began" not in end.split("\n\n", 1)[1]
+    else:
+        assert shown.startswith("searching model_def:Toy, as adaptive.yaml says\n") and "\x1b[?25l" in shown
+        assert "trial 0 began" not in text and shown.index("said by user code") < shown.rindex("0 of 3 trials over")
+        assert "\x1b" not in end
+    assert end.endswith("\ngo on:\n  lightning-adapter search --resume-from runs/Toy/s\n")
 
 
 def test_preview_is_of_what_is_typed(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -152,7 +152,7 @@ def _rank(view: View, row: Row) -> float:
 
 
 def _directory(view: View, width: int) -> str:
-    text = shown(view.directory)
+    text = plain(shown(view.directory))
     room = width - 1 - len("search ")
     return f"search {text if len(text) <= room else f'…{text[1 - room :]}'}"
 
