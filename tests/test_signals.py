@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from determined import core
 
 from lightning_adapter.checkpoints.file import read
 from lightning_adapter.platform import signals
@@ -173,3 +174,11 @@ def test_handlers_are_those_of_before_once_a_run_is_over() -> None:
         with signals.Interruption().listening(several):
             assert signal.getsignal(signal.SIGTERM) != before[0]
         assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_answer_to_another_signal_is_that_of_before_once_a_run_is_over() -> None:
+    before = signal.getsignal(signal.SIGUSR1)
+    with signals.answers_kept():
+        core.init()
+        assert signal.getsignal(signal.SIGUSR1) != before
+    assert signal.getsignal(signal.SIGUSR1) == before

@@ -20,6 +20,7 @@ from lightning_adapter.platform.hyperparameter_reads import names
 from lightning_adapter.platform.launch import join_job
 from lightning_adapter.platform.made_with import MadeWith, check_reader, from_checkpoint
 from lightning_adapter.platform.request import seed_everything
+from lightning_adapter.platform.signals import answers_kept
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.versions import hosts
 
@@ -105,7 +106,7 @@ def construct_again(
         experiment.global_batch_size_check(making.hparams, size)
         # a place that is there; nothing is kept in it
         storage = {"type": "directory", "container_path": tempfile.gettempdir()}
-        with core.init(distributed=processes, checkpoint_storage=storage) as core_context:
+        with answers_kept(), core.init(distributed=processes, checkpoint_storage=storage) as core_context:
             if making.seed is not None:
                 seed_everything(making.seed)
             context = LocalContext.of(core_context, making.config, making.seed, size, making.steps, run_directory)

@@ -262,7 +262,13 @@ def _damaged(run: pathlib.Path) -> list[str]:
     )
 
 
-_ENDED = {"failed": "failed", "killed": "was killed", "interrupted": "was interrupted", "finished": "finished"}
+_ENDED = {
+    "failed": "failed",
+    "killed": "was killed",
+    "interrupted": "was interrupted",
+    "pruned": "was pruned",
+    "finished": "finished",
+}
 
 
 def _foreign(path: pathlib.Path, place: pathlib.Path) -> str:

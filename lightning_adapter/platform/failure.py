@@ -18,6 +18,7 @@ import pathlib
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple
 
@@ -75,18 +76,24 @@ def tell(error: LightningAdapterError, program: str) -> None:
 
 def tell_at_exit(error: Exception) -> None:
     """See to it that an error is told once, with its traceback, if it ends this process and others too."""
-    usual = sys.excepthook
     # not kept by the hook: a script may go on without it, and its frames hold the memory of the run that has failed
     vars(error)[_MARK] = True
+    if not isinstance(sys.excepthook, _TellOnce):  # a study goes on after each trial that it has pruned
+        sys.excepthook = _TellOnce(sys.excepthook)
 
-    def tell_once(kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
+
+class _TellOnce:
+    """In the place of `sys.excepthook`: tells an error of the job once, and leaves all others to whoever stood there before."""
+
+    def __init__(self, usual: Callable[[type[BaseException], BaseException, TracebackType | None], object]) -> None:
+        self._usual = usual
+
+    def __call__(self, kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
         if not vars(value).pop(_MARK, False):
-            usual(kind, value, traceback)
+            self._usual(kind, value, traceback)
         elif not _others_were_first(value):
             print(f"{_of_job()} failed:", file=sys.stderr, flush=True)
-            usual(kind, value, traceback)
-
-    sys.excepthook = tell_once
+            self._usual(kind, value, traceback)
 
 
 def speak_as_the_command() -> None:

@@ -41,7 +41,7 @@ from lightning_adapter.platform.made_with import (
 )
 from lightning_adapter.platform.package_file import check_place, write_if_complete
 from lightning_adapter.platform.request import FitRequest, seed_everything
-from lightning_adapter.platform.signals import exit_status
+from lightning_adapter.platform.signals import answers_kept, exit_status
 from lightning_adapter.platform.start_from import read_checkpoint, starting_point
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.threads import cores_shared
@@ -316,6 +316,7 @@ def _fit(
 ) -> Trial:
     chief = processes is None or processes.rank == 0
     with (
+        answers_kept(),
         core.init(distributed=processes, checkpoint_storage=_storage(directory)) as core_context,
         cores_shared(core_context.distributed, experiment.environment_variables(plan.config, device_kind)),
     ):

@@ -85,6 +85,25 @@ class Interruption:
                     signal.signal(number, handler)
 
 
+@contextmanager
+def answers_kept() -> Iterator[None]:
+    """Let whoever answers SIGUSR1 now do so again when the block ends.
+
+    Each context of Determined's prints the stack at this signal, and then calls who answered it before:
+    `_install_stacktrace_on_sigusr1`. A process of many runs would print it once for each.
+    """
+    number = getattr(signal, "SIGUSR1", None)  # not on Windows
+    if number is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(number)
+    try:
+        yield
+    finally:
+        if before is not None:  # not one of Python's, which cannot set it again
+            signal.signal(number, before)
+
+
 class _Watchdog:
     """Ends the process if it does not get out of its block within the grace period after a signal.
 

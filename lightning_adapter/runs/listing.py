@@ -26,7 +26,7 @@ _CLASS = ("class_path", "_target_")
 GROUPS = {"hparams": "hyperparameters", "metrics": "metrics", "validate": "validate", "test": "test"}
 #: Of a run whose record cannot be read.
 DAMAGED = "damaged"
-STATUSES = ("running", "finished", "interrupted", "failed", "killed", older_run.ENDED, DAMAGED)
+STATUSES = ("running", "finished", "interrupted", "pruned", "failed", "killed", older_run.ENDED, DAMAGED)
 
 #: A run holds the first; of an earlier version one of the others, and a project has an experiment.yaml too.
 _MARKS = ({record.RUN}, {".run.json"}, {"experiment.yaml", "metrics.csv"}, {"experiment.yaml", "checkpoints"})

@@ -24,7 +24,7 @@ from lightning_adapter.runs.occupancy import LOCK, RECORD, kept_free
 from lightning_adapter.runs.store import stored_checkpoints
 
 BEST, NEWEST = "among the best", "among the newest"
-_OVER = ("finished", "interrupted", "failed", "killed")
+_OVER = ("finished", "interrupted", "pruned", "failed", "killed")
 _LATEST = "latest"
 #: How a run is called while it goes; a person gives no such name.
 _REMOVING = ".removing-run-"

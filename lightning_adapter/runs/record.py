@@ -4,8 +4,8 @@
 
     format                  1
     name, trial             of the folder that runs of this kind are collected in; of the trial's class
-    status                  "running", "finished", "interrupted" or "failed"; see `shown_status`
-    error                   first line of what ended a failed run
+    status                  "running", "finished", "interrupted", "pruned" or "failed"; see `shown_status`
+    error                   first line of what ended a failed run, or of why Optuna has pruned it
     command, target         what was typed, and how the trial's class is found again
     working_directory, versions, git, seed, host, pid, processes
     start, end              with the offset of their time zone

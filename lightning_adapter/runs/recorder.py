@@ -7,6 +7,7 @@ import datetime
 import logging
 import os
 import pathlib
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -161,16 +162,18 @@ class Recorder:
             ended = isinstance(error, SystemExit) and self._status is not None
             stopped = isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt)
             if ended or stopped:
-                self._end(self._status or "interrupted", None)
+                self._end(self._status or "interrupted")
+            elif _prunes(error):
+                self._end("pruned", _first_line(error, named=False))
             else:
-                self._end("failed", error)
+                self._end("failed", _first_line(error))
             raise
-        self._end(self._status or "finished", None)
+        self._end(self._status or "finished")
 
-    def _end(self, status: str, error: BaseException | None) -> None:
+    def _end(self, status: str, error: str | None = None) -> None:
         self.change(
             status=status,
-            error=None if error is None else _first_line(error),
+            error=error,
             end=now(),
             metrics=dict(self._metrics),
         )
@@ -189,6 +192,14 @@ def _place(entry: Mapping[str, Any] | None) -> Any:
     return None if entry is None else entry["checkpoint"]
 
 
-def _first_line(error: BaseException) -> str:
+def _prunes(error: BaseException) -> bool:
+    """Whether a study of Optuna's has ended the run: nothing is wrong with it. Who raises that has imported Optuna."""
+    exceptions = sys.modules.get("optuna.exceptions")
+    return exceptions is not None and isinstance(error, exceptions.TrialPruned)
+
+
+def _first_line(error: BaseException, named: bool = True) -> str | None:
     lines = str(error).strip().splitlines()
+    if not named:
+        return lines[0] if lines else None
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -7,9 +7,16 @@ import logging
 import os
 import pathlib
 import sys
+import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 _LOGGED = ("lightning_adapter", "determined")
+#: Guards what runs in several threads, as those of a study with `n_jobs`, have in common.
+_lock = threading.Lock()
+#: For how many a logger is at INFO, by its name.
+_told: Counter[str] = Counter()
 
 
 @contextlib.contextmanager
@@ -55,29 +62,47 @@ def shown_in_task_log() -> Iterator[None]:
 def attached(handler: logging.Handler, names: Sequence[str], told_all: bool) -> Iterator[None]:
     """Let a handler hear some loggers until the block ends, at INFO where they have no level and `told_all` is set."""
     loggers = [logging.getLogger(name) for name in names]
-    levels = [log.level for log in loggers]
-    for log in loggers:
-        log.addHandler(handler)
-        if told_all and log.level == logging.NOTSET:
+    with _lock:
+        raised = [log for log in loggers if told_all and (log.level == logging.NOTSET or _told[log.name])]
+        for log in raised:
+            _told[log.name] += 1
             log.setLevel(logging.INFO)
+        for log in loggers:
+            log.addHandler(handler)
     try:
         yield
     finally:
-        for log, level in zip(loggers, levels, strict=True):
-            log.removeHandler(handler)
-            log.setLevel(level)
+        with _lock:
+            for log in loggers:
+                log.removeHandler(handler)
+            for log in raised:
+                _told[log.name] -= 1
+                if not _told[log.name]:
+                    log.setLevel(logging.NOTSET)
 
 
 class _RunLogHandler(logging.FileHandler):
-    """Writes a file, and keeps warnings on stderr where this handler is the only one.
+    """Writes a file, and keeps warnings on stderr where only runs listen. What the thread of another run logs is not for it.
 
     `logging` prints warnings by itself only while a logger has no handler at all, as `Logger.callHandlers` does with
     `lastResort`; attaching a file would silence them.
+
+    Attributes:
+        open: all that write now; replaced as a whole, so that who logs needs no lock, not in a forked process either.
     """
+
+    open: ClassVar[tuple[_RunLogHandler, ...]] = ()
 
     def __init__(self, path: pathlib.Path) -> None:
         super().__init__(path, encoding="utf-8", errors="backslashreplace")
         self._failed: BaseException | None = None
+        self._thread = threading.get_ident()
+        with _lock:
+            _RunLogHandler.open = (*_RunLogHandler.open, self)
+
+    def _hears(self, record: logging.LogRecord) -> bool:
+        """Whether a record is of this run, whose helper threads log too, and not of another one."""
+        return record.thread == self._thread or all(record.thread != each._thread for each in self.open)
 
     def begin(self, head: str) -> None:
         """Write what is no message."""
@@ -89,10 +114,14 @@ class _RunLogHandler(logging.FileHandler):
                 self.handleError(logging.makeLogRecord({}))
 
     def emit(self, record: logging.LogRecord) -> None:
+        heard_by = [each for each in self.open if each._hears(record)]
+        if self not in heard_by:
+            return
         super().emit(record)
         if (
             logging.lastResort is not None
             and record.levelno >= logging.lastResort.level
+            and self is heard_by[-1]
             and self._is_alone(record.name)
         ):
             logging.lastResort.handle(record)
@@ -106,6 +135,8 @@ class _RunLogHandler(logging.FileHandler):
 
     def end(self) -> None:
         """Close the file; lines that the disk has no room for hide no error of the run."""
+        with _lock:
+            _RunLogHandler.open = tuple(each for each in self.open if each is not self)
         try:
             self.close()
         except OSError:
@@ -114,7 +145,7 @@ class _RunLogHandler(logging.FileHandler):
     def _is_alone(self, name: str) -> bool:
         log: logging.Logger | None = logging.getLogger(name)
         while log is not None:
-            if any(handler is not self for handler in log.handlers):
+            if not all(isinstance(handler, _RunLogHandler) for handler in log.handlers):
                 return False
             log = log.parent if log.propagate else None
         return True

@@ -89,6 +89,14 @@ def test_traceback_is_told_once_if_the_error_ends_the_process(rank: Any, capsys:
     ]  # fmt: skip
 
 
+def test_errors_that_a_script_survives_are_many_and_the_hook_is_one(rank: Any) -> None:
+    rank(1)
+    failure.tell_at_exit(ValueError("of the first trial"))
+    hook = sys.excepthook
+    failure.tell_at_exit(ValueError("of the second one"))
+    assert sys.excepthook is hook is not sys.__excepthook__
+
+
 def test_other_error_than_the_one_of_the_job_is_told_as_usual(rank: Any, capsys: pytest.CaptureFixture[str]) -> None:
     rank(1)
     failure.tell_at_exit(ValueError("caught by the script"))

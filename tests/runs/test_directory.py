@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import csv
 import io
@@ -12,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -537,6 +539,44 @@ def test_log_is_detached_after_an_exception_and_appended_to_by_a_resumed_run(run
     with run.attach_log():
         logging.getLogger("determined").warning("second")
     assert [line.split(": ")[1] for line in run.log_file.read_text().splitlines()] == ["first", "second"]
+
+
+def test_runs_in_two_threads_have_each_its_own_lines_and_leave_logging_as_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = logging.getLogger("lightning_adapter")
+    level, both, first_is_over = log.level, threading.Barrier(2), threading.Event()
+
+    def train(name: str, waits: bool) -> None:
+        with RunDirectory.create("Trial", run_dir=tmp_path / name).attach_log():
+            both.wait(10)
+            log.info("of %s", name)
+            log.warning("look at %s", name)
+            both.wait(10)
+            if waits:
+                first_is_over.wait(10)
+            log.info("end of %s", name)
+
+    with unconfigured_logging(), concurrent.futures.ThreadPoolExecutor() as pool:
+        ended = [pool.submit(train, "a", False), pool.submit(train, "b", True)]
+        ended[0].result()
+        first_is_over.set()
+        ended[1].result()
+    for name in "ab":
+        lines = [line.split(": ")[1] for line in (tmp_path / name / "train.log").read_text().splitlines()]
+        assert lines == [f"of {name}", f"look at {name}", f"end of {name}"]
+    assert sorted(capsys.readouterr().err.splitlines()) == ["look at a", "look at b"]
+    assert (log.level, log.handlers) == (level, [])
+
+
+def test_run_within_a_run_is_in_both_logs_and_its_warnings_are_printed_once(
+    run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inner = RunDirectory.create("Trial", run_dir=tmp_path / "inner")
+    with unconfigured_logging(), run.attach_log(), inner.attach_log():
+        logging.getLogger("determined").warning("look here")
+    assert "look here" in run.log_file.read_text() and "look here" in inner.log_file.read_text()
+    assert capsys.readouterr().err == "look here\n"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")

@@ -10,6 +10,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from lightning_adapter.runs import record
@@ -196,6 +197,8 @@ def test_file_of_that_name_that_no_run_has_made_is_not_written_over(tmp_path: Pa
         (RuntimeError(), "failed", "RuntimeError"),
         (KeyboardInterrupt(), "interrupted", None),
         (SystemExit(3), "failed", "SystemExit: 3"),
+        (optuna.TrialPruned("Trial was pruned at epoch 3.\nmore"), "pruned", "Trial was pruned at epoch 3."),
+        (optuna.TrialPruned(), "pruned", None),
     ],
 )
 def test_record_says_how_what_was_done_has_ended(
