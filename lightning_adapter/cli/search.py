@@ -128,7 +128,9 @@ def _preview(asked: Asked) -> str:
     from lightning_adapter.tuning import preview
     from lightning_adapter.tuning.settings import searcher_settings
 
-    settings = searcher_settings(asked.config, asked.request.trials)
+    given = asked.request.config
+    source = os.fspath(given) if isinstance(given, (str, os.PathLike)) else "the experiment config"
+    settings = searcher_settings(asked.config, asked.request.trials, source)
     seed = asked.request.seed
     if seed is None:
         seed = (asked.config.get("reproducibility") or {}).get("experiment_seed")

@@ -40,7 +40,7 @@ def faults_of(config: Mapping[str, Any], entrypoint: Entrypoint, typed: Typed) -
     slots = slots_per_trial(config)
     return [
         *_launcher_faults(entrypoint, slots),
-        *_length_faults(config.get("searcher") or {}, typed.max_epochs),
+        *length_faults(config.get("searcher") or {}, typed.max_epochs, "the entrypoint says"),
         *_batch_faults(_batch_size(config, typed.hparams or {}), max(1, slots)),
     ]
 
@@ -79,8 +79,14 @@ def _launcher_faults(entrypoint: Entrypoint, slots: int) -> Iterator[str]:
         )
 
 
-def _length_faults(searcher: Mapping[str, Any], max_epochs: int | None) -> Iterator[str]:
-    """The searcher sets its stopping points by a length, which has to be that of the training."""
+def length_faults(searcher: Mapping[str, Any], max_epochs: int | None, who: str) -> Iterator[str]:
+    """The searcher sets its stopping points by a length, which has to be that of the training.
+
+    Args:
+        searcher: of the experiment.
+        max_epochs: what `fit` is given, None where nothing.
+        who: "the entrypoint says", for one.
+    """
     if max_epochs is None:
         return
     length = searcher.get("max_length")
@@ -92,7 +98,7 @@ def _length_faults(searcher: Mapping[str, Any], max_epochs: int | None) -> Itera
         return
     if epochs != max_epochs:
         yield (
-            f"the entrypoint says --max-epochs {max_epochs}, and {key} says {epochs} epochs, by which the searcher sets its "
+            f"{who} --max-epochs {max_epochs}, and {key} says {epochs} epochs, by which the searcher sets its "
             "stopping points. To fix, give both the same number"
         )
 

@@ -16,10 +16,11 @@ from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.construct import check_trial_class
 from lightning_adapter.platform.experiment import ranges as experiment_ranges
+from lightning_adapter.platform.experiment.faults import raise_all
 from lightning_adapter.platform.target import load_target
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.runs import provenance
-from lightning_adapter.submission.checks import with_typed
+from lightning_adapter.submission.checks import length_faults, with_typed
 from lightning_adapter.tuning.directory import EXPERIMENT, record_of
 from lightning_adapter.tuning.request import SearchRequest
 from lightning_adapter.tuning.settings import SearcherSettings, searcher_settings
@@ -101,11 +102,15 @@ class Given:
             "sampler": request.sampler if not record["suggests"] else None,
             **request.options,
         }
-        typed = [name for name, value in fixed.items() if value]
+        typed = [name for name, value in fixed.items() if value not in (None, {})]
         if typed:
             raise ConfigurationError(
                 f"{path} is a search that was begun already, and goes on as it was begun: leave {', '.join(typed)} out, or begin "
                 "a new search."
+            )
+        if record["suggests"] and request.sampler is None:
+            raise ConfigurationError(
+                f"{path} is a search whose hyperparameters a sampler of Optuna's chooses: give sampler= again."
             )
         source, config = experiment.checked(path / EXPERIMENT)
         _check_trials(path, config, record["trials"], request.trials)
@@ -182,8 +187,13 @@ class Plan:
         spec = given.config.get("hyperparameters") or {} if given.hyperparameters is None else given.hyperparameters
         _check_typed(spec, given.hparams)
         hyperparameters = with_typed(spec, given.hparams)
+        searched = {**given.config, "hyperparameters": hyperparameters}
+        settings = searcher_settings(searched, given.trials, given.source)
+        raise_all(
+            given.source,
+            [*length_faults(given.config.get("searcher") or {}, given.options.get("max_epochs"), "trials get")],
+        )
         try:
-            settings = searcher_settings({**given.config, "hyperparameters": hyperparameters}, given.trials)
             space = Space(hyperparameters)
         except ConfigurationError as error:
             raise ConfigurationError(f"{given.source}: {error}") from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
@@ -195,16 +195,31 @@ class Searcher:
         if event.outcome != "complete":
             self._fail(trial, "invalid" if event.outcome == "invalid" else "failed", event.note)
         elif STOPPED in attrs and not self._pruner.is_at_top(self._frozen(event.number)):
-            self._study.tell(trial, state=TrialState.PRUNED)
+            self._end(trial, TrialState.PRUNED)
         elif BEST in attrs:
-            self._study.tell(trial, attrs[BEST])
+            self._end(trial, TrialState.COMPLETE, attrs[BEST])
         else:
             self._fail(trial, "failed", f"no validation has given a finite {self._settings.metric}")
 
     def _fail(self, trial: optuna.Trial, outcome: str, note: str) -> None:
         trial.set_user_attr(NOTE, note)
         trial.set_user_attr(OUTCOME, outcome)
-        self._study.tell(trial, state=TrialState.FAIL)
+        self._end(trial, TrialState.FAIL)
+
+    def _end(self, trial: optuna.Trial, state: TrialState, value: float | None = None) -> None:
+        try:
+            self._study.tell(trial, value, state)
+        except RuntimeError:
+            # a sampler that has suggested all that it has calls `Study.stop`, which Optuna takes in its own loop alone
+            if not (self._suggests and self._frozen(trial.number).state.is_finished()):
+                raise
+            made = [
+                sum(each.user_attrs.get(BRACKET) == number for each in self.trials())
+                for number in range(len(self._brackets))
+            ]
+            self._brackets = [
+                replace(bracket, max_trials=number) for bracket, number in zip(self._brackets, made, strict=True)
+            ]
 
     def is_better(self, value: float, other: float) -> bool:
         """Return whether a value of the metric is better than another."""

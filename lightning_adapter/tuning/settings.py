@@ -71,12 +71,15 @@ class SearcherSettings:
         return self.name in ("adaptive_asha", "async_halving")
 
 
-def searcher_settings(config: Mapping[str, Any], trials: int | None = None) -> SearcherSettings:
+def searcher_settings(
+    config: Mapping[str, Any], trials: int | None = None, source: str = "the experiment config"
+) -> SearcherSettings:
     """Read `searcher:` as the master does.
 
     Args:
         config: what `experiment.read` returned, ranges unresolved.
         trials: in place of `max_trials`.
+        source: where the experiment comes from, as messages name it.
 
     Raises:
         ConfigurationError: it is no search that can be made; all faults in one message.
@@ -84,12 +87,12 @@ def searcher_settings(config: Mapping[str, Any], trials: int | None = None) -> S
     searcher = {key: value for key, value in (config.get("searcher") or {}).items() if value is not None}
     if "name" not in searcher:
         raise ConfigurationError(
-            f"the experiment config: searcher: {'has no name' if searcher else 'is absent'}, so that nothing says which trials to "
+            f"{source}: searcher: {'has no name' if searcher else 'is absent'}, so that nothing says which trials to "
             "make. To fix, write searcher: {name: random, metric: val_loss, smaller_is_better: true, max_trials: 8}"
         )
     reading = _Reading(searcher, config.get("hyperparameters") or {}, trials)
     settings = reading.settings()
-    raise_all("the experiment config", reading.faults)
+    raise_all(source, reading.faults)
     for warning in reading.warnings:
         notices.warn(warning)
     return settings

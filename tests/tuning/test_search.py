@@ -165,13 +165,18 @@ def test_trial_without_a_finite_value_has_failed() -> None:
     ("spec", "words"),
     [
         ({"type": "int", "minval": 0, "maxval": 2**60}, "up to 2\\*\\*53"),
-        ({"type": "double", "minval": -1.7e308, "maxval": 1.7e308}, "wider than floating point"),
+        ({"type": "double", "minval": -1.7e308, "maxval": 1.7e308}, "spans more than the master"),
     ],
 )
 def test_range_that_optuna_cannot_hold_is_refused_before_anything_is_written(spec: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         search(Quick, config=experiment(other=spec))
     assert not list(Path.cwd().iterdir())
+
+
+def test_length_of_trials_that_is_not_the_searchers_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"trials get --max-epochs 3, and searcher.max_time says 4 epochs"):
+        search(Quick, config=experiment(HALVING), max_epochs=3)
 
 
 def test_several_processes_need_a_class_that_they_can_import() -> None:
@@ -264,7 +269,7 @@ def test_random_search_can_be_given_more_trials_later() -> None:
 
 
 def test_search_that_goes_on_cannot_become_another() -> None:
-    search(Quick, config=experiment(HALVING), search_dir="fixed", max_epochs=1)
+    search(Quick, config=experiment({**HALVING, "max_trials": 1}), search_dir="fixed")
     with pytest.raises(ConfigurationError, match="goes on as it was begun: leave config, seed, max_epochs out"):
         search(Quick, resume_from="fixed", config=experiment(), seed=3, max_epochs=4)
     with pytest.raises(ConfigurationError, match="search by async_halving, whose trials"):

@@ -123,20 +123,20 @@ def test_length_of_a_searcher_that_stops_none_is_left_to_the_trial() -> None:
 
 
 def test_single_of_several_trials_raises() -> None:
-    with pytest.raises(ConfigurationError, match="3 trials are asked for.*single.*name: random"):
+    with pytest.raises(ConfigurationError, match=r"3 trials are asked for.*single.*name: random"):
         read({"name": "single", "metric": "m"}, trials=3)
 
 
 @pytest.mark.parametrize("trials", [0, -1, True, 1.5])
 def test_trials_that_are_no_number_of_trials_raise(trials: Any) -> None:
-    with pytest.raises(ConfigurationError, match="trials is .*at least 1"):
+    with pytest.raises(ConfigurationError, match=r"trials is .*at least 1"):
         read(adaptive(), trials=trials)
 
 
 @pytest.mark.parametrize("name", ["single", "random", "grid", "adaptive_asha", "async_halving"])
 def test_search_without_ranges_raises(name: str) -> None:
     searcher = adaptive(num_rungs=3) if name in ("adaptive_asha", "async_halving") else {"metric": "m", "max_trials": 3}
-    with pytest.raises(ConfigurationError, match="no hyperparameter has a range.*type fit"):
+    with pytest.raises(ConfigurationError, match=r"no hyperparameter has a range.*type fit"):
         read({**searcher, "name": name}, lr={"type": "const", "val": 1}, net={"width": 3, "widths": [1, 2]})
 
 
