@@ -51,9 +51,7 @@ def states(study: optuna.Study) -> list[str]:
 def test_trials_are_those_that_a_cluster_draws_each_in_a_run_directory_of_its_own() -> None:
     config = experiment()
     result = search(Quick, config=config)
-    expected = [
-        next_one for next_one, _ in zip(draws(searcher_settings(config), config["hyperparameters"], 7), range(3))
-    ]
+    expected = list(itertools.islice(draws(searcher_settings(config), config["hyperparameters"], 7), 3))
     found = [record.read(row.run_dir) for row in result.view.rows]
     assert [each["hyperparameters"]["lr"] for each in found] == [each.hyperparameters["lr"] for each in expected]
     assert [each["seed"] for each in found] == [each.seed for each in expected]
