@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lightning_adapter.tuning.powers import log, power
+from lightning_adapter.tuning.go_numbers import log, power
 from lightning_adapter.tuning.settings import SearcherSettings
 
 

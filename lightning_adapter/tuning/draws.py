@@ -18,13 +18,11 @@ import numpy as np
 
 from lightning_adapter.platform.experiment.ranges import is_range
 from lightning_adapter.tuning import grid
-from lightning_adapter.tuning.powers import power
-from lightning_adapter.tuning.settings import SearcherSettings
+from lightning_adapter.tuning.go_numbers import power, told, told_number
+from lightning_adapter.tuning.settings import SearcherSettings, searched
 
 #: Words of the generator that are drawn at once.
 _BLOCK = 624
-#: From here on Go writes a whole number with an exponent, which Python reads as a float.
-_WITH_EXPONENT = 1e21
 #: A trial's identity is 16 bytes of the same generator.
 _WORDS_OF_AN_IDENTITY = 4
 
@@ -56,7 +54,19 @@ def draws(settings: SearcherSettings, hyperparameters: Mapping[str, Any], seed: 
         # `NewCreate`: the values are drawn before it is called
         for _ in range(_WORDS_OF_AN_IDENTITY):
             source.word()
-        yield Draw({name: _through_json(point[name]) for name in sorted(point)}, source.below(1 << 31))
+        yield Draw(point, source.below(1 << 31))
+
+
+def drawn_in_any_order(hyperparameters: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the route of a nested group with several ranges, of which nobody knows what the master draws; None without one."""
+    for name, spec in hyperparameters.items():
+        if isinstance(spec, Mapping) and "type" not in spec:
+            if sum(is_range(each) or any(searched({"": each})) for each in spec.values()) > 1:
+                return (name,)
+            inner = drawn_in_any_order(spec)
+            if inner is not None:
+                return (name, *inner)
+    return None
 
 
 class _Source:
@@ -102,27 +112,16 @@ def _samples(hyperparameters: Mapping[str, Any], source: _Source) -> Iterator[di
 def _sample(spec: Any, source: _Source) -> Any:
     """`sampleOne`."""
     if not isinstance(spec, Mapping):
-        return spec
+        return told(spec)
     if "type" not in spec:
         return {name: _sample(spec[name], source) for name in sorted(spec)}
     if not is_range(spec):
-        return spec["val"]
+        return told(spec["val"])
     kind = spec["type"]
     if kind == "categorical":
-        return spec["vals"][source.below(len(spec["vals"]))]
+        return told(spec["vals"][source.below(len(spec["vals"]))])
     low, high = spec["minval"], spec["maxval"]
     if kind == "int":
         return low + source.below(high - low + 1)
     drawn = source.between(float(low), float(high))
-    return power(float(spec["base"]), drawn) if kind == "log" else drawn
-
-
-def _through_json(value: Any) -> Any:
-    """What a trial is given of a value: keys in order, and a whole number without a point, as Go writes them."""
-    if isinstance(value, Mapping):
-        return {name: _through_json(value[name]) for name in sorted(value)}
-    if isinstance(value, (list, tuple)):
-        return [_through_json(each) for each in value]
-    if isinstance(value, float) and value.is_integer() and abs(value) < _WITH_EXPONENT:
-        return int(value)
-    return value
+    return told_number(power(spec["base"], drawn) if kind == "log" else drawn)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from lightning_adapter.platform.experiment.ranges import is_range
-from lightning_adapter.tuning.powers import power
+from lightning_adapter.tuning.go_numbers import power, told, told_number
 
 
 class Axis(NamedTuple):
@@ -16,7 +16,7 @@ class Axis(NamedTuple):
     Attributes:
         route: its names, from the outermost group to its own.
         points: how many values there are.
-        value: the one of a number, from 0.
+        value: the one of a number, from 0, as trials are given it.
     """
 
     route: tuple[str, ...]
@@ -53,14 +53,14 @@ def points(hyperparameters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _axes(route: tuple[str, ...], spec: Any) -> Iterator[Axis]:
     """`getGridAxes`."""
     if not isinstance(spec, Mapping) or spec == {}:
-        yield Axis(route, 1, lambda _: spec)
+        yield Axis(route, 1, lambda _: told(spec))
     elif "type" not in spec:
         for name in sorted(spec):
             yield from _axes((*route, name), spec[name])
     elif not is_range(spec):
-        yield Axis(route, 1, lambda _: spec["val"])
+        yield Axis(route, 1, lambda _: told(spec["val"]))
     elif spec["type"] == "categorical":
-        yield Axis(route, len(spec["vals"]), lambda index: spec["vals"][index])
+        yield Axis(route, len(spec["vals"]), lambda index: told(spec["vals"][index]))
     else:
         yield _numeric(route, spec)
 
@@ -72,8 +72,8 @@ def _numeric(route: tuple[str, ...], spec: Mapping[str, Any]) -> Axis:
         return Axis(route, count, lambda index: _whole(low, high, count, index))
     low, high = float(low), float(high)
     if spec["type"] == "log":
-        return Axis(route, count, lambda index: power(float(spec["base"]), _between(low, high, count, index)))
-    return Axis(route, count, lambda index: _between(low, high, count, index))
+        return Axis(route, count, lambda index: told_number(power(spec["base"], _between(low, high, count, index))))
+    return Axis(route, count, lambda index: told_number(_between(low, high, count, index)))
 
 
 def _between(low: float, high: float, count: int, index: int) -> float:

@@ -12,11 +12,10 @@ from typing import Any
 import tabulate
 
 from lightning_adapter.platform.experiment.faults import dotted
-from lightning_adapter.platform.experiment.ranges import is_range
 from lightning_adapter.tuning import grid
 from lightning_adapter.tuning.brackets import Bracket, brackets
-from lightning_adapter.tuning.draws import draws
-from lightning_adapter.tuning.settings import SearcherSettings
+from lightning_adapter.tuning.draws import drawn_in_any_order, draws
+from lightning_adapter.tuning.settings import SearcherSettings, searched
 
 #: Columns of a page.
 _WIDTH = 80
@@ -53,17 +52,17 @@ def lengths(settings: SearcherSettings) -> Lengths:
         return Lengths(None, {None: settings.max_trials})
     ending: Counter[int] = Counter()
     for bracket in brackets(settings):
-        for length, stopped, _ in _rungs(bracket, settings.divisor):
+        for length, stopped in _ends(bracket, settings.divisor):
             ending[length] += stopped
     return Lengths(settings.time_metric, dict(sorted(ending.items())))
 
 
-def _rungs(bracket: Bracket, divisor: float) -> Iterator[tuple[int, int, int]]:
-    """Each rung's length, the trials that end at it, and those that come to it: `Simulate` of the master."""
+def _ends(bracket: Bracket, divisor: float) -> Iterator[tuple[int, int]]:
+    """Each rung's length, and the trials that end at it: `Simulate` of the master."""
     trials = bracket.max_trials
     for number, length in enumerate(bracket.rungs):
         go_on = max(int(trials / divisor), 1) if number < len(bracket.rungs) - 1 else 0
-        yield length, trials - go_on, trials
+        yield length, trials - go_on
         trials = go_on
 
 
@@ -80,7 +79,7 @@ def text(settings: SearcherSettings, hyperparameters: Mapping[str, Any], seed: i
     if settings.stops_trials:
         parts += _stopping(settings)
     elif settings.name == "grid":
-        parts.append(_axes(hyperparameters))
+        parts += _axes(hyperparameters)
     parts.append(_first_draws(settings, hyperparameters, seed, samples))
     return "\n\n".join(parts)
 
@@ -90,72 +89,72 @@ def _headline(settings: SearcherSettings) -> str:
     direction = "smaller" if settings.smaller_is_better else "larger"
     line = f"{settings.name}: {_trials(made)}, ranked by {settings.metric} ({direction} is better)."
     if made > settings.max_trials:
-        line += f" More than max_trials {settings.max_trials}, since each bracket makes one at least."
+        line += f" That is more than max_trials {settings.max_trials}, since each bracket makes one at least."
     if not settings.stops_trials:
-        line += f" {'It trains' if made == 1 else 'Each trains'} to the length that the trial or the command line has."
+        line += f" {'It' if made == 1 else 'Each'} trains to its own end, max_epochs or max_steps."
     return _filled(line)
 
 
 def _stopping(settings: SearcherSettings) -> Iterator[str]:
     """Brackets, the trials that end at each length, and what they train together."""
     unit, whole = settings.time_metric, settings.max_time or 1
-    rows = [
-        [number, bracket.max_trials, bracket.initial, _listed(bracket.rungs)]
-        for number, bracket in enumerate(brackets(settings), 1)
-    ]
     yield _table(
-        rows, ["bracket", "trials", "at the start", f"judged after {unit}"], ("right", "right", "right", "left")
+        ["bracket", "trials", "at first", f"judged after {unit}"],
+        [
+            [number, bracket.max_trials, bracket.initial, textwrap.fill(", ".join(map(str, bracket.rungs)), 45)]
+            for number, bracket in enumerate(brackets(settings), 1)
+        ],
+        "right right right left",
     )
     yield _filled(
-        f"A trial goes on from a rung while it is among the best 1/{settings.divisor:g} of those that have come there so far; "
-        "in that share, trials come so far:"
+        f"A trial goes on where it is among the best 1/{settings.divisor:g} of its bracket's trials judged at that length so far. "
+        "If just that share goes on, as Determined's own preview reckons:"
     )
     found = lengths(settings)
-    reaching = sum(found.trials.values())
-    rows = []
+    rows, coming = [], sum(found.trials.values())
     for length, ending in found.trials.items():
         if ending:
-            rows.append([length, reaching, ending])
-        reaching -= ending
-    yield _table(rows, [str(unit), "trials that reach it", "and end there"], ("right",) * 3)
+            rows.append([length, coming, ending])
+        coming -= ending
+    yield _table([str(unit), "trials that come to it", "that end there"], rows, "right right right")
     total = found.total or 0
-    yield _filled(f"In all {total:,} {unit}, as much as {total / whole:.4g} trials of the whole length {whole:,}.")
+    yield _filled(f"Together {total:,} {unit}, as much as {total / whole:.3g} trials of the whole length of {whole:,}.")
 
 
-def _axes(hyperparameters: Mapping[str, Any]) -> str:
+def _axes(hyperparameters: Mapping[str, Any]) -> Iterator[str]:
+    """The points of a grid, by hyperparameter."""
     rows = []
     for axis in grid.axes(hyperparameters):
         if axis.points > 1:
             values = [_short(axis.value(index)) for index in range(min(axis.points, _SHOWN))]
             more = ", ..." if axis.points > _SHOWN else ""
-            rows.append([dotted(axis.route), axis.points, _cut(", ".join(values), 45) + more])
-    return _table(rows, ["hyperparameter", "points", "values"], ("left", "right", "left"))
+            rows.append([_cut(dotted(axis.route), 26), axis.points, _cut(", ".join(values), 36) + more])
+    if rows:
+        yield _table(["hyperparameter", "points", "values"], rows, "left right left")
 
 
 def _first_draws(settings: SearcherSettings, hyperparameters: Mapping[str, Any], seed: int | None, samples: int) -> str:
-    shown = min(samples, settings.max_trials)
-    names = list(_searched(hyperparameters, ()))
-    if seed is None:
-        said = "The file has no reproducibility.experiment_seed, so that each search draws other values. For instance:"
-    else:
-        said = (
-            f"The first draws of experiment_seed {seed}; a cluster draws the same:"
-            if shown > 1
-            else (f"The draw of experiment_seed {seed}; a cluster draws the same:")
-        )
-    lines = [_filled(said)]
-    for number, draw in enumerate(islice(draws(settings, hyperparameters, seed or 0), shown)):
-        values = [f"{dotted(path)}={_short(_value(draw.hyperparameters, path))}" for path in names]
-        lines.append(_filled("  ".join([f"trial {number}:", *values, f"(seed {draw.seed})"]), "  ", 4))
+    number = min(samples, settings.max_trials)
+    lines = [_filled(_whose(settings, hyperparameters, seed, "The first draws" if number > 1 else "The draw"))]
+    for count, draw in enumerate(islice(draws(settings, hyperparameters, seed or 0), number)):
+        values = [
+            f"{dotted(route)}={_short(_value(draw.hyperparameters, route))}" for route, _ in searched(hyperparameters)
+        ]
+        lines.append(_filled("  ".join([f"trial {count} (seed {draw.seed}):", *values]), "  ", 4))
     return "\n".join(lines)
 
 
-def _searched(group: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    for name, value in group.items():
-        if is_range(value):
-            yield (*path, name)
-        elif isinstance(value, Mapping) and "type" not in value:
-            yield from _searched(value, (*path, name))
+def _whose(settings: SearcherSettings, hyperparameters: Mapping[str, Any], seed: int | None, which: str) -> str:
+    """Where else the same is drawn."""
+    if seed is None:
+        return "Without reproducibility.experiment_seed each search draws other values, such as:"
+    group = None if settings.name == "grid" else drawn_in_any_order(hyperparameters)
+    if group is None:
+        return f"{which} of experiment_seed {seed}; a cluster draws the same:"
+    return (
+        f"{which} of experiment_seed {seed}. A cluster may draw others: the group {dotted(group)} has several ranges, and a master "
+        "takes those of a group in any order."
+    )
 
 
 def _value(values: Mapping[str, Any], path: tuple[str, ...]) -> object:
@@ -173,10 +172,6 @@ def _cut(line: str, width: int) -> str:
     return line if len(line) <= width else f"{line[: width - 3]}..."
 
 
-def _listed(rungs: tuple[int, ...]) -> str:
-    return textwrap.fill(", ".join(map(str, rungs)), 40)
-
-
 def _trials(number: int) -> str:
     return "1 trial" if number == 1 else f"{number:,} trials"
 
@@ -187,5 +182,5 @@ def _filled(line: str, indent: str = "", further: int = 0) -> str:
     )
 
 
-def _table(rows: list[list[Any]], headers: list[str], sides: tuple[str, ...]) -> str:
-    return str(tabulate.tabulate(rows, headers=headers, disable_numparse=True, colalign=sides))
+def _table(headers: list[str], rows: list[list[Any]], sides: str) -> str:
+    return str(tabulate.tabulate(rows, headers=headers, disable_numparse=True, colalign=sides.split()))

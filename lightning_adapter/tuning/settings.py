@@ -84,8 +84,8 @@ def searcher_settings(
     Raises:
         ConfigurationError: it is no search that can be made; all faults in one message.
     """
-    searcher = {key: value for key, value in (config.get("searcher") or {}).items() if value is not None}
-    if "name" not in searcher:
+    searcher = config.get("searcher") or {}
+    if searcher.get("name") is None:
         raise ConfigurationError(
             f"{source}: searcher: {'has no name' if searcher else 'is absent'}, so that nothing says which trials to "
             "make. To fix, write searcher: {name: random, metric: val_loss, smaller_is_better: true, max_trials: 8}"
@@ -98,11 +98,20 @@ def searcher_settings(
     return settings
 
 
+def searched(hyperparameters: Mapping[str, Any], route: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield the ranges of an experiment's hyperparameters, each after its names from the outermost group to its own."""
+    for name, spec in hyperparameters.items():
+        if is_range(spec):
+            yield (*route, name), spec
+        elif isinstance(spec, Mapping) and "type" not in spec:
+            yield from searched(spec, (*route, name))
+
+
 class _Reading:
     """One `searcher:`, and what was noticed while it was read.
 
     Args:
-        searcher: its keys that have a value.
+        searcher: its keys and values.
         hyperparameters: of the experiment.
         trials: that were asked for.
 
@@ -113,7 +122,8 @@ class _Reading:
 
     def __init__(self, searcher: Mapping[str, Any], hyperparameters: Mapping[str, Any], trials: int | None) -> None:
         self._name: SearcherName = searcher["name"]
-        self._searcher = searcher
+        self._keys = searcher.keys()
+        self._searcher = {key: value for key, value in searcher.items() if value is not None}
         self._hyperparameters = hyperparameters
         self._trials = trials
         self.faults: list[str] = []
@@ -152,7 +162,7 @@ class _Reading:
 
     def _check_keys(self) -> None:
         allowed = _OF_ALL | _KEYS[self._name]
-        for key in self._searcher:
+        for key in self._keys:  # the master refuses one without a value too
             if key in allowed:
                 continue
             owners = [name for name, keys in _KEYS.items() if key in keys]
@@ -160,9 +170,18 @@ class _Reading:
             if key == "max_trials" and self._name == "grid":
                 instead = "; a grid has as many trials as points, the product of each range's count"
             self.faults.append(f"searcher.{key} is no key of the searcher {self._name}{instead}")
+        if "unit" in self._keys:
+            self.warnings.append(
+                "searcher.unit is a key of older masters, and those of today refuse it. To submit the file, leave it out"
+            )
+        length = self._searcher.get("max_length")
+        if isinstance(length, Mapping) and 0 in length.values():
+            self.faults.append(
+                f"searcher.max_length is {shown(length)}, but must be at least 1; without a length of its own leave it out"
+            )
 
     def _check_hyperparameters(self) -> None:
-        ranges = dict(_ranges(self._hyperparameters, ()))
+        ranges = {dotted(route): spec for route, spec in searched(self._hyperparameters)}
         if not ranges:
             several = self._trials if self._trials is not None else self._searcher.get("max_trials", 1)
             same = f": {self._name} would train one and the same trial {several} times" if several > 1 else ""
@@ -286,15 +305,6 @@ class _Reading:
             "bracket"
         )
         return ()
-
-
-def _ranges(group: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The ranges below `hyperparameters:`, by their dotted names."""
-    for name, value in group.items():
-        if is_range(value):
-            yield dotted((*path, name)), value
-        elif isinstance(value, Mapping) and "type" not in value:
-            yield from _ranges(value, (*path, name))
 
 
 def _can_be_drawn(spec: Mapping[str, Any]) -> bool:

@@ -43,6 +43,16 @@ def test_null_is_the_default() -> None:
     assert read(adaptive(divisor=None, mode=None, bracket_rungs=None, smaller_is_better=None)) == read(adaptive())
 
 
+def test_key_of_another_searcher_without_a_value_is_refused_too() -> None:
+    with pytest.raises(ConfigurationError, match="max_trials is no key of the searcher single"):
+        read({"name": "single", "metric": "m", "max_trials": None})
+
+
+def test_length_of_zero_raises() -> None:
+    with pytest.raises(ConfigurationError, match=r"max_length is .*at least 1"):
+        read({"name": "single", "metric": "m", "max_length": {"epochs": 0}})
+
+
 def test_typed_trials_replace_those_of_the_file() -> None:
     assert read(adaptive(), trials=4).max_trials == 4
 
@@ -96,14 +106,23 @@ def test_what_the_master_refuses_is_told(searcher: dict[str, Any] | None, said: 
 
 
 def test_all_faults_are_told_at_once() -> None:
-    with pytest.raises(ConfigurationError, match=r"(?s)3 faults.*metric.*divisor.*mode|3 faults"):
+    with pytest.raises(ConfigurationError, match=r"(?s)3 faults.*metric.*max_time.*divisor"):
         read({"name": "adaptive_asha", "max_trials": 3, "divisor": 0, "time_metric": "epochs"})
 
 
-@pytest.mark.parametrize("length", [{"max_length": {"epochs": 9}}, {"max_length": 9, "unit": "epochs"}])
-def test_older_length_is_taken_with_a_warning(length: dict[str, Any]) -> None:
+def test_older_length_is_taken_with_a_warning() -> None:
     with pytest.warns(UserWarning, match="write time_metric: epochs and max_time: 9"):
-        settings = read({"name": "adaptive_asha", "metric": "val_loss", "max_trials": 16, **length})
+        settings = read({"name": "adaptive_asha", "metric": "val_loss", "max_trials": 16, "max_length": {"epochs": 9}})
+    assert settings == read(adaptive())
+
+
+def test_older_length_with_a_unit_beside_it_is_taken_with_warnings() -> None:
+    searcher = {"name": "adaptive_asha", "metric": "val_loss", "max_trials": 16, "max_length": 9, "unit": "epochs"}
+    with (
+        pytest.warns(UserWarning, match="write time_metric: epochs and max_time: 9"),
+        pytest.warns(UserWarning, match=r"searcher\.unit .* leave it out"),
+    ):
+        settings = read(searcher)
     assert settings == read(adaptive())
 
 

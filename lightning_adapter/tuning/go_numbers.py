@@ -1,8 +1,8 @@
-"""To which floating-point number does a master raise a base to a power, down to the last bit?
+"""Which numbers does a master compute, and which does it tell a trial, down to the last digit?
 
 A master is a program in Go, whose library computes powers by a way of its own: the result differs from the C library's, which
-Python uses, in the last bit of about every second draw of a `log` range. Trials that are to give a cluster's numbers have
-to start from the very same bits.
+Python uses, in the last bit of about every second draw of a `log` range. A trial that is to give a cluster's numbers has to
+start from the very same bits.
 
 The way is that of Go's `math.Pow` on an x86-64 machine with fused multiplication (all since 2013): squarings for the whole part
 of the exponent, and the exponential of a multiple of the logarithm for the rest.
@@ -11,7 +11,9 @@ of the exponent, and the exponential of a multiple of the logarithm for the rest
 from __future__ import annotations
 
 import math
-from fractions import Fraction
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
 
 #: ln 2 as the sum of two numbers, the first short enough for exact multiples: in the logarithm, and in the exponential.
 _LN2_OF_LOG = (6.93147180369123816490e-01, 1.90821492927058770002e-10)
@@ -25,6 +27,28 @@ _LOG = (
 _EXP = tuple(1.0 / math.factorial(n) for n in range(8, 0, -1))
 #: The exponential is that of a sixteenth, squared four times.
 _SQUARINGS = 4
+#: Splits a number's 53 digits in the middle.
+_HALF = float(2**27 + 1)
+#: From here on Go writes a whole number with an exponent, which Python reads as a float.
+_WITH_EXPONENT = 1e21
+
+
+def told(value: Any) -> Any:
+    """Return what a trial is given of a value of the file: keys in their order, and numbers as `told_number` has them."""
+    if isinstance(value, Mapping):
+        return {name: told(value[name]) for name in sorted(value)}
+    if isinstance(value, list):
+        return [told(each) for each in value]
+    return told_number(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def told_number(value: float) -> float:
+    """Return what comes of a number on its way through the master's JSON.
+
+    Go knows floating point alone there, and writes 1.0 as 1, and a whole number with no more digits than tell it from others.
+    """
+    value = float(value)
+    return int(Decimal(repr(value))) if value.is_integer() and abs(value) < _WITH_EXPONENT else value
 
 
 def power(base: float, exponent: float) -> float:
@@ -95,4 +119,15 @@ def _exp(x: float) -> float:
 
 def _fused(a: float, b: float, c: float) -> float:
     """The sum a * b + c, rounded once, which Python has of its own from 3.13 on."""
-    return float(Fraction(a) * Fraction(b) + Fraction(c))
+    product = a * b
+    (a_high, a_low), (b_high, b_low) = _halves(a), _halves(b)
+    # what the rounded product lacks, which is a number of its own (Dekker)
+    rest = a_low * b_low - (((product - a_high * b_high) - a_low * b_high) - a_high * b_low)
+    return math.fsum((product, rest, c))
+
+
+def _halves(number: float) -> tuple[float, float]:
+    """Two numbers of half the digits, whose products are exact (Veltkamp)."""
+    shifted = number * _HALF
+    high = shifted - (shifted - number)
+    return high, number - high
