@@ -66,9 +66,6 @@ def power(base: float, exponent: float) -> float:
     squared, squared_twos = math.frexp(base)
     left = int(whole)
     while left:
-        if abs(squared_twos) > 1 << 12:  # far beyond floating point, whatever follows
-            twos += squared_twos
-            break
         if left & 1:
             result *= squared
             twos += squared_twos

@@ -52,6 +52,11 @@ MASTERS: list[tuple[dict[str, Any], list[tuple[tuple[int, ...], int, int]], dict
         [((4, 16, 64), 1, 1), ((16, 64), 1, 1), ((64,), 1, 1)],
         {4: 0, 16: 0, 64: 3},
     ),
+    (
+        {"max_trials": 40, "max_time": 64, "bracket_rungs": (3, 3, 3), "max_concurrent_trials": 2},
+        [((4, 16, 64), 14, 1), ((4, 16, 64), 13, 1), ((4, 16, 64), 13, 1)],
+        {4: 31, 16: 6, 64: 3},
+    ),
     ({"max_trials": 1, "max_time": 5}, [((5,), 1, 1)], {5: 1}),
     (
         {

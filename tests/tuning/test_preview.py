@@ -67,6 +67,7 @@ def test_preview_of_a_grid_of_one_point_has_no_table() -> None:
     said = text(read({"name": "grid", "metric": "m"}, ranges), ranges, 1)
     assert said.startswith("grid: 1 trial, ranked by m (smaller is better). It trains")
     assert "The draw of experiment_seed 1" in said
+    assert "points" not in said
 
 
 def test_preview_without_a_seed_says_that_draws_differ() -> None:
@@ -87,6 +88,10 @@ def test_preview_says_where_brackets_make_more_than_max_trials() -> None:
     said = text(read({**ADAPTIVE, "max_trials": 1, "bracket_rungs": [2, 1]}), RANGES, 1)
     assert "2 trials" in said
     assert "more than max_trials 1" in " ".join(said.split())
+    assert (
+        "that end there\n--------  ------------------------  ----------------\n       9                         2"
+        in said
+    )
 
 
 def test_preview_fits_80_columns() -> None:
