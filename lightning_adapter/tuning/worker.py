@@ -110,6 +110,8 @@ class _Search:
     def _end_alone(self) -> None:
         """End with a checkpoint, as at a SIGTERM, and otherwise by force, the processes of loaders included."""
         self._gone.set()
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # nothing is trained yet, or no more
+            self.leave_nothing()
         # to the main thread: another one would take it, and leave that one where it waits
         signal.pthread_kill(cast(int, threading.main_thread().ident), signal.SIGTERM)
         self._answers.put(Answer(None))  # where it waits for one

@@ -36,6 +36,7 @@ if child == 0:
     os._exit(0)
 print("forked", child, flush=True)
 """
+DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('pid', os.getpid())\n"
 START_S = 20.0
 
 
@@ -385,29 +386,35 @@ def test_a_worker_that_does_not_end_after_its_trial_is_ended(
 
 
 MAIN = """
-import pathlib, sys
+import pathlib, sys, time
 sys.path.insert(0, {tests!r})
 from lightning_adapter.tuning.job import Job
 from lightning_adapter.tuning.workers import Workers
 crew = Workers(1, {target!r}, {{}}, pathlib.Path({directory!r}), "tuning.plain_training:train")
 crew.start(Job(0, {{}}, "trial-000", None, {{}}))
-{wait}
+time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("where", ["training", "in judge", "deaf"])
-def test_workers_end_by_themselves_when_the_search_is_killed(tmp_path: Path, where: str) -> None:
-    before = f"from lightning_adapter.tuning import worker\nworker.ALONE_S = {0.5 if where == 'deaf' else 30}\n"
-    body = {
-        "training": "\nwhile not asked:\n    time.sleep(0.01)\n",
-        "in judge": "\njudge(Validated(job.number, 1, 1, {}))\n",
-        "deaf": "\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)\n",
-    }[where]
-    listen = "asked = []\nsignal.signal(signal.SIGTERM, lambda *_: asked.append(1))\nprint('pid', os.getpid())"
-    place = target(tmp_path, listen + FORKS + body + "print('a checkpoint', asked)", before)
-    wait = "import time; time.sleep(60)"  # does not answer
+LISTENS = "asked = []\nsignal.signal(signal.SIGTERM, lambda *_: asked.append(1))\nprint('pid', os.getpid())\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "body", "has_time"),
+    [
+        ("", LISTENS + FORKS + "while not asked:\n    time.sleep(0.01)", True),
+        ("", LISTENS + FORKS + "judge(Validated(job.number, 1, 1, {}))", True),
+        ("import os, time\nprint('pid', os.getpid(), flush=True)" + FORKS + "time.sleep(60)\n", "pass", False),
+        ("from lightning_adapter.tuning import worker\nworker.ALONE_S = 0.5\n", DEAF + FORKS + "time.sleep(60)", False),
+    ],
+    ids=["trains", "is validated", "imports", "is deaf"],
+)
+def test_workers_end_by_themselves_when_the_search_is_killed(
+    tmp_path: Path, before: str, body: str, has_time: bool
+) -> None:
+    place = target(tmp_path, f"{body}\nprint('a checkpoint', asked)", before)
     search = subprocess.Popen(
-        [sys.executable, "-c", MAIN.format(tests=str(TESTS), target=place, directory=str(tmp_path), wait=wait)]
+        [sys.executable, "-c", MAIN.format(tests=str(TESTS), target=place, directory=str(tmp_path))]
     )
     log = tmp_path / "worker-0.log"
     try:
@@ -417,6 +424,5 @@ def test_workers_end_by_themselves_when_the_search_is_killed(tmp_path: Path, whe
     finally:
         search.send_signal(signal.SIGKILL)
         search.wait()
-    until(lambda: not is_alive(pids[0]), 5)
-    assert ("a checkpoint [1]" in log.read_text()) == (where != "deaf")
-    until(lambda: not is_alive(pids[1]), 5)
+    until(lambda: not any(map(is_alive, pids)), 10)
+    assert ("a checkpoint [1]" in log.read_text()) == has_time
