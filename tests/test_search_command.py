@@ -205,6 +205,10 @@ def test_search_goes_on_where_a_directory_is_given(toy: Path, asked: list[Search
             "in the current directory; sub/model_there.py is there. To fix, go there: cd sub && ",
         ),
         (["--config", "adaptive.yaml", "--hparam", "lr=[1"], "the value of lr=[1 cannot be read"),
+        (["adaptive.yaml"], "adaptive.yaml is no trial. Type --config adaptive.yaml"),
+        (["sub"], "sub is no trial. Type --resume-from sub"),
+        (["--config", "adaptive.yaml", "--seed", "-1", "--max-epochs", "-2"], "seed=-1 has to be"),
+        (["--config", "adaptive.yaml", "--name", "a/b"], "name='a/b' is a path"),
     ],
 )
 def test_bad_input_is_one_message_and_status_2(
@@ -213,6 +217,7 @@ def test_bad_input_is_one_message_and_status_2(
     (toy / "bare.yaml").write_text("".join(EXPERIMENT.splitlines(keepends=True)[2:]))
     (toy / "refused.yaml").write_text(EXPERIMENT.replace("--max-epochs 9", "--max-epochs many"))
     (toy / "sub").mkdir()
+    (toy / "sub" / "search.json").touch()
     (toy / "sub" / "model_there.py").write_text(TRIAL)
     (toy / "sub" / "e.yaml").write_text(EXPERIMENT.replace("model_def", "model_there"))
     assert search(*words) == 2
@@ -475,11 +480,22 @@ def test_table_stays_and_the_cursor_is_shown_when_something_fails() -> None:
     console = terminal()
     with pytest.raises(KeyboardInterrupt), LiveTable(console, lambda: 0.0) as table:
         table.changed(view([row(0)], 3))
+        table.ended(view([row(0)], 3))
         raise KeyboardInterrupt
     text = written(console)
     assert text.count("\x1b[?25l") == 1
     after = text[text.rindex("0 of 3 trials over") :]
     assert "\x1b[?25h" in after and "\x1b[2K" not in after  # nothing was wiped out
+
+
+def test_table_goes_away_before_the_whole_one_is_printed() -> None:
+    console = terminal()
+    with LiveTable(console, lambda: 0.0) as table:
+        table.changed(view([row(0)], 3))
+        table.ended(view([row(0)], 3))
+    text = written(console)
+    after = text[text.rindex("0 of 3 trials over") :]
+    assert after.count("\x1b[1A\x1b[2K") == 4 and after.endswith("\r\x1b[2K\x1b[?25h")  # all five lines of it
 
 
 def test_table_that_has_not_changed_is_not_drawn_again() -> None:

@@ -51,6 +51,7 @@ def asked(arguments: argparse.Namespace) -> Asked:
     Raises:
         LightningAdapterError: it cannot be used.
     """
+    _check_target(arguments.target)
     if arguments.resume_from is not None:
         return _going_on(arguments)
     from lightning_adapter.platform import experiment
@@ -58,7 +59,42 @@ def asked(arguments: argparse.Namespace) -> Asked:
 
     made = _made(arguments) if arguments.config is None else None
     config = experiment.read(arguments.config if made is None else _content(made))
-    return _Asking(arguments, config, made, typed_in_entrypoint(config)).asked()
+    found = _Asking(arguments, config, made, typed_in_entrypoint(config)).asked()
+    if not arguments.preview:
+        _check(arguments)  # takes torch, for which a file that is not there needs not wait
+    return found
+
+
+def _check_target(target: str | None) -> None:
+    """Refuse what somebody has typed without its option.
+
+    Raises:
+        ConfigurationError: says which.
+    """
+    if target is not None and ":" not in target:
+        option = "--config" if target.endswith((".yaml", ".yml")) else None
+        if option is None and (pathlib.Path(target) / "search.json").exists():
+            option = "--resume-from"
+        if option is not None:
+            raise ConfigurationError(f"{target} is no trial. Type {option} {target}")
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse values that no trial of the search could be given, as `fit` does.
+
+    Raises:
+        ConfigurationError: all that is wrong.
+    """
+    from lightning_adapter.platform import given
+
+    faults: list[str] = []
+    given.limit("max_epochs", arguments.max_epochs, faults)
+    given.limit("max_steps", arguments.max_steps, faults)
+    given.seed(arguments.seed, faults)
+    given.run_name(arguments.name, faults)
+    given.path("search_dir", arguments.search_dir, faults)
+    if faults:
+        raise ConfigurationError("\n".join(faults))
 
 
 def _going_on(arguments: argparse.Namespace) -> Asked:

@@ -32,6 +32,7 @@ class LiveTable:
     """Draws a search, in the thread that calls it; see `Watcher`.
 
     Its place is the end of what was printed: nothing above it is touched, and what is printed or warned meanwhile goes above it.
+    At the end of the block it goes away; where an exception ends it, the table stays.
 
     Args:
         console: of the terminal.
@@ -53,6 +54,8 @@ class LiveTable:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if kind is None and self._live.is_started:
+            self._draw([], self._console.size.width)  # the whole table follows
         self._live.stop()  # what it shows stays, and the cursor is shown
 
     def changed(self, view: View) -> None:
@@ -62,11 +65,8 @@ class LiveTable:
         self._draw(frame(view, width, height, self._clock() - self._begun), width)
 
     def ended(self, view: View) -> None:
-        """Take the table away: the whole one follows."""
-        self._tell_failures(view)
-        if self._live.is_started:
-            self._draw([], self._console.size.width)
-        self._live.stop()
+        """Draw it as it is now."""
+        self.changed(view)
 
     def _draw(self, lines: list[Line], width: int) -> None:
         if self._live.is_started and lines == self._lines:
