@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
-from typing import Any
-
-from ruamel.yaml import YAML
-
+from lightning_adapter.platform import experiment
+from lightning_adapter.platform.experiment.revised import revised
 from lightning_adapter.submission.policies import with_policy
 
 
@@ -18,15 +15,11 @@ def sent_text(text: str, name: str | None, place: tuple[str, str] | None) -> str
         name: another name for the experiment.
         place: another workspace and project.
     """
-    yaml = YAML(typ="rt", pure=True)
-    yaml.preserve_quotes = True
-    yaml.width = 10_000  # a folded line would be another text to who reads it
-    content: Any = yaml.load(text)
+    content = experiment.plain(experiment.parse_value("the experiment", text))
+    assert isinstance(content, dict)
     if name is not None:
         content["name"] = name
     if place is not None:
         content["workspace"], content["project"] = place
     content["log_policies"] = with_policy(content.get("log_policies"))
-    written = io.StringIO()
-    yaml.dump(content, written)
-    return written.getvalue()
+    return revised(text, content)

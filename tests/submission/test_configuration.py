@@ -51,3 +51,17 @@ def test_own_log_policies_stay() -> None:
 def test_text_that_was_sent_is_sent_again_as_it_is() -> None:
     once = sent_text(TEXT, "other", ("vision", "faces"))
     assert sent_text(once, None, None) == once
+
+
+def test_numbers_are_sent_bit_for_bit() -> None:
+    """ruamel's own way there and back gives the last digit of the first another value, and spells the second anew."""
+    text = f"{TEXT}  rate: 4.71419478000555e-05\n  other_rate: 1.0007225413910534e-05\n"
+    written = sent_text(text, None, None)
+    assert written.startswith(text)
+
+
+def test_policies_of_the_user_keep_their_comments() -> None:
+    own = "log_policies:\n- name: mine # of ours\n  pattern: x # any\n  action: exclude_node\n# and\nlabels: [a]\n"
+    written = sent_text(TEXT + own, None, None)
+    before, _, after = written[len(TEXT) :].partition("- {name: ")
+    assert before + after.partition("\n")[2] == own

@@ -6,7 +6,6 @@ too, and changes numbers: of 1.0007225413910534e-05 it writes other digits.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -14,33 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, SequenceNode
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform.experiment.reading import parse_value
+from lightning_adapter.platform.experiment.spelling import Form, entry, spelled
 from lightning_adapter.platform.experiment.values import plain_mapping
 
 _MERGE = "tag:yaml.org,2002:merge"
-_STEP = "  "
-#: Texts that every version of YAML reads as texts, in a line of several values too.
-_PLAIN = re.compile(r"(?!(?:y|n|yes|no|on|off|true|false|null|none)$)[A-Za-z_][\w./-]*", re.ASCII | re.IGNORECASE)
-_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _COLON = re.compile(r"\s*:")
 _ALIAS = re.compile(r"\s*\*[^\s,\[\]{}]+")
 _REST_OF_LINE = re.compile(r"[ \t]*(?:#[^\r\n]*)?")
-
-
-@dataclass(frozen=True)
-class _Form:
-    """How a text writes values.
-
-    Attributes:
-        newline: between lines.
-        is_json: all in brackets, and every text quoted.
-    """
-
-    newline: str = "\n"
-    is_json: bool = False
 
 
 class _TooIntricate(Exception):
@@ -67,7 +50,7 @@ def revised(text: str, wanted: Mapping[str, Any]) -> str:
             return made
     except (_TooIntricate, ConfigurationError):  # an anchor was in what is gone, for one
         pass
-    return "".join(f"{_entry(name, value, '', _Form())}\n" for name, value in wanted.items())
+    return "".join(f"{entry(name, value, '', Form())}\n" for name, value in wanted.items())
 
 
 def same(one: object, other: object) -> bool:
@@ -93,20 +76,21 @@ class _Revision:
         self._text = text
         self._current = plain_mapping(parse_value("YAML", text))
         self._root: MappingNode = YAML(typ="safe", pure=True).compose(text)
-        self._form = _Form("\r\n" if "\r\n" in text else "\n", bool(self._root.flow_style))
+        self._form = Form("\r\n" if "\r\n" in text else "\n", bool(self._root.flow_style))
         self._places: Counter[int] = Counter()
         self._count(self._root)
-        self._changed: set[int] = (
-            set()
-        )  # nodes with several places that shall say something else where they have their anchor
+        self._changed: set[int] = set()  # nodes with aliases that shall say something else where their anchor is
         self._edits: list[_Edit] = []
 
     def made(self, wanted: Mapping[str, Any]) -> str:
         """Return the text with all changes in it."""
+        if same(self._current, wanted):
+            return self._text
         self._find_changed(self._root, self._current, wanted)
         self._revise(self._root, self._current, wanted)
         text, end = [], len(self._text)
-        for edit in sorted(self._edits, key=lambda edit: (edit.start, edit.end), reverse=True):
+        # stable, so that at one place a group's new names come before those of the group around it
+        for edit in sorted(reversed(self._edits), key=lambda edit: (edit.start, edit.end), reverse=True):
             if edit.end > end:
                 raise _TooIntricate
             text += [self._text[edit.end : end], edit.text]
@@ -119,22 +103,39 @@ class _Revision:
         self._places[id(node)] += 1
         if self._places[id(node)] > 1:
             return
-        if isinstance(node, MappingNode):
-            for key, value in node.value:
-                self._count(key)
-                self._count(value)
-        elif isinstance(node, SequenceNode):
-            for item in node.value:
-                self._count(item)
+        for below in _below(node):
+            self._count(below)
 
     def _find_changed(self, node: Node, current: object, wanted: object) -> None:
-        """Note anchors whose aliases would say something else, too."""
-        if self._places[id(node)] > 1 and not same(current, wanted):
+        """Note anchors that shall say something else: their aliases would say it, too."""
+        if same(current, wanted):
+            return
+        self._note(node)
+        if not (isinstance(node, MappingNode) and isinstance(current, Mapping) and isinstance(wanted, Mapping)):
+            self._note_all(node)
+            return
+        for key, value in node.value:
+            if key.tag == _MERGE or _is_alias(key, value):
+                continue
+            if key.value in wanted:
+                self._find_changed(value, current[key.value], wanted[key.value])
+            else:
+                self._note_all(value)
+
+    def _note(self, node: Node) -> None:
+        if self._places[id(node)] > 1:
             self._changed.add(id(node))
-        if isinstance(node, MappingNode) and isinstance(current, Mapping) and isinstance(wanted, Mapping):
-            for key, value in node.value:
-                if key.tag != _MERGE and key.value in wanted and not _is_alias(key, value):
-                    self._find_changed(value, current[key.value], wanted[key.value])
+
+    def _note_all(self, node: Node) -> None:
+        """Note anchors that may be gone with what is around them."""
+        self._note(node)
+        for below in _below(node):
+            if below.start_mark.index >= node.start_mark.index:  # no alias
+                self._note_all(below)
+
+    def _is_changed(self, node: Node) -> bool:
+        """Whether an anchor that shall say something else is here, or an alias of it."""
+        return id(node) in self._changed or any(map(self._is_changed, _below(node)))
 
     def _revise(self, node: MappingNode, current: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
         """Let a mapping say what is wanted.
@@ -142,6 +143,10 @@ class _Revision:
         Raises:
             _TooIntricate: it can only be written anew.
         """
+        if any(
+            self._text[: key.start_mark.index].rstrip(" ").endswith("?") for key, _ in node.value
+        ):  # names of several lines
+            raise _TooIntricate
         if any(key.tag == _MERGE for key, _ in node.value):
             merged = current.keys() - {key.value for key, _ in node.value}
             bases = [base for key, value in node.value if key.tag == _MERGE for base in _bases(value)]
@@ -155,9 +160,7 @@ class _Revision:
                 continue
             if key.value not in wanted:
                 self._remove(key, value)
-            elif not same(current[key.value], wanted[key.value]) or (
-                _is_alias(key, value) and id(value) in self._changed
-            ):
+            elif not same(current[key.value], wanted[key.value]) or self._is_changed(value):
                 self._change(key, value, current[key.value], wanted[key.value], bool(node.flow_style))
         explicit = {key.value for key, _ in node.value}
         new = {
@@ -168,38 +171,54 @@ class _Revision:
         if new:
             self._add(node, new)
 
-    def _change(self, key: ScalarNode, value: Node, current: object, wanted: object, in_flow: bool) -> None:
-        is_again = _is_alias(key, value)
+    def _change(self, key: Node, value: Node, current: object, wanted: object, in_line: bool) -> None:
+        """Let a value say what is wanted: inside of it, as far as that can be."""
         before = len(self._edits)
-        if (
-            not is_again
-            and isinstance(value, MappingNode)
-            and isinstance(current, Mapping)
-            and isinstance(wanted, Mapping)
-        ):
+        if not _is_alias(key, value):
             try:
-                self._revise(value, current, wanted)
-                return
+                if isinstance(value, MappingNode) and isinstance(current, Mapping) and isinstance(wanted, Mapping):
+                    return self._revise(value, current, wanted)
+                if isinstance(value, SequenceNode) and isinstance(current, list) and isinstance(wanted, list):
+                    return self._extend(key, value, current, wanted)
             except _TooIntricate:
                 del self._edits[before:]
+        self._replace(key, value, wanted, in_line)
+
+    def _extend(self, key: Node, node: SequenceNode, current: list[Any], wanted: list[Any]) -> None:
+        """Add items behind the last one of a list.
+
+        Raises:
+            _TooIntricate: items that are there shall change.
+        """
+        if not node.value or not same(current, wanted[: len(current)]) or self._is_changed(node):
+            raise _TooIntricate
+        end = self._end_of_item(key, node)
+        lead = ", "
+        if not node.flow_style:
+            if self._text[node.start_mark.index] != "-":  # an anchor, which stands in another line
+                raise _TooIntricate
+            lead = f"{self._form.newline}{' ' * node.start_mark.column}- "
+            end = self._line_end(end)
+        added = "".join(f"{lead}{spelled(item, '', self._form, True)}" for item in wanted[len(current) :])
+        self._edits.append(_Edit(end, end, added))
+
+    def _replace(self, key: Node, value: Node, wanted: object, in_line: bool) -> None:
+        """Write a value anew; what stands beside its name stays there."""
         colon = self._colon(key)
         end = self._end(key, value)
-        gap = re.match(r"\s*", self._text[colon:])
-        assert gap is not None
-        space = gap.group()
+        space = self._text[colon : len(self._text) - len(self._text[colon:].lstrip(" \t"))]
         beside = ""
-        if not is_again and isinstance(value, CollectionNode) and not value.flow_style:
-            between = self._text[colon : value.start_mark.index]
-            beside = between.splitlines()[0].rstrip() if "#" in between.splitlines()[0] else ""
+        if isinstance(value, CollectionNode) and not value.flow_style and not _is_alias(key, value):
+            first_line = self._text[colon : self._line_end(colon)]
+            beside = first_line.rstrip() if "#" in first_line else ""
             end = self._line_end(end)
             space = " "
-        elif not space or "\n" in space or is_again:
-            space = " "
-        indent = " " * key.start_mark.column
-        made = _value(wanted, indent, self._form, in_flow)
-        self._edits.append(_Edit(colon, end, ("" if made.startswith(self._form.newline) else space) + made + beside))
+        made = spelled(wanted, " " * key.start_mark.column, self._form, in_line)
+        self._edits.append(
+            _Edit(colon, end, ("" if made.startswith(self._form.newline) else space or " ") + made + beside)
+        )
 
-    def _remove(self, key: ScalarNode, value: Node) -> None:
+    def _remove(self, key: Node, value: Node) -> None:
         start = key.start_mark.index - key.start_mark.column
         if self._text[start : key.start_mark.index].strip():
             raise _TooIntricate
@@ -216,11 +235,11 @@ class _Revision:
             if self._text[last:].lstrip().startswith(","):
                 raise _TooIntricate
             lead = f",{newline}{' ' * first.column}" if node.start_mark.line != first.line else ", "
-            added = "".join(f"{lead}{_entry(name, each, '', self._form, True)}" for name, each in new.items())
+            added = "".join(f"{lead}{entry(name, each, '', self._form, True)}" for name, each in new.items())
             self._edits.append(_Edit(last, last, added))
             return
         indent = " " * first.column
-        lines = "".join(f"{indent}{_entry(name, each, indent, self._form)}{newline}" for name, each in new.items())
+        lines = "".join(f"{indent}{entry(name, each, indent, self._form)}{newline}" for name, each in new.items())
         at = self._next_line(last)
         is_open = at == len(self._text) and not self._text.endswith("\n")
         self._edits.append(_Edit(at, at, (newline if is_open else "") + lines))
@@ -239,14 +258,20 @@ class _Revision:
                 raise _TooIntricate
             return found.end()
         if isinstance(value, CollectionNode) and not value.flow_style and value.value:
-            if isinstance(value, MappingNode):
-                return self._end(*value.value[-1])
-            item = value.value[-1]
-            if self._places[id(item)] > 1:
-                raise _TooIntricate
-            return self._end(key, item)
+            return self._end(*value.value[-1]) if isinstance(value, MappingNode) else self._end_of_item(key, value)
         end: int = value.end_mark.index
         return len(self._text[:end].rstrip())
+
+    def _end_of_item(self, key: Node, node: CollectionNode) -> int:
+        """The end of a list's last item.
+
+        Raises:
+            _TooIntricate: it is an alias, or may be one.
+        """
+        item = node.value[-1]
+        if self._places[id(item)] > 1:
+            raise _TooIntricate
+        return self._end(key, item)
 
     def _line_end(self, position: int) -> int:
         """Behind the comment on a line."""
@@ -260,6 +285,13 @@ class _Revision:
         return found.end()
 
 
+def _below(node: Node) -> list[Node]:
+    """The nodes that a node holds."""
+    if isinstance(node, MappingNode):
+        return [each for pair in node.value for each in pair]
+    return node.value if isinstance(node, SequenceNode) else []
+
+
 def _is_alias(key: Node, value: Node) -> bool:
     """Whether the value of a name stands elsewhere, before it."""
     is_before: bool = value.start_mark.index < key.start_mark.index
@@ -268,33 +300,3 @@ def _is_alias(key: Node, value: Node) -> bool:
 
 def _bases(node: Node) -> list[Node]:
     return list(node.value) if isinstance(node, SequenceNode) else [node]
-
-
-def _entry(name: str, value: Any, indent: str, form: _Form, in_line: bool = False) -> str:
-    """A name and its value; groups have lines of their own, unless they stand in somebody's line."""
-    made = _value(value, indent, form, in_line)
-    return f"{_scalar(name, form)}:{'' if made.startswith(form.newline) else ' '}{made}"
-
-
-def _value(value: Any, indent: str, form: _Form, in_line: bool) -> str:
-    """A value as it stands behind a colon."""
-    if isinstance(value, Mapping):
-        if in_line or form.is_json or not value or "type" in value:
-            return "{" + ", ".join(_entry(name, each, "", form, True) for name, each in value.items()) + "}"
-        below = indent + _STEP
-        return "".join(f"{form.newline}{below}{_entry(name, each, below, form)}" for name, each in value.items())
-    if isinstance(value, list):
-        return "[" + ", ".join(_value(each, "", form, True) for each in value) + "]"
-    return _scalar(value, form)
-
-
-def _scalar(value: object, form: _Form) -> str:
-    """A single value, as YAML 1.2, YAML 1.1 (of PyYAML, of the master) and JSON read it alike."""
-    if isinstance(value, str):
-        if _PLAIN.fullmatch(value) and not form.is_json:
-            return value
-        # JSON's texts are YAML's, but for signs that YAML wants to be written as numbers
-        return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", json.dumps(value, ensure_ascii=False))
-    made = json.dumps(value)
-    # PyYAML takes 1e-05 for a text
-    return made.replace("e", ".0e") if isinstance(value, float) and "." not in made and "e" in made else made
