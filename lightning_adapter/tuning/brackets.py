@@ -52,7 +52,8 @@ def wanted(bracket: Bracket, created: int, triggers: int, invalid: int) -> int:
         bracket: of the search.
         created: trials that were made, invalid ones among them.
         triggers: where it has rungs, trials that the searcher has stopped or that have failed (one that ends by itself makes no
-            room for another); elsewhere, trials that are over, in whatever way except as invalid.
+            room for another); elsewhere, trials that are over, in whatever way except as invalid. Each counts once; the master
+            takes one that fails after it was stopped for two.
         invalid: trials whose code has refused their hyperparameters.
     """
     if bracket.replaces_invalid:

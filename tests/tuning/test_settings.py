@@ -110,6 +110,12 @@ def test_all_faults_are_told_at_once() -> None:
         read({"name": "adaptive_asha", "max_trials": 3, "divisor": 0, "time_metric": "epochs"})
 
 
+@pytest.mark.parametrize("searcher", [{}, {"name": "random", "metric": "m"}])
+def test_message_names_the_file(searcher: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=r"^adaptive\.yaml: searcher"):
+        searcher_settings({"searcher": searcher, "hyperparameters": {"lr": RATE}}, source="adaptive.yaml")
+
+
 def test_older_length_is_taken_with_a_warning() -> None:
     with pytest.warns(UserWarning, match="write time_metric: epochs and max_time: 9"):
         settings = read({"name": "adaptive_asha", "metric": "val_loss", "max_trials": 16, "max_length": {"epochs": 9}})
