@@ -95,6 +95,7 @@ def test_public_names_are_the_documented_ones() -> None:
         "fit",
         "load_config",
         "load_trial",
+        "search",
     ]
     for name in lightning_adapter.__all__:
         assert getattr(lightning_adapter, name).__module__.startswith("lightning_adapter."), name

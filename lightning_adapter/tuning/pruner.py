@@ -11,8 +11,9 @@ from lightning_adapter.tuning.brackets import Bracket
 from lightning_adapter.tuning.rungs import FAILED, judge, ranked
 from lightning_adapter.versions.optuna_private import set_trial_attr
 
-#: User attributes of a trial: the number of its bracket; "failed" or "invalid" of one that came to no result.
-BRACKET, OUTCOME = "bracket", "outcome"
+#: User attributes of a trial: the number of its bracket; why the searcher has stopped it; "failed" or "invalid" of one that
+#: came to no result.
+BRACKET, STOPPED, OUTCOME = "bracket", "stopped", "outcome"
 #: What the pruner notes of a trial: the values with which it has entered the rungs of its bracket, from the lowest on.
 ENTRIES = "rungs"
 
@@ -63,5 +64,6 @@ def _entries(trial: FrozenTrial) -> list[float]:
     """The values with which a trial stands in its bracket's rungs; one that has failed counts as the worst where it stood."""
     if trial.user_attrs.get(OUTCOME) == "invalid":
         return []
-    failed = trial.state is TrialState.FAIL
+    # one that was stopped already stands in no further rung
+    failed = trial.state is TrialState.FAIL and STOPPED not in trial.user_attrs
     return [*trial.system_attrs.get(ENTRIES, ()), *([FAILED] if failed else [])]

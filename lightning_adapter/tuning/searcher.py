@@ -18,17 +18,15 @@ from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.tuning.brackets import Bracket, wanted
 from lightning_adapter.tuning.draws import Draw
 from lightning_adapter.tuning.job import Ended, Validated
-from lightning_adapter.tuning.pruner import BRACKET, OUTCOME, HalvingPruner
+from lightning_adapter.tuning.pruner import BRACKET, OUTCOME, STOPPED, HalvingPruner
 from lightning_adapter.tuning.settings import SearcherSettings
 from lightning_adapter.tuning.space import Space
 from lightning_adapter.versions.optuna_private import running_trial
 
-#: User attributes of a trial in the study, beside its bracket and outcome.
-SEED, VALUES, VARIABLES, BEST, BATCHES, EPOCHS, STOPPED, NOTE = (
-    *("seed", "hyperparameters", "variables", "best", "batches", "epochs", "stopped", "note"),
+#: User attributes of a trial in the study, beside those of the pruner.
+SEED, VALUES, VARIABLES, BEST, BATCHES, EPOCHS, NOTE = (
+    *("seed", "hyperparameters", "variables", "best", "batches", "epochs", "note"),
 )
-#: Searchers that stop trials.
-_HALVING = ("adaptive_asha", "async_halving")
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,7 @@ class Searcher:
         """Whether the end of a trial lets another be made: where trials are stopped, one that ends by itself does not."""
         if trial.user_attrs.get(OUTCOME) == "invalid":
             return False
-        if self._settings.name in _HALVING:
+        if self._settings.stops_trials:
             return STOPPED in trial.user_attrs or trial.state is TrialState.FAIL
         return trial.state.is_finished()
 
