@@ -21,6 +21,7 @@ from lightning_adapter.runs import json_file, record
 from lightning_adapter.runs.atomic import point_to
 from lightning_adapter.runs.listing import DAMAGED, Run, read_run, runs_below, walk
 from lightning_adapter.runs.occupancy import LOCK, RECORD, kept_free
+from lightning_adapter.runs.searches import may_go_on
 from lightning_adapter.runs.store import stored_checkpoints
 
 BEST, NEWEST = "among the best", "among the newest"
@@ -132,6 +133,8 @@ def _protection(run: Run, also: Sequence[str]) -> str | None:
         return run.status
     if pathlib.Path.cwd().is_relative_to(run.path.resolve()):
         return "you are in it"
+    if may_go_on(run.path):
+        return "of a search that can go on"
     try:
         foreign = foreign_files(run.path, also)
         unfinished = next(run.path.glob(_UNFINISHED), None)

@@ -26,8 +26,8 @@ import sqlalchemy
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.runs import json_file
 from lightning_adapter.runs.atomic import make_unique, replacing
+from lightning_adapter.runs.searches import SEARCH
 
-RECORD = "search.json"
 EXPERIMENT = "experiment.yaml"
 FORMAT = 1
 #: Seconds for which the lock of a process that was killed may outlive it.
@@ -113,7 +113,7 @@ class SearchDirectory:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Write what was asked for, and how far it is."""
-        json_file.write(self.path / RECORD, {"format": FORMAT, **record})
+        json_file.write(self.path / SEARCH, {"format": FORMAT, **record})
 
     def write_best(self, text: str) -> None:
         """Write best.yaml, whole."""
@@ -127,7 +127,7 @@ class SearchDirectory:
 
 def is_search(path: pathlib.Path) -> bool:
     """Return whether a directory is that of a search."""
-    return (path / RECORD).is_file()
+    return (path / SEARCH).is_file()
 
 
 def record_of(path: pathlib.Path) -> dict[str, Any]:
@@ -137,15 +137,15 @@ def record_of(path: pathlib.Path) -> dict[str, Any]:
         ConfigurationError: there is none, or it cannot be read.
     """
     try:
-        found = json_file.read(path / RECORD)
+        found = json_file.read(path / SEARCH)
     except FileNotFoundError:
-        near = sorted(each.parent for each in path.glob(f"*/{RECORD}")) if path.is_dir() else []
+        near = sorted(each.parent for each in path.glob(f"*/{SEARCH}")) if path.is_dir() else []
         hint = f" Searches below it: {', '.join(map(str, near))}." if near else ""
-        raise ConfigurationError(f"{path} is no directory of a search: it has no {RECORD}.{hint}") from None
+        raise ConfigurationError(f"{path} is no directory of a search: it has no {SEARCH}.{hint}") from None
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path / RECORD} cannot be read: {error}.") from error
+        raise ConfigurationError(f"{path / SEARCH} cannot be read: {error}.") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise ConfigurationError(
-            f"{path / RECORD} is not of format {FORMAT}: another version of lightning_adapter wrote it."
+            f"{path / SEARCH} is not of format {FORMAT}: another version of lightning_adapter wrote it."
         )
     return found

@@ -15,6 +15,7 @@ from lightning_adapter.platform.environment import device_kind, managed_trial, v
 from lightning_adapter.platform.target import check_may_train
 from lightning_adapter.runs import provenance
 from lightning_adapter.runs.recorder import now
+from lightning_adapter.runs.searches import FINISHED
 from lightning_adapter.tuning import picture
 from lightning_adapter.tuning.best import best_yaml
 from lightning_adapter.tuning.brackets import brackets
@@ -127,7 +128,7 @@ def _search(
     status = "failed"
     try:
         running.run()
-        status = "finished" if running.stopped_by is None else "interrupted"
+        status = FINISHED if running.stopped_by is None else "interrupted"
     finally:
         crew.close()
         view = running.view()

@@ -95,6 +95,15 @@ def test_run_stays_whatever_its_age(tmp_path: Path, spoil: Any, reason: str) -> 
     assert reason in why(found)["2026-11-01_12-00-00"]
 
 
+@pytest.mark.parametrize(("content", "stays"), [('{"status": "running"}', 2), ('{"status": "finished"}', 0), ("{", 2)])
+def test_runs_of_a_search_stay_as_long_as_it_can_go_on(tmp_path: Path, content: str, stays: int) -> None:
+    made = [make_run(tmp_path, number, best=number) for number in range(2)]
+    (made[0].parent / "search.json").write_text(content)
+    found = plan(tmp_path, keep_best=0, keep_last=0)
+    assert list(why(found).values()) == ["of a search that can go on"] * stays
+    assert len(found.superfluous) == 2 - stays
+
+
 def test_run_of_an_earlier_version_stays(tmp_path: Path) -> None:
     for number in range(3):
         make_older_run(tmp_path, number)
