@@ -76,6 +76,7 @@ def crew_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     """Makes crews, whose processes are gone at the end."""
     monkeypatch.syspath_prepend(str(TESTS))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     made: list[Workers] = []
 
     def make(body: str, size: int = 1, before: str = "", **variables: str) -> Workers:
@@ -271,7 +272,7 @@ def test_a_worker_that_dies_has_failed_with_the_end_of_its_log(
     crew_of: Callable[..., Workers], tmp_path: Path, body: str, note: str
 ) -> None:
     (tmp_path / "worker-0.log").write_text("of a trial before\n")
-    crew = crew_of(f"print('last words', flush=True)\njudge(Validated(job.number, 1, 1, {{}}))\n{body}")
+    crew = crew_of(f"print('last words')\njudge(Validated(job.number, 1, 1, {{}}))\n{body}")
     crew.start(job(2))
     result = ended(crew)
     assert (result.number, result.outcome, result.note) == (2, "failed", note)
@@ -355,6 +356,13 @@ def test_stop_interrupts_who_cannot_answer_and_asked_twice_who_does_not(
     assert ended(crew) == Ended(0, "interrupted")
     child = pid_in(tmp_path / "worker-0.log", "forked")
     until(lambda: not is_alive(child))
+
+
+def test_a_process_that_begins_while_a_signal_comes_is_asked_too(crew_of: Callable[..., Workers]) -> None:
+    crew = crew_of("time.sleep(60)")
+    crew.stop()
+    crew.start(job())
+    assert ended(crew) == Ended(0, "interrupted")
 
 
 def test_a_signal_of_the_terminal_does_not_reach_workers(crew_of: Callable[..., Workers], tmp_path: Path) -> None:
