@@ -13,7 +13,7 @@ import math
 import pathlib
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import matplotlib
@@ -44,6 +44,7 @@ _HEAD = 0.65
 _LINE = 180  # characters of the headline's second line
 _NAME = 19  # of a hyperparameter's name: Optuna cuts longer ones at their end
 _CHOICE = 16  # and of one of its values
+_METRIC = 28  # and of the metric's
 #: Of more hyperparameters the most important ones are shown.
 _MOST_BARS = 20
 _MOST_AXES = 10
@@ -52,6 +53,7 @@ _LEAST = 4
 #: Where the largest value is so many times the smallest, most trials would lie in one line.
 _SPREAD = 50.0
 _FEW = 40  # of a curve's points, each is marked
+_MANY = 60  # lines, which are thin
 _COLOURS = {TrialState.COMPLETE: "tab:blue", TrialState.PRUNED: "#8c8c8c"}
 _BEST, _UNFINISHED = "tab:red", "tab:orange"
 _WORDS = {
@@ -96,14 +98,20 @@ def _apart() -> Iterator[None]:
     ]  # of a copy: asked for itself it would be chosen, where nobody has yet
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    figures = set(pyplot.get_fignums())
     try:
         with picture_file.drawing(), warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             pyplot.switch_backend("agg")
             yield
     finally:
+        for figure in set(pyplot.get_fignums()) - figures:
+            pyplot.close(figure)
         optuna.logging.set_verbosity(verbosity)
-        pyplot.switch_backend(backend)
+        try:
+            pyplot.switch_backend(backend)
+        except ImportError:  # windows, on a machine without a screen: whoever opens one is told
+            matplotlib.rcParams["backend"] = backend
 
 
 class _Page:
@@ -117,7 +125,7 @@ class _Page:
 
     def __init__(self, study: optuna.Study, metric: str, unit: str) -> None:
         self._study = study
-        self._metric = metric
+        self._metric = within(metric, _METRIC)
         self._unit = unit
         self._sign = 1.0 if study.direction == optuna.study.StudyDirection.MINIMIZE else -1.0
         self._trials = study.get_trials(deepcopy=False)
@@ -134,11 +142,19 @@ class _Page:
         comparable = self._comparable()
         ranked = self._ranked(comparable)
         rows = [
-            ([self._history(), self._curves()], (0.5, 0.5)),
-            ([self._importance(comparable, ranked), self._parallel(comparable, ranked)], (0.36, 0.64)),
+            ({"values": self._history, "validations": self._curves}, (0.5, 0.5)),
+            (
+                {
+                    "importance": lambda: self._importance(comparable, ranked),
+                    "hyperparameters": lambda: self._parallel(comparable, ranked),
+                },
+                (0.36, 0.64),
+            ),
         ]
-        drawn = [([figure for figure in row if figure is not None], shares) for row, shares in rows]
-        return np.concatenate([self._headline(ranked), *(_row(row, shares) for row, shares in drawn if row)])
+        drawn = [(_drawn(pictures), shares) for pictures, shares in rows]
+        return np.concatenate(
+            [self._headline(ranked), *(_row(figures, shares) for figures, shares in drawn if figures)]
+        )
 
     def _of(self, state: TrialState) -> list[FrozenTrial]:
         return [trial for trial in self._trials if trial.state == state]
@@ -258,7 +274,12 @@ class _Page:
         figure = _figure_of(axes)
         lines = next(each for each in axes.collections if isinstance(each, LineCollection))
         # Optuna's palest lines are as pale as the ground
-        lines.set(cmap="viridis" if self._sign > 0 else "viridis_r", linewidth=1.4, alpha=0.85, clip_on=False)
+        lines.set(
+            cmap="viridis" if self._sign > 0 else "viridis_r",
+            linewidth=1.4 if len(self._values) < _MANY else 0.7,
+            alpha=0.85,
+            clip_on=False,
+        )
         left_out = f", the {len(shown)} most important of {len(ranked)}" if len(shown) < len(ranked) else ""
         _dress(axes, f"Hyperparameters of each trial, and its best value{left_out}", "", "")
         for text in axes.get_xticklabels():
@@ -272,6 +293,19 @@ class _Page:
         if self._is_log:
             axes.set_yscale("log")
             _say_powers(axes)
+
+
+def _drawn(pictures: Mapping[str, Callable[[], Figure | None]]) -> list[Figure]:
+    """The pictures that there are; one that fails leaves the others as they are."""
+    found = []
+    for what, make in pictures.items():
+        try:
+            figure = make()
+        except Exception as error:  # Optuna draws what it can, and fails in any way
+            logger.warning("the picture of the search lacks its %s: %s: %s", what, type(error).__name__, error)
+        else:
+            found += [] if figure is None else [figure]
+    return found
 
 
 def _is_wide(values: Collection[float]) -> bool:
@@ -322,7 +356,6 @@ def _row(figures: Sequence[Figure], shares: Sequence[float]) -> Pixels:
         figure.set_size_inches(round(_WIDTH * share, 2), _ROW)
         figure.tight_layout(pad=1.5)
         parts.append(_pixels(figure))
-        pyplot.close(figure)
     return np.concatenate(parts, axis=1)
 
 
