@@ -25,7 +25,7 @@ from lightning_adapter.loop.schedulers import Schedulers
 from lightning_adapter.loop.stops_in_batch import may_stop_in_batch
 from lightning_adapter.loop.training_batch import TrainingBatch
 from lightning_adapter.loop.unlogged import UnloggedReturns
-from lightning_adapter.loop.validation_loop import ValidationLoop
+from lightning_adapter.loop.validation_loop import EndedByHook, ValidationLoop
 from lightning_adapter.loop.validation_schedule import ValidationSchedule
 from lightning_adapter.trainer.progress_bar import ProgressBar
 from lightning_adapter.versions import lightning_private
@@ -52,7 +52,11 @@ class Training:
 
 
 def start(
-    parts: Components, resumed: bool, restore: Callable[[], None], epoch_starts: Callable[[int], None]
+    parts: Components,
+    resumed: bool,
+    restore: Callable[[], None],
+    epoch_starts: Callable[[int], None],
+    ended_by_hook: EndedByHook,
 ) -> Training:
     """From `on_fit_start` to `on_train_start`, the sanity check in between.
 
@@ -61,6 +65,7 @@ def start(
         resumed: whether it goes on from a checkpoint.
         restore: puts back optimizers and counters, at the moment at which `restore_training_state` does.
         epoch_starts: told the index of an epoch when it begins.
+        ended_by_hook: told of a validation whose last hook ends the run: batches, epoch, values.
 
     Returns:
         What trains. Where a limit is reached already its position is finished.
@@ -78,7 +83,7 @@ def start(
     restore()
     # user code in the hooks so far may have given the module or its callbacks other hooks
     hooks.forget()
-    training = _training(parts, epoch_starts)
+    training = _training(parts, epoch_starts, ended_by_hook)
     # gradients that were left by user code would be added to those of the first batch
     parts.module.zero_grad()
     torch.autograd.set_detect_anomaly(parts.arguments.detect_anomaly)
@@ -117,7 +122,7 @@ def _run_start(parts: Components, training: Training) -> None:
     training.schedule.validated()
 
 
-def _training(parts: Components, epoch_starts: Callable[[int], None]) -> Training:
+def _training(parts: Components, epoch_starts: Callable[[int], None], ended_by_hook: EndedByHook) -> Training:
     """Make what trains: all that hooks and optimizers decide is decided now."""
     hooks, module, strategy, host = parts.hooks, parts.module, parts.strategy, parts.host
     progress, settings, data, connector = parts.progress, parts.settings, parts.data, parts.connector
@@ -197,6 +202,7 @@ def _training(parts: Components, epoch_starts: Callable[[int], None]) -> Trainin
         runs=parts.validation_runs,
         stop=parts.stop,
         any_rank=any_rank,
+        ended_by_hook=ended_by_hook,
     )
     schedule = ValidationSchedule(settings, progress, data, parts.stop, strategy, fetches_itself)
     return Training(fit_loop, validation_loop, schedule, state)

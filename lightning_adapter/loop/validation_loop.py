@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -33,6 +33,9 @@ from lightning_adapter.trainer.view import Trainer
 from lightning_adapter.versions import lightning_private
 from lightning_adapter.versions.types import Batch, StepOutput
 
+#: Told batches trained, epoch, and name to number of what was logged.
+EndedByHook: TypeAlias = Callable[[int, int, dict[str, Any]], None]
+
 
 @dataclass(frozen=True)
 class ValidationLoop:
@@ -44,6 +47,7 @@ class ValidationLoop:
         unlogged: looks for what the step returns and nobody logs.
         runs: told whether the validation has processed a batch.
         any_rank: for several processes, whether any of them has a flag set; None for a single one.
+        ended_by_hook: told of a validation whose last hook ends the run, as Optuna's pruning callback does.
     """
 
     trainer: Trainer
@@ -60,6 +64,7 @@ class ValidationLoop:
     runs: ValidationRuns
     stop: StopRequest
     any_rank: Callable[..., list[bool]] | None
+    ended_by_hook: EndedByHook
 
     # --- the two occasions --------------------------------------------------------------------------------------------
 
@@ -266,7 +271,15 @@ class ValidationLoop:
             self.dispatcher.log_metrics(logged)
             self.unlogged.reported(epoch_over=True)
         # ModelCheckpoint and EarlyStopping read the values here, after the loggers have them
-        hooks.call("on_validation_end")
+        try:
+            hooks.call("on_validation_end")
+        except StopIteration:  # of which `run` knows
+            raise
+        except Exception:
+            if not self.trainer.sanity_checking:
+                values = to_scalars({**logged, **results.values})
+                self.ended_by_hook(self.progress.total_batches, self.progress.current_epoch, values)
+            raise
         connector.reset_results()
         return {**logged, **results.values}
 

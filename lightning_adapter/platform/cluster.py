@@ -83,6 +83,9 @@ class ClusterPlatform(FitPlatform):
     def record_training(self, batches: int, epoch: int, metrics: Mapping[str, float]) -> None:
         """The master keeps them."""
 
+    def ended_in_validation(self, batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
+        """An exception ends the trial there, and the master judges no value of it."""
+
     def metric_is_missing(self, message: str) -> None:
         """The searcher would wait for ever.
 

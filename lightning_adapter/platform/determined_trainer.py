@@ -132,6 +132,9 @@ class DeterminedTrainerPlatform(Platform):
         if self._context.distributed.rank == 0:
             tell_validation(batches, epoch, metrics)
 
+    def ended_in_validation(self, batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
+        """There is no run directory."""
+
     def run_is_over(self, parts: Components) -> None:
         """Its loop is told to stop, since its length may be longer than Lightning's."""
         if self._context.get_stop_requested():

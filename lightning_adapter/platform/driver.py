@@ -146,10 +146,10 @@ class Driver(pytorch.PyTorchCallback):
     def on_training_start(self) -> None:
         """Determined has loaded what it loads; training begins."""
         self._loading.close()
-        parts, begun = self.parts, self.platform.start
+        parts, begun, ended = self.parts, self.platform.start, self.platform.ended_in_validation
         resumed = begun.resumes or self._loaded is not None
         self._training = training = start(
-            parts, resumed, lambda: restore_after_fit_start(parts, begun, self._loaded), self._epoch_starts
+            parts, resumed, lambda: restore_after_fit_start(parts, begun, self._loaded), self._epoch_starts, ended
         )
         if self.platform.owns_loop:
             check_states(parts)

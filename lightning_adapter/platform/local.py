@@ -146,6 +146,10 @@ class LocalPlatform(FitPlatform):
         if reason is not None:
             self._parts.stop.order(reason)
 
+    def ended_in_validation(self, batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
+        """Keep a row of the table: the values that a study has pruned the run for."""
+        self._record("validation", batches, epoch, metrics)
+
     def _record(self, kind: Any, batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
         if self.core.distributed.rank == 0 and metrics:
             self._directory.record(kind, batches, epoch, {name: float(value) for name, value in metrics.items()})

@@ -89,6 +89,10 @@ class Platform(ABC):
         """
 
     @abstractmethod
+    def ended_in_validation(self, batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
+        """A hook that has seen the values of a validation ends the run with an exception; nobody else is told of them."""
+
+    @abstractmethod
     def run_is_over(self, parts: Components) -> None:
         """Lightning's limits are reached: Determined's loop has to end too."""
 
