@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
+#: Why a trial ends that is not among the best of a rung.
+STOPPED_EARLY = "the searcher has stopped this trial"
+
 
 @dataclass(frozen=True)
 class Job:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import signal
 import threading
@@ -26,8 +25,6 @@ from lightning_adapter.tuning.pruner import OUTCOME
 from lightning_adapter.tuning.searcher import BATCHES, BEST, EPOCHS, NOTE, VALUES, Assignment, Searcher
 from lightning_adapter.tuning.time_left import TimeLeft
 from lightning_adapter.tuning.view import Row, State, View, Watcher
-
-logger = logging.getLogger("lightning_adapter")
 
 #: Seconds between two looks at the clock, and two drawings of what is shown.
 _LOOK_S = 1.0
@@ -100,12 +97,13 @@ class Running:
                     self._tell()
                 if not self._trains:
                     return
-                for ended in self._crew.wait(self._judge, _LOOK_S):
-                    self._trains -= 1
-                    self._end(ended)
+                over = self._crew.wait(self._judge, _LOOK_S)
                 if self.stopped_by is None and time.monotonic() >= self._deadline:
                     self.stopped_by = "timeout"
                     self._crew.stop()
+                for ended in over:
+                    self._trains -= 1
+                    self._end(ended)
                 self._tell()
 
     def _job(self, assigned: Assignment) -> Job:
@@ -136,8 +134,8 @@ class Running:
         if ended.outcome == "refused" and not has_results:
             self._searcher.ended(Ended(ended.number, "interrupted"))
             raise ConfigurationError(ended.details)
-        if ended.details:
-            logger.debug("trial %d: %s", ended.number, ended.details)
+        if ended.outcome == "interrupted" and self.stopped_by is None:
+            ended = Ended(ended.number, "failed", "somebody else than the search has interrupted it")
         self._searcher.ended(ended)
         failed = [trial for trial in self._searcher.trials() if trial.user_attrs.get(OUTCOME) == "failed"]
         if not has_results and len(failed) >= max(_PATIENCE, self._crew.size):

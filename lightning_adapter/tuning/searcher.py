@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.tuning.brackets import Bracket, wanted
 from lightning_adapter.tuning.draws import Draw
-from lightning_adapter.tuning.job import Ended, Validated
+from lightning_adapter.tuning.job import STOPPED_EARLY, Ended, Validated
 from lightning_adapter.tuning.pruner import BRACKET, OUTCOME, STOPPED, HalvingPruner
 from lightning_adapter.tuning.settings import SearcherSettings
 from lightning_adapter.tuning.space import Space
@@ -176,7 +176,7 @@ class Searcher:
             trial.report(value, step)
         reason = None
         if trial.should_prune():
-            reason = "the searcher has stopped this trial"
+            reason = STOPPED_EARLY
         elif self._pruner.is_at_top(self._frozen(event.number)):
             length = f"{self._settings.max_time} {self._settings.time_metric}"
             reason = f"the searcher has closed this trial, which has its full length of {length}"

@@ -16,7 +16,8 @@ from lightning_adapter.platform.judge import judged_by
 from lightning_adapter.platform.signals import exit_status
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.platform.typed_period import Period, parse_period
-from lightning_adapter.tuning.job import Ended, Job, Judge, Validated
+from lightning_adapter.runs import record
+from lightning_adapter.tuning.job import STOPPED_EARLY, Ended, Job, Judge, Validated
 
 #: With which a run ends that a signal has stopped.
 _STOPPED = tuple(exit_status(number) for number in (signal.SIGINT, signal.SIGTERM))
@@ -29,12 +30,11 @@ def train(trial_class: type[LightningTrial], job: Job, judge: Judge) -> Ended:
 
     Signals to stop and errors are told by what is returned; nothing is raised but what ends the whole process.
     """
-    validations = 0
+    words: list[str | None] = []  # the searcher's, one for each validation
 
     def judged(batches: int, epochs: int, metrics: Mapping[str, float]) -> str | None:
-        nonlocal validations
-        validations += 1
-        return judge(Validated(job.number, batches, epochs, metrics))
+        words.append(judge(Validated(job.number, batches, epochs, metrics)))
+        return words[-1]
 
     options: dict[str, Any] = {
         name: parse_period(value).resolve() if name in _PERIODS else value for name, value in job.options.items()
@@ -50,9 +50,11 @@ def train(trial_class: type[LightningTrial], job: Job, judge: Judge) -> Ended:
         if isinstance(error.__cause__, InvalidHP):
             return Ended(job.number, "invalid", _line(error.__cause__), str(error))
         # what is wrong before any result was there is wrong with what was given, not with this trial
-        return Ended(job.number, "failed" if validations else "refused", _line(error), str(error))
+        return Ended(job.number, "failed" if words else "refused", _line(error), str(error))
     except Exception as error:
         return _failed(job, error)
+    if STOPPED_EARLY in words[-1:]:
+        record.update(job.run_dir, status="pruned", error=STOPPED_EARLY)
     return Ended(job.number, "complete")
 
 

@@ -63,6 +63,7 @@ def test_trials_are_stopped_at_the_rungs_of_the_searcher() -> None:
     assert len(result.study.trials) == 6
     for trial, row in zip(result.study.trials, result.view.rows, strict=True):
         assert row.epochs in ((1, 2) if trial.state.name == "PRUNED" else (4,))
+        assert record.read(row.run_dir)["status"] == ("pruned" if trial.state.name == "PRUNED" else "finished")
     assert {"COMPLETE", "PRUNED"} == set(states(result.study))
 
 
