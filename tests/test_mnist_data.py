@@ -400,7 +400,7 @@ def test_yaml_has_only_keys_that_determined_knows(name: str) -> None:
 @pytest.mark.parametrize("name", YAMLS)
 def test_yaml_is_read_by_the_adapter_with_values_for_its_ranges(name: str) -> None:
     config = experiment.read(EXAMPLE / name)
-    overrides = {"learning_rate": 0.01, "width": 8} if name == "adaptive.yaml" else {}
+    overrides = {"learning_rate": 0.01, "width": 8, "global_batch_size": 32} if name == "adaptive.yaml" else {}
     hyperparameters = experiment.hyperparameters(config, overrides)
     assert hyperparameters == {**read_yaml(name)["hyperparameters"], **overrides}
     assert experiment.searcher_metric(config) == ("val_loss", True)
@@ -444,7 +444,8 @@ def test_two_slots_come_with_a_launcher_and_one_slot_without(name: str) -> None:
         "distributed.yaml": (2, "determined.launch.torch_distributed"),
         "horovod.yaml": (2, "determined.launch.horovod"),
     }.get(name, (1, "lightning_adapter"))
-    assert config["hyperparameters"]["global_batch_size"] % slots == 0
+    size = config["hyperparameters"]["global_batch_size"]
+    assert all(each % slots == 0 for each in (size["vals"] if isinstance(size, dict) else [size]))
 
 
 def test_adaptive_max_time_equals_max_epochs() -> None:
