@@ -53,8 +53,7 @@ class Workers:
 
     Attributes:
         size: as given.
-        variables: environment variables that were added for several processes, besides those of the GPU: a trial's numbers may
-            depend on them.
+        variables: those that say how many threads a trial has, on which its numbers depend: added here, or set by somebody.
     """
 
     def __init__(

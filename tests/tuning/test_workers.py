@@ -228,6 +228,8 @@ def test_workers_are_pinned_and_a_place_on_an_idle_gpu_is_taken_first(
     crew_of: Callable[..., Workers], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lightning_adapter.tuning.pinning.visible_gpus", lambda environment: ["GPU-a", "GPU-b"])
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     with pytest.warns(UserWarning, match="4 trials are trained at the same time on 2 GPUs"):
         crew = crew_of(
             "while not os.path.exists(str(job.number)):\n    time.sleep(0.02)\nreturn os.environ['CUDA_VISIBLE_DEVICES']",
