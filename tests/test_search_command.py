@@ -105,14 +105,14 @@ def search(*words: str) -> int:
 
 def test_everything_that_is_typed_is_asked_for(toy: Path, asked: list[SearchRequest]) -> None:
     words = ["model_def.py:Toy", "--config", "adaptive.yaml", "--trials", "8", "--jobs", "2", "--timeout", "1h30m"]
-    words += ["--max-epochs", "4", "--max-steps", "70", "--hparam", "width=16", "--hparam", "optimizer.name=adam"]
+    words += ["--max-epochs", "4", "--max-steps", "70", "--hparam", "dropout=0.5", "--hparam", "optimizer.name=adam"]
     words += ["--validation-period", "100", "--checkpoint-period", "2 epochs", "--seed", "3"]
     assert search(*words, "--search-dir", "out", "--name", "mine") == 0
     assert asked == [
         SearchRequest(
             target="model_def.py:Toy",
             config="adaptive.yaml",
-            hparams={"dropout": 0.1, "width": 16, "optimizer": {"name": "adam"}},
+            hparams={"dropout": 0.5, "optimizer": {"name": "adam"}},
             trials=8,
             jobs=2,
             timeout_s=5400,
@@ -252,6 +252,7 @@ def test_missing_extra_is_told_before_anything_else(
     toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert search("--config", "adaptive.yaml", "--preview") == 0
     assert search("--config", "gone.yaml") == 2
     assert "search needs optuna and rich, which are not installed. Type pip install 'lightning-adapter[search]'" in (
         capsys.readouterr().err
@@ -280,7 +281,7 @@ def test_help_and_preview_import_nothing_heavy(words: list[str], toy: Path) -> N
 
 
 STAND_IN = """
-import pathlib, sys, types
+import logging, pathlib, sys, types
 from lightning_adapter.tuning.request import SearchResult
 from lightning_adapter.tuning.view import Row, View
 
@@ -289,6 +290,7 @@ def run_search(request, watcher):
     place = pathlib.Path("runs/Toy/s")
     watcher.changed(View(place, "val_loss", True, rows, None, 3, None))
     print("said by user code")
+    logging.getLogger("lightning_adapter").warning("told by the package")
     last = View(place, "val_loss", True, rows, None, 3, None)
     watcher.ended(last)
     return SearchResult(None, None, place, last, signal=2)
@@ -318,11 +320,18 @@ def test_terminal_that_can_go_back_to_a_line_has_a_table_and_any_other_one_lines
     assert process.returncode == 130
     shown, _, end = text.rpartition("\x1b[?25h")
     if term == "dumb":
-        assert "\x1b" not in text and "trial 0 began: lr=0.5\nsaid by user code\ntrial 0 was interrupted" in text
+        assert (
+            "\x1b" not in text
+            and "trial 0 began: lr=0.5\nsaid by user code\ntold by the package\ntrial 0 was interrupted" in text
+        )
         assert "trial 0 began" not in end.split("\n\n", 1)[1]
     else:
         assert shown.startswith("searching model_def:Toy, as adaptive.yaml says\n") and "\x1b[?25l" in shown
-        assert "trial 0 began" not in text and shown.index("said by user code") < shown.rindex("0 of 3 trials over")
+        assert "trial 0 began" not in text
+        # each in a place of its own, from which the table was taken away, to be drawn again below
+        for told in ("said by user code", "told by the package"):
+            before, _, after = shown.partition(told)
+            assert before.endswith("\x1b[2K") and "0 of 3 trials over" in after
         assert "\x1b" not in end
     assert end.endswith("\ngo on:\n  lightning-adapter search --resume-from runs/Toy/s\n")
 
@@ -454,6 +463,26 @@ def test_small_room_is_shared_by_the_best_and_the_running_trials() -> None:
     assert [each.number for each in chosen(many(), 1)] == [149]
 
 
+def test_best_rows_are_those_of_the_direction_and_a_complete_one_before_a_pruned_one() -> None:
+    rows = [over(0, 0.5, "pruned"), over(1, 0.5), over(2, 0.9), over(3, 0.1), row(4), row(5)]
+    smaller = replace(view(rows), best=rows[3])
+    greater = replace(view(rows), best=rows[2], smaller_is_better=False)
+    assert [each.number for each in chosen(smaller, 4)] == [1, 3, 4, 5]
+    assert [each.number for each in chosen(greater, 4)] == [1, 2, 4, 5]
+
+
+def test_trial_without_a_hyperparameter_of_others_has_a_mark_in_its_place() -> None:
+    lines = frame(
+        view([row(0), row(1, hyperparameters={"lr": 0.5, "depth": 3}), row(2, hyperparameters={})]), 80, 24, 0
+    )
+    assert [line.text.split()[4:] for line in lines[1:6] if "---" not in line.text] == [
+        ["lr", "width", "depth"],
+        ["0.1", "4", "-"],
+        ["0.5", "-", "3"],
+        ["-", "-", "-"],
+    ]
+
+
 def test_hyperparameters_without_room_are_named_and_numbers_are_not_cut() -> None:
     names = {f"model.encoder.init_args.part_{number}": 0.123456 + number for number in range(12)}
     lines = [line.text for line in frame(view([row(0, hyperparameters={"lr": 0.000123456, **names})], 9), 80, 24, 0)]
@@ -574,7 +603,11 @@ def test_end_says_what_was_found_and_what_can_be_typed_next(tmp_path: Path, monk
     place.mkdir(parents=True)
     (place / "best.yaml").touch()
     (place / "search.png").touch()
-    assert search_report.text(found, None).split("\n\n", 1)[1] == (
+    table, _, rest = search_report.text(found, None).partition("\n\n")
+    assert [line.split()[1] for line in table.splitlines()[2:]] == [
+        *("complete", "complete", "pruned", "failed", "interrupted", "failed", "invalid")
+    ]
+    assert rest == (
         "  best trial  1, complete after 9 epochs: val_loss 0.25\n"
         "  of          lr=0.05, width=4\n"
         "  its run     runs/Toy/s/trial-001\n"

@@ -168,6 +168,12 @@ def test_configuration_that_is_typed_wins_over_that_of_the_entrypoint(monkeypatc
     assert "seed" not in values and values["seed_everything"] == 7
 
 
+def test_configuration_of_the_entrypoint_is_not_that_of_another_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("e.yaml").write_text(experiment_yaml("{lr: {type: categorical, vals: [1]}}"))
+    found = typed(monkeypatch, "parts:Data", "--config", "e.yaml")
+    assert found.request.hyperparameters is None and list(found.config["hyperparameters"]) == ["lr"]
+
+
 def test_target_that_reads_no_configuration_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
