@@ -303,6 +303,24 @@ sys.exit(main(["search", "--config", "adaptive.yaml"]))
 """
 
 
+def test_reader_that_has_gone_does_not_end_the_search(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(request: SearchRequest, watcher: Watcher) -> SearchResult:
+        watcher.changed(view([row(0)]))
+        watcher.ended(view([over(0, 0.5)]))
+        return result(view([over(0, 0.5)]))
+
+    played(monkeypatch, run)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        assert search("--config", "adaptive.yaml") == 0
+        monkeypatch.undo()
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("term", ["xterm", "dumb"])
 def test_terminal_that_can_go_back_to_a_line_has_a_table_and_any_other_one_lines(term: str, toy: Path) -> None:
     ours, theirs = pty.openpty()

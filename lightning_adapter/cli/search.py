@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -142,10 +143,9 @@ def _preview(asked: Asked) -> str:
 def _watching() -> Iterator[Watcher]:
     """A table on a terminal; lines in a file, in a pipe, and on a terminal that cannot show a table."""
     if not sys.stdout.isatty() or os.environ.get("TERM", "") in _NO_TABLE:
-        from lightning_adapter.cli.screen import Screen
         from lightning_adapter.tuning.lines import EventLines
 
-        yield EventLines(Screen().line)
+        yield EventLines(_line)
         return
     from rich.console import Console
 
@@ -153,6 +153,14 @@ def _watching() -> Iterator[Watcher]:
 
     with LiveTable(Console(file=sys.stdout, highlight=False)) as table:
         yield table
+
+
+def _line(text: str) -> None:
+    """Write a line, with the time in a file; a reader that has gone, as behind `| head`, does not end the search."""
+    try:
+        print(text if sys.stdout.isatty() else f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _count(text: str) -> int:

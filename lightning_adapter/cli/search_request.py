@@ -175,8 +175,9 @@ class _Asking:
         """
         from lightning_adapter.platform.target import CONFIGURED
 
-        typed: str | None = self._arguments.target
-        if typed is None and self._reads_configuration and self._made is None:
+        # where the experiment was made of what is typed, its entrypoint names the trial, also for a LightningCLI
+        typed: str | None = self._arguments.target if self._made is None else self._entrypoint.target
+        if typed is None and self._reads_configuration:
             typed = CONFIGURED
         found = typed or self._entrypoint.target
         if found is None and not self._arguments.preview:
@@ -280,6 +281,8 @@ def _made(arguments: argparse.Namespace) -> str:
     from lightning_adapter.platform.target import CONFIGURED
 
     origin = read_source(arguments.target or CONFIGURED, arguments.cli or (), arguments.hydra)
+    if origin.advice:  # a LightningCLI that no trial names
+        raise ConfigurationError("\n".join(origin.advice).removeprefix("TO CHANGE: "))
     return experiment_yaml(origin, arguments.overrides, None, False).text
 
 

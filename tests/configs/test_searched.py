@@ -103,6 +103,21 @@ def test_search_without_an_experiment_is_of_what_init_writes(
     assert spec == {"type": "categorical", "vals": vals}
 
 
+def test_lightning_cli_is_searched_by_the_trial_that_names_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("main.py").write_text("from pytorch_lightning.cli import LightningCLI\nclass MyCLI(LightningCLI): ...\n")
+    words = ["main.py:MyCLI", "--cli", "config.yaml", "--model.init_args.lr=0.1,0.2"]
+    assert cli.main(["search", *words, "--preview"]) == 2
+    assert "the trial that reads this has to name MyCLI. Write it into main.py" in capsys.readouterr().err
+    Path("main2.py").write_text(
+        Path("main.py").read_text()
+        + "from lightning_adapter import ConfiguredTrial\nclass Mine(ConfiguredTrial):\n    cli_class = MyCLI\n"
+    )
+    found = typed(monkeypatch, "main2.py:MyCLI", *words[1:])
+    assert found.request.target == "main2.py:Mine" and not found.notices
+
+
 @pytest.mark.parametrize(
     "words",
     [
