@@ -51,7 +51,7 @@ _MOST_AXES = 10
 #: Of fewer trials nothing can be said about what mattered.
 _LEAST = 4
 #: Where the largest value is so many times the smallest, most trials would lie in one line.
-_SPREAD = 50.0
+_SPREAD = 10.0
 _FEW = 40  # of a curve's points, each is marked
 _MANY = 60  # lines, which are thin
 _COLOURS = {TrialState.COMPLETE: "tab:blue", TrialState.PRUNED: "#8c8c8c"}
@@ -130,7 +130,7 @@ class _Page:
         self._sign = 1.0 if study.direction == optuna.study.StudyDirection.MINIMIZE else -1.0
         self._trials = study.get_trials(deepcopy=False)
         self._values = {trial.number: value for trial in self._trials if (value := self._value(trial)) is not None}
-        self._is_log = _is_wide(self._values.values())
+        self._is_log = self._sign > 0 and _is_wide(self._values.values())
         self._short = shortened(sorted({name for trial in self._trials for name in trial.params}), _NAME)
         complete = [trial for trial in self._of(TrialState.COMPLETE) if trial.number in self._values]
         self._best = min(complete, key=lambda trial: self._sign * self._values[trial.number], default=None)

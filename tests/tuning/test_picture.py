@@ -159,12 +159,13 @@ def test_stopped_trials_count_with_their_best_value_and_never_as_the_best(
 
 
 def test_largest_value_is_the_best_where_a_search_maximizes(shown: dict[str, Axes], tmp_path: Path) -> None:
-    trials = [trial(0.5, seed=0), trial(0.9, seed=1), trial(stopped=(0.7, 0.6), seed=2), trial(0.8, seed=3)]
+    trials = [trial(0.01, seed=0), trial(0.9, seed=1), trial(stopped=(0.7, 0.6), seed=2), trial(0.8, seed=3)]
     draw(study(*trials, direction="maximize"), tmp_path / "search.png", "accuracy")
     legend = shown[CURVES].get_legend()
     assert "trial 1, the best" in [text.get_text() for text in legend.get_texts()]
+    assert shown[HISTORY].get_yscale() == "linear"  # logarithms would keep the good ones close together
     lines = shown[PARALLEL].collections[0]
-    assert lines.get_array().tolist() == [0.5, 0.7, 0.8, 0.9]
+    assert lines.get_array().tolist() == [0.01, 0.7, 0.8, 0.9]
     assert lines.get_cmap().name == "viridis_r"
 
 
