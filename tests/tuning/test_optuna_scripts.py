@@ -99,14 +99,14 @@ class EachThird(optuna.pruners.BasePruner):
         return trial.number % 3 == 2 and bool(trial.last_step)
 
 
-def objective(train: Callable[..., Any], monitor: str = "val_loss", **more: Any) -> Objective:
+def objective(train: Callable[..., Any], monitor: str = "val_loss", epochs: int = 3, **more: Any) -> Objective:
     """As Optuna's example has it: suggestions into the module, the callback into the trainer, the value out of it."""
 
     def run(trial: optuna.Trial) -> float:
         pl.seed_everything(trial.number)
         module = Net(trial.suggest_float("lr", 1e-3, 1e-1, log=True), trial.suggest_int("width", 2, 5), **more)
         callback = PyTorchLightningPruningCallback(trial, monitor=monitor)
-        trainer = train(module, max_epochs=3, callbacks=[callback])
+        trainer = train(module, max_epochs=epochs, callbacks=[callback])
         return float(trainer.callback_metrics["val_loss"].item())
 
     return run
@@ -299,10 +299,10 @@ def test_study_of_many_trials_leaves_the_process_as_its_first_ones_did(workers: 
         alive.append(weakref.ref(module))
         return by_fit(module, **arguments)
 
-    run = objective(noted, workers=workers)
+    run = objective(noted, epochs=2, workers=workers)
     studied(run, trials=3)
     before = state_of_process()
-    studied(run, trials=2 if workers else 20)
+    studied(run, trials=3 if workers else 20)
     assert state_of_process() == before
     assert not [each for each in alive if each() is not None]
 
