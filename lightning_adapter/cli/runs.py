@@ -141,7 +141,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         type=_status,
-        help="only of this status: running, finished, interrupted, failed, killed; may be repeated",
+        help="only of this status: running, finished, interrupted, pruned, failed, killed; may be repeated",
     )
 
 
