@@ -182,7 +182,7 @@ class Running:
             value=attrs.get(BEST),
             hyperparameters=self._plan.space.searched(attrs[VALUES]) if VALUES in attrs else {},
             run_dir=None if state == "waiting" else run_dir,
-            note=attrs.get(NOTE, ""),
+            note=attrs[NOTE] if OUTCOME in attrs else "",
         )
 
     @contextlib.contextmanager

@@ -96,12 +96,13 @@ class Searcher:
             if trial.state is not TrialState.RUNNING:
                 continue
             attrs = trial.user_attrs
-            self._running[trial.number] = running_trial(self._study, trial)
+            distributions = self._space.distributions if BRACKET in attrs else {}
+            self._running[trial.number] = running_trial(self._study, trial, distributions)
             if OUTCOME in attrs:
                 self.ended(Ended(trial.number, attrs[OUTCOME], attrs[NOTE]))
             elif STOPPED in attrs:
                 self.ended(Ended(trial.number, "complete"))
-            elif VALUES not in attrs:
+            elif BRACKET not in attrs:
                 self.ended(Ended(trial.number, "invalid", "the search ended while its hyperparameters were chosen"))
             else:
                 found.append(Assignment(trial.number, attrs[VALUES], attrs[SEED]))
@@ -132,7 +133,8 @@ class Searcher:
         if number is None:
             return None
         trial = self._study.ask(self._space.distributions)
-        attrs = {BRACKET: number, SEED: next(self._draws).seed, VALUES: self._space.values(trial.params)}
+        # the bracket last: without it a trial does not count
+        attrs = {SEED: next(self._draws).seed, VALUES: self._space.values(trial.params), BRACKET: number}
         for name, value in attrs.items():
             trial.set_user_attr(name, value)
         return trial

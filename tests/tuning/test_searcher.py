@@ -28,16 +28,17 @@ ADAPTIVE = {
 }
 
 
-def study_of(searcher: dict[str, Any]) -> optuna.Study:
+def study_of(searcher: dict[str, Any], storage: optuna.storages.BaseStorage | None = None) -> optuna.Study:
     settings = searcher_settings({"searcher": searcher, "hyperparameters": SPEC})
     pruner = HalvingPruner(brackets(settings), settings.divisor, settings.smaller_is_better)
-    return optuna.create_study(pruner=pruner, direction="minimize" if settings.smaller_is_better else "maximize")
+    direction = "minimize" if settings.smaller_is_better else "maximize"
+    return optuna.create_study(storage=storage, pruner=pruner, direction=direction)
 
 
-def searcher_of(searcher: dict[str, Any], study: optuna.Study) -> Searcher:
+def searcher_of(searcher: dict[str, Any], study: optuna.Study, suggests: bool = False) -> Searcher:
     settings = searcher_settings({"searcher": searcher, "hyperparameters": SPEC})
     made = brackets(settings)
-    return Searcher(study, settings, made, Space(SPEC), draws(settings, SPEC, 3), suggests=False)
+    return Searcher(study, settings, made, Space(SPEC), draws(settings, SPEC, 3), suggests)
 
 
 def loss(trial: Assignment, epoch: int) -> float:
@@ -190,3 +191,83 @@ def test_trial_whose_search_ended_with_its_own_end_half_told_is_ended_as_it_was(
     assert validate(searcher, second, 1, 0.5) is not None  # and nobody hears of its end
     assert searcher_of(ADAPTIVE, study).begun() == [first]
     assert study.trials[1].state.name == "PRUNED"
+
+
+class _Killed(BaseException):
+    """Ends a search where it stands."""
+
+
+class _Mortal(optuna.storages.InMemoryStorage):
+    """A storage whose process is killed before one of its writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = -1
+
+    def _write(self) -> None:
+        if self.left == 0:
+            raise _Killed
+        self.left -= 1
+
+    def create_new_trial(self, *given: Any, **named: Any) -> Any:
+        self._write()
+        return super().create_new_trial(*given, **named)
+
+    def set_trial_param(self, *given: Any, **named: Any) -> Any:
+        self._write()
+        return super().set_trial_param(*given, **named)
+
+    def set_trial_state_values(self, *given: Any, **named: Any) -> Any:
+        self._write()
+        return super().set_trial_state_values(*given, **named)
+
+    def set_trial_intermediate_value(self, *given: Any, **named: Any) -> Any:
+        self._write()
+        return super().set_trial_intermediate_value(*given, **named)
+
+    def set_trial_user_attr(self, *given: Any, **named: Any) -> Any:
+        self._write()
+        return super().set_trial_user_attr(*given, **named)
+
+    def set_trial_system_attr(self, *given: Any, **named: Any) -> Any:
+        self._write()
+        return super().set_trial_system_attr(*given, **named)
+
+
+def test_search_that_is_killed_before_any_of_its_writes_decides_as_one_that_is_not() -> None:
+    config = {**ADAPTIVE, "max_trials": 5, "max_time": 4, "divisor": 2, "max_concurrent_trials": 2}
+    expected = whole(config)
+    for write in itertools.count():
+        storage = _Mortal()
+        study = study_of(config, storage)
+        storage.left = write
+        try:
+            list(steps(config, study))
+            break
+        except _Killed:
+            storage.left = -1
+        list(steps(config, study))
+        assert result(study) == expected, f"killed before write {write}"
+    assert write > 50
+
+
+def test_trial_that_a_sampler_had_not_chosen_yet_is_made_anew() -> None:
+    config = {"name": "random", "metric": "loss", "max_trials": 2}
+    complete = []
+    for write in itertools.count():
+        storage = _Mortal()
+        study = study_of(config, storage)
+        storage.left = write
+        searcher = searcher_of(config, study, suggests=True)
+        try:
+            assert searcher.next() is not None
+            break
+        except _Killed:
+            storage.left = -1
+        goes_on = searcher_of(config, study, suggests=True)
+        left = goes_on.begun()
+        while (trial := left.pop() if left else goes_on.next()) is not None:
+            validate(goes_on, trial, 1)
+            goes_on.ended(Ended(trial.number, "complete"))
+        complete.append([trial.state.name for trial in study.trials].count("COMPLETE"))
+    assert complete == [2] * write and write > 3
