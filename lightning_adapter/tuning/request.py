@@ -59,7 +59,7 @@ class SearchRequest:
     sampler: optuna.samplers.BaseSampler | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SearchResult:
     """What a search has found.
 
@@ -87,3 +87,13 @@ class SearchResult:
     def interrupted(self) -> bool:
         """Whether trials are left that a resume would train."""
         return self.signal is not None or self.timed_out
+
+    def __repr__(self) -> str:
+        from lightning_adapter.tuning.notebook import in_words
+
+        return f"<search in {self.directory}: {in_words(self)}>"
+
+    def _repr_html_(self) -> str:
+        from lightning_adapter.tuning.notebook import of_search
+
+        return of_search(self)

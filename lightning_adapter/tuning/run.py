@@ -53,8 +53,22 @@ def run_search(request: SearchRequest, watcher: Watcher) -> SearchResult:
     variables = experiment.environment_variables(what.config, device_kind)
     with variables_set(variables):
         plan = Plan.of(what, request.trial_class)
+        _check_processes(plan, request)
         with _directory(plan, request) as (directory, record), _quiet():
             return _search(plan, request, directory, record, variables, watcher)
+
+
+def _check_processes(plan: Plan, request: SearchRequest) -> None:
+    """Refuse several processes where they cannot import the class.
+
+    Raises:
+        ConfigurationError: they cannot.
+    """
+    if plan.target is None and not request.in_this_process:
+        raise ConfigurationError(
+            f"jobs={request.jobs} needs processes of their own, which cannot import {plan.trial_class.__qualname__}: it is a "
+            "class of a notebook, or was made in a function. Move it to a file, or leave jobs out."
+        )
 
 
 @contextlib.contextmanager
@@ -62,13 +76,22 @@ def _directory(plan: Plan, request: SearchRequest) -> Iterator[tuple[SearchDirec
     """The directory of the search, and its record, until the block ends."""
     if plan.given.goes_on_in is not None:
         directory = SearchDirectory(plan.given.goes_on_in)
-        record = {**record_of(directory.path), "trials": plan.given.trials, "jobs": request.jobs}
+        before = record_of(directory.path)
+        record = {
+            **before,
+            "status": "running",
+            "trials": plan.given.trials,
+            "jobs": request.jobs or before["jobs"],
+        }
+        directory.write(record)
     else:
         record = _facts(plan, request)
         name = request.name or plan.trial_class.run_name(
             next(draws(plan.settings, plan.hyperparameters, 0)).hyperparameters
         )
         directory = SearchDirectory.create(name, request.search_dir, record, plan.given.text)
+        record["study"] = directory.path.name  # which may be moved later
+        directory.write(record)
     try:
         yield directory, record
     finally:
@@ -85,7 +108,7 @@ def _facts(plan: Plan, request: SearchRequest) -> dict[str, Any]:
         **provenance.of_this_process(),
         "seed": what.seed,
         "trials": what.trials,
-        "jobs": request.jobs,
+        "jobs": request.jobs or 1,
         "hparams": what.hparams,
         "hyperparameters": what.hyperparameters,
         "options": what.options,
@@ -115,7 +138,7 @@ def _search(
     settings, made = plan.settings, brackets(plan.settings)
     study = optuna.create_study(
         storage=directory.url,
-        study_name=directory.path.name,
+        study_name=record["study"],
         load_if_exists=True,
         direction="minimize" if settings.smaller_is_better else "maximize",
         sampler=request.sampler or optuna.samplers.RandomSampler(plan.given.seed),
@@ -123,7 +146,7 @@ def _search(
     )
     seeds = draws(settings, plan.hyperparameters, plan.given.seed)
     searcher = Searcher(study, settings, made, plan.space, seeds, request.sampler is not None)
-    crew = _crew(plan, request, directory, variables)
+    crew = _crew(plan, request, directory, record["jobs"], variables)
     running = Running(plan, directory, study, searcher, crew, watcher, request.timeout_s)
     status = "failed"
     try:
@@ -148,20 +171,13 @@ def _search(
     )
 
 
-def _crew(plan: Plan, request: SearchRequest, directory: SearchDirectory, variables: Mapping[str, str]) -> Crew:
-    """Who trains.
-
-    Raises:
-        ConfigurationError: other processes cannot import the class.
-    """
-    if request.in_this_process:
+def _crew(
+    plan: Plan, request: SearchRequest, directory: SearchDirectory, jobs: int, variables: Mapping[str, str]
+) -> Crew:
+    if jobs == 1 and request.in_this_process:
         return Here(plan.trial_class, request.timeout_s)
-    if plan.target is None:
-        raise ConfigurationError(
-            f"jobs={request.jobs} needs processes of their own, which cannot import {plan.trial_class.__qualname__}: it is a "
-            "class of a notebook, or was made in a function. Move it to a file, or leave jobs out."
-        )
-    return Workers(request.jobs or 1, plan.target, variables, directory.path)
+    assert plan.target is not None
+    return Workers(jobs, plan.target, variables, directory.path)
 
 
 def _write_best(plan: Plan, directory: SearchDirectory, study: optuna.Study, view: View) -> None:

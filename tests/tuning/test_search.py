@@ -251,6 +251,21 @@ def _wait_for_ended(path: Path, number: int, seconds: float = 60.0) -> None:
     raise AssertionError("no trial has ended")
 
 
+def test_search_whose_directory_was_moved_goes_on_with_its_study() -> None:
+    search(Quick, config=experiment(), search_dir="before", max_epochs=1, timeout=1e-6)
+    Path("before").rename("after")
+    result = search(Quick, resume_from="after")
+    assert states(result.study) == ["COMPLETE"] * 3
+    assert result.study.study_name == "before"
+
+
+def test_search_shows_itself_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = search(Quick, config=experiment({**RANDOM, "max_trials": 1}), max_epochs=1)
+    page = result._repr_html_()
+    assert "1 of 1 trial over, the best is trial 0" in page and "best.yaml" in page and "lr" in page
+    assert repr(result) == f"<search in {result.directory}: 1 of 1 trial over, the best is trial 0>"
+
+
 def test_search_that_another_process_goes_on_with_is_left_alone() -> None:
     result = search(Quick, config=experiment(), max_epochs=1)
     import filelock
