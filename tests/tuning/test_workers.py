@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -324,7 +325,9 @@ def test_code_that_changes_between_two_trials_is_told_once(crew_of: Callable[...
     with pytest.warns(UserWarning, match=r"neighbour_of_model\.py changed since the trials before: trial 2 and"):
         assert ended(crew).note == "1"
     crew.start(job(3))
-    assert ended(crew).note == "1"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ended(crew).note == "1"
 
 
 def test_stop_is_a_sigterm_and_the_trial_says_how_it_ends(crew_of: Callable[..., Workers]) -> None:
