@@ -30,6 +30,18 @@ from lightning_adapter.runs.searches import SEARCH
 
 EXPERIMENT = "experiment.yaml"
 FORMAT = 1
+_TRIAL = "trial-"
+_NOTHING = type(None)
+#: What somebody may count on who goes on with a search.
+_TYPES: dict[str, tuple[type, ...]] = {
+    "seed": (int,),
+    "trials": (int, _NOTHING),
+    "target": (str, _NOTHING),
+    "hparams": (dict,),
+    "hyperparameters": (dict, _NOTHING),
+    "options": (dict,),
+    "suggests": (bool,),
+}
 #: Seconds for which the lock of a process that was killed may outlive it.
 _GRACE_S = 10.0
 
@@ -109,7 +121,12 @@ class SearchDirectory:
 
     def trial(self, number: int) -> pathlib.Path:
         """Where a trial writes."""
-        return self.path / f"trial-{number:03d}"
+        return self.path / f"{_TRIAL}{number:03d}"
+
+    def trials_from(self, number: int) -> list[pathlib.Path]:
+        """Return the run directories of trials with this number and higher ones."""
+        found = {int(each.name[len(_TRIAL) :]): each for each in self.path.glob(f"{_TRIAL}*") if _is_trial(each)}
+        return [found[each] for each in sorted(found) if each >= number]
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Write what was asked for, and how far it is."""
@@ -123,6 +140,10 @@ class SearchDirectory:
     def close(self) -> None:
         """Let others go on with the search."""
         self._lock.release()
+
+
+def _is_trial(path: pathlib.Path) -> bool:
+    return path.name[len(_TRIAL) :].isdecimal() and path.is_dir()
 
 
 def is_search(path: pathlib.Path) -> bool:
@@ -147,5 +168,11 @@ def record_of(path: pathlib.Path) -> dict[str, Any]:
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise ConfigurationError(
             f"{path / SEARCH} is not of format {FORMAT}: another version of lightning_adapter wrote it."
+        )
+    wrong = [name for name, types in _TYPES.items() if not isinstance(found.get(name, ...), types)]
+    if wrong:
+        raise ConfigurationError(
+            f"{path / SEARCH} cannot be read: absent, or of another type than it is written with: {', '.join(wrong)}. Somebody has "
+            "changed it; put a copy of it back, or begin a new search."
         )
     return found

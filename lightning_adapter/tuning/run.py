@@ -28,6 +28,7 @@ from lightning_adapter.tuning.pruner import HalvingPruner
 from lightning_adapter.tuning.request import SearchRequest, SearchResult
 from lightning_adapter.tuning.running import Running
 from lightning_adapter.tuning.searcher import SEED, VALUES, VARIABLES, Searcher
+from lightning_adapter.tuning.study import study_of
 from lightning_adapter.tuning.view import View, Watcher
 from lightning_adapter.tuning.workers import Workers
 
@@ -90,8 +91,6 @@ def _directory(plan: Plan, request: SearchRequest) -> Iterator[tuple[SearchDirec
             next(draws(plan.settings, plan.hyperparameters, 0)).hyperparameters
         )
         directory = SearchDirectory.create(name, request.search_dir, record, plan.given.text)
-        record["study"] = directory.path.name  # which may be moved later
-        directory.write(record)
     try:
         yield directory, record
     finally:
@@ -136,10 +135,8 @@ def _search(
     watcher: Watcher,
 ) -> SearchResult:
     settings, made = plan.settings, brackets(plan.settings)
-    study = optuna.create_study(
-        storage=directory.url,
-        study_name=record["study"],
-        load_if_exists=True,
+    study = study_of(
+        directory,
         direction="minimize" if settings.smaller_is_better else "maximize",
         sampler=request.sampler or optuna.samplers.RandomSampler(plan.given.seed),
         pruner=HalvingPruner(made, settings.divisor, settings.smaller_is_better),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import signal
 import threading
@@ -25,6 +26,8 @@ from lightning_adapter.tuning.pruner import OUTCOME
 from lightning_adapter.tuning.searcher import BATCHES, BEST, EPOCHS, NOTE, VALUES, Assignment, Searcher
 from lightning_adapter.tuning.time_left import TimeLeft
 from lightning_adapter.tuning.view import Row, State, View, Watcher
+
+logger = logging.getLogger("lightning_adapter")
 
 #: Seconds between two looks at the clock, and two drawings of what is shown.
 _LOOK_S = 1.0
@@ -72,7 +75,7 @@ class Running:
         self._crew = crew
         self._watcher = watcher
         self._deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        self._trains = 0
+        self._training: set[int] = set()
         self.stopped_by: signal.Signals | Literal["timeout"] | None = None
         lengths = preview.lengths(plan.settings)
         self._time_left = TimeLeft(lengths, plan.given.options.get("max_epochs"), self._rows())
@@ -85,26 +88,31 @@ class Running:
             SearchError: trials fail one after the other.
         """
         with self._listening():
-            left = self._searcher.begun()
+            left = self._searcher.begun(self._batches_of)
             while True:
-                while self.stopped_by is None and self._trains < self._crew.size:
+                while self.stopped_by is None and len(self._training) < self._crew.size:
                     next_one = left.pop(0) if left else self._searcher.next()
                     if next_one is None:
                         break
                     self._searcher.trained_with(next_one.number, self._crew.variables)
                     self._crew.start(self._job(next_one))
-                    self._trains += 1
+                    self._training.add(next_one.number)
                     self._tell()
-                if not self._trains:
+                if not self._training:
                     return
                 over = self._crew.wait(self._judge, _LOOK_S)
                 if self.stopped_by is None and time.monotonic() >= self._deadline:
                     self.stopped_by = "timeout"
                     self._crew.stop()
                 for ended in over:
-                    self._trains -= 1
+                    self._training.remove(ended.number)
                     self._end(ended)
                 self._tell()
+
+    def _batches_of(self, number: int) -> int:
+        """Of a trial's last checkpoint; 0 where it has none."""
+        stored = stored_checkpoints(self._directory.trial(number) / "checkpoints")
+        return stored[-1].steps_completed if stored else 0
 
     def _job(self, assigned: Assignment) -> Job:
         given = self._plan.given
@@ -141,7 +149,7 @@ class Running:
         if not has_results and len(failed) >= max(_PATIENCE, self._crew.size):
             raise SearchError(
                 f"The first {len(failed)} trials have failed, and none has come to a validation. The last one: "
-                f"{ended.details or ended.note}"
+                f"{ended.details or failed[-1].user_attrs[NOTE]}"
             )
 
     def _tell(self) -> None:
@@ -173,6 +181,8 @@ class Running:
     def _row(self, trial: FrozenTrial) -> Row:
         attrs = trial.user_attrs
         state: State = _STATES.get(trial.state) or ("invalid" if attrs.get(OUTCOME) == "invalid" else "failed")
+        if state == "running" and trial.number not in self._training:  # interrupted, or left by an earlier process
+            state = "waiting"
         run_dir = self._directory.trial(trial.number)
         return Row(
             number=trial.number,
@@ -194,6 +204,11 @@ class Running:
 
         def ask(number: int, frame: FrameType | None) -> None:
             if time.monotonic() < self._deadline:  # otherwise it is our own, to the trial
+                if self.stopped_by is None:
+                    logger.warning(
+                        "%s: trials that train save a checkpoint each and end; another signal ends them at once",
+                        signal.Signals(number).name,
+                    )
                 self.stopped_by = signal.Signals(number)
             self._crew.stop()
 

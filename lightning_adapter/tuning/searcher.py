@@ -7,7 +7,7 @@ what decides is written first, and a step that was not taken is taken then.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -89,8 +89,13 @@ class Searcher:
         replaced: int = sum(bracket.replaces_invalid for bracket in brackets)
         return sum(bracket.max_trials for bracket in self._brackets) + replaced
 
-    def begun(self) -> list[Assignment]:
-        """Return the trials that an earlier process has left; those of which all is known are ended."""
+    def begun(self, batches_of: Callable[[int], int]) -> list[Assignment]:
+        """Return the trials that an earlier process has left; those of which all is known are ended.
+
+        Args:
+            batches_of: from the number of a trial to the batches of its last checkpoint. One that has none of the validation
+                after which it was stopped comes there once more, so that its best checkpoint is there.
+        """
         found = []
         for trial in self.trials():
             if trial.state is not TrialState.RUNNING:
@@ -100,7 +105,7 @@ class Searcher:
             self._running[trial.number] = running_trial(self._study, trial, distributions)
             if OUTCOME in attrs:
                 self.ended(Ended(trial.number, attrs[OUTCOME], attrs[NOTE]))
-            elif STOPPED in attrs:
+            elif STOPPED in attrs and batches_of(trial.number) >= attrs[BATCHES]:
                 self.ended(Ended(trial.number, "complete"))
             elif BRACKET not in attrs:
                 self.ended(Ended(trial.number, "invalid", "the search ended while its hyperparameters were chosen"))
@@ -164,12 +169,14 @@ class Searcher:
         trial = self._running[event.number]
         attrs = trial.user_attrs
         value, step = event.metrics[self._settings.metric], self._step(event)
-        trial.set_user_attr(BATCHES, event.batches)
-        trial.set_user_attr(EPOCHS, event.epochs)
+        before = attrs.get(BATCHES, 0)
+        if event.batches >= before:  # one that goes on from a checkpoint comes by validations again
+            trial.set_user_attr(BATCHES, event.batches)
+            trial.set_user_attr(EPOCHS, event.epochs)
         if math.isfinite(value) and (BEST not in attrs or self.is_better(value, attrs[BEST])):
             trial.set_user_attr(BEST, value)
         if STOPPED in attrs:  # the word did not reach the trial
-            return str(attrs[STOPPED])
+            return str(attrs[STOPPED]) if event.batches >= before else None
         reported = self._frozen(event.number).intermediate_values
         # a trial that goes on from a checkpoint comes by steps again that were judged
         if step < max(reported, default=step):

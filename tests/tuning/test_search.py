@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +21,8 @@ from lightning_adapter.errors import ConfigurationError, SearchError
 from lightning_adapter.runs import curves, record
 from lightning_adapter.tuning import picture
 from lightning_adapter.tuning.draws import draws
+from lightning_adapter.tuning.job import Ended
+from lightning_adapter.tuning.searcher import STOPPED, Searcher
 from lightning_adapter.tuning.settings import searcher_settings
 from tests.tuning.quick import Quick
 
@@ -144,7 +148,9 @@ def test_trial_that_refuses_its_hyperparameters_is_replaced() -> None:
 
 
 def test_search_ends_where_all_first_trials_fail() -> None:
-    with pytest.raises(SearchError, match=r"first 3 trials have failed.*"):
+    with pytest.raises(
+        SearchError, match=r"first 3 trials have failed.* The last one: no validation has given a finite loss"
+    ):
         search(Quick, config=experiment({**RANDOM, "max_trials": 9}, breaks="nan"), max_epochs=1)
 
 
@@ -204,6 +210,68 @@ def assert_same(one: optuna.Study, other: optuna.Study) -> None:
         assert mine.intermediate_values == theirs.intermediate_values
 
 
+def test_search_whose_directory_was_renamed_goes_on() -> None:
+    whole = search(Quick, config=experiment({**RANDOM, "max_trials": 2}), search_dir="whole", max_epochs=1)
+    search(Quick, config=experiment({**RANDOM, "max_trials": 2}), search_dir="before", max_epochs=1, timeout=1e-6)
+    Path("before").rename("after")
+    assert_same(search(Quick, resume_from="after").study, whole.study)
+
+
+def test_search_that_was_killed_while_a_trial_was_asked_for_goes_on_with_its_parameters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = search(Quick, config=experiment({**RANDOM, "max_trials": 2}), search_dir="whole", max_epochs=1)
+
+    def killed(*given: object) -> float:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="killed"):
+        patched.setattr(optuna.Trial, "_suggest", killed)
+        search(Quick, config=experiment({**RANDOM, "max_trials": 2}), search_dir="cut", max_epochs=1)
+    assert_same(search(Quick, resume_from="cut").study, whole.study)
+
+
+def test_trial_that_was_killed_when_it_had_been_stopped_ends_with_its_checkpoint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = experiment({**HALVING, "max_trials": 1})
+    whole = search(Quick, config=config, search_dir="whole")
+    ended = Searcher.ended
+
+    def killed(searcher: Searcher, event: Ended) -> None:
+        if STOPPED in searcher.trials()[event.number].user_attrs:
+            raise RuntimeError("killed")
+        ended(searcher, event)
+
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="killed"):
+        patched.setattr(Searcher, "ended", killed)
+        search(Quick, config=config, search_dir="cut")
+    shutil.rmtree("cut/trial-000/checkpoints")  # as if it had been killed before
+    result = search(Quick, resume_from="cut")
+    assert_same(result.study, whole.study)
+    assert record.read("cut/trial-000")["status"] == "finished"
+    assert record.read("cut/trial-000")["best"]["value"] == result.study.trials[0].value
+    assert Path("cut/trial-000/best").exists()
+
+
+def test_study_that_does_not_know_the_trials_that_are_there_is_no_reason_to_make_them_again() -> None:
+    search(Quick, config=experiment({**RANDOM, "max_trials": 1}), search_dir="cut", max_epochs=1)
+    Path("cut/study.db").unlink()
+    with pytest.raises(ConfigurationError, match="knows no trials, and not trial-000, which is there"):
+        search(Quick, resume_from="cut")
+    Path("cut/study.db").write_text("no database, and far longer than nothing")
+    with pytest.raises(ConfigurationError, match=r"study.db cannot be used: file is not a database. All that"):
+        search(Quick, resume_from="cut")
+
+
+def test_record_that_somebody_has_changed_is_refused_with_the_names_that_are_wrong() -> None:
+    search(Quick, config=experiment({**RANDOM, "max_trials": 1}), search_dir="cut", max_epochs=1)
+    path = Path("cut/search.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "seed": "7", "options": None}))
+    with pytest.raises(ConfigurationError, match=r"another type than it is written with: seed, options"):
+        search(Quick, resume_from="cut")
+
+
 SCRIPT = """
 import sys
 from lightning_adapter import search
@@ -216,12 +284,12 @@ if __name__ == "__main__":
 @pytest.mark.multiprocess
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_killed_search_repeats_no_finished_trial_and_counts_no_unfinished_one(jobs: int) -> None:
-    config = experiment({**HALVING, "max_concurrent_trials": 6})
+    config = experiment({**HALVING, "max_concurrent_trials": 4, "max_trials": 4})
     Path("script.py").write_text(SCRIPT.format(config=config, jobs=jobs))
     root = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
     with subprocess.Popen([sys.executable, "script.py"], env=environment, stdout=subprocess.PIPE) as process:
-        _wait_for_ended(Path("killed/study.db"), 2)
+        _wait_for_ended(Path("killed/study.db"), 1)
         process.send_signal(signal.SIGKILL)
     before = {trial.number: trial for trial in _trials(Path("killed/study.db")) if trial.state.is_finished()}
     dirs = {number: record.read(f"killed/trial-{number:03d}") for number in before}
@@ -229,7 +297,7 @@ def test_killed_search_repeats_no_finished_trial_and_counts_no_unfinished_one(jo
     for number, trial in before.items():
         assert result.study.trials[number] == trial
         assert record.read(f"killed/trial-{number:03d}") == dirs[number]
-    assert len(result.study.trials) == 6
+    assert len(result.study.trials) == 4
     assert all(trial.state.is_finished() for trial in result.study.trials)
     assert not [trial for trial in result.study.trials if trial.state.name == "FAIL"]
 

@@ -53,7 +53,7 @@ def validate(searcher: Searcher, trial: Assignment, epoch: int, value: float | N
 def steps(config: dict[str, Any], study: optuna.Study, every: int = 1) -> Iterator[None]:
     """A search of one trial at a time; whoever stops to iterate has killed it between two events."""
     searcher = searcher_of(config, study)
-    left = searcher.begun()
+    left = searcher.begun(lambda number: 10**6)
     while True:
         trial = left.pop(0) if left else searcher.next()
         if trial is None:
@@ -179,7 +179,7 @@ def test_interrupted_trial_goes_on_first_with_the_same_number() -> None:
     validate(searcher, first, 1)
     searcher.ended(Ended(first.number, "interrupted"))
     assert study.trials[0].state.name == "RUNNING"
-    assert searcher_of(ADAPTIVE, study).begun() == [first]
+    assert searcher_of(ADAPTIVE, study).begun(lambda number: 10**6) == [first]
 
 
 def test_trial_whose_search_ended_with_its_own_end_half_told_is_ended_as_it_was() -> None:
@@ -189,7 +189,7 @@ def test_trial_whose_search_ended_with_its_own_end_half_told_is_ended_as_it_was(
     assert first is not None and second is not None
     validate(searcher, first, 1, 0.1)
     assert validate(searcher, second, 1, 0.5) is not None  # and nobody hears of its end
-    assert searcher_of(ADAPTIVE, study).begun() == [first]
+    assert searcher_of(ADAPTIVE, study).begun(lambda number: 10**6) == [first]
     assert study.trials[1].state.name == "PRUNED"
 
 
@@ -265,7 +265,7 @@ def test_trial_that_a_sampler_had_not_chosen_yet_is_made_anew() -> None:
         except _Killed:
             storage.left = -1
         goes_on = searcher_of(config, study, suggests=True)
-        left = goes_on.begun()
+        left = goes_on.begun(lambda number: 10**6)
         while (trial := left.pop() if left else goes_on.next()) is not None:
             validate(goes_on, trial, 1)
             goes_on.ended(Ended(trial.number, "complete"))
