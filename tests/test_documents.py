@@ -170,7 +170,8 @@ def run_adapter(words: list[str]) -> None:
             run_search(words)
         return
     options = cli._parser().parse_args(cli.runs.with_subcommand(words) if words[0] == "runs" else words)
-    if words[0] == "submit" and str(options.config) != "experiment.yaml":  # which `init` has written
+    # what `init` has written, or a search
+    if words[0] == "submit" and str(options.config) not in ("experiment.yaml", "DIR/best.yaml"):
         experiment.read(options.config)
     if words[0] in ("submit", "follow", "fetch", "runs", "register"):
         return
@@ -184,7 +185,7 @@ def run_adapter(words: list[str]) -> None:
     assert isinstance(load_target(target), type)
     if getattr(options, "config", None) is not None and not options.config.startswith(
         "DIR/"
-    ):  # of a run that was fetched
+    ):  # of a run that was fetched, or of a search
         given = {name: experiment.parse_value(name, text) for name, text in options.hparam}
         config = experiment.read(options.config)
         known = config["hyperparameters"]
@@ -268,6 +269,7 @@ PROGRAMS: dict[str, Callable[[list[str]], None]] = {
     "horovodrun": run_horovodrun,
     "lightning-adapter": run_adapter,
     "make": run_make,
+    "optuna-dashboard": run_nothing,
     "pip": run_pip,
     "python": run_python,
     "python3": run_python,
