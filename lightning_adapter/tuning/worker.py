@@ -7,6 +7,7 @@ left in its: modules and their globals, torch's flags and threads, what the GPU'
 from __future__ import annotations
 
 import atexit
+import contextlib
 import faulthandler
 import importlib
 import io
@@ -76,17 +77,23 @@ class _Search:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
         self._gone = threading.Event()
         threading.Thread(target=self._listen, name="search", daemon=True).start()
 
     def judge(self, validated: Validated) -> str | None:
-        """Ask whether the trial goes on, and wait for the word."""
-        try:
+        """Ask whether the trial goes on, and wait for the word.
+
+        Raises:
+            KeyboardInterrupt: nobody is there to say it. A checkpoint from here on would let the trial go on later without it,
+                so that the run ends with the one that it has.
+        """
+        with contextlib.suppress(OSError):  # which `_listen` finds too
             send(self._connection, validated)
-        except OSError:
-            return None  # `_listen` sees to the end
-        return self._answers.get().stop
+        answer = self._answers.get()
+        if answer is None:
+            raise KeyboardInterrupt("the search is gone, and has not judged the validation")
+        return answer.stop
 
     def told(self, message: Imported | Ended) -> None:
         """Say how far the trial is."""
@@ -108,12 +115,12 @@ class _Search:
             self._end_alone()
 
     def _end_alone(self) -> None:
-        """End with a checkpoint, as at a SIGTERM, and otherwise by force, the processes of loaders included."""
+        """End as at a SIGTERM, with a checkpoint, and otherwise by force, the processes of loaders included."""
         self._gone.set()
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # nothing is trained yet, or no more
             self.leave_nothing()
         # to the main thread: another one would take it, and leave that one where it waits
         signal.pthread_kill(cast(int, threading.main_thread().ident), signal.SIGTERM)
-        self._answers.put(Answer(None))  # where it waits for one
+        self._answers.put(None)  # where it waits for one
         time.sleep(ALONE_S)
         self.leave_nothing()

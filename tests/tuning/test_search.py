@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ import pytest
 from lightning_adapter import fit, search
 from lightning_adapter.errors import ConfigurationError, SearchError
 from lightning_adapter.runs import curves, record
+from lightning_adapter.runs.store import stored_checkpoints
 from lightning_adapter.tuning import picture
 from lightning_adapter.tuning.draws import draws
-from lightning_adapter.tuning.job import Ended
+from lightning_adapter.tuning.job import Ended, Job, Validated
 from lightning_adapter.tuning.searcher import STOPPED, Searcher
 from lightning_adapter.tuning.settings import searcher_settings
+from lightning_adapter.tuning.training import train
 from tests.tuning.quick import Quick
 
 LR = {"type": "double", "minval": 0.0, "maxval": 1.0}
@@ -332,6 +335,24 @@ def test_search_shows_itself_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> N
     page = result._repr_html_()
     assert "1 of 1 trial over, the best is trial 0" in page and "best.yaml" in page and "lr" in page
     assert repr(result) == f"<search in {result.directory}: 1 of 1 trial over, the best is trial 0>"
+
+
+def test_trial_whose_search_is_gone_keeps_no_checkpoint_of_a_validation_that_nobody_has_judged() -> None:
+    asked = []
+
+    def judge(validated: Validated) -> str | None:
+        asked.append(validated.batches)
+        if len(asked) == 2:
+            raise KeyboardInterrupt  # as a worker's does
+        return None
+
+    job = Job(0, experiment() | {"hyperparameters": {"lr": 0.1}}, "trial-000", None, {})
+    assert train(Quick, job, judge) == Ended(0, "interrupted")
+    assert [each.steps_completed for each in stored_checkpoints("trial-000/checkpoints")] == asked[:1]
+    found = record.read("trial-000")
+    assert found is not None and found["status"] == "interrupted"
+    assert train(Quick, replace(job, resume_from="trial-000"), judge) == Ended(0, "complete")
+    assert asked == [2, 4, 4, 6, 8]
 
 
 def test_search_that_another_process_goes_on_with_is_left_alone() -> None:

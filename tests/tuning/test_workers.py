@@ -413,17 +413,18 @@ LISTENS = "asked = []\nsignal.signal(signal.SIGTERM, lambda *_: asked.append(1))
 
 
 @pytest.mark.parametrize(
-    ("before", "body", "has_time"),
+    ("before", "body", "last"),
     [
-        ("", LISTENS + FORKS + "while not asked:\n    time.sleep(0.01)", True),
-        ("", LISTENS + FORKS + "judge(Validated(job.number, 1, 1, {}))", True),
-        ("import os, time\nprint('pid', os.getpid(), flush=True)" + FORKS + "time.sleep(60)\n", "pass", False),
-        ("from lightning_adapter.tuning import worker\nworker.ALONE_S = 0.5\n", DEAF + FORKS + "time.sleep(60)", False),
+        ("", LISTENS + FORKS + "while not asked:\n    time.sleep(0.01)", "a checkpoint [1]"),
+        # one with a validation in it that nobody has judged would be wrong
+        ("", LISTENS + FORKS + "judge(Validated(job.number, 1, 1, {}))", "KeyboardInterrupt"),
+        ("import os, time\nprint('pid', os.getpid(), flush=True)" + FORKS + "time.sleep(60)\n", "pass", None),
+        ("from lightning_adapter.tuning import worker\nworker.ALONE_S = 0.5\n", DEAF + FORKS + "time.sleep(60)", None),
     ],
     ids=["trains", "is validated", "imports", "is deaf"],
 )
 def test_workers_end_by_themselves_when_the_search_is_killed(
-    tmp_path: Path, before: str, body: str, has_time: bool
+    tmp_path: Path, before: str, body: str, last: str | None
 ) -> None:
     place = target(tmp_path, f"{body}\nprint('a checkpoint', asked)", before)
     search = subprocess.Popen(
@@ -438,4 +439,5 @@ def test_workers_end_by_themselves_when_the_search_is_killed(
         search.send_signal(signal.SIGKILL)
         search.wait()
     until(lambda: not any(map(is_alive, pids)), 10)
-    assert ("a checkpoint [1]" in log.read_text()) == has_time
+    written = log.read_text()
+    assert [word for word in ("a checkpoint [1]", "KeyboardInterrupt") if word in written] == ([last] if last else [])
