@@ -87,7 +87,9 @@ class SearchResult:
     @property
     def interrupted(self) -> bool:
         """Whether trials are left that a resume would train."""
-        return self.signal is not None or self.timed_out
+        # a trial may be stopped by itself, by a signal to its process or by its own code
+        alone = any(row.state in ("waiting", "running") for row in self.view.rows)
+        return self.signal is not None or self.timed_out or alone
 
     def __repr__(self) -> str:
         return f"<search in {self.directory}: {in_words(self.view)}>"

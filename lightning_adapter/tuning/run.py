@@ -148,7 +148,7 @@ def _search(
     status = "failed"
     try:
         running.run()
-        status = FINISHED if running.stopped_by is None else "interrupted"
+        status = FINISHED if running.is_over else "interrupted"
     finally:
         crew.close()
         view = running.view()

@@ -33,6 +33,8 @@ logger = logging.getLogger("lightning_adapter")
 _LOOK_S = 1.0
 #: So many trials may fail before the first result; more are in vain.
 _PATIENCE = 3
+#: So many trials, one after the other, may have their hyperparameters refused.
+_PATIENCE_WITH_INVALID = 100
 
 _STATES: dict[TrialState, State] = {
     TrialState.WAITING: "waiting",
@@ -109,6 +111,11 @@ class Running:
                     self._end(ended)
                 self._tell()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether no trial is left that a resume would train: one may have been stopped by itself."""
+        return self.stopped_by is None and all(trial.state.is_finished() for trial in self._searcher.trials())
+
     def _batches_of(self, number: int) -> int:
         """Of a trial's last checkpoint; 0 where it has none."""
         stored = stored_checkpoints(self._directory.trial(number) / "checkpoints")
@@ -142,14 +149,28 @@ class Running:
         if ended.outcome == "refused" and not has_results:
             self._searcher.ended(Ended(ended.number, "interrupted"))
             raise ConfigurationError(ended.details)
-        if ended.outcome == "interrupted" and self.stopped_by is None:
-            ended = Ended(ended.number, "failed", "somebody else than the search has interrupted it")
         self._searcher.ended(ended)
+        self._check_invalid()
         failed = [trial for trial in self._searcher.trials() if trial.user_attrs.get(OUTCOME) == "failed"]
         if not has_results and len(failed) >= max(_PATIENCE, self._crew.size):
             raise SearchError(
                 f"The first {len(failed)} trials have failed, and none has come to a validation. The last one: "
                 f"{ended.details or failed[-1].user_attrs[NOTE]}"
+            )
+
+    def _check_invalid(self) -> None:
+        """End a search that only replaces trials, as a cluster's would without end.
+
+        Raises:
+            SearchError: it does.
+        """
+        ended = [trial for trial in self._searcher.trials() if trial.state.is_finished()]
+        last = ended[-_PATIENCE_WITH_INVALID:]
+        if len(last) == _PATIENCE_WITH_INVALID and all(trial.user_attrs.get(OUTCOME) == "invalid" for trial in last):
+            raise SearchError(
+                f"{len(last)} trials one after the other have refused their hyperparameters (det.InvalidHP), and a cluster would "
+                f"go on making others without end. The last one: {last[-1].user_attrs[NOTE]}. Narrow the ranges to values that "
+                "the trial takes."
             )
 
     def _tell(self) -> None:

@@ -15,6 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform import experiment
+from lightning_adapter.tuning.go_numbers import told
 
 #: Optuna keeps whole numbers in floating point.
 _EXACT = 2**53
@@ -153,7 +154,7 @@ def _choices(vals: list[Any]) -> list[Any]:
 
     It compares with ==, by which 1, 1.0 and True are one.
     """
-    texts = list(dict.fromkeys(map(_json, vals)))
+    texts = _texts(vals)
     plain = [json.loads(text) for text in texts]
     holds = all(value is None or isinstance(value, (bool, int, float, str)) for value in plain)
     if holds and all(plain.index(value) == index for index, value in enumerate(plain)):
@@ -161,10 +162,15 @@ def _choices(vals: list[Any]) -> list[Any]:
     return texts
 
 
+def _texts(vals: list[Any]) -> list[str]:
+    """The JSON of each value that a trial can be given, once."""
+    return list(dict.fromkeys(_json(told(value)) for value in vals))
+
+
 def _param(spec: Mapping[str, Any], value: Any) -> Any:
     if spec["type"] == "categorical":
-        texts = list(dict.fromkeys(map(_json, spec["vals"])))
-        return _choices(spec["vals"])[texts.index(_json(value))]
+        texts = _texts(spec["vals"])
+        return _choices(spec["vals"])[texts.index(_json(told(value)))]
     if spec["type"] == "log":
         low, high = _limits(spec)  # a power may lie a rounding beside its limit
         return min(max(float(value), low), high)
@@ -174,7 +180,7 @@ def _param(spec: Mapping[str, Any], value: Any) -> Any:
 def _value(spec: Mapping[str, Any], param: Any) -> Any:
     if spec["type"] != "categorical":
         return param
-    texts = list(dict.fromkeys(map(_json, spec["vals"])))
+    texts = _texts(spec["vals"])
     choices = _choices(spec["vals"])
     chosen = next(text for text, choice in zip(texts, choices, strict=True) if _json(choice) == _json(param))
     return json.loads(chosen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import torch
 from determined import InvalidHP
@@ -22,6 +23,8 @@ class Module(DETLM):
     def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
         if self.breaks == "training" and self.current_epoch == 1:
             raise ValueError("broken")
+        if self.breaks == "exit" and self.current_epoch == 1:
+            sys.exit(143)
         if self.breaks == "kill" and self.current_epoch == 1:
             os.kill(os.getpid(), 9)
         loss = (self.weight * batch.mean() + torch.rand(3)).sum()

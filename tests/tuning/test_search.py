@@ -21,7 +21,7 @@ from lightning_adapter import fit, search
 from lightning_adapter.errors import ConfigurationError, SearchError
 from lightning_adapter.runs import curves, record
 from lightning_adapter.runs.store import stored_checkpoints
-from lightning_adapter.tuning import picture
+from lightning_adapter.tuning import picture, running
 from lightning_adapter.tuning.draws import draws
 from lightning_adapter.tuning.job import Ended, Job, Validated
 from lightning_adapter.tuning.searcher import STOPPED, Searcher
@@ -122,11 +122,13 @@ def test_samplers_of_optunas_choose_in_place_of_a_clusters_draws() -> None:
 
 
 def test_choices_of_any_kind_reach_the_trial_as_they_are() -> None:
-    vals = [[1, 2], {"a": 1}, True, 1, "1", None]
+    vals = [[1, 2], {"b": 1, "a": 2}, True, 1, "1", None, 2**64]
     config = experiment({"name": "grid", "metric": "loss"}, lr=0.25, choice={"type": "categorical", "vals": vals})
     result = search(Quick, config=config, max_epochs=1)
     found = [record.read(row.run_dir)["hyperparameters"]["choice"] for row in result.view.rows]
-    assert [str(each) for each in reversed(found)] == [str(each) for each in vals]
+    # keys in their order, and whole numbers in floating point: the master's JSON
+    given = [[1, 2], {"a": 2, "b": 1}, True, 1, "1", None, 18446744073709552000]
+    assert [str(each) for each in reversed(found)] == [str(each) for each in given]
 
 
 # --- what goes wrong ---
@@ -162,6 +164,26 @@ def test_metric_that_nobody_logs_ends_the_search_at_the_first_validation() -> No
         ConfigurationError, match=r"searcher.metric is 'other', which the .* did not log; it logged loss"
     ):
         search(Quick, config=experiment({**RANDOM, "metric": "other"}))
+
+
+def test_length_in_a_metric_that_nobody_logs_ends_the_search_at_the_first_validation() -> None:
+    with pytest.raises(ConfigurationError, match=r"searcher.time_metric is 'samples', and the validation logged loss"):
+        search(Quick, config=experiment({**HALVING, "time_metric": "samples"}))
+
+
+def test_search_whose_trials_all_refuse_their_hyperparameters_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_PATIENCE_WITH_INVALID", 4)
+    with pytest.raises(
+        SearchError, match=r"4 trials one after the other have refused .* The last one: not this one\. Narrow"
+    ):
+        search(Quick, config=experiment(breaks="invalid"))
+
+
+def test_trial_that_is_stopped_by_itself_is_left_to_a_resume() -> None:
+    result = search(Quick, config=experiment({**RANDOM, "max_trials": 2}, breaks="exit"), search_dir="alone")
+    assert [row.state for row in result.view.rows] == ["running", "running"]
+    assert result.interrupted and result.signal is None
+    assert json.loads(Path("alone/search.json").read_text())["status"] == "interrupted"
 
 
 def test_trial_without_a_finite_value_has_failed() -> None:
