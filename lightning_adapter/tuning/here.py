@@ -22,14 +22,14 @@ class Here:
 
     Args:
         trial_class: the trial.
-        timeout_s: seconds after which a trial is interrupted, as by a signal; None for never.
+        deadline: the monotonic clock's time at which a trial is interrupted, as by a signal; infinity for never.
     """
 
     size = 1
 
-    def __init__(self, trial_class: type[LightningTrial], timeout_s: float | None) -> None:
+    def __init__(self, trial_class: type[LightningTrial], deadline: float) -> None:
         self._trial_class = trial_class
-        self._deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        self._deadline = deadline
         self._job: Job | None = None
         self.variables: Mapping[str, str] = thread_variables(1, [], os.environ)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +14,7 @@ import optuna
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.environment import device_kind, managed_trial, variables_set
+from lightning_adapter.platform.launch import launcher
 from lightning_adapter.platform.target import check_may_train
 from lightning_adapter.runs import provenance
 from lightning_adapter.runs.recorder import now
@@ -49,6 +52,11 @@ def run_search(request: SearchRequest, watcher: Watcher) -> SearchResult:
         raise ConfigurationError(
             "A search is made here by this machine, and this is a trial of a cluster, whose searcher makes its own: submit the "
             "experiment instead."
+        )
+    if launcher() is not None:
+        raise ConfigurationError(
+            "A search begins the processes of its trials itself, and this is one of several that a launcher has begun. Start it "
+            "without torchrun or horovodrun; for several trials at the same time give jobs= (--jobs)."
         )
     what = Given.of(request)
     variables = experiment.environment_variables(what.config, device_kind)
@@ -143,8 +151,14 @@ def _search(
     )
     seeds = draws(settings, plan.hyperparameters, plan.given.seed)
     searcher = Searcher(study, settings, made, plan.space, seeds, request.sampler is not None)
-    crew = _crew(plan, request, directory, record["jobs"], variables)
-    running = Running(plan, directory, study, searcher, crew, watcher, request.timeout_s)
+    # one for both: what interrupts a trial then is no signal from outside
+    deadline = math.inf if request.timeout_s is None else time.monotonic() + request.timeout_s
+    if request.in_this_process and record["jobs"] == 1:
+        crew: Crew = Here(plan.trial_class, deadline)
+    else:
+        assert plan.target is not None  # `_check_processes`
+        crew = Workers(record["jobs"], plan.target, variables, directory.path)
+    running = Running(plan, directory, study, searcher, crew, watcher, deadline)
     status = "failed"
     try:
         running.run()
@@ -166,15 +180,6 @@ def _search(
         signal=None if running.stopped_by == "timeout" else running.stopped_by,
         timed_out=running.stopped_by == "timeout",
     )
-
-
-def _crew(
-    plan: Plan, request: SearchRequest, directory: SearchDirectory, jobs: int, variables: Mapping[str, str]
-) -> Crew:
-    if jobs == 1 and request.in_this_process:
-        return Here(plan.trial_class, request.timeout_s)
-    assert plan.target is not None
-    return Workers(jobs, plan.target, variables, directory.path)
 
 
 def _write_best(plan: Plan, directory: SearchDirectory, study: optuna.Study, view: View) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import signal
 import threading
 import time
@@ -54,7 +53,7 @@ class Running:
         searcher: decides.
         crew: trains.
         watcher: is told.
-        timeout_s: seconds after which trials are interrupted; None for no limit.
+        deadline: the monotonic clock's time at which trials are interrupted; infinity for never.
 
     Attributes:
         stopped_by: the signal that has ended the search, or "timeout"; None where nothing has.
@@ -68,7 +67,7 @@ class Running:
         searcher: Searcher,
         crew: Crew,
         watcher: Watcher,
-        timeout_s: float | None,
+        deadline: float,
     ) -> None:
         self._plan = plan
         self._directory = directory
@@ -76,7 +75,7 @@ class Running:
         self._searcher = searcher
         self._crew = crew
         self._watcher = watcher
-        self._deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        self._deadline = deadline
         self._training: set[int] = set()
         self.stopped_by: signal.Signals | Literal["timeout"] | None = None
         lengths = preview.lengths(plan.settings)

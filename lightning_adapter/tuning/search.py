@@ -77,9 +77,13 @@ def search(
         SystemExit: a signal has stopped the search, with the status of that signal.
     """
     check_installed("optuna")
+    from optuna.samplers import BaseSampler
+
     from lightning_adapter.tuning.run import run_search
 
     faults: list[str] = []
+    if sampler is not None and not isinstance(sampler, BaseSampler):
+        faults.append(f"sampler={sampler!r} is none of Optuna's: give one such as optuna.samplers.TPESampler(seed=1).")
     several = None if jobs is None else integer("jobs", jobs, 1, LARGEST, ", 1 or more", faults)
     request = SearchRequest(
         trial_class=trial_class,

@@ -217,6 +217,21 @@ def test_several_processes_need_a_class_that_they_can_import() -> None:
         search(Local, config=experiment(), jobs=2)
 
 
+def test_search_in_one_of_several_processes_of_a_launcher_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "LOCAL_RANK", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(ConfigurationError, match="without torchrun or horovodrun"):
+        search(Quick, config=experiment())
+    assert not list(Path.cwd().iterdir())
+
+
+def test_sampler_that_is_none_of_optunas_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"sampler='tpe' is none of Optuna's: give one such as"):
+        search(Quick, config=experiment(), sampler="tpe")  # type: ignore[arg-type]
+
+
 # --- interrupted and killed ---
 
 
@@ -373,6 +388,9 @@ def test_trial_whose_search_is_gone_keeps_no_checkpoint_of_a_validation_that_nob
     assert [each.steps_completed for each in stored_checkpoints("trial-000/checkpoints")] == asked[:1]
     found = record.read("trial-000")
     assert found is not None and found["status"] == "interrupted"
+    assert train(Quick, replace(job, resume_from="trial-000"), judge) == Ended(0, "complete")
+    assert asked == [2, 4, 4, 6, 8]
+    # one that came to its end, of which its search did not hear any more
     assert train(Quick, replace(job, resume_from="trial-000"), judge) == Ended(0, "complete")
     assert asked == [2, 4, 4, 6, 8]
 
