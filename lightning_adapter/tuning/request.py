@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lightning_adapter.tuning.notebook import in_words, of_search
 from lightning_adapter.tuning.view import View
 
 if TYPE_CHECKING:
@@ -92,7 +91,11 @@ class SearchResult:
         return self.signal is not None or self.timed_out or alone
 
     def __repr__(self) -> str:
+        from lightning_adapter.tuning.notebook import in_words
+
         return f"<search in {self.directory}: {in_words(self.view)}>"
 
     def _repr_html_(self) -> str:
+        from lightning_adapter.tuning.notebook import of_search  # takes matplotlib, which asking needs not
+
         return of_search(self.view)
