@@ -10,8 +10,8 @@ from lightning_adapter.cli import runs_text, tables
 from lightning_adapter.cli.search_frame import summed, trials_table
 from lightning_adapter.runs.metrics_table import plain
 from lightning_adapter.runs.summary import shown
-from lightning_adapter.runs.words import value
-from lightning_adapter.tuning.lines import assignments, counted, length
+from lightning_adapter.runs.words import counted, value
+from lightning_adapter.tuning.lines import assignments, length
 
 if TYPE_CHECKING:
     from lightning_adapter.tuning.request import SearchResult

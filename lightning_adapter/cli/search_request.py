@@ -15,19 +15,20 @@ if TYPE_CHECKING:
     from lightning_adapter.submission.typed_in_entrypoint import TypedInEntrypoint
     from lightning_adapter.tuning.request import SearchRequest
 
-#: What a search that goes on has recorded: option -> attribute of what was parsed.
-_RECORDED = {
-    **{
-        "--config": "config",
-        "--cli": "cli",
-        "--hydra": "hydra",
-        "--hparam": "hparam",
-        "--seed": "seed",
-        "--name": "name",
-    },
-    **{"--max-epochs": "max_epochs", "--max-steps": "max_steps", "--search-dir": "search_dir"},
-    **{"--validation-period": "validation_period", "--checkpoint-period": "checkpoint_period"},
-}
+#: What a search that goes on has recorded.
+_RECORDED = (
+    *(
+        "--config",
+        "--cli",
+        "--hydra",
+        "--hparam",
+        "--max-epochs",
+        "--max-steps",
+        "--validation-period",
+        "--checkpoint-period",
+    ),
+    *("--seed", "--search-dir", "--name"),
+)
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ def _check(arguments: argparse.Namespace) -> None:
 def _going_on(arguments: argparse.Namespace) -> Asked:
     from lightning_adapter.tuning.request import SearchRequest
 
-    typed = [option for option, name in _RECORDED.items() if getattr(arguments, name) not in (None, [])]
+    given = vars(arguments)
+    typed = [option for option in _RECORDED if given[option[2:].replace("-", "_")] not in (None, [])]
     if typed or arguments.preview:
         options = ", ".join([*typed, *(["--preview"] if arguments.preview else [])])
         raise ConfigurationError(

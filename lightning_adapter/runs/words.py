@@ -54,6 +54,11 @@ def short(number: float) -> str:
     return f"{number:.6g}"
 
 
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{number} {one if number == 1 else several or f'{one}s'}"
+
+
 def values(found: Sequence[object]) -> list[str]:
     """Values of one name, so that different ones look different."""
     texts = [value(one) for one in found]

@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning_adapter.runs.metrics_table import plain
 from lightning_adapter.runs.summary import shown
-from lightning_adapter.runs.words import duration, value
+from lightning_adapter.runs.words import counted, duration, value
 from lightning_adapter.tuning.view import Row, State, View
 
 #: States in which a trial is no longer trained.
@@ -100,8 +100,3 @@ def time_left(view: View) -> list[str]:
 def assignments(hyperparameters: Mapping[str, Any]) -> str:
     """`learning_rate=0.01, width=8`."""
     return ", ".join(f"{plain(name)}={plain(value(one))}" for name, one in hyperparameters.items())
-
-
-def counted(number: int, one: str, several: str | None = None) -> str:
-    """`1 trial`, `2 trials`."""
-    return f"{number} {one if number == 1 else several or f'{one}s'}"

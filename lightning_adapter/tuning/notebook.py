@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from lightning_adapter.runs import notebook
 from lightning_adapter.runs.summary import shown
-from lightning_adapter.tuning.lines import OVER, counted
+from lightning_adapter.runs.words import counted
+from lightning_adapter.tuning.lines import OVER
 from lightning_adapter.tuning.view import View
 
 

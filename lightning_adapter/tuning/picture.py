@@ -31,6 +31,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from optuna.visualization import matplotlib as optunas
 
 from lightning_adapter.runs import picture_file
+from lightning_adapter.runs.words import counted
 from lightning_adapter.tuning.short_names import shortened, within
 
 logger = logging.getLogger("lightning_adapter")
@@ -201,7 +202,7 @@ class _Page:
         figure = Figure(figsize=(_WIDTH, _HEAD), dpi=_DPI)
         FigureCanvasAgg(figure)
         best = f"; best is trial {self._best.number}, {self._metric} {self._best.value:.6g}" if self._best else ""
-        figure.text(0.015, 0.66, f"{_counted(len(self._trials), 'trial')}: {states}{best}", fontsize=13, va="center")
+        figure.text(0.015, 0.66, f"{counted(len(self._trials), 'trial')}: {states}{best}", fontsize=13, va="center")
         if self._best is not None:
             values = {self._short[name]: value for name, value in self._best.params.items()}
             said = ", ".join(f"{name} {_shown(values[name])}" for name in sorted(values, key=[*ranked, *values].index))
@@ -364,10 +365,6 @@ def _pixels(figure: Figure) -> Pixels:
     assert isinstance(canvas, FigureCanvasAgg)
     canvas.draw()  # type: ignore[no-untyped-call]
     return np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _shown(value: object) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -16,6 +16,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform import experiment
 from lightning_adapter.tuning.go_numbers import told
+from lightning_adapter.tuning.settings import searched
 
 #: Optuna keeps whole numbers in floating point.
 _EXACT = 2**53
@@ -28,22 +29,14 @@ def ranges(hyperparameters: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         ConfigurationError: two of them would have the same name.
     """
     found: dict[str, Mapping[str, Any]] = {}
-    for path, spec in _ranges(hyperparameters, ()):
-        name = ".".join(path)
+    for route, spec in searched(hyperparameters):
+        name = ".".join(route)
         if name in found:
             raise ConfigurationError(
                 f"hyperparameters: two ranges have the name {name}, one of them in a group. Rename one of the two."
             )
         found[name] = spec
     return found
-
-
-def _ranges(group: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    for name, value in group.items():
-        if experiment.is_range(value):
-            yield (*path, name), value
-        elif isinstance(value, Mapping) and "type" not in value:
-            yield from _ranges(value, (*path, name))
 
 
 def value_at(values: Mapping[str, Any], name: str) -> Any:

@@ -8,6 +8,7 @@ import optuna
 import sqlalchemy.exc
 
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.runs.words import counted
 from lightning_adapter.tuning.directory import SearchDirectory
 
 
@@ -44,7 +45,7 @@ def study_of(
     unknown = directory.trials_from(known)
     if unknown:
         raise ConfigurationError(
-            f"{directory.study} knows {known or 'no'} trial{'' if known == 1 else 's'}, and not {unknown[0].name}, which is there: "
+            f"{directory.study} knows {counted(known, 'trial')}, and not {unknown[0].name}, which is there: "
             "it is not the study that the search has written last, so that trials would be made again. Put that one back, or "
             "begin a new search."
         )

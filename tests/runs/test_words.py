@@ -22,3 +22,11 @@ def test_length_of_time_is_read(text: str, seconds: float) -> None:
 def test_what_is_no_length_of_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no length of time: write 90 s, 30 min, 2 h, 1h30m or 3 d"):
         words.seconds(text)
+
+
+def test_what_is_counted_is_one_or_several() -> None:
+    assert [words.counted(0, "trial"), words.counted(1, "trial"), words.counted(2, "batch", "batches")] == [
+        "0 trials",
+        "1 trial",
+        "2 batches",
+    ]

@@ -297,7 +297,7 @@ def test_trial_that_was_killed_when_it_had_been_stopped_ends_with_its_checkpoint
 def test_study_that_does_not_know_the_trials_that_are_there_is_no_reason_to_make_them_again() -> None:
     search(Quick, config=experiment({**RANDOM, "max_trials": 1}), search_dir="cut", max_epochs=1)
     Path("cut/study.db").unlink()
-    with pytest.raises(ConfigurationError, match="knows no trials, and not trial-000, which is there"):
+    with pytest.raises(ConfigurationError, match="knows 0 trials, and not trial-000, which is there"):
         search(Quick, resume_from="cut")
     Path("cut/study.db").write_text("no database, and far longer than nothing")
     with pytest.raises(ConfigurationError, match=r"study.db cannot be used: file is not a database. All that"):
