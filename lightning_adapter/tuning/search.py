@@ -57,8 +57,9 @@ def search(
         config: an experiment YAML's path, or its content: its ranges are searched by its searcher.
         hparams: hyperparameters that win over `config`; a range that is given a value is not searched.
         trials: in place of `searcher.max_trials`.
-        jobs: trials that train at the same time. One trains in this process; several in processes of their own, each on
-            its GPU where there are several, which import the class.
+        jobs: trials that train at the same time; by default one, or as many as a search had that goes on. One trains in this
+            process, where what user code leaves in its modules is there for the next trial; several in processes of their own,
+            begun for each trial, which import the class, each on its GPU where there are several.
         timeout: seconds (or a timedelta) after which trials that train are interrupted; the search can go on later.
         max_epochs, max_steps, validation_period, checkpoint_period, warm_start_from: of each trial, as of `fit`. What the
             experiment's entrypoint types after `fit` counts where nothing is given.
