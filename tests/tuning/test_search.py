@@ -21,7 +21,7 @@ from lightning_adapter import fit, search
 from lightning_adapter.errors import ConfigurationError, SearchError
 from lightning_adapter.runs import curves, record
 from lightning_adapter.runs.store import stored_checkpoints
-from lightning_adapter.tuning import picture, running
+from lightning_adapter.tuning import directory, picture, running
 from lightning_adapter.tuning.draws import draws
 from lightning_adapter.tuning.job import Ended, Job, Validated
 from lightning_adapter.tuning.searcher import STOPPED, Searcher
@@ -395,7 +395,8 @@ def test_trial_whose_search_is_gone_keeps_no_checkpoint_of_a_validation_that_nob
     assert asked == [2, 4, 4, 6, 8]
 
 
-def test_search_that_another_process_goes_on_with_is_left_alone() -> None:
+def test_search_that_another_process_goes_on_with_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directory, "_GRACE_S", 0.1)
     result = search(Quick, config=experiment(), max_epochs=1)
     import filelock
 
