@@ -58,6 +58,7 @@ class SearchDirectory:
 
     def __init__(self, path: pathlib.Path) -> None:
         self.path = path.absolute()
+        self.record = self.path / SEARCH
         self.study = self.path / "study.db"
         self.picture = self.path / "search.png"
         self.best = self.path / "best.yaml"
@@ -130,7 +131,7 @@ class SearchDirectory:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Write what was asked for, and how far it is."""
-        json_file.write(self.path / SEARCH, {"format": FORMAT, **record})
+        json_file.write(self.record, {"format": FORMAT, **record})
 
     def write_best(self, text: str) -> None:
         """Write best.yaml, whole."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
+import pathlib
+import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import optuna
+from sqlalchemy.exc import SQLAlchemyError
 
-from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.errors import ConfigurationError, SearchError
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.environment import device_kind, managed_trial, variables_set
 from lightning_adapter.platform.launch import launcher
@@ -19,6 +23,7 @@ from lightning_adapter.platform.target import check_may_train
 from lightning_adapter.runs import provenance
 from lightning_adapter.runs.recorder import now
 from lightning_adapter.runs.searches import FINISHED
+from lightning_adapter.runs.summary import shown
 from lightning_adapter.tuning import picture
 from lightning_adapter.tuning.best import best_yaml
 from lightning_adapter.tuning.brackets import brackets
@@ -34,6 +39,8 @@ from lightning_adapter.tuning.searcher import SEED, VALUES, VARIABLES, Searcher
 from lightning_adapter.tuning.study import study_of
 from lightning_adapter.tuning.view import View, Watcher
 from lightning_adapter.tuning.workers import Workers
+
+logger = logging.getLogger("lightning_adapter")
 
 
 def run_search(request: SearchRequest, watcher: Watcher) -> SearchResult:
@@ -163,13 +170,21 @@ def _search(
     try:
         running.run()
         status = FINISHED if running.is_over else "interrupted"
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise SearchError(
+            f"{directory.study} cannot be written: {_reason(error)}. What was written before stands there; to go on later, give "
+            f"--resume-from {shlex.quote(shown(directory.path))}"
+        ) from error
     finally:
         crew.close()
         view = running.view()
-        _write_best(plan, directory, study, view)
-        picture.draw(study, directory.picture, settings.metric, settings.time_metric or "batches")
-        directory.write({**record, "status": status, "end": now()})
         watcher.ended(view)
+        _write(directory.best, lambda: _write_best(plan, directory, study, view))
+        _write(
+            directory.picture,
+            lambda: picture.draw(study, directory.picture, settings.metric, settings.time_metric or "batches"),
+        )
+        _write(directory.record, lambda: directory.write({**record, "status": status, "end": now()}))
     return SearchResult(
         study=study,
         best_run=None if view.best is None else view.best.run_dir,
@@ -180,6 +195,19 @@ def _search(
         signal=None if running.stopped_by == "timeout" else running.stopped_by,
         timed_out=running.stopped_by == "timeout",
     )
+
+
+def _reason(error: Exception) -> str:
+    """Of an error of the database, which wraps those below it, the first line."""
+    return str(getattr(error, "orig", None) or error.__cause__ or error).partition("\n")[0]
+
+
+def _write(path: pathlib.Path, write: Callable[[], object]) -> None:
+    """Write what follows a search; what cannot be written is told in a line, and hides no error of the search."""
+    try:
+        write()
+    except OSError as error:
+        logger.warning("%s could not be written: %s", shown(path), error)
 
 
 def _write_best(plan: Plan, directory: SearchDirectory, study: optuna.Study, view: View) -> None:

@@ -28,12 +28,18 @@ _PERIODS = ("validation_period", "checkpoint_period")
 def train(trial_class: type[LightningTrial], job: Job, judge: Judge) -> Ended:
     """Train a trial as `fit` does, and ask the searcher after each validation whether it goes on.
 
-    Signals to stop and errors are told by what is returned; nothing is raised but what ends the whole process.
+    Signals to stop and errors are told by what is returned; nothing is raised but what the judge raises, and what ends the whole
+    process.
     """
     words: list[str | None] = []  # the searcher's, one for each validation
+    broken: list[Exception] = []  # what has kept the searcher from a word is no fault of the trial
 
     def judged(batches: int, epochs: int, metrics: Mapping[str, float]) -> str | None:
-        words.append(judge(Validated(job.number, batches, epochs, metrics)))
+        try:
+            words.append(judge(Validated(job.number, batches, epochs, metrics)))
+        except Exception as error:
+            broken.append(error)
+            raise
         return words[-1]
 
     options: dict[str, Any] = {
@@ -42,20 +48,24 @@ def train(trial_class: type[LightningTrial], job: Job, judge: Judge) -> Ended:
     try:
         with judged_by(judged):
             fit(trial_class, config=job.config, run_dir=job.run_dir, resume_from=job.resume_from, **options)
-    except SystemExit as error:
-        if error.code in _STOPPED:
-            return Ended(job.number, "interrupted")
-        return _failed(job, error)
-    except LightningAdapterError as error:
-        if isinstance(error.__cause__, InvalidHP):
-            return Ended(job.number, "invalid", _line(error.__cause__), str(error))
-        # what is wrong before any result was there is wrong with what was given, not with this trial
-        return Ended(job.number, "failed" if words else "refused", _line(error), str(error))
-    except Exception as error:
-        return _failed(job, error)
+    except (SystemExit, Exception) as error:
+        if any(error is one for one in broken):
+            raise
+        return _ended_by(error, job, has_results=bool(words))
     if STOPPED_EARLY in words[-1:]:
         record.update(job.run_dir, status="pruned", error=STOPPED_EARLY)
     return Ended(job.number, "complete")
+
+
+def _ended_by(error: BaseException, job: Job, has_results: bool) -> Ended:
+    if isinstance(error, SystemExit) and error.code in _STOPPED:
+        return Ended(job.number, "interrupted")
+    if not isinstance(error, LightningAdapterError):
+        return _failed(job, error)
+    if isinstance(error.__cause__, InvalidHP):
+        return Ended(job.number, "invalid", _line(error.__cause__), str(error))
+    # what is wrong before any result was there is wrong with what was given, not with this trial
+    return Ended(job.number, "failed" if has_results else "refused", _line(error), str(error))
 
 
 def _failed(job: Job, error: BaseException) -> Ended:

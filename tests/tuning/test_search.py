@@ -16,12 +16,14 @@ from typing import Any
 
 import optuna
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from lightning_adapter import fit, search
 from lightning_adapter.errors import ConfigurationError, SearchError
 from lightning_adapter.runs import curves, record
 from lightning_adapter.runs.store import stored_checkpoints
 from lightning_adapter.tuning import directory, picture, running
+from lightning_adapter.tuning.directory import SearchDirectory
 from lightning_adapter.tuning.draws import draws
 from lightning_adapter.tuning.job import Ended, Job, Validated
 from lightning_adapter.tuning.searcher import STOPPED, Searcher
@@ -365,6 +367,27 @@ def test_search_whose_directory_was_moved_goes_on_with_its_study() -> None:
     result = search(Quick, resume_from="after")
     assert states(result.study) == ["COMPLETE"] * 3
     assert result.study.study_name == "before"
+
+
+def test_file_that_cannot_be_written_at_the_end_is_told_and_hides_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(directory: SearchDirectory, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SearchDirectory, "write_best", full)
+    result = search(Quick, config=experiment({**RANDOM, "max_trials": 1}), max_epochs=1)
+    assert json.loads((result.directory / "search.json").read_text())["status"] == "finished"
+    assert "best.yaml could not be written: [Errno 28] No space left on device" in caplog.text
+
+
+def test_study_that_cannot_be_written_ends_the_search_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Searcher, event: Validated) -> None:
+        raise OperationalError("INSERT", {}, Exception("database or disk is full"))
+
+    monkeypatch.setattr(Searcher, "validated", full)
+    with pytest.raises(SearchError, match=r"study.db cannot be written: database or disk is full.*--resume-from full"):
+        search(Quick, config=experiment(), search_dir="full")
 
 
 def test_search_shows_itself_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
