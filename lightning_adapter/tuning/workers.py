@@ -222,7 +222,8 @@ class _Worker:
         if self._told is not None:
             return self._told
         status = self._process.wait()
-        if stopped and -status in (signal.SIGTERM, signal.SIGKILL):  # before it could answer, or asked twice
+        # before it could answer; whoever ends a machine's jobs asks all processes, not the search alone
+        if -status == signal.SIGTERM or (stopped and -status == signal.SIGKILL):  # or asked twice
             return Ended(self._job.number, "interrupted")
         return Ended(self._job.number, "failed", _death(status), self._log_end())
 

@@ -286,6 +286,12 @@ def test_a_worker_that_dies_has_failed_with_the_end_of_its_log(
     assert ended(crew).number == 3
 
 
+def test_a_worker_that_somebody_else_asks_to_end_is_interrupted(crew_of: Callable[..., Workers]) -> None:
+    crew = crew_of("signal.signal(signal.SIGTERM, signal.SIG_DFL)\nos.kill(os.getpid(), signal.SIGTERM)")
+    crew.start(job(2))
+    assert ended(crew) == Ended(2, "interrupted")
+
+
 def test_what_a_dying_worker_has_forked_ends_with_it(crew_of: Callable[..., Workers], tmp_path: Path) -> None:
     crew = crew_of(FORKS + "os._exit(1)")
     crew.start(job())
