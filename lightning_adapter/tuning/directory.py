@@ -113,7 +113,7 @@ class SearchDirectory:
     @property
     def url(self) -> str:
         """Of the study, as Optuna takes it."""
-        return sqlalchemy.URL.create("sqlite", database=str(self.study)).render_as_string()
+        return url_of(self.study)
 
     @property
     def text(self) -> str:
@@ -145,6 +145,11 @@ class SearchDirectory:
 
 def _is_trial(path: pathlib.Path) -> bool:
     return path.name[len(_TRIAL) :].isdecimal() and path.is_dir()
+
+
+def url_of(study: pathlib.Path) -> str:
+    """Return how Optuna takes a file of SQLite."""
+    return sqlalchemy.URL.create("sqlite", database=str(study)).render_as_string()
 
 
 def is_search(path: pathlib.Path) -> bool:

@@ -150,7 +150,7 @@ def _search(
     watcher: Watcher,
 ) -> SearchResult:
     settings, made = plan.settings, brackets(plan.settings)
-    study = study_of(
+    study, storage = study_of(
         directory,
         direction="minimize" if settings.smaller_is_better else "maximize",
         sampler=request.sampler or optuna.samplers.RandomSampler(plan.given.seed),
@@ -165,7 +165,7 @@ def _search(
     else:
         assert plan.target is not None  # `_check_processes`
         crew = Workers(record["jobs"], plan.target, variables, directory.path)
-    running = Running(plan, directory, study, searcher, crew, watcher, deadline)
+    running = Running(plan, directory, study, storage, searcher, crew, watcher, deadline)
     status = "failed"
     try:
         running.run()
@@ -186,7 +186,10 @@ def _search(
         )
         _write(directory.record, lambda: directory.write({**record, "status": status, "end": now()}))
     return SearchResult(
-        study=study,
+        # as the file holds it, for all that Optuna can do with one
+        study=optuna.load_study(
+            study_name=study.study_name, storage=directory.url, sampler=study.sampler, pruner=study.pruner
+        ),
         best_run=None if view.best is None else view.best.run_dir,
         directory=directory.path,
         view=view,

@@ -23,6 +23,7 @@ from lightning_adapter.tuning.job import Crew, Ended, Job, Validated
 from lightning_adapter.tuning.plan import Plan
 from lightning_adapter.tuning.pruner import OUTCOME
 from lightning_adapter.tuning.searcher import BATCHES, BEST, EPOCHS, NOTE, VALUES, Assignment, Searcher
+from lightning_adapter.tuning.storage import EventStorage
 from lightning_adapter.tuning.time_left import TimeLeft
 from lightning_adapter.tuning.view import Row, State, View, Watcher
 
@@ -50,6 +51,7 @@ class Running:
         plan: the search.
         directory: where it writes.
         study: Optuna's.
+        storage: of the study.
         searcher: decides.
         crew: trains.
         watcher: is told.
@@ -64,6 +66,7 @@ class Running:
         plan: Plan,
         directory: SearchDirectory,
         study: optuna.Study,
+        storage: EventStorage,
         searcher: Searcher,
         crew: Crew,
         watcher: Watcher,
@@ -72,6 +75,7 @@ class Running:
         self._plan = plan
         self._directory = directory
         self._study = study
+        self._storage = storage
         self._searcher = searcher
         self._crew = crew
         self._watcher = watcher
@@ -92,10 +96,9 @@ class Running:
             left = self._searcher.begun(self._batches_of)
             while True:
                 while self.stopped_by is None and len(self._training) < self._crew.size:
-                    next_one = left.pop(0) if left else self._searcher.next()
+                    next_one = self._next(left)
                     if next_one is None:
                         break
-                    self._searcher.trained_with(next_one.number, self._crew.variables)
                     self._crew.start(self._job(next_one))
                     self._training.add(next_one.number)
                     self._tell()
@@ -120,6 +123,14 @@ class Running:
         stored = stored_checkpoints(self._directory.trial(number) / "checkpoints")
         return stored[-1].steps_completed if stored else 0
 
+    def _next(self, left: list[Assignment]) -> Assignment | None:
+        """The trial that is to be trained next; those are first that an earlier process has left."""
+        with self._storage.one_event():
+            found = left.pop(0) if left else self._searcher.next()
+            if found is not None:
+                self._searcher.trained_with(found.number, self._crew.variables)
+            return found
+
     def _job(self, assigned: Assignment) -> Job:
         given = self._plan.given
         run_dir = self._directory.trial(assigned.number)
@@ -133,7 +144,8 @@ class Running:
         )
 
     def _judge(self, event: Validated) -> str | None:
-        reason = self._searcher.validated(event)
+        with self._storage.one_event():
+            reason = self._searcher.validated(event)
         self._tell()
         return reason
 
@@ -146,9 +158,10 @@ class Running:
         """
         has_results = any(BEST in trial.user_attrs for trial in self._searcher.trials())
         if ended.outcome == "refused" and not has_results:
-            self._searcher.ended(Ended(ended.number, "interrupted"))
+            self._searcher.ended(Ended(ended.number, "interrupted"))  # which writes nothing
             raise ConfigurationError(ended.details)
-        self._searcher.ended(ended)
+        with self._storage.one_event():
+            self._searcher.ended(ended)
         self._check_invalid()
         failed = [trial for trial in self._searcher.trials() if trial.user_attrs.get(OUTCOME) == "failed"]
         if not has_results and len(failed) >= max(_PATIENCE, self._crew.size):

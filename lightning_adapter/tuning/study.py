@@ -8,8 +8,10 @@ import optuna
 import sqlalchemy.exc
 
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.runs.atomic import replacing
 from lightning_adapter.runs.words import counted
-from lightning_adapter.tuning.directory import SearchDirectory
+from lightning_adapter.tuning.directory import SearchDirectory, url_of
+from lightning_adapter.tuning.storage import EventStorage
 
 
 def study_of(
@@ -17,14 +19,15 @@ def study_of(
     direction: Literal["minimize", "maximize"],
     sampler: optuna.samplers.BaseSampler,
     pruner: optuna.pruners.BasePruner,
-) -> optuna.Study:
-    """Return the study in the directory of a search.
+) -> tuple[optuna.Study, EventStorage]:
+    """Return the study in the directory of a search, and its storage.
 
     Raises:
         ConfigurationError: it cannot be read or written, or knows nothing of trials that are there.
     """
     try:
-        storage = optuna.storages.RDBStorage(directory.url)
+        _make(directory)
+        storage = EventStorage(directory.url)
         # a directory may have been renamed since, and the study keeps its name
         names = optuna.get_all_study_names(storage)
         study = optuna.create_study(
@@ -49,4 +52,11 @@ def study_of(
             "it is not the study that the search has written last, so that trials would be made again. Put that one back, or "
             "begin a new search."
         )
-    return study
+    return study, storage
+
+
+def _make(directory: SearchDirectory) -> None:
+    """Let the file appear with its tables: Optuna lets whoever looks into one without them make them, at the same time as we."""
+    if not directory.study.exists():
+        with replacing(directory.study) as aside:
+            optuna.storages.RDBStorage(url_of(aside)).engine.dispose()
