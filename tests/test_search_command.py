@@ -606,6 +606,12 @@ def test_exit_status(found: SearchResult, status: int) -> None:
     assert search_report.exit_status(found) == status
 
 
+@pytest.mark.parametrize(("said", "is_told"), [({}, True), ({"timed_out": True}, False)])
+def test_end_says_why_fewer_trials_were_made_than_asked_for(said: dict[str, Any], is_told: bool) -> None:
+    text = search_report.text(result(view([over(0, 0.5), over(1, 0.25)], 6), **said), None)
+    assert ("4 trials less than max_trials: as on a cluster, a trial that ends by itself" in text) is is_told
+
+
 def test_end_says_what_was_found_and_what_can_be_typed_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     rows = [

@@ -30,7 +30,7 @@ def text(result: SearchResult, width: int | None) -> str:
     """
     found = "\n".join(runs_text.pairs(dict(_found(result)), width))
     commands = "\n".join(f"{what}:\n  {command}" for what, command in _next(result))
-    parts = [*_table(result, width), found, *_failures(result, width), commands]
+    parts = [*_table(result, width), found, *_failures(result, width), *_not_made(result, width), commands]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -81,6 +81,17 @@ def _failures(result: SearchResult, width: int | None) -> Iterator[str]:
     if failed:
         lines = [tables.lines(f"{_numbers(rows)}: {note}", width) for note, rows in failed.items()]
         yield "\n".join(["failed:", *lines])
+
+
+def _not_made(result: SearchResult, width: int | None) -> Iterator[str]:
+    """Why a search has ended with fewer trials than its `max_trials`."""
+    fewer = result.view.planned - len(result.view.rows)
+    if fewer > 0 and not result.interrupted:
+        yield tables.lines(
+            f"{counted(fewer, 'trial')} less than max_trials: as on a cluster, a trial that ends by itself, before the searcher's "
+            "max_time, makes no room for another one",
+            width,
+        )
 
 
 def _numbers(rows: Sequence[Row]) -> str:

@@ -16,6 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lightning_adapter.errors import ConfigurationError, SearchError
 from lightning_adapter.platform import experiment
+from lightning_adapter.runs import record
+from lightning_adapter.runs.directory import RunDirectory
 from lightning_adapter.runs.store import stored_checkpoints
 from lightning_adapter.tuning import preview
 from lightning_adapter.tuning.directory import SearchDirectory
@@ -42,6 +44,8 @@ _STATES: dict[TrialState, State] = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
 }
+#: How the record of a run has it.
+_RUN_STATUS = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned"}
 
 
 class Running:
@@ -93,7 +97,7 @@ class Running:
             SearchError: trials fail one after the other.
         """
         with self._listening():
-            left = self._searcher.begun(self._batches_of)
+            left = self._begun()
             while True:
                 while self.stopped_by is None and len(self._training) < self._crew.size:
                     next_one = self._next(left)
@@ -112,6 +116,18 @@ class Running:
                     self._training.remove(ended.number)
                     self._end(ended)
                 self._tell()
+
+    def _begun(self) -> list[Assignment]:
+        """The trials that an earlier process has left; the runs of those of which all is known are told how they have ended."""
+        running = [trial.number for trial in self._searcher.trials() if trial.state is TrialState.RUNNING]
+        left = self._searcher.begun(self._batches_of)
+        settings, trials = self._plan.settings, self._searcher.trials()
+        for number in running:
+            path, state = self._directory.trial(number), trials[number].state
+            if state in _RUN_STATUS and record.read(path) is not None:
+                RunDirectory(path, ranked_by=(settings.metric, settings.smaller_is_better)).show()
+                record.update(path, status=_RUN_STATUS[state])
+        return left
 
     @property
     def is_over(self) -> bool:

@@ -398,8 +398,8 @@ def test_run_directory_of_an_earlier_version_goes_on_ranks_and_gets_its_record(
 # What was typed
 
 
-def test_command_and_target_are_kept_as_they_were_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "model_def.py").write_text(
+def test_command_and_target_are_kept_as_they_were_typed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "model_def.py").write_text(
         "from pytorch_lightning.demos.boring_classes import BoringModel\n"
         "from lightning_adapter import LightningAdapter, fit\n"
         "class Trial(LightningAdapter):\n"
@@ -409,16 +409,15 @@ def test_command_and_target_are_kept_as_they_were_typed(tmp_path: Path, monkeypa
         "    fit(Trial, max_epochs=1, run_dir='by script')\n"
     )
     for words in (["git", "init", "-q"], ["git", "add", "."], [*COMMIT, "-qm", "x"]):
-        subprocess.run(words, cwd=tmp_path, check=True)
-    monkeypatch.chdir(tmp_path)
+        subprocess.run(words, cwd=project, check=True)
     typed = ["fit", "model_def.py:Trial", "--max-epochs", "1", "--run-dir", "by command"]
     monkeypatch.setattr(sys, "orig_argv", [sys.executable, "/venv/bin/lightning-adapter", *typed])
     assert main(typed) == 0
     monkeypatch.setattr(sys, "orig_argv", [sys.executable, "model_def.py"])
-    runpy.run_path(str(tmp_path / "model_def.py"), run_name="__main__")
-    command, script = content(tmp_path / "by command"), content(tmp_path / "by script")
+    runpy.run_path(str(project / "model_def.py"), run_name="__main__")
+    command, script = content(project / "by command"), content(project / "by script")
     assert command["command"] == "lightning-adapter fit model_def.py:Trial --max-epochs 1 --run-dir 'by command'"
     assert command["target"] == "model_def.py:Trial"
     assert script["command"] == "python model_def.py"
-    assert script["target"] == f"{tmp_path / 'model_def.py'}:Trial"
+    assert script["target"] == f"{project / 'model_def.py'}:Trial"
     assert command["git"]["clean"] is True and len(command["git"]["commit"]) == 40

@@ -296,6 +296,25 @@ def test_trial_that_was_killed_when_it_had_been_stopped_ends_with_its_checkpoint
     assert Path("cut/trial-000/best").exists()
 
 
+def test_run_of_a_trial_that_was_killed_at_its_very_end_is_told_so_in_its_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = experiment({**HALVING, "max_trials": 1})
+
+    def killed(searcher: Searcher, event: Ended) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="killed"):
+        patched.setattr(Searcher, "ended", killed)
+        search(Quick, config=config, search_dir="cut")
+    record.update("cut/trial-000", status="running", best=None)  # as if it had been killed a moment before
+    Path("cut/trial-000/best").unlink()
+    result = search(Quick, resume_from="cut")
+    found = record.read("cut/trial-000")
+    assert (found["status"], found["best"]["value"]) == ("finished", result.study.best_value)
+    assert Path("cut/trial-000/best").exists()
+
+
 def test_study_that_does_not_know_the_trials_that_are_there_is_no_reason_to_make_them_again() -> None:
     search(Quick, config=experiment({**RANDOM, "max_trials": 1}), search_dir="cut", max_epochs=1)
     Path("cut/study.db").unlink()
