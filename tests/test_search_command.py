@@ -422,7 +422,7 @@ def test_search_that_goes_on_tells_what_is_over_in_one_line() -> None:
         over(1, 0.7, "pruned", 1),
         row(2, batches=90, epochs=1, value=0.6, hyperparameters={"lr": 0.5}),
     ]
-    stopped = [replace(before[2], state="waiting", batches=180, epochs=2), row(3)]
+    stopped = [replace(before[2], state="interrupted", batches=180, epochs=2), row(3)]
     assert told(view([*before, stopped[1]], 4), view([*before[:2], *stopped], 4)) == [
         "search in runs/Toy/s: 4 trials, by val_loss, of which smaller is better",
         "goes on: 2 of 4 trials are over; the best is trial 0 complete after 9 epochs: val_loss 0.5",
@@ -619,7 +619,7 @@ def test_end_says_what_was_found_and_what_can_be_typed_next(tmp_path: Path, monk
         over(1, 0.25),
         over(2, 0.75, "pruned", 3),
         row(3, "failed", note="ValueError: a"),
-        row(4),
+        row(4, "interrupted"),
     ]
     rows += [row(5, "failed", note="ValueError: a"), row(6, "invalid", note="InvalidHP: b")]
     found = result(view(rows, 9), signal=signal.SIGINT)

@@ -18,7 +18,7 @@ _BEST = 3
 _LEAST_ROWS = 1
 #: Characters of a hyperparameter's name, or of a text, that tell it from others.
 _NAME = 10
-_ORDER: tuple[State, ...] = ("complete", "pruned", "failed", "invalid", "running", "waiting")
+_ORDER: tuple[State, ...] = ("complete", "pruned", "failed", "invalid", "running", "interrupted", "waiting")
 
 
 class Line(NamedTuple):
@@ -56,14 +56,13 @@ def frame(view: View, width: int, height: int, elapsed_s: float) -> list[Line]:
     return [Line(_cut(line.text, room), line.kind) for line, room in zip(lines, rooms, strict=True)]
 
 
-def trials_table(view: View, rows: Sequence[Row], width: int | None, running: str = "running") -> Table:
+def trials_table(view: View, rows: Sequence[Row], width: int | None) -> Table:
     """Return a table of some of the trials.
 
     Args:
         view: the search.
         rows: the trials.
         width: of the terminal, None for as wide as it is; hyperparameters that have no room are left out, the last ones first.
-        running: what those are called that are neither over nor waiting.
     """
     names = dict.fromkeys(name for row in view.rows for name in row.hyperparameters)
     in_batches = any(row.batches and not row.epochs for row in view.rows)
@@ -73,7 +72,7 @@ def trials_table(view: View, rows: Sequence[Row], width: int | None, running: st
     ]
     columns = [
         Column("trial", numbers, least=5),
-        Column("state", [running if row.state == "running" else row.state for row in rows], least=8),
+        Column("state", [row.state for row in rows], least=8),
         Column("epochs", [str(row.epochs) for row in rows], right=True, least=6),
         *([Column("batches", [str(row.batches) for row in rows], right=True, least=7)] if in_batches else []),
         _numbers(view.metric, values([row.value for row in rows])),
@@ -96,15 +95,16 @@ def chosen(view: View, room: int) -> list[Row]:
     ]
     few = min(_BEST, -(-room // 3))
     failed = [row for row in reversed(view.rows) if row.state in ("failed", "invalid")]
-    wanted = [*best[:few], *_of(view, "running"), *failed[:_BEST], *best[few:], *_of(view, "waiting"), *failed]
+    wanted = [*best[:few], *_of(view, "running"), *failed[:_BEST], *best[few:]]
+    wanted += [*_of(view, "interrupted"), *_of(view, "waiting"), *failed]
     found = {row.number: row for row in wanted}
     return sorted(list(found.values())[:room], key=lambda row: row.number)
 
 
-def summed(rows: Iterable[Row], running: str = "running") -> str:
+def summed(rows: Iterable[Row]) -> str:
     """`3 complete, 12 pruned`."""
     counts = Counter(row.state for row in rows)
-    return ", ".join(f"{counts[state]} {running if state == 'running' else state}" for state in _ORDER if counts[state])
+    return ", ".join(f"{counts[state]} {state}" for state in _ORDER if counts[state])
 
 
 def _table(view: View, width: int, room: int) -> list[Line]:

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from lightning_adapter.tuning.request import SearchResult
     from lightning_adapter.tuning.view import Row
 
-#: Of a trial that was training when the search was stopped: nobody trains it now.
-_INTERRUPTED = "interrupted"
-
 
 def text(result: SearchResult, width: int | None) -> str:
     """Return all there is to say.
@@ -45,7 +42,7 @@ def _table(result: SearchResult, width: int | None) -> Iterator[str]:
     rows = result.view.rows
     if not rows:
         return
-    table = trials_table(result.view, rows, width, _INTERRUPTED)
+    table = trials_table(result.view, rows, width)
     yield table.text
     if table.left_out:
         yield tables.lines(f"no room for {', '.join(table.left_out)} (a file or a pipe gets the whole table)", width)
@@ -68,7 +65,7 @@ def _found(result: SearchResult) -> Iterator[tuple[str, str]]:
             yield name, shown(result.directory / name)
     yield (
         "search",
-        f"{shown(result.directory)}, {summed(view.rows, _INTERRUPTED) or 'no trial'} of {counted(view.planned, 'trial')}",
+        f"{shown(result.directory)}, {summed(view.rows) or 'no trial'} of {counted(view.planned, 'trial')}",
     )
 
 

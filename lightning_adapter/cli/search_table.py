@@ -22,6 +22,7 @@ _STYLES = {
     "best": "bold green",
     "running": "cyan",
     "pruned": "dim",
+    "interrupted": "dim",
     "waiting": "dim",
     "failed": "red",
     "invalid": "red",

@@ -66,7 +66,7 @@ class EventLines:
         elif row.state in OVER:
             best = view.best is not None and view.best.number == row.number
             self._say(f"{course(row, view.metric)}{', the best so far' if best else ''} ({standing(view)})")
-        elif before == "running":
+        elif row.state == "interrupted" and before == "running":
             self._interrupted(row)
 
     def _interrupted(self, row: Row) -> None:

@@ -87,7 +87,7 @@ class SearchResult:
     def interrupted(self) -> bool:
         """Whether trials are left that a resume would train."""
         # a trial may be stopped by itself, by a signal to its process or by its own code
-        alone = any(row.state in ("waiting", "running") for row in self.view.rows)
+        alone = any(row.state in ("waiting", "running", "interrupted") for row in self.view.rows)
         return self.signal is not None or self.timed_out or alone
 
     def __repr__(self) -> str:

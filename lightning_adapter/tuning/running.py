@@ -85,6 +85,7 @@ class Running:
         self._watcher = watcher
         self._deadline = deadline
         self._training: set[int] = set()
+        self._refused: int | None = None  # the trial by which it was found that none can be made
         self.stopped_by: signal.Signals | Literal["timeout"] | None = None
         lengths = preview.lengths(plan.settings)
         self._time_left = TimeLeft(lengths, plan.given.options.get("max_epochs"), self._rows())
@@ -174,6 +175,7 @@ class Running:
         """
         has_results = any(BEST in trial.user_attrs for trial in self._searcher.trials())
         if ended.outcome == "refused" and not has_results:
+            self._refused = ended.number
             self._searcher.ended(Ended(ended.number, "interrupted"))  # which writes nothing
             raise ConfigurationError(ended.details)
         with self._storage.one_event():
@@ -230,8 +232,8 @@ class Running:
     def _row(self, trial: FrozenTrial) -> Row:
         attrs = trial.user_attrs
         state: State = _STATES.get(trial.state) or ("invalid" if attrs.get(OUTCOME) == "invalid" else "failed")
-        if state == "running" and trial.number not in self._training:  # interrupted, or left by an earlier process
-            state = "waiting"
+        if state == "running" and trial.number not in self._training:  # stopped, or left by an earlier process
+            state = "waiting" if trial.number == self._refused else "interrupted"
         run_dir = self._directory.trial(trial.number)
         return Row(
             number=trial.number,

@@ -40,5 +40,5 @@ class TimeLeft:
 
     def _done(self, rows: Sequence[Row]) -> float:
         if self._expected is None:
-            return float(sum(row.state not in ("waiting", "running") for row in rows))
+            return float(sum(row.state not in ("waiting", "running", "interrupted") for row in rows))
         return float(sum(row.epochs if self._unit == "epochs" else row.batches for row in rows))

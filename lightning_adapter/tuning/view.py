@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
-State: TypeAlias = Literal["waiting", "running", "complete", "pruned", "failed", "invalid"]
+State: TypeAlias = Literal["waiting", "running", "interrupted", "complete", "pruned", "failed", "invalid"]
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class Row:
 
     Attributes:
         number: Optuna's, from 0.
-        state: waiting for a place; running; complete; pruned, where the searcher has stopped it; failed; invalid, where the
-            trial's code has refused its hyperparameters.
+        state: waiting for a place; running; interrupted, where it has begun and nobody trains it now; complete; pruned, where
+            the searcher has stopped it; failed; invalid, where the trial's code has refused its hyperparameters.
         batches: trained, as of the last validation.
         epochs: whole ones, likewise.
         value: the best of the searcher's metric so far; None where no validation has given a finite one.

@@ -183,7 +183,7 @@ def test_search_whose_trials_all_refuse_their_hyperparameters_ends(monkeypatch: 
 
 def test_trial_that_is_stopped_by_itself_is_left_to_a_resume() -> None:
     result = search(Quick, config=experiment({**RANDOM, "max_trials": 2}, breaks="exit"), search_dir="alone")
-    assert [row.state for row in result.view.rows] == ["waiting", "waiting"]
+    assert [row.state for row in result.view.rows] == ["interrupted", "interrupted"]
     assert result.interrupted and result.signal is None
     assert json.loads(Path("alone/search.json").read_text())["status"] == "interrupted"
 
