@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -30,6 +31,8 @@ _KEYS: dict[str, frozenset[str]] = {
 }
 #: Beyond it a search is not meant, and its points would fill the study's file.
 _MOST_POINTS = 100_000
+#: A log range that begins at a smaller exponent above 0 begins at next to 1, which nobody writes so.
+_LEAST_EXPONENT = 0.1
 
 
 @dataclass(frozen=True)
@@ -201,6 +204,23 @@ class _Reading:
                     f"hyperparameters.{name} spans more than the master's random numbers do. To fix, bring minval "
                     f"{shown(spec['minval'])} and maxval {shown(spec['maxval'])} nearer to each other"
                 )
+            elif spec["type"] == "log":
+                self._check_exponents(name, spec)
+        for name in _with_ranges_in_a_list(self._hyperparameters):
+            self.warnings.append(
+                f"hyperparameters.{name} is a list with a range in it, and a list is one value, of which nothing is drawn. For a "
+                'range write it without the list; for a list of which one part is drawn, a group of "0", "1" and so on'
+            )
+
+    def _check_exponents(self, name: str, spec: Mapping[str, Any]) -> None:
+        """Notice limits that were written where their exponents belong."""
+        base, low, high = spec["base"], spec["minval"], spec["maxval"]
+        if base > 1 and 0 < low < _LEAST_EXPONENT:
+            meant = ", ".join(f"{key}: {math.log(spec[key], base):.3g}" for key in ("minval", "maxval"))
+            self.warnings.append(
+                f"hyperparameters.{name} goes from {base}^{low} = {base**low:.4g} to {base}^{high} = {base**high:.4g}, since "
+                f"minval and maxval of a log range are exponents. For values from {low:g} to {high:g} write {meant}"
+            )
 
     def _max_trials(self) -> int:
         typed = self._trials
@@ -305,6 +325,15 @@ class _Reading:
             "bracket"
         )
         return ()
+
+
+def _with_ranges_in_a_list(hyperparameters: Mapping[str, Any], route: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the dotted names of lists that hold something that is written as a range."""
+    for name, value in hyperparameters.items():
+        if isinstance(value, list) and any(is_range(one) and ("minval" in one or "vals" in one) for one in value):
+            yield dotted((*route, name))
+        elif isinstance(value, Mapping) and "type" not in value:
+            yield from _with_ranges_in_a_list(value, (*route, name))
 
 
 def _can_be_drawn(spec: Mapping[str, Any]) -> bool:

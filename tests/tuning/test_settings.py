@@ -132,6 +132,17 @@ def test_older_length_with_a_unit_beside_it_is_taken_with_warnings() -> None:
     assert settings == read(adaptive())
 
 
+def test_limits_in_the_place_of_exponents_are_noticed_with_what_to_write() -> None:
+    rate = {**RATE, "minval": 0.0001, "maxval": 1}
+    with pytest.warns(UserWarning, match=r"lr goes from 10\^0.0001 = 1 to 10\^1 = 10, .* write minval: -4, maxval: 0"):
+        read(adaptive(), lr=rate)
+
+
+def test_range_inside_a_list_is_noticed() -> None:
+    with pytest.warns(UserWarning, match=r"hyperparameters\.net\.rates is a list with a range in it"):
+        read(adaptive(), width=RATE, net={"rates": [RATE], "layers": [{"type": "int"}]})
+
+
 def test_older_length_in_records_raises() -> None:
     with pytest.raises(ConfigurationError, match="time_metric: batches"):
         read({"name": "adaptive_asha", "metric": "val_loss", "max_trials": 16, "max_length": {"records": 9}})
