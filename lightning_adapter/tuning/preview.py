@@ -86,7 +86,7 @@ def text(settings: SearcherSettings, hyperparameters: Mapping[str, Any], seed: i
 
 def _headline(settings: SearcherSettings) -> str:
     made = sum(bracket.max_trials for bracket in brackets(settings))
-    direction = "smaller" if settings.smaller_is_better else "larger"
+    direction = "smaller" if settings.smaller_is_better else "greater"
     line = f"{settings.name}: {_trials(made)}, ranked by {settings.metric} ({direction} is better)."
     if made > settings.max_trials:
         line += f" That is more than max_trials {settings.max_trials}, since each bracket makes one at least."
@@ -147,7 +147,8 @@ def _first_draws(settings: SearcherSettings, hyperparameters: Mapping[str, Any],
 def _whose(settings: SearcherSettings, hyperparameters: Mapping[str, Any], seed: int | None, which: str) -> str:
     """Where else the same is drawn."""
     if seed is None:
-        return "Without reproducibility.experiment_seed each search draws other values, such as:"
+        drawn = "gives its trials other seeds" if settings.name == "grid" else "draws other values"
+        return f"Without reproducibility.experiment_seed each search {drawn}, such as:"
     group = None if settings.name == "grid" else drawn_in_any_order(hyperparameters)
     if group is None:
         return f"{which} of experiment_seed {seed}; a cluster draws the same:"

@@ -57,7 +57,7 @@ The first draws of experiment_seed 1; a cluster draws the same:
 def test_preview_of_a_grid_shows_its_points() -> None:
     ranges = {**RANGES, "learning_rate": {**RATE, "count": 4}}
     said = text(read({"name": "grid", "metric": "acc", "smaller_is_better": False}, ranges), ranges, 1)
-    assert "grid: 16 trials, ranked by acc (larger is better). Each trains to its own end" in said
+    assert "grid: 16 trials, ranked by acc (greater is better). Each trains to its own end" in said
     assert "learning_rate            4  0.0001, 0.001, 0.01, 0.1\nwidth                    4  4, 8, 16, 24" in said
     assert "learning_rate=0.1  width=24" in said
 
@@ -72,6 +72,9 @@ def test_preview_of_a_grid_of_one_point_has_no_table() -> None:
 
 def test_preview_without_a_seed_says_that_draws_differ() -> None:
     assert "each search draws other values" in text(read(ADAPTIVE), RANGES, None)
+    ranges = {"lr": {**RATE, "count": 2}}
+    said = text(read({"name": "grid", "metric": "m"}, ranges), ranges, None)
+    assert "each search gives its trials other seeds" in " ".join(said.split())
 
 
 def test_preview_of_a_group_of_several_ranges_does_not_promise_the_clusters_draws() -> None:
