@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from lightning_adapter.platform.fit_words import add_periods
 from lightning_adapter.platform.typed_hparams import add_hparam
-from lightning_adapter.platform.typed_period import parse_period
 from lightning_adapter.tuning.extra import check_installed
 
 if TYPE_CHECKING:
@@ -64,13 +64,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-epochs", type=int, metavar="N", help="stop each trial after N epochs")
     parser.add_argument("--max-steps", type=int, metavar="N", help="stop each trial after N optimizer steps")
     add_hparam(parser)
-    for name, what in (("validation", "validate"), ("checkpoint", "save a checkpoint")):
-        parser.add_argument(
-            f"--{name}-period",
-            type=parse_period,
-            metavar="PERIOD",
-            help=f'{what} every 100, "100 batches" or "2 epochs"',
-        )
+    add_periods(parser)
     parser.add_argument(
         "--seed", type=int, metavar="N", help="in place of reproducibility.experiment_seed, by which all is drawn"
     )

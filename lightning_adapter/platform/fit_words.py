@@ -18,6 +18,17 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="FILE_OR_MODULE:TrialClass", help="for example model_def.py:MNISTTrial")
 
 
+def add_periods(parser: argparse.ArgumentParser) -> None:
+    """Say that periods can be typed."""
+    for name, what in (("validation", "validate"), ("checkpoint", "save a checkpoint")):
+        parser.add_argument(
+            f"--{name}-period",
+            type=parse_period,
+            metavar="PERIOD",
+            help=f'{what} every 100, "100 batches" or "2 epochs"',
+        )
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Say which options there are."""
     configuration = parser.add_mutually_exclusive_group()
@@ -36,13 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-epochs", type=int, metavar="N", help="stop after N epochs")
     parser.add_argument("--max-steps", type=int, metavar="N", help="stop after N optimizer steps")
     add_hparam(parser)
-    for name, what in (("validation", "validate"), ("checkpoint", "save a checkpoint")):
-        parser.add_argument(
-            f"--{name}-period",
-            type=parse_period,
-            metavar="PERIOD",
-            help=f'{what} every 100, "100 batches" or "2 epochs"',
-        )
+    add_periods(parser)
     start = parser.add_mutually_exclusive_group()
     start.add_argument(
         "--resume-from", metavar="PATH", help="continue: a checkpoint, a directory of them, or a Lightning .ckpt"
