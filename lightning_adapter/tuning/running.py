@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import signal
 import threading
 import time
@@ -33,6 +34,8 @@ logger = logging.getLogger("lightning_adapter")
 
 #: Seconds between two looks at the clock, and two drawings of what is shown.
 _LOOK_S = 1.0
+#: Least seconds from what was told last to what is told of a validation.
+_TELL_S = 0.2
 #: So many trials may fail before the first result; more are in vain.
 _PATIENCE = 3
 #: So many trials, one after the other, may have their hyperparameters refused.
@@ -86,6 +89,7 @@ class Running:
         self._deadline = deadline
         self._training: set[int] = set()
         self._refused: int | None = None  # the trial by which it was found that none can be made
+        self._told_at = -math.inf
         self.stopped_by: signal.Signals | Literal["timeout"] | None = None
         lengths = preview.lengths(plan.settings)
         self._time_left = TimeLeft(lengths, plan.given.options.get("max_epochs"), self._rows())
@@ -163,7 +167,8 @@ class Running:
     def _judge(self, event: Validated) -> str | None:
         with self._storage.one_event():
             reason = self._searcher.validated(event)
-        self._tell()
+        if time.monotonic() - self._told_at >= _TELL_S:  # to draw takes longer than to judge
+            self._tell()
         return reason
 
     def _end(self, ended: Ended) -> None:
@@ -204,6 +209,7 @@ class Running:
             )
 
     def _tell(self) -> None:
+        self._told_at = time.monotonic()
         self._watcher.changed(self.view())
 
     def view(self) -> View:

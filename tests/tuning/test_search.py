@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import shutil
 import signal
@@ -26,9 +27,12 @@ from lightning_adapter.tuning import directory, picture, running
 from lightning_adapter.tuning.directory import SearchDirectory
 from lightning_adapter.tuning.draws import draws
 from lightning_adapter.tuning.job import Ended, Job, Validated
+from lightning_adapter.tuning.request import SearchRequest
+from lightning_adapter.tuning.run import run_search
 from lightning_adapter.tuning.searcher import STOPPED, Searcher
 from lightning_adapter.tuning.settings import searcher_settings
 from lightning_adapter.tuning.training import train
+from lightning_adapter.tuning.view import View
 from tests.tuning.quick import Quick
 
 LR = {"type": "double", "minval": 0.0, "maxval": 1.0}
@@ -131,6 +135,28 @@ def test_choices_of_any_kind_reach_the_trial_as_they_are() -> None:
     # keys in their order, and whole numbers in floating point: the master's JSON
     given = [[1, 2], {"a": 2, "b": 1}, True, 1, "1", None, 18446744073709552000]
     assert [str(each) for each in reversed(found)] == [str(each) for each in given]
+
+
+class Count:
+    """Counts what it is told."""
+
+    changes = 0
+
+    def changed(self, view: View) -> None:
+        self.changes += 1
+
+    def ended(self, view: View) -> None:
+        """Not counted."""
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, 4), (math.inf, 0)])
+def test_validations_are_told_no_more_often_than_somebody_can_look(
+    seconds: float, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "_TELL_S", seconds)
+    count, one = Count(), experiment({**RANDOM, "max_trials": 1})
+    run_search(SearchRequest(trial_class=Quick, config=one, jobs=1, in_this_process=True), count)
+    assert count.changes == 2 + expected  # one for its begin, one for its end
 
 
 # --- what goes wrong ---
