@@ -99,7 +99,7 @@ def _stopping(settings: SearcherSettings) -> Iterator[str]:
     """Brackets, the trials that end at each length, and what they train together."""
     unit, whole = settings.time_metric, settings.max_time or 1
     yield _table(
-        ["bracket", "trials", "at first", f"judged after {unit}"],
+        ["bracket", "trials", "begun at once", f"judged after {unit}"],
         [
             [number, bracket.max_trials, bracket.initial, textwrap.fill(", ".join(map(str, bracket.rungs)), 45)]
             for number, bracket in enumerate(brackets(settings), 1)
@@ -107,8 +107,9 @@ def _stopping(settings: SearcherSettings) -> Iterator[str]:
         "right right right left",
     )
     yield _filled(
-        f"A trial goes on where it is among the best 1/{settings.divisor:g} of its bracket's trials judged at that length so far. "
-        "If just that share goes on, as Determined's own preview reckons:"
+        "Trials are compared within their bracket alone. One goes on where it is among the best "
+        f"1/{settings.divisor:g} of those judged at that length so far; at the last length it is complete. If just that share goes "
+        "on, as Determined's own preview reckons:"
     )
     found = lengths(settings)
     rows, coming = [], sum(found.trials.values())

@@ -30,14 +30,14 @@ def test_preview_of_a_search_that_stops_trials() -> None:
         """\
 adaptive_asha: 16 trials, ranked by val_loss (smaller is better).
 
-  bracket    trials    at first  judged after epochs
----------  --------  ----------  ---------------------
-        1        11           8  1, 3, 9
-        2         5           5  3, 9
+  bracket    trials    begun at once  judged after epochs
+---------  --------  ---------------  ---------------------
+        1        11                8  1, 3, 9
+        2         5                5  3, 9
 
-A trial goes on where it is among the best 1/3 of its bracket's trials judged at
-that length so far. If just that share goes on, as Determined's own preview
-reckons:
+Trials are compared within their bracket alone. One goes on where it is among
+the best 1/3 of those judged at that length so far; at the last length it is
+complete. If just that share goes on, as Determined's own preview reckons:
 
   epochs    trials that come to it    that end there
 --------  ------------------------  ----------------
