@@ -168,6 +168,8 @@ def record_of(path: pathlib.Path) -> dict[str, Any]:
     except FileNotFoundError:
         near = sorted(each.parent for each in path.glob(f"*/{SEARCH}")) if path.is_dir() else []
         hint = f" Searches below it: {', '.join(map(str, near))}." if near else ""
+        if is_search(path.parent):
+            hint = f" It belongs to the search {path.parent}: name that one."
         raise ConfigurationError(f"{path} is no directory of a search: it has no {SEARCH}.{hint}") from None
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path / SEARCH} cannot be read: {error}.") from error

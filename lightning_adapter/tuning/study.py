@@ -6,11 +6,13 @@ from typing import Literal
 
 import optuna
 import sqlalchemy.exc
+from optuna.trial import FrozenTrial, TrialState
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.runs.atomic import replacing
 from lightning_adapter.runs.words import counted
 from lightning_adapter.tuning.directory import SearchDirectory, url_of
+from lightning_adapter.tuning.pruner import BRACKET, OUTCOME
 from lightning_adapter.tuning.storage import EventStorage
 
 
@@ -23,7 +25,7 @@ def study_of(
     """Return the study in the directory of a search, and its storage.
 
     Raises:
-        ConfigurationError: it cannot be read or written, or knows nothing of trials that are there.
+        ConfigurationError: it cannot be read or written, knows nothing of trials that are there, or has others.
     """
     try:
         _make(directory)
@@ -38,13 +40,15 @@ def study_of(
             sampler=sampler,
             pruner=pruner,
         )
-        known = len(study.get_trials(deepcopy=False))
+        trials = study.get_trials(deepcopy=False)
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError) as error:
         reason = str(error.__cause__ or error).partition("\n")[0]
         raise ConfigurationError(
             f"{directory.study} cannot be used: {reason}. All that a search knows of its trials stands there. Put a copy of it "
             "back, or begin a new search."
         ) from error
+    _check_origin(directory, trials)
+    known = len(trials)
     unknown = directory.trials_from(known)
     if unknown:
         raise ConfigurationError(
@@ -60,3 +64,23 @@ def _make(directory: SearchDirectory) -> None:
     if not directory.study.exists():
         with replacing(directory.study) as aside:
             optuna.storages.RDBStorage(url_of(aside)).engine.dispose()
+
+
+def _check_origin(directory: SearchDirectory, trials: list[FrozenTrial]) -> None:
+    """Refuse a study with trials of somebody else's.
+
+    Raises:
+        ConfigurationError: there are some.
+    """
+    others = [
+        str(trial.number)
+        for trial in trials
+        # a search that ends while it begins a trial leaves it running
+        if trial.state is not TrialState.RUNNING and BRACKET not in trial.user_attrs and OUTCOME not in trial.user_attrs
+    ]
+    if others:
+        raise ConfigurationError(
+            f"{directory.study} has trial{'s' if len(others) > 1 else ''} {', '.join(others)}, which the search has not made: "
+            "study.optimize(), enqueue_trial() or add_trial() has written there. To go on in Optuna, copy the trials to a study "
+            "of your own with add_trials(); to go on with the search, put a copy of the file from before back, or begin a new one."
+        )

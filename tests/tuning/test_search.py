@@ -351,6 +351,24 @@ def test_study_that_does_not_know_the_trials_that_are_there_is_no_reason_to_make
         search(Quick, resume_from="cut")
 
 
+def test_trial_in_the_place_of_its_search_is_refused_with_the_search() -> None:
+    search(Quick, config=experiment({**RANDOM, "max_trials": 1}), search_dir="cut", max_epochs=1)
+    with pytest.raises(
+        ConfigurationError, match=r"trial-000 is no directory of a search: .*belongs to the search .*cut: name"
+    ):
+        search(Quick, resume_from="cut/trial-000")
+
+
+def test_study_that_somebody_else_has_written_to_is_refused_with_what_to_do() -> None:
+    result = search(Quick, config=experiment({**RANDOM, "max_trials": 1}), search_dir="cut", max_epochs=1)
+    result.study.optimize(lambda trial: trial.suggest_float("lr", 0.0, 1.0), n_trials=1)
+    result.study.enqueue_trial({"lr": 0.5})
+    with pytest.raises(
+        ConfigurationError, match=r"study.db has trials 1, 2, which the search has not made: .*add_trials\(\)"
+    ):
+        search(Quick, resume_from="cut")
+
+
 def test_record_that_somebody_has_changed_is_refused_with_the_names_that_are_wrong() -> None:
     search(Quick, config=experiment({**RANDOM, "max_trials": 1}), search_dir="cut", max_epochs=1)
     path = Path("cut/search.json")
