@@ -238,6 +238,7 @@ def test_bad_input_is_one_message_and_status_2(
         (["--timeout", "0h"], "argument --timeout: '0h' leaves no time for a trial"),
         (["--cli", "a.yaml", "--hydra", "b"], "argument --hydra: not allowed with argument --cli"),
         (["--config", "adaptive.yaml", "--epochs", "3"], "unrecognized arguments: --epochs"),
+        (["model_def:Toy", "adaptive.yaml"], "An experiment's YAML is typed after an option: --config adaptive.yaml"),
     ],
 )
 def test_option_that_cannot_be_read_is_told_with_its_name(

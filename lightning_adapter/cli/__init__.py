@@ -92,7 +92,20 @@ def _parsed(words: list[str]) -> argparse.Namespace:
         return arguments
     if words[:1] == ["init"]:
         return typed_overrides.parse(_parser(), words)
-    return _parser().parse_args(runs.with_subcommand(words) if words[:1] == ["runs"] else words)
+    parser = _parser()
+    arguments, unknown = parser.parse_known_args(runs.with_subcommand(words) if words[:1] == ["runs"] else words)
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{_hint(words, unknown)}")
+    return arguments
+
+
+def _hint(words: Sequence[str], unknown: Sequence[str]) -> str:
+    """What to type in place of words that a command does not know."""
+    command = next((word for word in words if not word.startswith("-")), "")
+    files = [word for word in unknown if word.endswith((".yaml", ".yml")) and not word.startswith("-")]
+    if files and command in ("fit", "search"):
+        return f". An experiment's YAML is typed after an option: --config {files[0]}"
+    return f". All that it takes is told by {_PROGRAM} {command} --help"
 
 
 def _show_every_character() -> None:
