@@ -644,12 +644,12 @@ def test_end_says_what_was_found_and_what_can_be_typed_next(tmp_path: Path, monk
         "trials 3, 5 (runs/Toy/s/trial-003): ValueError: a\n"
         "trial 6 (runs/Toy/s/trial-006): InvalidHP: b\n"
         "\n"
+        "go on:\n"
+        "  lightning-adapter search --resume-from runs/Toy/s\n"
         "train it again:\n"
         "  lightning-adapter fit model_def:Toy --config runs/Toy/s/best.yaml --max-epochs 9\n"
         "on a cluster:\n"
-        "  lightning-adapter submit runs/Toy/s/best.yaml\n"
-        "go on:\n"
-        "  lightning-adapter search --resume-from runs/Toy/s"
+        "  lightning-adapter submit runs/Toy/s/best.yaml"
     )
 
 

@@ -99,6 +99,8 @@ def _numbers(rows: Sequence[Row]) -> str:
 
 
 def _next(result: SearchResult) -> Iterator[tuple[str, str]]:
+    if result.interrupted:
+        yield "go on", shlex.join(["lightning-adapter", "search", "--resume-from", shown(result.directory)])
     best = result.directory / "best.yaml"
     if result.best_run is not None and best.exists():
         if result.target is not None:
@@ -107,8 +109,6 @@ def _next(result: SearchResult) -> Iterator[tuple[str, str]]:
                 shlex.join(["lightning-adapter", "fit", result.target, "--config", shown(best), *_typed(result)]),
             )
         yield "on a cluster", shlex.join(["lightning-adapter", "submit", shown(best)])
-    if result.interrupted:
-        yield "go on", shlex.join(["lightning-adapter", "search", "--resume-from", shown(result.directory)])
 
 
 def _typed(result: SearchResult) -> Iterator[str]:

@@ -91,6 +91,11 @@ class LocalPlatform(FitPlatform):
         self._judge = judge_of_run()
         self._parts: Components | None = None
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether the run is a trial of a search."""
+        return self._judge is not None
+
     def tensorboard(self) -> str:
         """Below the run directory."""
         return str(self._directory.tensorboard)
@@ -532,8 +537,8 @@ def _end_if_asked(platform: LocalPlatform, trial: LightningTrial) -> None:
     if platform.core.distributed.rank == 0 and driver.finished:
         say(f"{asked.name} came when all was trained: the run is complete.")
     elif platform.core.distributed.rank == 0:
-        say(
-            f"{asked.name} has stopped the run after batch {driver.parts.progress.total_batches}. To go on, type the same "
-            f"command with\n    --resume-from {trial.latest_checkpoint and shlex.quote(shown(trial.latest_checkpoint))}"
-        )
+        stopped = f"{asked.name} has stopped the run after batch {driver.parts.progress.total_batches}."
+        checkpoint = trial.latest_checkpoint and shlex.quote(shown(trial.latest_checkpoint))
+        to_go_on = f" To go on, type the same command with\n    --resume-from {checkpoint}"
+        say(stopped if platform.is_judged else stopped + to_go_on)  # of a search, who searches says how it goes on
     raise SystemExit(exit_status(asked))

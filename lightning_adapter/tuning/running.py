@@ -20,6 +20,7 @@ from lightning_adapter.platform import experiment
 from lightning_adapter.runs import record
 from lightning_adapter.runs.directory import RunDirectory
 from lightning_adapter.runs.store import stored_checkpoints
+from lightning_adapter.runs.summary import shown
 from lightning_adapter.tuning import preview
 from lightning_adapter.tuning.directory import SearchDirectory
 from lightning_adapter.tuning.job import Crew, Ended, Job, Validated
@@ -182,14 +183,17 @@ class Running:
         if ended.outcome == "refused" and not has_results:
             self._refused = ended.number
             self._searcher.ended(Ended(ended.number, "interrupted"))  # which writes nothing
-            raise ConfigurationError(ended.details)
+            raise ConfigurationError(
+                f"{ended.details}\nThe search in {shown(self._directory.path)} ends here. Correct that, and begin a new one."
+            )
         with self._storage.one_event():
             self._searcher.ended(ended)
         self._check_invalid()
         failed = [trial for trial in self._searcher.trials() if trial.user_attrs.get(OUTCOME) == "failed"]
         if not has_results and len(failed) >= max(_PATIENCE, self._crew.size):
             raise SearchError(
-                f"The first {len(failed)} trials have failed, and none has come to a validation. The last one: "
+                f"The first {len(failed)} trials have failed, and none has come to a validation; what they have printed is in "
+                f"{shown(self._directory.path)}. The last one: "
                 f"{ended.details or failed[-1].user_attrs[NOTE]}"
             )
 
