@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from ruamel.yaml import YAML
 
 import lightning_adapter
 from lightning_adapter import cli
@@ -178,6 +179,18 @@ def test_entrypoint_that_cannot_be_read_here_gives_a_note(
     assert search(*([target] if target.startswith("typed") else []), "--config", "adaptive.yaml") == 0
     assert (asked[0].target, asked[0].options) == (target, {})
     assert note in capsys.readouterr().err
+
+
+def test_pipe_is_read_once(toy: Path, asked: list[SearchRequest]) -> None:
+    there, here = os.pipe()
+    os.write(here, (toy / "adaptive.yaml").read_bytes())
+    os.close(here)
+    try:
+        assert search("--config", f"/dev/fd/{there}") == 0
+    finally:
+        os.close(there)
+    (request,) = asked
+    assert request.config == YAML(typ="safe", pure=True).load((toy / "adaptive.yaml").read_text())
 
 
 def test_search_goes_on_where_a_directory_is_given(toy: Path, asked: list[SearchRequest]) -> None:

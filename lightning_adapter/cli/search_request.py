@@ -147,9 +147,11 @@ class _Asking:
         typed_options = options_of(vars(self._arguments))
         whole = self._whole(target, hparams)
         spec = self._config.get("hyperparameters") or {}
+        is_file = self._made is None and pathlib.Path(self._arguments.config).is_file()
         request = SearchRequest(
             target=target,
-            config=self._arguments.config if self._made is None else self._config,
+            # a file is given by its name, which messages then have; a pipe can be read only once
+            config=self._arguments.config if is_file else self._config,
             text=self._made,
             hyperparameters=whole,
             hparams=hparams if whole is None else {},
