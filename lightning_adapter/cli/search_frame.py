@@ -9,7 +9,7 @@ from typing import NamedTuple
 from lightning_adapter.cli.tables import Column, Table, fitted
 from lightning_adapter.runs.metrics_table import plain
 from lightning_adapter.runs.summary import shown
-from lightning_adapter.runs.words import NOTHING, duration, value, values
+from lightning_adapter.runs.words import NOTHING, cut, duration, value, values
 from lightning_adapter.tuning.lines import OVER, assignments, time_left
 from lightning_adapter.tuning.view import Row, State, View
 
@@ -53,7 +53,7 @@ def frame(view: View, width: int, height: int, elapsed_s: float) -> list[Line]:
     lines = [*above, *_table(view, width, rows), *below] if rows >= _LEAST_ROWS else below
     # behind the last one the cursor stands, where a terminal shows that Ctrl-C was typed
     rooms = [width - 1] * (len(lines) - 1) + [width - 1 - len("^C")]
-    return [Line(_cut(line.text, room), line.kind) for line, room in zip(lines, rooms, strict=True)]
+    return [Line(cut(line.text, room), line.kind) for line, room in zip(lines, rooms, strict=True)]
 
 
 def trials_table(view: View, rows: Sequence[Row], width: int | None) -> Table:
@@ -170,7 +170,3 @@ def _standing(view: View, elapsed_s: float) -> str:
     running = len(_of(view, "running"))
     told = f" ({summed(over)})" if over else ""
     return f"{time}; {len(over)} of {view.planned} trials over{told}, {running} running"
-
-
-def _cut(text: str, room: int) -> str:
-    return text if len(text) <= room else f"{text[: max(0, room - 1)]}…"

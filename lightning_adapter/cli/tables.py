@@ -14,6 +14,7 @@ from typing import NamedTuple
 import tabulate
 
 from lightning_adapter.runs.metrics_table import plain
+from lightning_adapter.runs.words import cut
 
 _GAP = 2  # columns of blanks between two columns, as tabulate has them
 
@@ -125,7 +126,7 @@ def _cut(text: str, room: int, is_path: bool) -> str:
         return text[: room - len(last)] + last
     if is_path and room > 3:
         return f"…{text[1 - room :]}"
-    return text[: room - 1] + "…"
+    return cut(text, room)
 
 
 def _cut_middle(text: str, room: int) -> str:

@@ -65,3 +65,8 @@ def values(found: Sequence[object]) -> list[str]:
     exact = [repr(one) if isinstance(one, float) else text for one, text in zip(found, texts, strict=True)]
     numbers = {one for one in found if isinstance(one, float)}
     return exact if len({value(one) for one in numbers}) < len(numbers) else texts
+
+
+def cut(text: str, room: int) -> str:
+    """A text that fits: its beginning, where it is too long."""
+    return text if len(text) <= room else f"{text[: max(0, room - 1)]}…"

@@ -31,8 +31,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from optuna.visualization import matplotlib as optunas
 
 from lightning_adapter.runs import picture_file
-from lightning_adapter.runs.words import counted
-from lightning_adapter.tuning.short_names import shortened, within
+from lightning_adapter.runs.words import counted, cut
+from lightning_adapter.tuning.short_names import shortened
 
 logger = logging.getLogger("lightning_adapter")
 
@@ -126,7 +126,7 @@ class _Page:
 
     def __init__(self, study: optuna.Study, metric: str, unit: str) -> None:
         self._study = study
-        self._metric = within(metric, _METRIC)
+        self._metric = cut(metric, _METRIC)
         self._unit = unit
         self._sign = 1.0 if study.direction == optuna.study.StudyDirection.MINIMIZE else -1.0
         self._trials = study.get_trials(deepcopy=False)
@@ -206,7 +206,7 @@ class _Page:
         if self._best is not None:
             values = {self._short[name]: value for name, value in self._best.params.items()}
             said = ", ".join(f"{name} {_shown(values[name])}" for name in sorted(values, key=[*ranked, *values].index))
-            figure.text(0.015, 0.18, within(said, _LINE), fontsize=10, va="center", color="#555555")
+            figure.text(0.015, 0.18, cut(said, _LINE), fontsize=10, va="center", color="#555555")
         return _pixels(figure)
 
     def _history(self) -> Figure | None:
@@ -330,7 +330,7 @@ def _dress_scale(axes: Axes) -> None:
     if axes.get_yscale() == "log":
         _say_powers(axes)
     elif isinstance(axes.yaxis.get_major_locator(), FixedLocator):  # values that are names
-        axes.set_yticks(axes.get_yticks(), [within(text.get_text(), _CHOICE) for text in axes.get_yticklabels()])
+        axes.set_yticks(axes.get_yticks(), [cut(text.get_text(), _CHOICE) for text in axes.get_yticklabels()])
     axes.tick_params(axis="y", labelsize=8)
     for text in axes.get_yticklabels():
         text.set_bbox({"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8})
@@ -368,4 +368,4 @@ def _pixels(figure: Figure) -> Pixels:
 
 
 def _shown(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else within(str(value), _CHOICE * 2)
+    return f"{value:.4g}" if isinstance(value, float) else cut(str(value), _CHOICE * 2)

@@ -12,11 +12,11 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from lightning_adapter.errors import ConfigurationError, shown
+from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.construct import check_trial_class
-from lightning_adapter.platform.experiment import ranges as experiment_ranges
 from lightning_adapter.platform.experiment.faults import raise_all
+from lightning_adapter.platform.experiment.ranges import fault_of_value, range_of
 from lightning_adapter.platform.target import load_target
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.runs import provenance
@@ -219,10 +219,8 @@ def _check_typed(spec: Mapping[str, Any], typed: Mapping[str, Any], path: tuple[
     for name, value in typed.items():
         was: Any = spec.get(name)
         if experiment.is_range(was):
-            allowed = experiment_ranges.range_of(was)
-            fault = allowed.fault(value)
+            fault = fault_of_value(".".join((*path, name)), value, range_of(was))
             if fault is not None:
-                where = ".".join((*path, name))
-                raise ConfigurationError(f"{where} is given {shown(value)}, but must be a {fault} ({allowed})")
+                raise ConfigurationError(fault)
         elif isinstance(was, Mapping) and isinstance(value, Mapping):
             _check_typed(was, value, (*path, name))

@@ -180,10 +180,7 @@ def _search(
         view = running.view()
         watcher.ended(view)
         _write(directory.best, lambda: _write_best(plan, directory, study, view))
-        _write(
-            directory.picture,
-            lambda: picture.draw(study, directory.picture, settings.metric, settings.time_metric or "batches"),
-        )
+        picture.draw(study, directory.picture, settings.metric, settings.time_metric or "batches")
         _write(directory.record, lambda: directory.write({**record, "status": status, "end": now()}))
     return SearchResult(
         # as the file holds it, for all that Optuna can do with one

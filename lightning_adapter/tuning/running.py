@@ -218,20 +218,14 @@ class Running:
 
     def view(self) -> View:
         """Return how the search stands."""
-        rows = self._rows()
-        with contextlib.suppress(ValueError):  # none is complete
-            best = rows[self._study.best_trial.number]
-            return self._view(rows, best)
-        return self._view(rows, None)
-
-    def _view(self, rows: list[Row], best: Row | None) -> View:
-        settings = self._plan.settings
+        rows, settings = self._rows(), self._plan.settings
+        is_any_complete = any(row.state == "complete" for row in rows)  # Optuna has no best one otherwise
         return View(
             directory=self._directory.path,
             metric=settings.metric,
             smaller_is_better=settings.smaller_is_better,
             rows=rows,
-            best=best,
+            best=rows[self._study.best_trial.number] if is_any_complete else None,
             planned=self._searcher.planned,
             time_left_s=self._time_left.seconds(rows),
         )

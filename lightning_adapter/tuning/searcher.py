@@ -173,7 +173,7 @@ class Searcher:
         if event.batches >= before:  # one that goes on from a checkpoint comes by validations again
             trial.set_user_attr(BATCHES, event.batches)
             trial.set_user_attr(EPOCHS, event.epochs)
-        if math.isfinite(value) and (BEST not in attrs or self.is_better(value, attrs[BEST])):
+        if math.isfinite(value) and (BEST not in attrs or self._is_better(value, attrs[BEST])):
             trial.set_user_attr(BEST, value)
         if STOPPED in attrs:  # the word did not reach the trial
             return str(attrs[STOPPED]) if event.batches >= before else None
@@ -228,8 +228,7 @@ class Searcher:
                 replace(bracket, max_trials=number) for bracket, number in zip(self._brackets, made, strict=True)
             ]
 
-    def is_better(self, value: float, other: float) -> bool:
-        """Return whether a value of the metric is better than another."""
+    def _is_better(self, value: float, other: float) -> bool:
         return value < other if self._settings.smaller_is_better else value > other
 
     def _frozen(self, number: int) -> FrozenTrial:

@@ -27,11 +27,6 @@ def shortened(names: Sequence[str], most: int) -> dict[str, str]:
     }
 
 
-def within(text: str, most: int) -> str:
-    """A text that leaves room for others: its beginning."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
 def _ends(name: str) -> list[str]:
     """a.b.c -> c, b.c, a.b.c."""
     words = name.split(".")

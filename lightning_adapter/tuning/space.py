@@ -106,21 +106,11 @@ class Space:
 
 
 def _fault(name: str, spec: Mapping[str, Any]) -> str | None:
-    """Why Optuna cannot hold a range; None where it can."""
+    """Why Optuna cannot hold a range that the master can draw of; None where it can."""
     if spec["type"] == "int" and max(abs(spec["minval"]), abs(spec["maxval"])) > _EXACT:
         return (
             f"hyperparameters.{name} reaches from {spec['minval']} to {spec['maxval']}, and Optuna holds whole numbers up to "
             f"2**53 alone. Give smaller limits, or draw an exponent: {{type: log, base: 10, minval: 0, maxval: 18}}."
-        )
-    if spec["type"] == "double" and not math.isfinite(spec["maxval"] - spec["minval"]):
-        return (
-            f"hyperparameters.{name} reaches from {spec['minval']} to {spec['maxval']}, which is wider than floating point: "
-            "nothing can be drawn of it. Give limits that are closer to each other, or draw an exponent with type: log."
-        )
-    if spec["type"] == "log" and min(_limits(spec)) <= 0:
-        return (
-            f"hyperparameters.{name} begins at {spec['base']}**{spec['minval']}, which is 0 in floating point. Give a larger "
-            "exponent as minval."
         )
     return None
 
@@ -157,13 +147,13 @@ def _choices(vals: list[Any]) -> list[Any]:
 
 def _texts(vals: list[Any]) -> list[str]:
     """The JSON of each value that a trial can be given, once."""
-    return list(dict.fromkeys(_json(told(value)) for value in vals))
+    return list(dict.fromkeys(json.dumps(told(value)) for value in vals))
 
 
 def _param(spec: Mapping[str, Any], value: Any) -> Any:
     if spec["type"] == "categorical":
         texts = _texts(spec["vals"])
-        return _choices(spec["vals"])[texts.index(_json(told(value)))]
+        return _choices(spec["vals"])[texts.index(json.dumps(told(value)))]
     if spec["type"] == "log":
         low, high = _limits(spec)  # a power may lie a rounding beside its limit
         return min(max(float(value), low), high)
@@ -173,18 +163,4 @@ def _param(spec: Mapping[str, Any], value: Any) -> Any:
 def _value(spec: Mapping[str, Any], param: Any) -> Any:
     if spec["type"] != "categorical":
         return param
-    texts = _texts(spec["vals"])
-    choices = _choices(spec["vals"])
-    chosen = next(text for text, choice in zip(texts, choices, strict=True) if _json(choice) == _json(param))
-    return json.loads(chosen)
-
-
-def _json(value: Any) -> str:
-    """A value's text; a whole float is written as the number that it is, as the master's JSON has it."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, list):
-        return f"[{', '.join(map(_json, value))}]"
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{json.dumps(str(key))}: {_json(one)}' for key, one in value.items())}}}"
-    return json.dumps(value)
+    return json.loads(_texts(spec["vals"])[_choices(spec["vals"]).index(param)])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from lightning_adapter import cli
 
 _PARTS = """
 import torch
@@ -127,3 +130,16 @@ def configured(project: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return project
+
+
+@pytest.fixture
+def init(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run the command; return what it prints."""
+
+    def run(*words: str, status: int = 0) -> str:
+        assert cli.main(["init", *words]) == status
+        printed = capsys.readouterr()
+        assert bool(printed.out) == (status == 0)
+        return printed.out if status == 0 else printed.err
+
+    return run

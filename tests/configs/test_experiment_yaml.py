@@ -10,23 +10,10 @@ import torch
 from ruamel.yaml import YAML
 
 import fake_searcher
-from lightning_adapter import ConfiguredTrial, cli, fit, load_config
+from lightning_adapter import ConfiguredTrial, fit, load_config
 from lightning_adapter.configs import hydra_tree, lightning_cli
 from lightning_adapter.configs.listed import lists
 from lightning_adapter.platform import experiment
-
-
-@pytest.fixture
-def init(capsys: pytest.CaptureFixture[str]):
-    """Run the command; return what it prints."""
-
-    def run(*words: str, status: int = 0) -> str:
-        assert cli.main(["init", *words]) == status
-        printed = capsys.readouterr()
-        assert bool(printed.out) == (status == 0)
-        return printed.out if status == 0 else printed.err
-
-    return run
 
 
 def read(text: str, path: Path = Path("experiment.yaml")) -> dict:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from lightning_adapter import notices
 from lightning_adapter.errors import ConfigurationError, guess, shown
 from lightning_adapter.platform.experiment.faults import dotted, raise_all
-from lightning_adapter.platform.experiment.ranges import Range, check_ranges, is_range, range_of
+from lightning_adapter.platform.experiment.ranges import Range, check_ranges, fault_of_value, is_range, range_of
 from lightning_adapter.platform.experiment.values import check_json, is_int, plain_mapping
 
 _MISSING = object()
@@ -239,9 +239,9 @@ class _Resolution:
         if given is _MISSING:
             self.missing[name] = allowed
             return None
-        kind = allowed.fault(given)
-        if kind is not None:
-            self.faults.append(f"{name} is given {shown(given)}, but must be a {kind} ({allowed})")
+        fault = fault_of_value(name, given, allowed)
+        if fault is not None:
+            self.faults.append(fault)
         elif given not in allowed:
             self.outside.append(
                 f"hyperparameter {name}={shown(given)} is outside its range in the config, {allowed}; it is used as given"

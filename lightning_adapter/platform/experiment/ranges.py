@@ -128,6 +128,12 @@ def range_of(spec: Mapping[str, Any]) -> Range:
     return LinearRange(kind, spec["minval"], spec["maxval"])
 
 
+def fault_of_value(name: str, value: object, allowed: Range) -> str | None:
+    """Say what is wrong with a value that is given in the place of a range; None where it is of its kind."""
+    kind = allowed.fault(value)
+    return None if kind is None else f"{name} is given {shown(value)}, but must be a {kind} ({allowed})"
+
+
 def check_ranges(spec: object, path: tuple[object, ...], faults: list[str]) -> None:
     """Note every malformed range below `hyperparameters:`."""
     if not isinstance(spec, dict):
