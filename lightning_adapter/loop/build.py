@@ -7,6 +7,7 @@ an object is given a function that returns the later one.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ class Surroundings:
         root_dir: where callbacks and loggers write what they are given no other place for, unless `default_root_dir` says.
         tensorboard: where the default logger writes; asked for on the chief when it first does.
         received_sigterm: whether this process was told to end.
+        fraction: how much of the run is done, from 0 to 1.
+        log: of the run.
     """
 
     device: torch.device
@@ -72,6 +75,8 @@ class Surroundings:
     root_dir: str
     tensorboard: Callable[[], str]
     received_sigterm: Callable[[], bool]
+    fraction: Callable[[], float]
+    log: logging.Logger
 
 
 def build(
@@ -155,7 +160,7 @@ def build(
     return Components(
         host, module, datamodule, arguments, around.device, settings, callbacks, hooks, signatures, precision, steps,
         strategy, progress, stop, connector, dispatcher, non_finite, sources, data, runs, lr_schedulers, frequencies,
-        trainer,
+        trainer, around.fraction, around.log,
     )  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +35,8 @@ class Components:
 
     Attributes:
         lr_schedulers: filled in when `configure_optimizers` has run; callbacks add to it.
+        fraction: how much of the run is done, from 0 to 1.
+        log: of the run.
         frequencies: batches that each optimizer has in turn (Lightning 1.x), filled in likewise.
     """
 
@@ -59,6 +63,8 @@ class Components:
     lr_schedulers: list[LRSchedulerConfig]
     frequencies: list[int]
     trainer: Trainer
+    fraction: Callable[[], float]
+    log: logging.Logger
 
     @property
     def is_distributed(self) -> bool:

@@ -32,9 +32,9 @@ from lightning_adapter.loop.schedulers import Schedulers
 from lightning_adapter.loop.training_batch import TrainingBatch
 from lightning_adapter.loop.unlogged import UnloggedReturns
 from lightning_adapter.trainer.data_connector import DataConnector
+from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.logger_connector import LoggerConnector
 from lightning_adapter.trainer.loggers import LoggerDispatcher
-from lightning_adapter.trainer.progress_bar import ProgressBar
 from lightning_adapter.trainer.settings import Settings
 from lightning_adapter.trainer.stop_request import StopRequest
 
@@ -80,7 +80,7 @@ class FitLoop:
     returned_logs: ReturnedLogs
     epoch_outputs: EpochOutputs | None
     unlogged: UnloggedReturns
-    progress_bar: ProgressBar
+    display: Display
     accumulation: EpochCallback | None
     any_rank: Callable[..., list[bool]] | None
     epoch_starts: Callable[[int], None]
@@ -164,7 +164,7 @@ class FitLoop:
         progress.advance_epoch_started()
         if begins_pass:
             data.training.start()
-        self.progress_bar.epoch_start()
+        self.display.epoch_starts()
 
     def _keep_resume_point(self) -> None:
         """A limit ends the epoch: keep what a checkpoint would hold now, if batches of the epoch are left."""
@@ -174,7 +174,7 @@ class FitLoop:
     def _end_epoch(self) -> None:
         """`_FitLoop.on_advance_end`."""
         hooks, connector, progress = self.hooks, self.connector, self.progress
-        self.progress_bar.epoch_end()
+        self.display.epoch_ends()
         connector.epoch_end_reached()
         self._call_epoch_end_with_outputs()
         # `min_epochs` and the callbacks below count the epoch already

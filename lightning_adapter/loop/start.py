@@ -27,7 +27,10 @@ from lightning_adapter.loop.training_batch import TrainingBatch
 from lightning_adapter.loop.unlogged import UnloggedReturns
 from lightning_adapter.loop.validation_loop import EndedByHook, ValidationLoop
 from lightning_adapter.loop.validation_schedule import ValidationSchedule
-from lightning_adapter.trainer.progress_bar import ProgressBar
+from lightning_adapter.trainer.display.choice import display_of
+from lightning_adapter.trainer.display.display import Display
+from lightning_adapter.trainer.display.facts import Facts
+from lightning_adapter.trainer.logged_values import to_scalars
 from lightning_adapter.versions import lightning_private
 from lightning_adapter.versions.lightning_1x import OptimizerTurns
 
@@ -41,6 +44,7 @@ class Training:
         validation_loop: validates.
         schedule: says when a validation is due.
         state: what a checkpoint holds besides what Lightning saves.
+        display: shows a person how far it is.
         sanity_checked: the names that a sanity check has logged; none where there was no check.
     """
 
@@ -48,6 +52,7 @@ class Training:
     validation_loop: ValidationLoop
     schedule: ValidationSchedule
     state: RunState
+    display: Display
     sanity_checked: frozenset[str] = frozenset()
 
 
@@ -145,7 +150,7 @@ def _training(parts: Components, epoch_starts: Callable[[int], None], ended_by_h
     # module and callbacks have their metrics by now; each of them gathers its states when an epoch is computed
     strategy.attach_metrics()
     fetches_itself = lightning_private.has_parameter(module.training_step, "dataloader_iter")
-    bar = _progress_bar(parts)
+    display = _display(parts)
     batch = TrainingBatch(
         trainer=parts.trainer,
         hooks=hooks,
@@ -162,7 +167,7 @@ def _training(parts: Components, epoch_starts: Callable[[int], None], ended_by_h
         transfer=transfer,
         epoch_outputs=outputs,
         unlogged=unlogged,
-        progress_bar=bar,
+        display=display,
         quirks=host.quirks,
         any_rank=any_rank,
         stops_in_batches=strategy.is_distributed and may_stop_in_batch(host, module, parts.callbacks.items),
@@ -181,7 +186,7 @@ def _training(parts: Components, epoch_starts: Callable[[int], None], ended_by_h
         returned_logs=returned_logs,
         epoch_outputs=outputs,
         unlogged=unlogged,
-        progress_bar=bar,
+        display=display,
         accumulation=parts.trainer.accumulation_scheduler,
         any_rank=any_rank,
         epoch_starts=epoch_starts,
@@ -202,22 +207,27 @@ def _training(parts: Components, epoch_starts: Callable[[int], None], ended_by_h
         runs=parts.validation_runs,
         stop=parts.stop,
         any_rank=any_rank,
+        display=display,
         ended_by_hook=ended_by_hook,
     )
     schedule = ValidationSchedule(settings, progress, data, parts.stop, strategy, fetches_itself)
-    return Training(fit_loop, validation_loop, schedule, state)
+    return Training(fit_loop, validation_loop, schedule, state, display)
 
 
-def _progress_bar(parts: Components) -> ProgressBar:
-    settings, connector = parts.settings, parts.connector
-    # a bar among the callbacks is the user's choice
-    is_shown = parts.arguments.enable_progress_bar and not parts.trainer.progress_bar_callback
-    return ProgressBar(
-        parts.progress,
-        lambda: settings.max_epochs,
-        lambda: connector.progress_bar_metrics,
-        is_shown and parts.strategy.is_global_zero,
+def _display(parts: Components) -> Display:
+    if not parts.strategy.is_global_zero:
+        return Display()
+    connector = parts.connector
+    facts = Facts(
+        progress=parts.progress,
+        settings=parts.settings,
+        bar_values=lambda: connector.progress_bar_metrics,
+        logged_values=lambda: to_scalars(connector.logged_metrics),
+        fraction=parts.fraction,
+        log=parts.log,
     )
+    # a bar among the callbacks is the user's choice
+    return display_of(facts, parts.arguments.enable_progress_bar and not parts.trainer.progress_bar_callback)
 
 
 def _turns(parts: Components) -> OptimizerTurns | None:

@@ -22,9 +22,9 @@ from lightning_adapter.loop.progress import TrainingProgress
 from lightning_adapter.loop.schedulers import Schedulers
 from lightning_adapter.loop.unlogged import UnloggedReturns
 from lightning_adapter.trainer.data_connector import DataConnector
+from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.logger_connector import LoggerConnector
 from lightning_adapter.trainer.loggers import LoggerDispatcher
-from lightning_adapter.trainer.progress_bar import ProgressBar
 from lightning_adapter.trainer.stop_request import StopRequest
 from lightning_adapter.trainer.view import Trainer
 from lightning_adapter.versions.quirks import Quirks
@@ -67,7 +67,7 @@ class TrainingBatch:
     transfer: Transfer | None
     epoch_outputs: EpochOutputs | None
     unlogged: UnloggedReturns
-    progress_bar: ProgressBar
+    display: Display
     quirks: Quirks
     any_rank: Callable[..., list[bool]] | None
     stops_in_batches: bool
@@ -197,5 +197,6 @@ class TrainingBatch:
         if wanted and not (progress.accumulates and self.hooks.module.automatic_optimization):
             self.dispatcher.log_training(self.connector.current_log())
             self.unlogged.reported(epoch_over=False)
-        if self.progress_bar.enabled:
-            self.progress_bar.batch_end()
+            self.display.reporting_step()
+        if self.display.follows_batches:
+            self.display.batch_ends()

@@ -24,6 +24,7 @@ from lightning_adapter.loop.returned_logs import ReturnedLogs
 from lightning_adapter.loop.strategies.base import SingleDeviceStrategy
 from lightning_adapter.loop.unlogged import UnloggedReturns
 from lightning_adapter.trainer.data_connector import DataConnector
+from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.logged_values import to_scalars
 from lightning_adapter.trainer.logger_connector import LoggerConnector
 from lightning_adapter.trainer.loggers import LoggerDispatcher
@@ -64,6 +65,7 @@ class ValidationLoop:
     runs: ValidationRuns
     stop: StopRequest
     any_rank: Callable[..., list[bool]] | None
+    display: Display
     ended_by_hook: EndedByHook
 
     # --- the two occasions --------------------------------------------------------------------------------------------
@@ -154,6 +156,7 @@ class ValidationLoop:
         if validated:
             fetcher.count_on(validated)
         results = _EpochResults(self, data)
+        self.display.validation_starts(sum(max_batches), sanity)
         step = self._batch_step(data, fetcher, iterator)
         while iterator is None or not fetcher.done:
             try:
@@ -173,7 +176,9 @@ class ValidationLoop:
                 if batch_idx == 0:
                     self.unlogged.look(output)
                 self._log_step(data, dataloader_idx)
+            self.display.validation_batch_ends()
         data.pass_is_over()
+        self.display.validation_ends()
         logged = self._end(results)
         if self.hooks.overridden("on_validation_model_train") or modes.restored_by_hook:
             self.hooks.call_module("on_validation_model_train")

@@ -54,11 +54,6 @@ def tell_foreign_weights(uuid: str) -> None:
     )
 
 
-def tell_validation(batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
-    """Say what a validation has logged."""
-    logger.info("epoch %d, batch %d: %s", epoch, batches, _listed(metrics) or "validated, nothing was logged")
-
-
 def tell_test(checkpoint: str | None, batches: int, metrics: Mapping[str, Any]) -> None:
     """Say what the test at the end has logged, and of which checkpoint; None where there is none."""
     of = "" if checkpoint is None else f" of checkpoint {checkpoint}"

@@ -12,7 +12,7 @@ from determined import pytorch
 
 from lightning_adapter.checkpoints.content import callback_states
 from lightning_adapter.loop.components import Components
-from lightning_adapter.platform.course import tell_end, tell_foreign_weights, tell_validation
+from lightning_adapter.platform.course import tell_end, tell_foreign_weights
 from lightning_adapter.platform.environment import managed_trial
 from lightning_adapter.platform.kept_files import FilesBeside, KeptFiles
 from lightning_adapter.platform.platform import Platform
@@ -128,9 +128,7 @@ class DeterminedTrainerPlatform(Platform):
         """There is no run directory."""
 
     def validated(self, batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
-        """Determined reports its values to the master, and says none of them."""
-        if self._context.distributed.rank == 0:
-            tell_validation(batches, epoch, metrics)
+        """Determined reports its values to the master."""
 
     def ended_in_validation(self, batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
         """There is no run directory."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import pathlib
 from collections.abc import Generator, Sequence
@@ -44,6 +45,7 @@ from lightning_adapter.platform.resume import (
     restore_before_optimizers,
     restore_position,
     show_path,
+    state_of,
     warn_of_finished_run,
 )
 from lightning_adapter.versions import determined_private, lightning_private
@@ -61,6 +63,7 @@ class Driver(pytorch.PyTorchCallback):
         arguments: the trainer arguments.
         loaders: the trial's own builders of training and validation loaders, where it overrides them.
         platform: who owns periods and checkpoints.
+        log: of the run.
 
     Attributes:
         parts: what the run consists of.
@@ -77,6 +80,7 @@ class Driver(pytorch.PyTorchCallback):
         arguments: Arguments,
         loaders: tuple[Source | None, Source | None],
         platform: Platform,
+        log: logging.Logger,
     ) -> None:
         self.platform = platform
         self._context = context
@@ -92,6 +96,8 @@ class Driver(pytorch.PyTorchCallback):
             root_dir=platform.root_dir,
             tensorboard=platform.tensorboard,
             received_sigterm=lambda: platform.received_sigterm,
+            fraction=self.fraction,
+            log=log,
         )
         self.parts = build(module, datamodule, arguments, around)
         self.lifetime = Lifetime(self.parts, self.settle)
@@ -173,7 +179,9 @@ class Driver(pytorch.PyTorchCallback):
         # Determined has made numbers of numpy of them, and reports and logs what stands here
         metrics.update({name: value.item() for name, value in metrics.items() if isinstance(value, np.generic)})
         if self._stopped is None:
-            self.platform.validated(progress.total_batches, progress.current_epoch, metrics)
+            best = self.platform.validated(progress.total_batches, progress.current_epoch, metrics)
+            assert self._training is not None
+            self._training.display.validated(metrics, best)
         if not self.platform.owns_loop:  # its checkpoints are written by the chief alone, so this is the moment
             self.parts.strategy.check_parameters(progress.total_batches)
         with torch.enable_grad():  # Determined validates, and tells of its end, under no_grad
@@ -183,6 +191,7 @@ class Driver(pytorch.PyTorchCallback):
         """Determined's loop has ended; `fit`, which has called it, sees better how."""
         self._loading.close()
         if not self.platform.owns_loop:
+            self.display_ends()
             self.lifetime.host_has_ended()
 
     def state_dict(self) -> dict[str, Any]:
@@ -199,15 +208,7 @@ class Driver(pytorch.PyTorchCallback):
     def saved_state(self) -> dict[str, Any]:
         """What a checkpoint holds beside what Lightning saves."""
         assert self._training is not None
-        before_end = self._training.fit_loop.resume_point
-        if before_end is not None and self.parts.progress.is_finished:
-            state = dict(before_end)
-        else:
-            state = self._training.state.state_dict()
-        limit = self.platform.max_batches
-        if limit is not None and self.parts.progress.total_batches >= limit:
-            state["should_stop"] = False  # the limit is this call's: one that resumes brings its own
-        return state
+        return state_of(self._training, self.parts.progress, self.platform.max_batches)
 
     # --- the loop -------------------------------------------------------------------------------------------------
 
@@ -279,22 +280,22 @@ class Driver(pytorch.PyTorchCallback):
         """An error has ended the generator: a trial that survives it goes on with the next batch.
 
         Raises:
-            BaseException: the error as user code raised it: a StopIteration reaches us as the cause of a RuntimeError.
+            BaseException: the error as user code raised it.
         """
         assert self._training is not None
         self._events, self._event = self._training.fit_loop.events(), None
         self.boundaries.decide(report=False, look=False, validate=False, checkpoint=False)
-        stopped, traceback = error.__cause__, error.__traceback__
-        # raised by the generator itself, when it was left, and not by one of the user's further down
-        at_the_generator = traceback is not None and traceback.tb_next is None
-        if isinstance(stopped, StopIteration) and at_the_generator:
-            raise stopped from stopped.__cause__
-        raise error
+        _raise_as_raised(error)
 
     def _run_is_over(self) -> None:
         self._event = None
         self.boundaries.run_is_over()
         self.platform.run_is_over(self.parts)
+
+    def display_ends(self) -> None:
+        """No batch follows, however the run has ended: leave no bar half drawn."""
+        if self._training is not None:
+            self._training.display.run_ends()
 
     # --- what the controller asks ---------------------------------------------------------------------------------
 
@@ -304,10 +305,7 @@ class Driver(pytorch.PyTorchCallback):
 
     def returned_unreported(self, names: Sequence[str]) -> None:
         """Warn that metrics which the trial's own `train_batch` returned are not reported."""
-        self.parts.host.warn(
-            f"train_batch returns {', '.join(names)}, which is not reported: training metrics are those that are logged. "
-            f'To report a value, write self.log("{names[0]}", ...) in the module, or in on_train_batch_end of a Callback.'
-        )
+        self.parts.host.warn(_unreported(names))
 
     def _epoch_starts(self, epoch: int) -> None:
         if self._epoch_listener is not None:
@@ -367,6 +365,23 @@ def _look_into(uuid: str, context: pytorch.PyTorchTrialContext, platform: Platfo
         check_host_files(pathlib.Path(path))
         if not foreign:
             platform.goes_on_from(pathlib.Path(path))
+
+
+def _raise_as_raised(error: BaseException) -> NoReturn:
+    """Raise what user code has raised: a StopIteration of its own reaches us as the cause of the generator's RuntimeError."""
+    stopped, traceback = error.__cause__, error.__traceback__
+    # raised by the generator itself, when it was left, and not by one of the user's further down
+    at_the_generator = traceback is not None and traceback.tb_next is None
+    if isinstance(stopped, StopIteration) and at_the_generator:
+        raise stopped from stopped.__cause__
+    raise error
+
+
+def _unreported(names: Sequence[str]) -> str:
+    return (
+        f"train_batch returns {', '.join(names)}, which is not reported: training metrics are those that are logged. "
+        f'To report a value, write self.log("{names[0]}", ...) in the module, or in on_train_batch_end of a Callback.'
+    )
 
 
 def _no_events() -> Generator[Event, None, None]:

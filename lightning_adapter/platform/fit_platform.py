@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
@@ -14,7 +15,7 @@ from lightning_adapter.checkpoints.content import OURS
 from lightning_adapter.loop.components import Components
 from lightning_adapter.platform import experiment
 from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
-from lightning_adapter.platform.course import tell_end, tell_pause, tell_validation
+from lightning_adapter.platform.course import tell_end, tell_pause
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.experiment.periods import SearcherMetric
 from lightning_adapter.platform.period import Period
@@ -70,6 +71,7 @@ class FitPlatform(Platform):
         self.stopped_by: signal.Signals | None = None
         self.stop_reason: str | None = None
         self._metric_is_doubtful = self._knows_sanity_check = False
+        self._best: float | None = None  # of all validations, also of those that no checkpoint follows
         self.start = start
         start.belongs_to_rank(core_context.distributed.rank)
         module = trial.lightning_module
@@ -116,8 +118,11 @@ class FitPlatform(Platform):
                 profiling_enabled=False,
                 **driver.boundaries.periods(),
             )
-            with determined_private.without_chatter(self.is_local):
-                controller.run()
+            try:
+                with determined_private.without_chatter(self.is_local):
+                    controller.run()
+            finally:
+                driver.display_ends()
             if self.stopped_by is None or driver.finished:
                 driver.lifetime.end()
             else:
@@ -233,21 +238,31 @@ class FitPlatform(Platform):
 
     # --- validation and checkpoints -------------------------------------------------------------------------------
 
-    def validated(self, batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
+    def validated(self, batches: int, epoch: int, metrics: Mapping[str, Any]) -> str | None:
         """A validation is over.
 
         Raises:
             ConfigurationError: on a cluster, whose searcher waits for a metric that was not logged.
         """
-        if self.core.distributed.rank == 0:
-            tell_validation(batches, epoch, metrics)
         metric = self.metric.name
         if metric is None:
-            return
-        if metric in metrics:
-            self.checkpoints.validated(batches, float(metrics[metric]))
-            return
-        self.metric_is_missing(missing(metric, metrics, "the validation"))
+            return None
+        if metric not in metrics:
+            self.metric_is_missing(missing(metric, metrics, "the validation"))
+            return None
+        value = float(metrics[metric])
+        self.checkpoints.validated(batches, value)
+        return metric if self._is_best(value) else None
+
+    def _is_best(self, value: float) -> bool:
+        before = self._best
+        if before is None and self.checkpoints.best is not None:
+            before = self.checkpoints.best["value"]
+        smaller = self.metric.smaller_is_better
+        is_best = math.isfinite(value) and (before is None or (value < before if smaller else value > before))
+        if is_best:
+            self._best = value
+        return is_best
 
     def restore_callbacks(self, callbacks: Mapping[str, pytorch.PyTorchCallback]) -> None:
         """Give the trial's own Determined callbacks the state that a checkpoint has of them."""

@@ -140,16 +140,16 @@ class LocalPlatform(FitPlatform):
         """Keep a row of the table."""
         self._record("train", batches, epoch, metrics)
 
-    def validated(self, batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
+    def validated(self, batches: int, epoch: int, metrics: Mapping[str, Any]) -> str | None:
         """Keep a row of the table, and ask the judge whether the run goes on."""
         self._record("validation", batches, epoch, metrics)
-        super().validated(batches, epoch, metrics)
-        if self._judge is None or self._parts is None:
-            return
-        numbers = {name: float(value) for name, value in metrics.items()}
-        reason = self._judge(batches, self._parts.progress.whole_epochs, numbers)
-        if reason is not None:
-            self._parts.stop.order(reason)
+        best = super().validated(batches, epoch, metrics)
+        if self._judge is not None and self._parts is not None:
+            numbers = {name: float(value) for name, value in metrics.items()}
+            reason = self._judge(batches, self._parts.progress.whole_epochs, numbers)
+            if reason is not None:
+                self._parts.stop.order(reason)
+        return best
 
     def ended_in_validation(self, batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
         """Keep a row of the table: the values that a study has pruned the run for."""

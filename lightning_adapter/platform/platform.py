@@ -81,8 +81,11 @@ class Platform(ABC):
         """Training metrics were logged."""
 
     @abstractmethod
-    def validated(self, batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
+    def validated(self, batches: int, epoch: int, metrics: Mapping[str, Any]) -> str | None:
         """A validation is over.
+
+        Returns:
+            The metric that ranks checkpoints, where this is its best value so far; None otherwise.
 
         Raises:
             ConfigurationError: on a cluster, whose searcher waits for a metric that was not logged.

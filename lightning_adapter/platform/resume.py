@@ -14,7 +14,9 @@ from lightning_adapter.checkpoints import restore
 from lightning_adapter.checkpoints.content import OURS
 from lightning_adapter.loop import run_state
 from lightning_adapter.loop.components import Components
+from lightning_adapter.loop.progress import TrainingProgress
 from lightning_adapter.loop.run_state import RunState
+from lightning_adapter.loop.start import Training
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.versions import lightning_private
 
@@ -103,3 +105,21 @@ def warn_of_finished_run(parts: Components) -> None:
         parts.progress.optimizer_steps,
         ", and a callback had asked to stop" if parts.stop.wanted else "",
     )
+
+
+def state_of(training: Training, progress: TrainingProgress, max_batches: int | None) -> dict[str, Any]:
+    """What a checkpoint holds of the present position, beside what Lightning saves.
+
+    Args:
+        training: of the run.
+        progress: where it stands.
+        max_batches: after which this call of `fit` ends; None where Lightning's limits decide.
+    """
+    before_end = training.fit_loop.resume_point
+    if before_end is not None and progress.is_finished:
+        state = dict(before_end)
+    else:
+        state = training.state.state_dict()
+    if max_batches is not None and progress.total_batches >= max_batches:
+        state["should_stop"] = False  # the limit is this call's: one that resumes brings its own
+    return state

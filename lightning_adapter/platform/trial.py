@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import pathlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -151,10 +153,15 @@ class LightningTrial(HyperparameterHooks, pytorch.PyTorchTrial):
         """What drives Lightning's loop; None until Determined, or `fit`, begins."""
         return self._driver
 
+    @functools.cached_property  # so that a trial can keep something of its own under this name
+    def log(self) -> logging.Logger:
+        """The run's logger."""
+        return logging.getLogger("lightning_adapter")
+
     def drive_on(self, platform: Platform) -> Driver:
         """Make the driver; under Determined's own Trainer it is made when Determined asks for callbacks."""
         self._driver = Driver(
-            self.context, self.lightning_module, self.datamodule, self.arguments, self._own_loaders, platform
+            self.context, self.lightning_module, self.datamodule, self.arguments, self._own_loaders, platform, self.log
         )
         if not self._overrides("train_batch") and "train_batch" not in vars(self):
             vars(self)["train_batch"] = self._driver.train_batch  # a call less in each step

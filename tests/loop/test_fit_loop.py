@@ -10,6 +10,7 @@ from packaging.version import Version
 
 from lightning_adapter.loop.fit_loop import Event, FitLoop
 from lightning_adapter.loop.progress import Phase, TrainingProgress
+from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.stop_request import StopRequest
 from lightning_adapter.versions.quirks import quirks_of
 from loop.parts import HOST, settings
@@ -122,16 +123,6 @@ class Recorder:
         return self.returned
 
 
-class Bar:
-    """A progress bar that shows nothing."""
-
-    def epoch_start(self) -> None:
-        pass
-
-    def epoch_end(self) -> None:
-        pass
-
-
 class Run:
     """A fit loop over `PER_EPOCH` batches an epoch, and what it did."""
 
@@ -145,7 +136,7 @@ class Run:
         self.loop = FitLoop(
             hooks=parts, progress=self.progress, settings=self.settings, stop=self.stop, data=parts, connector=parts,
             dispatcher=parts, schedulers=parts, batch=parts, returned_logs=parts,
-            epoch_outputs=parts if with_outputs else None, unlogged=parts, progress_bar=Bar(),  # type: ignore[arg-type]
+            epoch_outputs=parts if with_outputs else None, unlogged=parts, display=Display(),  # type: ignore[arg-type]
             accumulation=None, any_rank=None, epoch_starts=lambda epoch: self.told.append(f"epoch {epoch}"),
             state=lambda: dict(self.progress.state_dict()),
         )  # fmt: skip

@@ -1,15 +1,17 @@
-"""What does the progress bar show, and where?"""
+"""What does a terminal show while a run trains?"""
 
 from __future__ import annotations
 
 import io
+import logging
 from types import SimpleNamespace
 
 import pytest
 
 from lightning_adapter.loop.progress import TrainingProgress
-from lightning_adapter.trainer import progress_bar
-from lightning_adapter.trainer.progress_bar import ProgressBar
+from lightning_adapter.trainer.display import terminal as terminal_display
+from lightning_adapter.trainer.display.facts import Facts
+from lightning_adapter.trainer.display.terminal import Bars
 from trainer.parts import settings
 
 
@@ -27,23 +29,25 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     terminal = Terminal()
-    monkeypatch.setattr(progress_bar, "sys", SimpleNamespace(stderr=terminal))  # pytest puts its own back
+    monkeypatch.setattr(terminal_display, "sys", SimpleNamespace(stderr=terminal))  # pytest puts its own back
     return terminal
 
 
-def bar_of(progress: TrainingProgress, max_epochs: int = 3, enabled: bool = True) -> ProgressBar:
-    return ProgressBar(progress, lambda: max_epochs, lambda: {"loss": 0.123456}, enabled)
+def facts_of(progress: TrainingProgress, max_epochs: int) -> Facts:
+    values = {"loss": 0.123456}
+    limits = SimpleNamespace(max_epochs=max_epochs)
+    return Facts(progress, limits, lambda: values, lambda: values, lambda: 0.5, logging.getLogger("run"))  # type: ignore[arg-type]
 
 
-def one_epoch(length: float = 4, max_epochs: int = 3, enabled: bool = True, trained_before: int = 0) -> None:
+def one_epoch(length: float = 4, max_epochs: int = 3, trained_before: int = 0) -> None:
     progress = TrainingProgress(settings())
     progress.epoch_length_known(length)
     progress.batch.current.set_to(*[trained_before] * 4)
     progress.epoch.current.completed = 1
-    bar = bar_of(progress, max_epochs, enabled)
-    bar.epoch_start()
-    bar.batch_end()
-    bar.epoch_end()
+    bars = Bars(facts_of(progress, max_epochs))
+    bars.epoch_starts()
+    bars.batch_ends()
+    bars.epoch_ends()
 
 
 def test_terminal_shows_epoch_batches_and_values(terminal: Terminal) -> None:
@@ -61,27 +65,3 @@ def test_unlimited_epochs_of_unknown_length_are_shown_without_an_end(terminal: T
     last = terminal.last_line
     assert "Epoch 2:" in last
     assert "1batch" in last
-
-
-def test_bar_that_was_not_asked_for_shows_nothing(terminal: Terminal) -> None:
-    one_epoch(enabled=False)
-
-    assert terminal.getvalue() == ""
-
-
-def test_file_gets_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    written = io.StringIO()
-    monkeypatch.setattr(progress_bar, "sys", SimpleNamespace(stderr=written))
-
-    one_epoch()
-
-    assert written.getvalue() == ""
-
-
-def test_batch_outside_of_an_epoch_shows_nothing(terminal: Terminal) -> None:
-    bar = bar_of(TrainingProgress(settings()))
-
-    bar.batch_end()
-    bar.epoch_end()
-
-    assert terminal.getvalue() == ""
