@@ -32,6 +32,7 @@ OPTIONAL = {
     *("pytorch-lightning", "lightning", "lightning-fabric", "lightning-utilities", "horovod", "apex"),
     *("pyarrow", "onnxruntime", "jsonargparse", "hydra-core", "omegaconf"),  # extras
     *("optuna", "sqlalchemy", "rich"),  # of [search]; the second one comes with the first
+    "ipython",  # imported in a notebook alone, which runs on it
 }
 
 

@@ -58,6 +58,7 @@ class Surroundings:
         save_checkpoint: writes a Lightning checkpoint file of the present state.
         dump_checkpoint: what it would hold.
         root_dir: where callbacks and loggers write what they are given no other place for, unless `default_root_dir` says.
+        table: name of the file in it that keeps all values; None where there is none.
         tensorboard: where the default logger writes; asked for on the chief when it first does.
         received_sigterm: whether this process was told to end.
         fraction: how much of the run is done, from 0 to 1.
@@ -73,6 +74,7 @@ class Surroundings:
     save_checkpoint: SaveCheckpoint
     dump_checkpoint: Callable[[bool], dict[str, Any]]
     root_dir: str
+    table: str | None
     tensorboard: Callable[[], str]
     received_sigterm: Callable[[], bool]
     fraction: Callable[[], float]
@@ -160,7 +162,7 @@ def build(
     return Components(
         host, module, datamodule, arguments, around.device, settings, callbacks, hooks, signatures, precision, steps,
         strategy, progress, stop, connector, dispatcher, non_finite, sources, data, runs, lr_schedulers, frequencies,
-        trainer, around.fraction, around.log,
+        trainer, around.fraction, around.table, around.log,
     )  # fmt: skip
 
 

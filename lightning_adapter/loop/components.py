@@ -36,6 +36,7 @@ class Components:
     Attributes:
         lr_schedulers: filled in when `configure_optimizers` has run; callbacks add to it.
         fraction: how much of the run is done, from 0 to 1.
+        table: name of the file that keeps all values; None where there is none.
         log: of the run.
         frequencies: batches that each optimizer has in turn (Lightning 1.x), filled in likewise.
     """
@@ -64,6 +65,7 @@ class Components:
     frequencies: list[int]
     trainer: Trainer
     fraction: Callable[[], float]
+    table: str | None
     log: logging.Logger
 
     @property

@@ -225,6 +225,7 @@ def _display(parts: Components) -> Display:
         logged_values=lambda: to_scalars(connector.logged_metrics),
         fraction=parts.fraction,
         log=parts.log,
+        table=parts.table,
     )
     # a bar among the callbacks is the user's choice
     return display_of(facts, parts.arguments.enable_progress_bar and not parts.trainer.progress_bar_callback)

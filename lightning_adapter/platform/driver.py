@@ -94,6 +94,7 @@ class Driver(pytorch.PyTorchCallback):
             save_checkpoint=self._save_checkpoint,
             dump_checkpoint=lambda weights_only: lightning_checkpoint(self.parts, weights_only),
             root_dir=platform.root_dir,
+            table=platform.table,
             tensorboard=platform.tensorboard,
             received_sigterm=lambda: platform.received_sigterm,
             fraction=self.fraction,

@@ -82,6 +82,7 @@ class LocalPlatform(FitPlatform):
     ) -> None:
         super().__init__(root_dir=str(directory.path), **options)
         self.checkpoint_each_epoch = checkpoint_each_epoch
+        self.table = directory.metrics_file.name
         self._directory = directory
         self._retention = retention
         self._goes_on_after = goes_on_after

@@ -12,6 +12,7 @@ from lightning_adapter.errors import RunRecordError
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.runs import notebook, record
 from lightning_adapter.runs.summary import shown
+from lightning_adapter.runs.words import counted
 from lightning_adapter.versions.types import LightningModule
 
 
@@ -84,8 +85,9 @@ def _status(trial: Shown, driver: Driver | None, kept: Mapping[str, object]) -> 
         if trial.built is not None:
             return "not trained yet: fit(trial) trains these very objects"
         return "not trained yet: fit() trains one that it makes, and returns that"
-    progress = driver.parts.progress
-    where = f"epoch {progress.current_epoch}, batch {progress.total_batches}"
+    progress, last = driver.parts.progress, driver.parts.settings.max_epochs
+    epoch = progress.current_epoch + int(progress.in_epoch)
+    where = f"epoch {epoch if last == -1 else f'{epoch}/{last}'}, {counted(progress.total_batches, 'batch', 'batches')}"
     if trial.run_dir is None and trial.latest_checkpoint_uuid is None:
         return f"in training: {where}"
     ended = "trained" if driver.finished else "paused"

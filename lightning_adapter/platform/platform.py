@@ -25,6 +25,7 @@ class Platform(ABC):
         checkpoint_owed: a checkpoint is due and waits for the next optimizer step.
         max_batches: batches after which the run ends, with a validation; None for as many as Lightning's limits allow.
         root_dir: where callbacks and loggers write what they are given no other place for.
+        table: name of the file in it that keeps all values; None where there is none.
         owns_loop: whether the adapter decides what Determined does after a batch; otherwise its Trainer's periods do.
     """
 
@@ -35,6 +36,7 @@ class Platform(ABC):
     checkpoint_owed = False
     max_batches: int | None = None
     root_dir: str
+    table: str | None = None
     owns_loop: bool
 
     @abstractmethod

@@ -81,7 +81,7 @@ def test_a_trained_trial_shows_values_curves_and_what_it_has_left(
     monkeypatch.chdir(trained.run_dir.parent)
     html = trained._repr_html_()
     assert Reader(html).text.startswith("Trial · ")
-    assert "epoch 2, batch 12" in Reader(html).text
+    assert "epoch 2/2, 12 batches" in Reader(html).text
     shown = rows(html)
     assert shown["val_loss"] == f"{float(trained.callback_metrics['val_loss']):.6g}"
     assert shown["<b>a & b</b>"] == "0.25"
@@ -110,8 +110,8 @@ def test_a_trial_shows_where_it_is_while_it_trains(tmp_path: Path) -> None:
             self.lightning_module.on_train_epoch_end = lambda: seen.append(self._repr_html_())
 
     fit(Looks, run_dir=tmp_path / "run")
-    assert ["in training: epoch 0, batch 6" in html for html in seen] == [True, False]
-    assert "in training: epoch 1, batch 12" in seen[1]
+    assert ["in training: epoch 1/2, 6 batches" in html for html in seen] == [True, False]
+    assert "in training: epoch 2/2, 12 batches" in seen[1]
 
 
 def test_a_trial_on_a_cluster_shows_ids_and_how_they_are_had(cluster: Any) -> None:

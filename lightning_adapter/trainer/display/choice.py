@@ -6,6 +6,7 @@ from lightning_adapter.runs.console import Place, place
 from lightning_adapter.trainer.display.display import Display, Displays
 from lightning_adapter.trainer.display.facts import Facts
 from lightning_adapter.trainer.display.lines import Lines
+from lightning_adapter.trainer.display.notebook import Cell
 from lightning_adapter.trainer.display.terminal import Bars
 
 
@@ -22,4 +23,6 @@ def display_of(facts: Facts, wanted: bool) -> Display:
     lines = Lines(facts, on_console=wanted and where is Place.LINES)
     if wanted and where is Place.TERMINAL:
         return Displays([lines, Bars(facts)])
+    if wanted and where is Place.NOTEBOOK:
+        return Displays([lines, Cell(facts)])
     return lines

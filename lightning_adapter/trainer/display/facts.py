@@ -21,6 +21,7 @@ class Facts:
         logged_values: name to number of what the loggers were given last. Asking waits for the device.
         fraction: how much of the run is done, from 0 to 1; 0 where nobody knows.
         log: of the run.
+        table: name of the file that keeps all values; None where there is none.
     """
 
     progress: TrainingProgress
@@ -29,3 +30,4 @@ class Facts:
     logged_values: Callable[[], Mapping[str, float]]
     fraction: Callable[[], float]
     log: logging.Logger
+    table: str | None = None

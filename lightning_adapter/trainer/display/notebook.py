@@ -1,0 +1,223 @@
+"""What does a notebook show while a run trains, and what stays in it?"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from lightning_adapter.runs.console import ALWAYS
+from lightning_adapter.runs.words import counted
+from lightning_adapter.trainer.display.display import Display
+from lightning_adapter.trainer.display.facts import Facts
+from lightning_adapter.trainer.display.pace import Pace, in_clock
+from lightning_adapter.trainer.display.page import Bar, Page, Row, in_digits
+
+#: Seconds between two updates; each is a message that the browser draws anew.
+_EVERY = 0.5
+#: Validations that are shown, beside the best one.
+_ROWS = 15
+
+
+class Handle(Protocol):
+    """An output that is there, as `IPython.display.DisplayHandle`."""
+
+    def update(self, obj: Mapping[str, str], **kwargs: bool) -> None:
+        """Show something else in its place."""
+
+
+#: Makes an output: `_output_of_cell`, or a test's own.
+Output = Callable[[Mapping[str, str]], Handle]
+
+
+def _output_of_cell(bundle: Mapping[str, str]) -> Handle:
+    """Show something beneath the cell that runs; no widget is needed to replace it later, in any front end."""
+    from IPython.display import display  # there where this is a notebook, and only there
+
+    handle: Handle = display(bundle, raw=True, display_id=True)
+    return handle
+
+
+class Cell(Display):
+    """One output beneath the cell, updated in place: a table of the validations, and what goes on now.
+
+    The notebook keeps the last state, which is HTML and needs no kernel. The device is waited for only when something is
+    shown, at most twice a second.
+
+    Args:
+        facts: of the run.
+        output: shows something for the first time.
+        clock: seconds.
+    """
+
+    follows_batches = True
+
+    def __init__(
+        self, facts: Facts, output: Output = _output_of_cell, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._facts = facts
+        self._output: Output | None = output  # None once it has failed
+        self._handle: Handle | None = None
+        self._clock = clock
+        self._pace = Pace(facts.progress, facts.fraction, clock)
+        self._due = clock() + _EVERY  # a sanity check that is over by then leaves no trace
+        self._rows: deque[Row] = deque(maxlen=_ROWS)
+        self._validations = 0
+        self._best: tuple[Row, str] | None = None
+        self._logged: Mapping[str, object] = {}
+        self._validation: _Validation | None = None
+        self._over = False
+
+    # --- what is told -------------------------------------------------------------------------------------------------
+
+    def epoch_starts(self) -> None:
+        """Show where training begins; from then on what has changed, where that is due."""
+        self._pace.goes_on()
+        if self._handle is None or self._clock() >= self._due:
+            self._show()
+
+    def batch_ends(self) -> None:
+        """See `Display`; asks the clock, and no more until something is to be shown."""
+        if self._clock() >= self._due:
+            self._show()
+
+    def reporting_step(self) -> None:
+        """Keep what was logged, where it is to be shown."""
+        if self._clock() >= self._due:
+            self._logged = self._facts.logged_values()
+
+    def epoch_ends(self) -> None:
+        """See `Display`."""
+        self._show_where_due()
+
+    def validation_starts(self, batches: float, sanity: bool) -> None:
+        """A bar of its own, beneath that of the epoch."""
+        self._pace.stops()
+        self._validation = _Validation("sanity check" if sanity else "validation", batches)
+        self._show_where_due()
+
+    def validation_batch_ends(self) -> None:
+        """See `Display`."""
+        if self._validation is not None:
+            self._validation.done += 1
+        self._show_where_due()
+
+    def validation_ends(self) -> None:
+        """The bar goes; where there are values, a row of the table comes."""
+        self._validation = None
+
+    def validated(self, values: Mapping[str, object], best: str | None) -> None:
+        """A row of the table."""
+        self._pace.goes_on()
+        self._validations += 1
+        progress = self._facts.progress
+        cells = (self._epoch(), str(progress.total_batches), in_clock(self._pace.elapsed))
+        row = Row(self._validations, cells, dict(values))
+        self._rows.append(row)
+        if best is not None:
+            self._best = (row, best)
+        self._show_where_due()
+
+    def run_ends(self) -> None:
+        """Leave the last state, and how it came to it."""
+        if not self._over:
+            self._over = True
+            self._show()
+
+    # --- what is shown ------------------------------------------------------------------------------------------------
+
+    def _show_where_due(self) -> None:
+        if self._clock() >= self._due:
+            self._show()
+
+    def _show(self) -> None:
+        if self._output is None:
+            return
+        page = self._page()
+        bundle = {"text/html": page.in_html(), "text/plain": page.in_text()}
+        try:
+            if self._handle is None:
+                self._handle = self._output(bundle)
+            else:
+                self._handle.update(bundle, raw=True)
+        except Exception as error:  # whatever is between here and the browser has failed: the training has not
+            self._output = None
+            self._facts.log.warning(
+                "the notebook shows no more of this run: %s: %s. It goes on, and its log tells how far it is",
+                type(error).__name__,
+                error,
+                extra=ALWAYS,
+            )
+        self._due = self._clock() + _EVERY
+
+    def _page(self) -> Page:
+        rows = list(self._rows)
+        if self._best is not None and self._best[0] not in rows:
+            rows.insert(0, self._best[0])
+        return Page(
+            heads=("epoch", "batches", "time"),
+            rows=rows,
+            best=None if self._best is None else (self._best[0].number, self._best[1]),
+            left_out=self._left_out(self._validations - len(rows)),
+            bars=[] if self._over and self._facts.progress.is_finished else self._bars(),
+            end=self._end() if self._over else "",
+        )
+
+    def _left_out(self, number: int) -> str:
+        if not number:
+            return ""
+        where = "are not shown" if self._facts.table is None else f"are in {self._facts.table}"
+        return f"{counted(number, 'earlier validation')} {where}"
+
+    def _bars(self) -> list[Bar]:
+        progress, pace = self._facts.progress, self._pace
+        pace.sample()
+        done, length = progress.batch.current.completed, progress.num_training_batches
+        of = None if length == float("inf") else int(length)
+        parts = [f"batch {done}" if of is None else f"batch {done}/{of}"]
+        shown = {name for row in self._rows for name in row.values}
+        parts += [f"{name} {in_digits(value)}" for name, value in self._values().items() if name not in shown]
+        if pace.speed is not None:
+            parts.append(f"{pace.speed:.3g} it/s")
+        if not self._over:
+            if pace.epoch_left is not None:
+                parts.append(f"{in_clock(pace.epoch_left)} left of the epoch")
+            if pace.run_left is not None:
+                parts.append(f"{in_clock(pace.run_left)} of the run")
+        bars = [Bar(f"epoch {self._epoch()}", parts, done, of)]
+        if self._validation is not None:
+            bars.append(self._validation.bar())
+        return bars
+
+    def _values(self) -> Mapping[str, object]:
+        """What was logged last; a run that an error has ended may have no device any more that could be asked."""
+        if not self._over or self._facts.progress.is_finished:
+            self._logged = {**self._logged, **self._facts.bar_values()}
+        return self._logged
+
+    def _end(self) -> str:
+        progress, took = self._facts.progress, in_clock(self._pace.elapsed)
+        if progress.is_finished:
+            return f"trained in {took}: epoch {self._epoch()}, {counted(progress.total_batches, 'batch', 'batches')}"
+        return f"interrupted after {took}"
+
+    def _epoch(self) -> str:
+        """Counted from 1; between two epochs it is the one that has ended."""
+        progress, last = self._facts.progress, self._facts.settings.max_epochs
+        number = progress.current_epoch + int(progress.in_epoch or not progress.current_epoch)
+        return f"{number}" if last == -1 else f"{number}/{last}"
+
+
+class _Validation:
+    """One that is running."""
+
+    def __init__(self, name: str, batches: float) -> None:
+        self._name = name
+        self._of = None if batches == float("inf") else int(batches)
+        self.done = 0
+
+    def bar(self) -> Bar:
+        """As far as it is."""
+        counts = f"batch {self.done}" if self._of is None else f"batch {self.done}/{self._of}"
+        return Bar(self._name, [counts], self.done, self._of)

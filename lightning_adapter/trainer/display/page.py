@@ -1,0 +1,138 @@
+"""How does a run's progress look in a notebook, and in a console that shows no HTML?"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import tabulate
+
+from lightning_adapter.runs.metrics_table import plain
+
+#: Counts end at the same digit, values begin at it: what marks the best one stands behind them.
+_COUNT, _VALUE = (f"text-align:{side};padding:0.1em 1em 0.1em 0" for side in ("right", "left"))
+_BAR = "width:16em;vertical-align:middle"
+_BEST = " (best)"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One validation.
+
+    Attributes:
+        number: of the validations, from 1.
+        cells: epoch, batches and time, in words.
+        values: name to value.
+    """
+
+    number: int
+    cells: tuple[str, ...]
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What goes on now.
+
+    Attributes:
+        before: what stands before it, as `epoch 3/5`.
+        after: what stands behind it, part by part.
+        done: how many.
+        of: how many there are; None where nobody knows.
+    """
+
+    before: str
+    after: Sequence[str]
+    done: int
+    of: int | None
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is shown.
+
+    Attributes:
+        heads: over `Row.cells`.
+        rows: in their order; not necessarily all.
+        best: number of the best row, and the metric that says so; None where nobody knows.
+        left_out: says how many rows are not here, and where they are; empty where all are.
+        bars: one beneath the other.
+        end: how the run has ended; empty while it goes on.
+    """
+
+    heads: tuple[str, ...]
+    rows: Sequence[Row]
+    best: tuple[int, str] | None
+    left_out: str
+    bars: Sequence[Bar]
+    end: str
+
+    def in_html(self) -> str:
+        """HTML without any script or style sheet, as notebooks show and keep it."""
+        parts = []
+        if self.rows:
+            head = _html_row("th", "", self.heads, self._names())
+            rows = "".join(
+                _html_row("td", ";font-weight:bold" if self._is_best(row) else "", row.cells, self._cells(row))
+                for row in self.rows
+            )
+            parts.append(f'<table style="border-collapse:collapse">{head}{rows}</table>')
+        if self.left_out:
+            parts.append(f"<div>{_escaped(self.left_out)}</div>")
+        parts += [f"<div>{_html_bar(bar)}</div>" for bar in self.bars]
+        if self.end:
+            parts.append(f"<div><b>{_escaped(self.end)}</b></div>")
+        return f'<div style="overflow-x:auto">{"".join(parts)}</div>'
+
+    def in_text(self) -> str:
+        """The same for a console."""
+        parts = []
+        if self.rows:
+            cells = [[*row.cells, *self._cells(row)] for row in self.rows]
+            heads = (*self.heads, *map(plain, self._names()))
+            sides = ["right"] * len(self.heads) + ["left"] * len(self._names())
+            parts.append(tabulate.tabulate(cells, heads, colalign=sides, disable_numparse=True))
+        if self.left_out:
+            parts.append(self.left_out)
+        parts += ["  ".join([bar.before, *bar.after]) for bar in self.bars]
+        if self.end:
+            parts.append(self.end)
+        return "\n".join(parts)
+
+    def _names(self) -> list[str]:
+        """Of all values, in the order in which they came."""
+        return list(dict.fromkeys(name for row in self.rows for name in row.values))
+
+    def _is_best(self, row: Row) -> bool:
+        return self.best is not None and self.best[0] == row.number
+
+    def _cells(self, row: Row) -> list[str]:
+        return [self._cell(row, name) for name in self._names()]
+
+    def _cell(self, row: Row, name: str) -> str:
+        if name not in row.values:
+            return ""
+        best = _BEST if self._is_best(row) and self.best is not None and self.best[1] == name else ""
+        return plain(in_digits(row.values[name])) + best
+
+
+def in_digits(value: object) -> str:
+    """A value as it is shown."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _html_row(tag: str, style: str, counts: Sequence[str], values: Sequence[str]) -> str:
+    cells = [(_COUNT, count) for count in counts] + [(_VALUE, value) for value in values]
+    return "<tr>" + "".join(f'<{tag} style="{side}{style}">{_escaped(text)}</{tag}>' for side, text in cells) + "</tr>"
+
+
+def _html_bar(bar: Bar) -> str:
+    # without a value a browser shows that something goes on
+    state = "" if bar.of is None else f' value="{bar.done}" max="{max(1, bar.of)}"'
+    after = " &nbsp;".join(_escaped(part) for part in bar.after)
+    return f'{_escaped(bar.before)} <progress{state} style="{_BAR}"></progress> {after}'
+
+
+def _escaped(text: str) -> str:
+    return html.escape(plain(text))
