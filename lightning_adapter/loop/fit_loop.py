@@ -174,7 +174,6 @@ class FitLoop:
     def _end_epoch(self) -> None:
         """`_FitLoop.on_advance_end`."""
         hooks, connector, progress = self.hooks, self.connector, self.progress
-        self.display.epoch_ends()
         connector.epoch_end_reached()
         self._call_epoch_end_with_outputs()
         # `min_epochs` and the callbacks below count the epoch already
@@ -197,6 +196,7 @@ class FitLoop:
         with progress.at_the_step_before():
             self.dispatcher.log_training(connector.current_log())
         self.unlogged.reported(epoch_over=True)
+        self.display.epoch_ends()
         # `current_epoch` grows last: loggers were told of the epoch under its own number
         connector.reset_results()
         progress.advance_epoch_completed()

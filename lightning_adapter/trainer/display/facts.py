@@ -31,3 +31,9 @@ class Facts:
     fraction: Callable[[], float]
     log: logging.Logger
     table: str | None = None
+
+    def epoch(self) -> str:
+        """`3/5`: the epoch, counted from 1; between two epochs it is the one that has ended."""
+        progress, last = self.progress, self.settings.max_epochs
+        number = progress.current_epoch + int(progress.in_epoch or not progress.current_epoch)
+        return f"{number}" if last == -1 else f"{number}/{last}"

@@ -2,38 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 from lightning_adapter.runs.console import FILE_ONLY
-from lightning_adapter.runs.metrics_table import plain
 from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.display.facts import Facts
+from lightning_adapter.trainer.display.pace import Pace, in_clock
+from lightning_adapter.trainer.display.values import named, shown_of
+
+#: Seconds between two lines: at first, and in a run of days.
+_AT_LEAST = 5.0
+_AT_MOST = 60.0
+_PART_OF_THE_TIME = 0.01
+#: The speed is that since the line before.
+_SAMPLES = 2
 
 
 class Lines(Display):
-    """Writes lines to the run's log.
+    """Writes lines to the run's log: one for each validation, and between them one every few seconds.
 
     Args:
         facts: of the run.
         on_console: whether a person sees them there too: not beside a bar, and not where nobody asked for one.
+        clock: seconds.
     """
 
-    def __init__(self, facts: Facts, on_console: bool) -> None:
+    def __init__(self, facts: Facts, on_console: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._facts = facts
         self._extra = {} if on_console else FILE_ONLY
+        self._clock = clock
+        self._pace = Pace(facts.progress, facts.fraction, clock, samples=_SAMPLES)
+        self._pace.sample()
+        self._due = self._clock()  # the first reporting step says that the run is under way
+        self._validation: tuple[str, float] = ("", 0)
+        self._validated = 0
+
+    def epoch_starts(self) -> None:
+        """The time in which nothing was trained is over."""
+        self._pace.goes_on()
+
+    def reporting_step(self) -> None:
+        """A line, where the last one is old enough."""
+        if self._clock() >= self._due:
+            values = self._facts.bar_values() or self._facts.logged_values()
+            self._pace.sample()
+            self._write([named(name, value) for name, value in shown_of(values).items()])
+
+    def validation_starts(self, batches: float, sanity: bool) -> None:
+        """Count its batches."""
+        self._pace.stops()
+        self._validation = ("sanity check" if sanity else "validation", batches)
+        self._validated = 0
+
+    def validation_batch_ends(self) -> None:
+        """A line, where the last one is old enough."""
+        self._validated += 1
+        if self._clock() >= self._due:
+            name, batches = self._validation
+            last = "" if batches == float("inf") else f"/{batches:.0f}"
+            self._write([f"{name} {self._validated}{last}"])
+
+    def validation_ends(self) -> None:
+        """The next line is of the training."""
+        self._pace.goes_on()
 
     def validated(self, values: Mapping[str, object], best: str | None) -> None:
-        """One line."""
-        progress = self._facts.progress
-        shown = [f"{plain(name)} {_number(value)}{' (best)' if name == best else ''}" for name, value in values.items()]
-        self._facts.log.info(
-            "epoch %d, batch %d: %s",
-            progress.current_epoch + 1,
-            progress.total_batches,
-            ", ".join(shown) or "validated, nothing was logged",
-            extra=self._extra,
-        )
+        """A line, whenever the last one was."""
+        before = {name: value for name, value in shown_of(self._facts.bar_values()).items() if name not in values}
+        said = [named(name, value) for name, value in before.items()]
+        said += [named(name, value, is_best=name == best) for name, value in values.items()]
+        self._pace.sample()
+        self._write(said or ["validated, nothing was logged"])
 
-
-def _number(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    def _write(self, parts: list[str]) -> None:
+        progress, pace = self._facts.progress, self._pace
+        length = progress.num_training_batches
+        last = "" if length == float("inf") else f"/{length:.0f}"
+        said = [f"epoch {self._facts.epoch()}", f"batch {progress.batch.current.completed}{last}", *parts]
+        if pace.speed is not None:
+            said.append(f"{pace.speed:.3g} it/s")
+        if pace.run_left is not None:
+            said.append(f"{in_clock(pace.run_left)} left")
+        self._facts.log.info("%s", "  ".join(said), extra=self._extra)
+        self._due = self._clock() + max(_AT_LEAST, min(_AT_MOST, pace.elapsed * _PART_OF_THE_TIME))

@@ -112,7 +112,7 @@ class Cell(Display):
         self._pace.goes_on()
         self._validations += 1
         progress = self._facts.progress
-        cells = (self._epoch(), str(progress.total_batches), in_clock(self._pace.elapsed))
+        cells = (self._facts.epoch(), str(progress.total_batches), in_clock(self._pace.elapsed))
         row = Row(self._validations, cells, dict(values))
         self._rows.append(row)
         if best is not None:
@@ -185,7 +185,7 @@ class Cell(Display):
                 parts.append(f"{in_clock(pace.epoch_left)} left of the epoch")
             if pace.run_left is not None:
                 parts.append(f"{in_clock(pace.run_left)} of the run")
-        bars = [Bar(f"epoch {self._epoch()}", parts, done, of)]
+        bars = [Bar(f"epoch {self._facts.epoch()}", parts, done, of)]
         if self._validation is not None:
             bars.append(self._validation.bar())
         return bars
@@ -199,14 +199,10 @@ class Cell(Display):
     def _end(self) -> str:
         progress, took = self._facts.progress, in_clock(self._pace.elapsed)
         if progress.is_finished:
-            return f"trained in {took}: epoch {self._epoch()}, {counted(progress.total_batches, 'batch', 'batches')}"
+            return (
+                f"trained in {took}: epoch {self._facts.epoch()}, {counted(progress.total_batches, 'batch', 'batches')}"
+            )
         return f"interrupted after {took}"
-
-    def _epoch(self) -> str:
-        """Counted from 1; between two epochs it is the one that has ended."""
-        progress, last = self._facts.progress, self._facts.settings.max_epochs
-        number = progress.current_epoch + int(progress.in_epoch or not progress.current_epoch)
-        return f"{number}" if last == -1 else f"{number}/{last}"
 
 
 class _Validation:

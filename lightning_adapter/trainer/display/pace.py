@@ -8,9 +8,6 @@ from collections.abc import Callable
 
 from lightning_adapter.loop.progress import TrainingProgress
 
-#: Samples that the speed is taken from: the latest ones, since a run may become slower.
-_SAMPLES = 60
-
 
 class Pace:
     """Batches per second, validations left out, and the time that is left.
@@ -19,6 +16,7 @@ class Pace:
         progress: where the run stands.
         fraction: how much of the run is done, from 0 to 1.
         clock: seconds.
+        samples: that the speed is taken from: the latest ones, since a run may become slower.
     """
 
     def __init__(
@@ -26,6 +24,7 @@ class Pace:
         progress: TrainingProgress,
         fraction: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
+        samples: int = 60,
     ) -> None:
         self._progress = progress
         self._fraction = fraction
@@ -34,7 +33,7 @@ class Pace:
         self._done_before = fraction()
         self._not_training = 0.0
         self._stopped_at: float | None = None
-        self._samples: deque[tuple[float, int]] = deque(maxlen=_SAMPLES)
+        self._samples: deque[tuple[float, int]] = deque(maxlen=samples)
 
     def sample(self) -> None:
         """Something is about to be shown."""

@@ -3,57 +3,187 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
 from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.display.facts import Facts
+from lightning_adapter.trainer.display.pace import Pace, in_clock
+from lightning_adapter.trainer.display.values import named, shown_of
+
+#: Seconds between two drawings.
+_EVERY = 0.1
+#: Columns where nobody knows how wide the terminal is.
+_COLUMNS = 80
+#: Columns of the bar itself, before other parts are left out for it.
+_NARROWEST = 8
 
 
 class Bars(Display):
-    """One bar per epoch, with the values logged with `prog_bar=True`.
+    """One bar per epoch, beneath it one of the validation while that runs.
 
-    The device is waited for only when the bar is drawn, at most ten times a second.
+    An epoch's bar stays, with the values that it has ended with. The device is waited for only when a bar is drawn, at most
+    ten times a second.
 
     Args:
         facts: of the run.
+        stream: the terminal.
+        clock: seconds.
     """
 
     follows_batches = True
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: Facts, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._facts = facts
-        self._bar: tqdm[None] | None = None
+        self._stream = sys.stderr if stream is None else stream
+        self._clock = clock
+        self._pace = Pace(facts.progress, facts.fraction, clock)
+        self._due = 0.0
+        self._begun = 0.0
+        self._best: tuple[str, object] | None = None
+        self._of_validation: Mapping[str, object] = {}
+        self._epoch: _Bar | None = None
+        self._validation: _Bar | None = None
+        self._validating: tuple[str, float] = ("", 0)
+        self._validated = 0
+
+    # --- training -------------------------------------------------------------------------------------------------
 
     def epoch_starts(self) -> None:
         """Begin a bar."""
-        progress, max_epochs = self._facts.progress, self._facts.settings.max_epochs
-        batches = progress.num_training_batches
-        last = "" if max_epochs == -1 else f"/{max_epochs}"
-        self._bar = tqdm(
-            total=None if batches == float("inf") else int(batches),
-            initial=progress.batch.current.completed,
-            desc=f"Epoch {progress.current_epoch + 1}{last}",
-            unit="batch",
-            dynamic_ncols=True,
-            file=sys.stderr,
-        )
+        progress = self._facts.progress
+        self._pace.goes_on()
+        self._pace.sample()
+        self._begun = self._clock()
+        self._epoch = self._bar(f"Epoch {self._facts.epoch()}", progress.num_training_batches, 0)
+        self._draw(self._epoch, progress.batch.current.completed, self._running())
 
     def batch_ends(self) -> None:
-        """One batch further."""
-        if self._bar is not None and self._bar.update(1):
-            self._show(self._bar)
+        """One batch further; asks the clock, and no more until the bar is to be drawn."""
+        if self._clock() >= self._due and self._epoch is not None:
+            self._pace.sample()
+            self._draw(self._epoch, self._facts.progress.batch.current.completed, self._running())
 
     def epoch_ends(self) -> None:
-        """Leave the bar as it is."""
-        if self._bar is not None:
-            self._show(self._bar)
-            self._bar.close()
-            self._bar = None
+        """Leave the bar with what the epoch has ended with."""
+        self._close_validation()
+        if self._epoch is not None:
+            self._pace.sample()
+            took = [f"in {in_clock(self._clock() - self._begun)}"]
+            values = self._values()
+            self._draw(self._epoch, self._facts.progress.batch.current.completed, [*values, *self._speed(), *took])
+            self._epoch.close()
+            self._epoch = None
+
+    def _running(self) -> list[str]:
+        """A value of the training first: those of the validation stand beneath the epoch before."""
+        pace, left = self._pace, []
+        if pace.epoch_left is not None:
+            left.append(f"{in_clock(pace.epoch_left)} left")
+        if pace.run_left is not None:
+            left.append(f"run {in_clock(pace.run_left)}")
+        first, *others = self._values() or [""]
+        return list(filter(None, (first, *self._speed(), *left, *others)))
+
+    def _values(self) -> list[str]:
+        found = shown_of(self._facts.bar_values() or self._facts.logged_values())
+        ranked = sorted(found.items(), key=lambda item: item[0] in self._of_validation)
+        return [named(name, value, self._best == (name, value)) for name, value in ranked]
+
+    def _speed(self) -> list[str]:
+        return [] if self._pace.speed is None else [f"{self._pace.speed:.3g} it/s"]
+
+    # --- validation -----------------------------------------------------------------------------------------------
+
+    def validation_starts(self, batches: float, sanity: bool) -> None:
+        """Its bar comes with the first batch after which one is to be drawn."""
+        self._pace.stops()
+        self._validating = ("Sanity check" if sanity else "Validation", batches)
+        self._validated = 0
+
+    def validation_batch_ends(self) -> None:
+        """One batch further."""
+        self._validated += 1
+        if self._clock() >= self._due:
+            if self._validation is None:
+                self._validation = self._bar(*self._validating, 1 if self._epoch is not None else 0)
+            self._draw(self._validation, self._validated, [])
+
+    def validation_ends(self) -> None:
+        """Its bar goes."""
+        self._close_validation()
+        self._pace.goes_on()
+
+    def validated(self, values: Mapping[str, object], best: str | None) -> None:
+        """The best value is marked as long as it is shown."""
+        self._of_validation = values
+        if best is not None:
+            self._best = (best, values[best])
+
+    def _close_validation(self) -> None:
+        if self._validation is not None:
+            self._validation.close()
+            self._validation = None
+
+    # --- both -----------------------------------------------------------------------------------------------------
 
     def run_ends(self) -> None:
-        """Leave the bar as it is."""
-        self.epoch_ends()
+        """Leave the bar of an epoch that something has ended in its middle; the device may not answer any more."""
+        self._close_validation()
+        if self._epoch is not None:
+            self._epoch.close()
+            self._epoch = None
 
-    def _show(self, bar: tqdm[None]) -> None:
-        bar.set_postfix({name: f"{value:.4g}" for name, value in self._facts.bar_values().items()})
+    def _bar(self, name: str, batches: float, position: int) -> _Bar:
+        total = None if batches == float("inf") else int(batches)
+        return _Bar(
+            desc=name,
+            total=total,
+            position=position,
+            leave=position == 0 and self._validating[0] != "Sanity check",
+            file=self._stream,
+            dynamic_ncols=True,
+            bar_format="{desc} {whole}" if total is None else "{desc} {percentage:3.0f}%|{bar}| {whole}",
+            miniters=1,  # so that no thread of tqdm's thinks that the bar has been forgotten
+            mininterval=0,
+        )
+
+    def _draw(self, bar: _Bar, done: int, parts: list[str]) -> None:
+        bar.draw(done, parts)
+        self._due = self._clock() + _EVERY
+
+
+class _Bar(tqdm):  # type: ignore[misc]
+    """A bar of tqdm's that leaves out what has no room, the least important first."""
+
+    monitor_interval = 0
+    _parts: tuple[str, ...] = ()  # tqdm draws in its constructor
+
+    def draw(self, done: int, parts: list[str]) -> None:
+        """Draw it.
+
+        Args:
+            done: batches.
+            parts: what stands behind it, the most important first.
+        """
+        self.n, self._parts = done, tuple(parts)
+        self.refresh()
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        """What tqdm's format may name, and `whole`: all that stands behind the bar, as far as there is room."""
+        found: dict[str, Any] = super().format_dict
+        total, name = found["total"], found["prefix"] or ""
+        counts = f"{found['n']}/{total}" if total is not None else f"batch {found['n']}"
+        room = (found["ncols"] or _COLUMNS) - len(name) - len(counts) - 1
+        if total is not None:
+            room -= len(" 100%|| ") + _NARROWEST
+        shown = []
+        for part in self._parts:
+            room -= len(part) + 2
+            if room >= 0:
+                shown.append(part)
+        return {**found, "whole": "  ".join([counts, *shown])}
