@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import runpy
 import shlex
@@ -15,16 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import nbclient
 import nbformat
 import pytest
 import torch
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import KernelManager
 from ruamel.yaml import YAML
 
 import fake_searcher
 from fake_master import FakeMaster
+from kernel import execute
 from lightning_adapter import cli, load_config, load_trial
 from lightning_adapter.platform import experiment
 from lightning_adapter.runs import record
@@ -253,25 +250,11 @@ def test_dataclass_project_trains_to_the_numbers_of_its_own_script(
 # --- the notebook -----------------------------------------------------------------------------------------------------
 
 
-class ThisPython(KernelManager):
-    """A kernel of the interpreter that runs the tests, which nobody has to register."""
-
-    @property
-    def kernel_spec(self) -> KernelSpec:
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        return KernelSpec(argv=argv, display_name="this Python", language="python")
-
-
 def test_notebook_runs_as_it_stands(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("cli", "hydra"):
         shutil.copytree(EXAMPLE / name, project / name)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    monkeypatch.setenv("IPYTHONDIR", str(project / "ipython"))
     notebook = nbformat.read(EXAMPLE / "configs.ipynb", as_version=4)
-    resources = {"metadata": {"path": str(project)}}
-    done = nbclient.NotebookClient(
-        notebook, kernel_manager_class=ThisPython, timeout=120, resources=resources
-    ).execute()
+    done = execute(notebook, project, monkeypatch)
     shown = [output for cell in done.cells for output in cell.get("outputs", []) if "data" in output]
     assert sum("image/png" in output["data"] for output in shown) == 2
     assert "'val_acc': tensor(" in shown[-1]["data"]["text/plain"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning_adapter.evaluation.source import Source
-from lightning_adapter.platform.notebook import measured
+from lightning_adapter.platform.notebook import best_value, measured
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.runs import notebook
 from lightning_adapter.runs.record import shown_status
@@ -45,12 +45,8 @@ def of_loaded(trial: LightningTrial, source: Source | None) -> str:
 
 
 def _best(kept: Mapping[str, Any]) -> list[tuple[str, object]]:
-    best, metric = kept.get("best"), (kept.get("metric") or {}).get("name")
-    if not best:
-        return []
-    value = best.get("value")
-    of = f", {metric} {value:.6g}" if metric and isinstance(value, float) else ""
-    return [("best checkpoint", f"{best.get('checkpoint')}{of}")]
+    best = kept.get("best")
+    return [("best checkpoint", f"{best.get('checkpoint')}{best_value(kept)}")] if best else []
 
 
 def _validation(checkpoint: pathlib.Path) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from PIL import Image
 from lightning_adapter import LightningAdapter, fit, load_trial
 from lightning_adapter.evaluation.loading import fresh_trial
 from lightning_adapter.runs import notebook, record
+from lightning_adapter.runs.metrics_table import read_points
 from parity.models import flavour
 
 models = flavour("pytorch_lightning", ours=True)
@@ -72,13 +73,15 @@ def picture(html: str) -> Any:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return fit(Trial, run_dir=tmp_path_factory.mktemp("runs") / "run", seed=1)
+    config = {"searcher": {"name": "single", "metric": "val_loss", "smaller_is_better": True}}
+    return fit(Trial, config=config, run_dir=tmp_path_factory.mktemp("runs") / "run", seed=1)
 
 
 def test_a_trained_trial_shows_values_curves_and_what_it_has_left(
     trained: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(trained.run_dir.parent)
+    lowest = min(read_points(trained.run_dir / "metrics.csv")["validation", "val_loss"][1])
     html = trained._repr_html_()
     assert Reader(html).text.startswith("Trial · ")
     assert "epoch 2/2, 12 batches" in Reader(html).text
@@ -86,6 +89,7 @@ def test_a_trained_trial_shows_values_curves_and_what_it_has_left(
     assert shown["val_loss"] == f"{float(trained.callback_metrics['val_loss']):.6g}"
     assert shown["<b>a & b</b>"] == "0.25"
     assert shown["last checkpoint"] == f"run/checkpoints/{trained.latest_checkpoint.name}"
+    assert shown["best checkpoint"] == f"run/checkpoints/{trained.best_checkpoint.name}, val_loss {lowest:.6g}"
     assert shown["run directory"] == "run"
     assert shown["module"].startswith("Odd, ")
     assert picture(html).std() > 0
@@ -125,7 +129,7 @@ def test_a_trial_on_a_cluster_shows_ids_and_how_they_are_had(cluster: Any) -> No
 
 def test_a_loaded_trial_shows_the_run_that_it_is_of(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(trained.run_dir.parent)
-    loaded = load_trial(trained.run_dir, Trial)
+    loaded = load_trial(trained.latest_checkpoint, Trial)
     shown = rows(loaded._repr_html_())
     assert shown["checkpoint"] == f"run/checkpoints/{trained.latest_checkpoint.name}"
     assert shown["val_loss"] == f"{float(trained.callback_metrics['val_loss']):.6g}"

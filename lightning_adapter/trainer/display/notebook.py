@@ -181,7 +181,7 @@ class Cell(Display):
         if pace.speed is not None:
             parts.append(f"{pace.speed:.3g} it/s")
         if not self._over:
-            if pace.epoch_left is not None:
+            if pace.epoch_left:
                 parts.append(f"{in_clock(pace.epoch_left)} left of the epoch")
             if pace.run_left is not None:
                 parts.append(f"{in_clock(pace.run_left)} of the run")

@@ -12,6 +12,8 @@ from lightning_adapter.runs.metrics_table import plain
 
 #: Counts end at the same digit, values begin at it: what marks the best one stands behind them.
 _COUNT, _VALUE = (f"text-align:{side};padding:0.1em 1em 0.1em 0" for side in ("right", "left"))
+#: Bars beneath each other begin at the same place.
+_LABEL = "display:inline-block;min-width:6em"
 _BAR = "width:16em;vertical-align:middle"
 _BEST = " (best)"
 
@@ -77,7 +79,7 @@ class Page:
                 _html_row("td", ";font-weight:bold" if self._is_best(row) else "", row.cells, self._cells(row))
                 for row in self.rows
             )
-            parts.append(f'<table style="border-collapse:collapse">{head}{rows}</table>')
+            parts.append(f'<table style="border-collapse:collapse;margin:0">{head}{rows}</table>')
         if self.left_out:
             parts.append(f"<div>{_escaped(self.left_out)}</div>")
         parts += [f"<div>{_html_bar(bar)}</div>" for bar in self.bars]
@@ -131,7 +133,8 @@ def _html_bar(bar: Bar) -> str:
     # without a value a browser shows that something goes on
     state = "" if bar.of is None else f' value="{bar.done}" max="{max(1, bar.of)}"'
     after = " &nbsp;".join(_escaped(part) for part in bar.after)
-    return f'{_escaped(bar.before)} <progress{state} style="{_BAR}"></progress> {after}'
+    label = f'<span style="{_LABEL}">{_escaped(bar.before)}</span>'
+    return f'{label} <progress{state} style="{_BAR}"></progress> {after}'
 
 
 def _escaped(text: str) -> str:
