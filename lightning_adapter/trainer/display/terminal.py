@@ -19,7 +19,7 @@ _EVERY = 0.1
 #: Columns where nobody knows how wide the terminal is.
 _COLUMNS = 80
 #: Columns of the bar itself, before other parts are left out for it.
-_NARROWEST = 8
+_NARROWEST = 6
 
 
 class Bars(Display):
