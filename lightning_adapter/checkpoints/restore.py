@@ -37,7 +37,7 @@ def batches_trained(checkpoint: Mapping[str, Any]) -> int:
 
 
 def position_of(checkpoint: Mapping[str, Any]) -> str:
-    """Where a run stood when a checkpoint was written, in words; one that holds weights alone does not say."""
+    """Where a run stood when a checkpoint was written, epochs counted from 1; one of weights alone does not say."""
     try:
         batches = batches_trained(checkpoint)
         with restoring("number of epochs"):
@@ -46,7 +46,7 @@ def position_of(checkpoint: Mapping[str, Any]) -> str:
             begun = int(epochs["current"]["ready"])
     except CheckpointError:
         return "which does not say how long it was trained"
-    return f"epoch {max(0, begun - 1)}, batch {batches}"
+    return f"epoch {max(1, begun)}, {batches} {'batch' if batches == 1 else 'batches'}"
 
 
 def _fit_loop(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:

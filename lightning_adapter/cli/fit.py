@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from lightning_adapter import notices
-from lightning_adapter.cli.output import telling
 from lightning_adapter.errors import ConfigurationError, LightningAdapterError
 from lightning_adapter.platform import fit_words
 from lightning_adapter.platform.failure import exit_status
@@ -188,7 +187,7 @@ def _fit(
     from lightning_adapter.platform.fit import fit
     from lightning_adapter.runs.provenance import typed_target
 
-    with telling(), typed_target(target):
+    with typed_target(target):
         fit(
             trial_class,
             config=config,

@@ -34,5 +34,5 @@ def telling() -> Iterator[None]:
         return
     handler = logging.StreamHandler(_Stderr())
     handler.setLevel(logging.WARNING if sys.stdout.isatty() else logging.INFO)
-    with attached(handler, (log.name,), told_all=True):
+    with attached(handler, (log.name,), (log.name,), told_all=True):
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -19,17 +20,26 @@ class LocalContext(pytorch.PyTorchTrialContext):
     Args:
         run_directory: of the run; None where there is none.
         has_begun: whether the trial is made to be trained now, and not to be looked at or used.
+        run_log: the run's logger; None where there is none yet.
         **options: of Determined's own.
 
     Attributes:
         run_directory: see above.
         has_begun: see above.
+        run_log: see above.
         seed: of the trial; None where it is not seeded, which `get_trial_seed` raises an error for.
     """
 
-    def __init__(self, run_directory: pathlib.Path | None = None, has_begun: bool = False, **options: Any) -> None:
+    def __init__(
+        self,
+        run_directory: pathlib.Path | None = None,
+        has_begun: bool = False,
+        run_log: logging.Logger | None = None,
+        **options: Any,
+    ) -> None:
         self.run_directory = run_directory
         self.has_begun = has_begun
+        self.run_log = run_log
         self.seed: int | None = options.get("trial_seed")
         self._answers = HyperparameterAnswers(options.get("hparams") or {})
         super().__init__(**options)
@@ -44,6 +54,7 @@ class LocalContext(pytorch.PyTorchTrialContext):
         steps: int,
         run_directory: pathlib.Path | None = None,
         has_begun: bool = False,
+        run_log: logging.Logger | None = None,
     ) -> LocalContext:
         """Make that of one process.
 
@@ -55,10 +66,12 @@ class LocalContext(pytorch.PyTorchTrialContext):
             steps: batches trained before.
             run_directory: of the run; None where there is none.
             has_begun: whether the trial is made to be trained now.
+            run_log: the run's logger.
         """
         return cls(
             run_directory=run_directory,
             has_begun=has_begun,
+            run_log=run_log,
             core_context=core_context,
             trial_seed=seed,
             hparams=config["hyperparameters"],

@@ -17,6 +17,7 @@ from lightning_adapter.loop.components import Components
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.runs.metrics_table import plain
 from lightning_adapter.runs.provenance import assignments
+from lightning_adapter.runs.words import counted
 from lightning_adapter.trainer.stop_request import Asker
 from lightning_adapter.versions.callbacks import reason_of_early_stopping
 from lightning_adapter.versions.hosts import Host
@@ -54,10 +55,11 @@ def tell_foreign_weights(uuid: str) -> None:
     )
 
 
-def tell_test(checkpoint: str | None, batches: int, metrics: Mapping[str, Any]) -> None:
+def tell_test(parts: Components, checkpoint: str | None, batches: int, metrics: Mapping[str, Any]) -> None:
     """Say what the test at the end has logged, and of which checkpoint; None where there is none."""
     of = "" if checkpoint is None else f" of checkpoint {checkpoint}"
-    logger.info("test%s, batch %d: %s", of, batches, _listed(metrics) or "nothing was logged")
+    said = _listed(metrics) or "nothing was logged"
+    parts.log.info("test%s, trained on %s: %s", of, counted(batches, "batch", "batches"), said)
 
 
 def _listed(metrics: Mapping[str, Any]) -> str:
@@ -74,7 +76,7 @@ def tell_end(parts: Components, max_batches: int | None) -> None:
         parts: the run.
         max_batches: batches after which it was to end; None where Lightning's limits decide.
     """
-    logger.info("training has ended at %s: %s", _position(parts), why_it_ended(parts, max_batches))
+    parts.log.info("training has ended at %s: %s", _position(parts), why_it_ended(parts, max_batches))
 
 
 def tell_pause(parts: Components, reason: str, checkpoint: str | None) -> None:
@@ -86,13 +88,14 @@ def tell_pause(parts: Components, reason: str, checkpoint: str | None) -> None:
         checkpoint: from which it would go on; None where there is none.
     """
     on = f"; it can go on from checkpoint {checkpoint}" if checkpoint is not None else ""
-    logger.info("training stops at %s: %s%s", _position(parts), reason, on)
+    parts.log.info("training stops at %s: %s%s", _position(parts), reason, on)
 
 
 def _position(parts: Components) -> str:
-    """The batch that was trained last, and its epoch; `current_epoch` counts an epoch that has ended already."""
-    progress = parts.progress
-    return f"epoch {max(0, progress.epoch.current.ready - 1)}, batch {progress.total_batches}"
+    """The epoch of the batch that was trained last, from 1, and how many batches there were."""
+    progress, last = parts.progress, parts.settings.max_epochs
+    of = "" if last == -1 else f"/{last}"
+    return f"epoch {max(1, progress.epoch.current.ready)}{of}, {counted(progress.total_batches, 'batch', 'batches')}"
 
 
 @contextlib.contextmanager

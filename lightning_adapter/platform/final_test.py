@@ -97,7 +97,7 @@ def test_if_complete(
     with torch_private.alone(distributed.rank):
         if distributed.rank == 0:
             tested = _test(driver, read(), checkpoint)
-            tell_test(checkpoint, tested.batches, tested.metrics)
+            tell_test(driver.parts, checkpoint, tested.batches, tested.metrics)
         tested = distributed.broadcast(tested)
     assert tested is not None
     trial.tested(tested.metrics)

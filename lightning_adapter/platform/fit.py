@@ -20,7 +20,7 @@ from lightning_adapter.platform.local import fit_local
 from lightning_adapter.platform.request import FitRequest
 from lightning_adapter.platform.target import check_may_train
 from lightning_adapter.platform.trial import Built, LightningTrial
-from lightning_adapter.runs.run_log import shown_in_task_log
+from lightning_adapter.runs.run_log import shown_on_console
 
 logger = logging.getLogger("lightning_adapter")
 
@@ -111,7 +111,7 @@ def fit(
         built=built,
     )
     if info is None:
-        with join_job(managed=False) as processes:
+        with join_job(managed=False) as processes, shown_on_console():
             return fit_local(trial_class, request, processes)
     ignored = {"resume_from": resume_from, "seed": seed, "run_dir": run_dir, "name": name}
     given = [each for each, value in ignored.items() if value is not None]
@@ -120,7 +120,7 @@ def fit(
             "the cluster decides how a managed trial begins and where it writes: %s has no effect here",
             ", ".join(given),
         )
-    with join_job(managed=True), shown_in_task_log():
+    with join_job(managed=True), shown_on_console():
         return fit_managed(trial_class, request, info)
 
 

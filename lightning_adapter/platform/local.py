@@ -199,13 +199,13 @@ def fit_local(trial_class: type[Trial], request: FitRequest, processes: core.Dis
             seed_everything(plan.seed)
         with _run_directory(_run_name(trial_class, plan), plan, processes) as directory:
             if processes is not None and processes.rank != 0:
-                return _fit(trial_class, plan, directory, processes)
+                return _fit(trial_class, plan, directory, processes, None)
             facts, goes_on = _facts(trial_class, plan), plan.goes_on_in(directory)
             directory.recorder.begin({**facts, "parent": None} if goes_on else facts, goes_on)
-            with directory.recorder.recording(), directory.attach_log(_head(trial_class, facts)):
+            with directory.recorder.recording(), directory.attach_log(_head(trial_class, facts)) as log:
                 values = experiment.as_written(plan.config["hyperparameters"])
                 directory.write_config({**plan.config, "hyperparameters": values})
-                return _fit(trial_class, plan, directory, processes)
+                return _fit(trial_class, plan, directory, processes, log)
 
 
 def _run_name(trial_class: type[Trial], plan: _Plan) -> str:
@@ -322,7 +322,11 @@ class _Plan:
 
 
 def _fit(
-    trial_class: type[Trial], plan: _Plan, directory: RunDirectory, processes: core.DistributedContext | None
+    trial_class: type[Trial],
+    plan: _Plan,
+    directory: RunDirectory,
+    processes: core.DistributedContext | None,
+    log: logging.Logger | None,
 ) -> Trial:
     chief = processes is None or processes.rank == 0
     with (
@@ -330,7 +334,7 @@ def _fit(
         core.init(distributed=processes, checkpoint_storage=_storage(directory)) as core_context,
         cores_shared(core_context.distributed, experiment.environment_variables(plan.config, device_kind)),
     ):
-        context = _context(plan, core_context, directory)
+        context = _context(plan, core_context, directory, log)
         logger.info("%s writes to %s", trial_class.__name__, shown(directory.path))
         tell_begin(plan.start, plan.source)
         if chief:
@@ -351,8 +355,10 @@ def _fit(
     return trial
 
 
-def _context(plan: _Plan, core_context: core.Context, directory: RunDirectory) -> LocalContext:
-    made = LocalContext.of(core_context, plan.config, plan.seed, plan.size, plan.steps, directory.path, has_begun=True)
+def _context(
+    plan: _Plan, core_context: core.Context, directory: RunDirectory, log: logging.Logger | None
+) -> LocalContext:
+    made = LocalContext.of(core_context, plan.config, plan.seed, plan.size, plan.steps, directory.path, True, log)
     for name in plan.unasked:  # nobody has given them, so nobody is to hear that they are not read
         made.reads.read_all(name)
     return made

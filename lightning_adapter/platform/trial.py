@@ -31,6 +31,7 @@ from lightning_adapter.platform.placeholder import PlaceholderLoader
 from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.searcher import SearcherStop
 from lightning_adapter.platform.threads import share_cores
+from lightning_adapter.runs.run_log import RunLogger
 from lightning_adapter.versions import determined_private, hosts
 from lightning_adapter.versions.types import LightningDataModule, LightningModule
 
@@ -155,8 +156,9 @@ class LightningTrial(HyperparameterHooks, pytorch.PyTorchTrial):
 
     @functools.cached_property  # so that a trial can keep something of its own under this name
     def log(self) -> logging.Logger:
-        """The run's logger."""
-        return logging.getLogger("lightning_adapter")
+        """The run's own logger: what it is told stands in the run's train.log, or in the log of a cluster's task."""
+        of_run = self.context.run_log if isinstance(self.context, LocalContext) else None
+        return of_run or RunLogger()
 
     def drive_on(self, platform: Platform) -> Driver:
         """Make the driver; under Determined's own Trainer it is made when Determined asks for callbacks."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 import os
 import sys
 
@@ -49,3 +50,52 @@ def _started_by_kernel() -> bool:
     The environment is what `ZMQInteractiveShell.init_environment` leaves to it.
     """
     return os.environ.get("TERM") == "xterm-color" and os.environ.get("GIT_PAGER") == "cat"
+
+
+class Console(logging.Handler):
+    """Shows on stderr what runs say, unless a handler of the user's own shows it on a console.
+
+    At a terminal and in a notebook, where bars show how far a run is, that is warnings and what is marked to be seen always.
+
+    Attributes:
+        shows_all: whether it shows each line.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shows_all = place() is Place.LINES
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called by `logging`."""
+        wanted = getattr(record, "console", None)
+        is_seen = wanted == "always" or record.levelno >= (logging.INFO if self.shows_all else logging.WARNING)
+        if not is_seen or wanted == "never" or _is_shown(record):
+            return
+        try:
+            # what stderr is at the moment: while a table is drawn, what goes above it
+            sys.stderr.write(f"{self.format(record)}\n")
+            sys.stderr.flush()
+        except Exception:
+            self.handleError(record)
+
+
+def _is_shown(record: logging.LogRecord) -> bool:
+    """Whether another handler on the way of a record prints it on a console."""
+    log: logging.Logger | None = logging.getLogger(record.name)
+    if record.levelno < (log.getEffectiveLevel() if log is not None else 0):
+        return False
+    while log is not None:
+        if any(_prints(handler) and record.levelno >= handler.level for handler in log.handlers):
+            return True
+        log = log.parent if log.propagate else None
+    return False
+
+
+def _prints(handler: logging.Handler) -> bool:
+    if isinstance(handler, Console):
+        return False
+    stream = getattr(handler, "stream", None) or getattr(getattr(handler, "console", None), "file", None)  # rich's
+    try:
+        return stream is not None and stream.fileno() in (1, 2)
+    except (AttributeError, OSError, ValueError):  # a notebook's, a test's, or one that is closed
+        return stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)

@@ -245,8 +245,8 @@ class RunDirectory:
         self._store.remove(removed)
         return removed
 
-    def attach_log(self, head: str = "") -> AbstractContextManager[pathlib.Path]:
-        """Copy what this package and Determined log to train.log, until the block ends; first comes what `head` says."""
+    def attach_log(self, head: str = "") -> AbstractContextManager[run_log.RunLogger]:
+        """Write what the run says to train.log, until the block ends, as `run_log.attach_log` does."""
         return run_log.attach_log(self.log_file, head)
 
     def plot_curves(self) -> pathlib.Path | None:

@@ -1,4 +1,8 @@
-"""How does what is logged reach a run's train.log, or the log of a cluster's task, without changing a user's logging?"""
+"""How does all that a run says reach its train.log, without changing a user's logging, and no other run's?
+
+Three ways lead there: the run's own logger; records of other loggers that the thread of the run logs; and what is printed, which
+`printed` brings. Of a run within a run, and of runs in several threads, each hears its own alone.
+"""
 
 from __future__ import annotations
 
@@ -8,62 +12,130 @@ import os
 import pathlib
 import sys
 import threading
+import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import ClassVar
 
-_LOGGED = ("lightning_adapter", "determined")
+from lightning_adapter.runs import printed
+from lightning_adapter.runs.console import Console
+
+PACKAGE = "lightning_adapter"
+_LOGGED = (PACKAGE, "determined")
 #: Guards what runs in several threads, as those of a study with `n_jobs`, have in common.
 _lock = threading.Lock()
 #: For how many a logger is at INFO, by its name.
 _told: Counter[str] = Counter()
 
 
-@contextlib.contextmanager
-def attach_log(path: pathlib.Path, head: str = "") -> Iterator[pathlib.Path]:
-    """Copy what this package and Determined log to a file, until the block ends.
+class RunLogger(logging.Logger):
+    """The logger of one run: it writes to the run's file, and passes on to whoever listens to the package's.
 
-    Both log at INFO meanwhile where nobody has configured logging; a user's own levels are left alone. A file that the
-    root logger writes, as Hydra has it do, hears them anyway.
+    It is in no registry, so that it goes with its run. A level that somebody has given it, or the package's logger, is
+    followed; others, as the root logger's WARNING that nobody has chosen, are for those who listen further up.
+
+    Args:
+        file: of the run; None where it has none.
+    """
+
+    def __init__(self, file: RunFile | None = None) -> None:
+        super().__init__(PACKAGE)
+        self.parent = logging.getLogger(PACKAGE)
+        self._file = file
+
+    def isEnabledFor(self, level: int) -> bool:
+        """Asked anew each time: `Logger` would keep the answer, and forgets it only for those in its registry."""
+        package = logging.getLogger(PACKAGE)
+        return self.manager.disable < level and level >= (self.level or package.level or logging.INFO)
+
+    def callHandlers(self, record: logging.LogRecord) -> None:
+        """To the file, to handlers of this very logger, and on."""
+        if self._file is not None:
+            self._file.of_run(record)
+        for handler in self.handlers:
+            if record.levelno >= handler.level:
+                handler.handle(record)
+        package = self.parent
+        if not self.propagate or package is None or getattr(record, "console", None) == "never":
+            return
+        record.of_run = self  # who writes a run's file has it already
+        if record.levelno >= package.getEffectiveLevel():
+            package.callHandlers(record)
+            return
+        # who listens to the root logger does not want to hear it; a person who looks at the run does
+        for handler in package.handlers:
+            if isinstance(handler, Console) and record.levelno >= handler.level:
+                handler.handle(record)
+
+
+@contextlib.contextmanager
+def attach_log(path: pathlib.Path, head: str = "") -> Iterator[RunLogger]:
+    """Write what a run says to a file, until the block ends; of an exception that ends it the whole traceback.
+
+    Package and Determined log at INFO meanwhile where nobody has configured logging; a user's own levels are left alone.
 
     Args:
         path: the file; what is in it stays.
         head: what comes first, whatever the levels are.
+
+    Yields:
+        The run's own logger.
     """
-    handler = _RunLogHandler(path)
-    handler.begin(head)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    file = RunFile(path)
+    file.begin(head)
+    # who configures logging later finds the root logger as it was: `basicConfig` does nothing where there is a handler
+    names = {*_LOGGED, *_with_own_handlers(), *([""] if root.handlers else [])}
     try:
-        with attached(handler, () if _is_written_by_root(path) else _LOGGED, told_all=not logging.getLogger().handlers):
-            yield path
+        with attached(file, names, _LOGGED, told_all=not root.handlers), printed.copied(file):
+            try:
+                yield RunLogger(file)
+            except BaseException as error:
+                file.failed(error)
+                raise
     finally:
-        handler.end()
+        file.end()
 
 
-def _is_written_by_root(path: pathlib.Path) -> bool:
-    files = [each.baseFilename for each in logging.getLogger().handlers if isinstance(each, logging.FileHandler)]
-    return os.path.abspath(path) in files
+def _with_own_handlers() -> Iterator[str]:
+    """Loggers that somebody has given handlers, or cut off from those further up, as Lightning does with its own."""
+    for name, log in list(logging.root.manager.loggerDict.items()):
+        if isinstance(log, logging.Logger) and (log.handlers or not log.propagate):
+            yield name
 
 
 @contextlib.contextmanager
-def shown_in_task_log() -> Iterator[None]:
-    """Let what this package logs be seen on a cluster, where nothing else tells a person of a trial's course.
+def shown_on_console() -> Iterator[None]:
+    """Let a person see what runs say, until the block ends: by their own logging where that shows it, else on stderr.
 
     A level that somebody has given the package's own logger is left alone. That of the root logger says nothing of what
-    is wanted here: it is WARNING by default, also where a library has given it a handler.
+    is wanted in a file or in a task's log: it is WARNING by default, also where a library has given it a handler.
     """
-    log = logging.getLogger(_LOGGED[0])
-    handler = logging.NullHandler() if log.hasHandlers() else logging.StreamHandler()
-    with attached(handler, (log.name,), told_all=True):
+    log = logging.getLogger(PACKAGE)
+    console = Console()
+    with attached(console, (log.name,), (log.name,), told_all=console.shows_all or not logging.getLogger().handlers):
         yield
 
 
 @contextlib.contextmanager
-def attached(handler: logging.Handler, names: Sequence[str], told_all: bool) -> Iterator[None]:
-    """Let a handler hear some loggers until the block ends, at INFO where they have no level and `told_all` is set."""
+def attached(
+    handler: logging.Handler, names: Collection[str], raised_names: Collection[str], told_all: bool
+) -> Iterator[None]:
+    """Let a handler hear some loggers until the block ends.
+
+    Args:
+        handler: hears them.
+        names: of the loggers.
+        raised_names: of those that are at INFO meanwhile where they have no level of their own.
+        told_all: whether any are.
+    """
     loggers = [logging.getLogger(name) for name in names]
     with _lock:
-        raised = [log for log in loggers if told_all and (log.level == logging.NOTSET or _told[log.name])]
+        raised = [
+            log
+            for log in map(logging.getLogger, raised_names)
+            if told_all and (log.level == logging.NOTSET or _told[log.name])
+        ]
         for log in raised:
             _told[log.name] += 1
             log.setLevel(logging.INFO)
@@ -81,71 +153,127 @@ def attached(handler: logging.Handler, names: Sequence[str], told_all: bool) -> 
                     log.setLevel(logging.NOTSET)
 
 
-class _RunLogHandler(logging.FileHandler):
-    """Writes a file, and keeps warnings on stderr where only runs listen. What the thread of another run logs is not for it.
+class RunFile(logging.FileHandler):
+    """Writes a run's file, and keeps warnings on stderr where only runs listen.
 
     `logging` prints warnings by itself only while a logger has no handler at all, as `Logger.callHandlers` does with
     `lastResort`; attaching a file would silence them.
 
+    Args:
+        path: the file.
+
     Attributes:
-        open: all that write now; replaced as a whole, so that who logs needs no lock, not in a forked process either.
+        open: all that are written now; replaced as a whole, so that who logs needs no lock, not in a forked process either.
     """
 
-    open: ClassVar[tuple[_RunLogHandler, ...]] = ()
+    open: ClassVar[tuple[RunFile, ...]] = ()
 
     def __init__(self, path: pathlib.Path) -> None:
         super().__init__(path, encoding="utf-8", errors="backslashreplace")
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S"))
         self._failed: BaseException | None = None
         self._thread = threading.get_ident()
+        # Hydra has the root logger write a file of the job's name into the job's directory
+        files = [each.baseFilename for each in logging.getLogger().handlers if isinstance(each, logging.FileHandler)]
+        self._is_roots = os.path.abspath(path) in files
         with _lock:
-            _RunLogHandler.open = (*_RunLogHandler.open, self)
+            RunFile.open = (*RunFile.open, self)
 
-    def _hears(self, record: logging.LogRecord) -> bool:
-        """Whether a record is of this run, whose helper threads log too, and not of another one."""
-        return record.thread == self._thread or all(record.thread != each._thread for each in self.open)
+    # --- what is of this run ------------------------------------------------------------------------------------------
+
+    def is_of_this_thread(self) -> bool:
+        """Whether what this thread says is of this run: it runs in it, or in the only other one that has any."""
+        thread, found = threading.get_ident(), self.open
+        threads = {each._thread for each in found}
+        mine = thread if thread in threads else next(iter(threads)) if len(threads) == 1 else None
+        return next((each for each in reversed(found) if each._thread == mine), None) is self
+
+    def hears(self, log: logging.Logger) -> bool:
+        """Whether a logger's records come here by themselves."""
+        each: logging.Logger | None = log
+        while each is not None:
+            if self in each.handlers or (self._is_roots and each.parent is None and not isinstance(each, RunLogger)):
+                return True
+            each = each.parent if each.propagate else None
+        return False
+
+    # --- what is written ----------------------------------------------------------------------------------------------
 
     def begin(self, head: str) -> None:
         """Write what is no message."""
         if head and self.stream is not None:
+            self._write(f"\n{head}\n\n" if self.stream.tell() else f"{head}\n\n")
+
+    def of_run(self, record: logging.LogRecord) -> None:
+        """A record of the run's own logger."""
+        if not self._is_roots or getattr(record, "console", None) == "never":
+            self.acquire()
             try:
-                self.stream.write(f"\n{head}\n\n" if self.stream.tell() else f"{head}\n\n")
-                self.flush()
-            except OSError:
-                self.handleError(logging.makeLogRecord({}))
+                super().emit(record)
+            finally:
+                self.release()
 
     def emit(self, record: logging.LogRecord) -> None:
-        heard_by = [each for each in self.open if each._hears(record)]
-        if self not in heard_by:
-            return
-        super().emit(record)
+        """Called by `logging`, for each logger on the record's way that this file is attached to."""
+        has_it = self._is_roots or hasattr(record, "of_run") or getattr(record, "in_file", None) is self
+        if not has_it and self.is_of_this_thread():
+            record.in_file = self
+            super().emit(record)
         if (
             logging.lastResort is not None
             and record.levelno >= logging.lastResort.level
-            and self is heard_by[-1]
-            and self._is_alone(record.name)
+            and not getattr(record, "printed", False)
+            and _is_alone(record.name)
         ):
+            record.printed = True
             logging.lastResort.handle(record)
+
+    def printed(self, stream: str, line: str) -> None:
+        """Write a line that was printed on a stream."""
+        self.of_run(logging.makeLogRecord({"name": stream, "msg": line, "levelname": "PRINT", "console": "never"}))
+
+    def failed(self, error: BaseException) -> None:
+        """Write the whole traceback of what has ended the run."""
+        if isinstance(error, Exception):
+            lines = "".join(traceback.format_exception(error))
+            self._write(f"{lines.rstrip()}\n")
+
+    def _write(self, text: str) -> None:
+        self.acquire()
+        try:
+            if self.stream is not None:
+                self.stream.write(text)
+                self.flush()
+        except OSError:
+            self.handleError(logging.makeLogRecord({}))
+        finally:
+            self.release()
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Say once that the log lacks lines, in place of a traceback for each: a full disk is the run's to report."""
         error = sys.exc_info()[1]
         if self._failed is None:
             self._failed = error
-            sys.stderr.write(f"lightning_adapter: {self.baseFilename} lacks lines: {type(error).__name__}: {error}\n")
+            # beneath what copies to this very file
+            printed.real_stderr().write(
+                f"lightning_adapter: {self.baseFilename} lacks lines: {type(error).__name__}: {error}\n"
+            )
 
     def end(self) -> None:
         """Close the file; lines that the disk has no room for hide no error of the run."""
         with _lock:
-            _RunLogHandler.open = tuple(each for each in self.open if each is not self)
+            RunFile.open = tuple(each for each in self.open if each is not self)
         try:
             self.close()
         except OSError:
             self.handleError(logging.makeLogRecord({}))
 
-    def _is_alone(self, name: str) -> bool:
-        log: logging.Logger | None = logging.getLogger(name)
-        while log is not None:
-            if not all(isinstance(handler, _RunLogHandler) for handler in log.handlers):
-                return False
-            log = log.parent if log.propagate else None
-        return True
+
+def _is_alone(name: str) -> bool:
+    """Whether nobody but runs hears a logger."""
+    log: logging.Logger | None = logging.getLogger(name)
+    while log is not None:
+        if not all(isinstance(handler, RunFile) for handler in log.handlers):
+            return False
+        log = log.parent if log.propagate else None
+    return True

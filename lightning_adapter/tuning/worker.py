@@ -23,7 +23,7 @@ from typing import cast
 from lightning_adapter.errors import LightningAdapterError
 from lightning_adapter.platform.target import imported_to, load_target
 from lightning_adapter.runs.provenance import typed_target
-from lightning_adapter.runs.run_log import shown_in_task_log
+from lightning_adapter.runs.run_log import shown_on_console
 from lightning_adapter.tuning.job import Ended, Job, Validated
 from lightning_adapter.tuning.messages import Answer, Beginning, Imported, receive, send
 from lightning_adapter.tuning.sources import fingerprints
@@ -63,7 +63,7 @@ def _trained(beginning: Beginning, job: Job, search: _Search) -> Ended:
     search.told(Imported(fingerprints(sys.modules.keys() - before)))
     module, _, name = beginning.trained_by.partition(":")
     train = getattr(importlib.import_module(module), name)
-    with shown_in_task_log(), typed_target(beginning.target):
+    with shown_on_console(), typed_target(beginning.target):
         ended: Ended = train(trial_class, job, search.judge)
     return ended
 

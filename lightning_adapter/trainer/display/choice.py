@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lightning_adapter.runs.console import Place, place
+from lightning_adapter.runs.printed import real_stderr
 from lightning_adapter.trainer.display.display import Display, Displays
 from lightning_adapter.trainer.display.facts import Facts
 from lightning_adapter.trainer.display.lines import Lines
@@ -22,7 +23,7 @@ def display_of(facts: Facts, wanted: bool) -> Display:
     where = place()
     lines = Lines(facts, on_console=wanted and where is Place.LINES)
     if wanted and where is Place.TERMINAL:
-        return Displays([lines, Bars(facts)])
+        return Displays([lines, Bars(facts, real_stderr())])
     if wanted and where is Place.NOTEBOOK:
         return Displays([lines, Cell(facts)])
     return lines

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from lightning_adapter.runs.printed import drawn
 from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.display.facts import Facts
 from lightning_adapter.trainer.display.pace import Pace, in_clock
@@ -36,9 +36,9 @@ class Bars(Display):
 
     follows_batches = True
 
-    def __init__(self, facts: Facts, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, facts: Facts, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._facts = facts
-        self._stream = sys.stderr if stream is None else stream
+        self._stream = stream
         self._clock = clock
         self._pace = Pace(facts.progress, facts.fraction, clock)
         self._due = 0.0
@@ -161,6 +161,15 @@ class _Bar(tqdm):  # type: ignore[misc]
 
     monitor_interval = 0
     _parts: tuple[str, ...] = ()  # tqdm draws in its constructor
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        drawn.add(self)
+
+    def close(self) -> None:
+        """Leave the terminal to what is printed."""
+        drawn.discard(self)
+        super().close()
 
     def draw(self, done: int, parts: list[str]) -> None:
         """Draw it.
