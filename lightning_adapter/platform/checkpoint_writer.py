@@ -20,6 +20,7 @@ from lightning_adapter.platform.experiment.periods import SearcherMetric
 from lightning_adapter.platform.kept_files import KeptFiles
 from lightning_adapter.platform.made_with import MadeWith
 from lightning_adapter.platform.starting_point import StartingPoint
+from lightning_adapter.platform.training_time import TrainingTime
 from lightning_adapter.platform.user_code import UserCode
 
 #: From metadata to the directory that a checkpoint is written to, and its id.
@@ -64,6 +65,7 @@ class CheckpointWriter:
         files: that the run has written to its working directory, likewise.
         made_with: of the run, for one that goes on from a checkpoint.
         best: the best one of the run that this one goes on with.
+        time: that the run has trained, which a run that goes on adds to.
 
     Attributes:
         uuid: id of the last checkpoint.
@@ -80,6 +82,7 @@ class CheckpointWriter:
         files: KeptFiles | None,
         made_with: MadeWith,
         best: BestCheckpoint | None,
+        time: TrainingTime,
     ) -> None:
         self._distributed = distributed
         self._store = store
@@ -89,6 +92,7 @@ class CheckpointWriter:
         self._files = files
         self._made_with = made_with
         self._validated: tuple[int, float] | None = None
+        self._time = time
         self.uuid: str | None = None
         self.best = best
 
@@ -133,6 +137,7 @@ class CheckpointWriter:
             states = {name: kept for name, callback in callbacks.items() if (kept := callback.state_dict())}
             made = {**self._made_with, "data_random": data_random.state_dict()}
             content[OURS] = {**state, "ranks": ranks, "determined_callbacks": states, **made}
+            content[OURS]["seconds"] = self._time.in_all
             for callback in callbacks.values():
                 callback.on_checkpoint_save_start(content)
             metadata = {

@@ -13,10 +13,11 @@ from determined import core
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.loop.components import Components
-from lightning_adapter.platform import experiment
-from lightning_adapter.platform.checkpoint_writer import BestCheckpoint, CheckpointWriter, best_before
+from lightning_adapter.platform import ending, experiment
+from lightning_adapter.platform.beginning import known_before
+from lightning_adapter.platform.checkpoint_writer import CheckpointWriter, best_before
 from lightning_adapter.platform.construct import construct
-from lightning_adapter.platform.course import refusal_told, tell_begin, tell_differences
+from lightning_adapter.platform.course import refusal_told
 from lightning_adapter.platform.final_test import test_if_complete
 from lightning_adapter.platform.fit_platform import FitPlatform
 from lightning_adapter.platform.kept_files import KeptFiles
@@ -26,11 +27,15 @@ from lightning_adapter.platform.master.link import connected_context
 from lightning_adapter.platform.master.outbox import Outbox
 from lightning_adapter.platform.package_file import refuse_on_cluster
 from lightning_adapter.platform.request import FitRequest, seed_everything
+from lightning_adapter.platform.searcher import may_stop
 from lightning_adapter.platform.start_from import read_checkpoint, starting_point
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.threads import cores_shared
+from lightning_adapter.platform.training_time import TrainingTime
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.platform.user_code import UserCode
+from lightning_adapter.runs import summary
+from lightning_adapter.runs.console import ALWAYS
 from lightning_adapter.versions import determined_private
 
 logger = logging.getLogger("lightning_adapter")
@@ -44,13 +49,15 @@ class ClusterPlatform(FitPlatform):
     Args:
         outbox: reports that wait for the master.
         files: that the run writes to its working directory.
+        may_stop: whether the searcher is one that stops trials.
         **options: of `FitPlatform`.
     """
 
     is_local = False
 
-    def __init__(self, outbox: Outbox, files: KeptFiles, **options: Any) -> None:
+    def __init__(self, outbox: Outbox, files: KeptFiles, may_stop: bool, **options: Any) -> None:
         super().__init__(root_dir=os.getcwd(), **options)
+        self._may_stop = may_stop
         self._outbox = outbox
         self._files = files
 
@@ -62,6 +69,7 @@ class ClusterPlatform(FitPlatform):
         """Data that loaders have downloaded is there by now."""
         super().training_starts(parts, sanity_checked)
         self._files.training_starts()
+        self.begin_training(parts, "the searcher" if self._may_stop else None, on_console=True)
 
     def tensorboard(self) -> str:
         """The directory whose files Determined uploads."""
@@ -116,10 +124,7 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
     _refuse_to_resume(trial_class.resume_from(values))
     seed = trial_class.seed_of(values, info.trial.trial_seed)
     code, files = UserCode.of_experiment(), KeptFiles.of_experiment()
-    logger.info(
-        "%s: trial %d of experiment %d, seed %d", trial_class.__name__, info.trial.trial_id, info.trial.experiment_id, seed
-    )  # fmt: skip
-    tell_differences(trial_class.differences(values))
+    differences = trial_class.differences(values)
     options = {"hparams": values, "exp_conf": settings, "enable_tensorboard_logging": False}
     with (
         connected_context(request.master_timeout, **options) as (context, outbox),
@@ -129,7 +134,10 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
         if seed is not None:
             seed_everything(seed)
         core_context = determined_private.core_context(context)
-        start = _starting_point(request, info, core_context, cluster, files)
+        start, source = _starting_point(request, info, core_context, cluster, files)
+        of_trial = {"trial": f"{info.trial.trial_id} of experiment {info.trial.experiment_id}"}
+        known = known_before(of_trial, seed, start, source, differences)
+        time = TrainingTime.of(start)
         trial = construct(trial_class, context, request.test, what=str(info.trial.experiment_id), on_cluster=True)
         metric = experiment.searcher_metric(settings)
         writer = CheckpointWriter(
@@ -141,6 +149,7 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
             files=files,
             made_with=of_run(values, seed, trial_class.reader_name()),
             best=best_before(start, metric.name),
+            time=time,
         )
         platform = ClusterPlatform(
             trial=trial,
@@ -152,6 +161,9 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
             checkpoints=writer,
             outbox=outbox,
             files=files,
+            may_stop=may_stop(settings.get("searcher")),
+            time=time,
+            known=known,
         )
         try:
             platform.run(trial, steps, periods.checkpoint_policy, periods.perform_initial_validation)
@@ -160,7 +172,7 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
                 determined_private.upload_last_tensorboard_files(core_context)
         latest = writer.uuid or info.latest_checkpoint
         if core_context.distributed.rank == 0:
-            _tell_best(writer.best, latest, metric.name)
+            _tell_end(platform, trial, steps, latest)
         best = writer.best["uuid"] if writer.best is not None else None
         trial.left_on_cluster(latest, best)
         if request.test:
@@ -225,8 +237,8 @@ def _starting_point(
     core_context: core.Context,
     cluster: Mapping[str, Any],
     files: KeptFiles,
-) -> StartingPoint:
-    """The trial's own latest checkpoint, that of another trial, or the weights that `fit` names."""
+) -> tuple[StartingPoint, object]:
+    """The trial's own latest checkpoint, that of another trial, or the weights that `fit` names; and where that lies."""
     if info.latest_checkpoint is not None:
         with core_context.checkpoint.restore_path(info.latest_checkpoint) as path:
             # a trial that has trained nothing was given the checkpoint of another one
@@ -235,13 +247,10 @@ def _starting_point(
             if not foreign and core_context.distributed.rank == 0:
                 files.bring_back(path)
         of = _origin(cluster["config"]) if foreign else ""
-        tell_begin(start, f"checkpoint {info.latest_checkpoint}{of}")
-        return start
+        return start, f"checkpoint {info.latest_checkpoint}{of}"
     if request.warm_start_from is not None:
-        start, source = starting_point(request.warm_start_from, weights_only=True)
-        tell_begin(start, source)
-        return start
-    return StartingPoint()
+        return starting_point(request.warm_start_from, weights_only=True)
+    return StartingPoint(), None
 
 
 def _origin(settings: Mapping[str, Any]) -> str:
@@ -250,12 +259,26 @@ def _origin(settings: Mapping[str, Any]) -> str:
     return " of another trial" if source is None else f" of trial {source}"
 
 
-def _tell_best(best: BestCheckpoint | None, latest: str | None, metric: str | None) -> None:
-    """Say which checkpoint is the best so far, and how it is had."""
+def _tell_end(platform: ClusterPlatform, trial: LightningTrial, steps: int, latest: str | None) -> None:
+    """Say in the task log what the trial has come to so far, and how its best checkpoint is had.
+
+    Args:
+        platform: of the run, which has ended or pauses.
+        trial: that was trained.
+        steps: batches trained before this run of it.
+        latest: its last checkpoint.
+    """
+    driver, best, metric = trial.driver, platform.checkpoints.best, platform.metric.name
+    assert driver is not None
+    final = {name: float(value) for name, value in trial.callback_metrics.items()}
+    values = summary.Values(final, metric, *platform.best_values())
+    rows = {"trained": ending.trained(driver, platform.time, steps)}
+    uuid = latest if best is None else best["uuid"]
     if best is not None:
-        uuid, which, value = best["uuid"], "best", f" ({metric} {best['value']:.6g})"
-    elif latest is not None:
-        uuid, which, value = latest, "last", ""
-    else:
-        return
-    logger.info("%s checkpoint: %s%s; to get it, type: lightning-adapter fetch %s", which, uuid, value, uuid)
+        rows["best checkpoint"] = f"{uuid} ({metric} {best['value']:.6g})"
+    if latest is not None and (best is None or latest != uuid):
+        rows["last checkpoint"] = latest
+    if uuid is not None:
+        rows["to get it, type"] = f"lightning-adapter fetch {uuid}"
+    head = f"{type(trial).__name__} {'has trained' if driver.finished else 'so far'}"
+    driver.parts.log.info("%s", f"{head}\n\n{summary.text(values, rows)}", extra=ALWAYS)

@@ -15,6 +15,7 @@ import determined as det
 from lightning_adapter.checkpoints.restore import position_of
 from lightning_adapter.loop.components import Components
 from lightning_adapter.platform.starting_point import StartingPoint
+from lightning_adapter.runs.console import FILE_ONLY
 from lightning_adapter.runs.metrics_table import plain
 from lightning_adapter.runs.provenance import assignments
 from lightning_adapter.runs.words import counted
@@ -26,7 +27,7 @@ logger = logging.getLogger("lightning_adapter")
 
 
 def tell_begin(start: StartingPoint, source: object) -> None:
-    """Say which checkpoint a run begins with, if it begins with one.
+    """Note in the run's file which checkpoint a run begins with, if it begins with one; a person reads it in the start block.
 
     Args:
         start: the checkpoint.
@@ -35,17 +36,20 @@ def tell_begin(start: StartingPoint, source: object) -> None:
     if start.saved is None:
         return
     if start.resumes:
-        logger.info("resuming from %s, %s", source, position_of(start.saved))
+        logger.info("resuming from %s, %s", source, position_of(start.saved), extra=FILE_ONLY)
         return
     logger.info(
-        "taking the weights of %s, %s; optimizers, schedulers and counters begin anew", source, position_of(start.saved)
+        "taking the weights of %s, %s; optimizers, schedulers and counters begin anew",
+        source,
+        position_of(start.saved),
+        extra=FILE_ONLY,
     )
 
 
 def tell_differences(differences: Mapping[str, Any] | None) -> None:
-    """Say which hyperparameters differ from their defaults; nothing where no defaults are known."""
+    """Note likewise which hyperparameters differ from their defaults; nothing where no defaults are known."""
     if differences:
-        logger.info("differs from the defaults: %s", assignments(differences))
+        logger.info("differs from the defaults: %s", assignments(differences), extra=FILE_ONLY)
 
 
 def tell_foreign_weights(uuid: str) -> None:

@@ -13,7 +13,7 @@ from determined import core, pytorch
 
 from lightning_adapter.checkpoints.content import OURS
 from lightning_adapter.loop.components import Components
-from lightning_adapter.platform import experiment
+from lightning_adapter.platform import beginning, experiment
 from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
 from lightning_adapter.platform.course import tell_end, tell_pause
 from lightning_adapter.platform.driver import Driver
@@ -24,7 +24,9 @@ from lightning_adapter.platform.request import FitRequest
 from lightning_adapter.platform.searcher_metric import CodeOfRun, missing
 from lightning_adapter.platform.signals import Interruption, exit_status
 from lightning_adapter.platform.starting_point import StartingPoint
+from lightning_adapter.platform.training_time import TrainingTime
 from lightning_adapter.platform.trial import LightningTrial
+from lightning_adapter.runs.console import ALWAYS, FILE_ONLY
 from lightning_adapter.versions import determined_private, lightning_private
 from lightning_adapter.versions.determined_controller import Controller
 
@@ -43,8 +45,11 @@ class FitPlatform(Platform):
         start: the checkpoint that the run begins with.
         checkpoints: writes checkpoints.
         root_dir: where callbacks and loggers write what they are given no other place for.
+        time: that the run has trained.
+        known: rows of the start block that are known before anything is made.
 
     Attributes:
+        time: that the run has trained.
         metric: the searcher's.
         interruption: a signal to stop.
         stopped_by: the signal that has ended the run, on all ranks the same; None as long as none has.
@@ -63,8 +68,13 @@ class FitPlatform(Platform):
         start: StartingPoint,
         checkpoints: CheckpointWriter,
         root_dir: str,
+        time: TrainingTime,
+        known: Mapping[str, str],
     ) -> None:
         self.core = core_context
+        self.time = time
+        self._known = known
+        self._trial_name = type(trial).__name__
         self.checkpoints = checkpoints
         self.root_dir = root_dir
         self.interruption = Interruption()
@@ -72,6 +82,7 @@ class FitPlatform(Platform):
         self.stop_reason: str | None = None
         self._metric_is_doubtful = self._knows_sanity_check = False
         self._best: float | None = None  # of all validations, also of those that no checkpoint follows
+        self._best_values: tuple[dict[str, float], str] = ({}, "")
         self.start = start
         start.belongs_to_rank(core_context.distributed.rank)
         module = trial.lightning_module
@@ -122,6 +133,7 @@ class FitPlatform(Platform):
                 with determined_private.without_chatter(self.is_local):
                     controller.run()
             finally:
+                self.time.ends()
                 driver.display_ends()
             if self.stopped_by is None or driver.finished:
                 driver.lifetime.end()
@@ -236,6 +248,24 @@ class FitPlatform(Platform):
                 "%s If the first validation does not log it either, a cluster ends the trial there.", message
             )
 
+    # --- what a person reads first --------------------------------------------------------------------------------
+
+    def begin_training(self, parts: Components, ended_by: str | None, on_console: bool) -> None:
+        """All is ready but the first batch: say what trains, and let the time begin.
+
+        Args:
+            parts: the run.
+            ended_by: who may end it before its limits; None where nobody may.
+            on_console: whether a person sees it there too, who has not asked for silence.
+        """
+        if self.core.distributed.rank == 0 and not parts.progress.is_finished:
+            said = beginning.block(
+                parts, self._trial_name, self._known, self.validation_period, self.max_batches, ended_by
+            )
+            shown = on_console and parts.arguments.enable_progress_bar
+            parts.log.info("%s", said, extra=ALWAYS if shown else FILE_ONLY)
+        self.time.starts()
+
     # --- validation and checkpoints -------------------------------------------------------------------------------
 
     def validated(self, batches: int, epoch: int, metrics: Mapping[str, Any]) -> str | None:
@@ -252,7 +282,14 @@ class FitPlatform(Platform):
             return None
         value = float(metrics[metric])
         self.checkpoints.validated(batches, value)
-        return metric if self._is_best(value) else None
+        if not self._is_best(value):
+            return None
+        self._best_values = {name: float(one) for name, one in metrics.items()}, f"epoch {epoch + 1}, batch {batches}"
+        return metric
+
+    def best_values(self) -> tuple[dict[str, float], str]:
+        """The values of the best validation of this process, and where it was; nothing where it has bettered none."""
+        return self._best_values
 
     def _is_best(self, value: float) -> bool:
         before = self._best

@@ -18,7 +18,8 @@ from lightning_adapter.checkpoints.location import Location
 from lightning_adapter.checkpoints.restore import batches_trained
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.loop.components import Components
-from lightning_adapter.platform import experiment
+from lightning_adapter.platform import ending, experiment
+from lightning_adapter.platform.beginning import known_before
 from lightning_adapter.platform.carried_over import CarriedOver
 from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
 from lightning_adapter.platform.construct import construct, refusal_in_words
@@ -45,8 +46,10 @@ from lightning_adapter.platform.signals import answers_kept, exit_status
 from lightning_adapter.platform.start_from import read_checkpoint, starting_point
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.threads import cores_shared
+from lightning_adapter.platform.training_time import TrainingTime
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.runs import json_file, provenance
+from lightning_adapter.runs.console import FILE_ONLY
 from lightning_adapter.runs.directory import RunDirectory
 from lightning_adapter.runs.recorder import now
 from lightning_adapter.runs.summary import say, shown
@@ -97,6 +100,13 @@ class LocalPlatform(FitPlatform):
         """Whether the run is a trial of a search."""
         return self._judge is not None
 
+    def print(self, text: str) -> None:
+        """Print what a person reads at the end; of a trial of a search, whose searcher speaks, it is for the file alone."""
+        if self.is_judged:
+            logger.info("%s", text, extra=FILE_ONLY)
+        else:
+            say(f"\n{text}")
+
     def tensorboard(self) -> str:
         """Below the run directory."""
         return str(self._directory.tensorboard)
@@ -105,8 +115,11 @@ class LocalPlatform(FitPlatform):
         """Discard the future of the checkpoint that is restored by now, and name the hyperparameters that nobody has read."""
         super().training_starts(parts, sanity_checked)
         self._parts = parts
-        if self.core.distributed.rank != 0:
-            return
+        if self.core.distributed.rank == 0:
+            self._take_directory(parts)
+        self.begin_training(parts, "the search" if self.is_judged else None, on_console=not self.is_judged)
+
+    def _take_directory(self, parts: Components) -> None:
         directory = self._directory
         if self._goes_on_after is not None:
             directory.truncate_after(self._goes_on_after)
@@ -174,6 +187,7 @@ class LocalPlatform(FitPlatform):
 
     def write_checkpoint(self, driver: Driver, callbacks: Mapping[str, Any]) -> str:
         """Write a checkpoint, then delete those that need not be kept."""
+        self._directory.recorder.took(self.time.in_all)
         uuid = super().write_checkpoint(driver, callbacks)
         if self.core.distributed.rank == 0:
             experiment_best, trial_best, latest = self._retention
@@ -335,7 +349,7 @@ def _fit(
         cores_shared(core_context.distributed, experiment.environment_variables(plan.config, device_kind)),
     ):
         context = _context(plan, core_context, directory, log)
-        logger.info("%s writes to %s", trial_class.__name__, shown(directory.path))
+        logger.info("%s writes to %s", trial_class.__name__, shown(directory.path), extra=FILE_ONLY)
         tell_begin(plan.start, plan.source)
         if chief:
             tell_differences(trial_class.differences(plan.config["hyperparameters"]))
@@ -346,10 +360,11 @@ def _fit(
         finally:
             if chief:
                 directory.finish()
-        _tell(trial, directory, platform)
-        _end_if_asked(platform, trial)
+        _tell(trial, directory, platform, plan)
+        _end_if_asked(platform, trial, directory)
         if plan.request.test:
             _test(trial, core_context.distributed, directory)
+        _tell_commands(trial, directory, platform, is_tested=plan.request.test)
         if plan.request.package is not None:
             write_if_complete(trial, core_context.distributed, plan.request.package)
     return trial
@@ -380,6 +395,7 @@ def _train(
     distributed = context.distributed
     metric = experiment.searcher_metric(plan.config)
     carried = CarriedOver.of(plan.start, resumed, plan.steps, directory, metric.name)
+    time = TrainingTime.of(plan.start)
     writer = CheckpointWriter(
         distributed,
         directory.store_checkpoint,
@@ -389,6 +405,7 @@ def _train(
         files=None,
         made_with=of_run(plan.config["hyperparameters"], plan.seed, trial_class.reader_name()),
         best=carried.best,
+        time=time,
     )
     saves_all = request.checkpoint_period is None and plan.config.get("checkpoint_policy") != "none"
     platform = LocalPlatform(
@@ -404,9 +421,20 @@ def _train(
         request=request,
         start=plan.start,
         checkpoints=writer,
+        time=time,
+        known=known_before(
+            {"writes to": shown(directory.path)},
+            plan.seed,
+            plan.start,
+            shown(plan.source) if isinstance(plan.source, pathlib.Path) else plan.source,
+            trial_class.differences(plan.config["hyperparameters"]),
+        ),
     )
-    with platform.interruption.listening(several=distributed.size > 1):
-        platform.run(trial, plan.steps, "all" if saves_all else "none", periods.perform_initial_validation)
+    try:
+        with platform.interruption.listening(several=distributed.size > 1):
+            platform.run(trial, plan.steps, "all" if saves_all else "none", periods.perform_initial_validation)
+    finally:
+        directory.recorder.took(time.in_all)
     return trial, platform
 
 
@@ -497,7 +525,7 @@ def _run_directory(name: str, plan: _Plan, processes: core.DistributedContext | 
             made.close()
 
 
-def _tell(trial: LightningTrial, directory: RunDirectory, platform: LocalPlatform) -> None:
+def _tell(trial: LightningTrial, directory: RunDirectory, platform: LocalPlatform, plan: _Plan) -> None:
     """Tell the trial what it has left on the disk, and print it."""
     distributed = platform.core.distributed
     latest, best = None, None
@@ -505,16 +533,16 @@ def _tell(trial: LightningTrial, directory: RunDirectory, platform: LocalPlatfor
     if distributed.rank == 0:
         latest = directory.newest()
         # without a metric to rank them by, the last one is taken, as `ModelCheckpoint` does without a monitor
-        best = directory.best(metric, smaller) if metric is not None else latest
-    latest, best = distributed.broadcast((latest, best))
-    trial.left_locally(directory.path, latest, best)
-    if distributed.rank == 0:
+        best = directory.best_checkpoint(metric, smaller) if metric is not None else None
+    places = latest, latest if metric is None else best and best.path
+    trial.left_locally(directory.path, *distributed.broadcast(places))
+    driver = trial.driver
+    if distributed.rank == 0 and driver is not None:
         metrics = {name: float(value) for name, value in trial.callback_metrics.items()}
-        if trial.driver is not None:
-            platform.note_loggers(trial.driver.parts)
-        complete = trial.driver is not None and trial.driver.finished
-        directory.recorder.trained("finished" if complete else "interrupted", metrics)
-        say("\n" + directory.summary(metrics, metric, best, latest))
+        platform.note_loggers(driver.parts)
+        directory.recorder.trained("finished" if driver.finished else "interrupted", metrics)
+        trained = ending.trained(driver, platform.time, plan.steps)
+        platform.print(directory.summary(metrics, metric, best, latest, trained))
 
 
 def _test(trial: LightningTrial, distributed: core.DistributedContext, directory: RunDirectory) -> None:
@@ -530,7 +558,7 @@ def _test(trial: LightningTrial, distributed: core.DistributedContext, directory
         directory.recorder.change(test=tested.metrics)
 
 
-def _end_if_asked(platform: LocalPlatform, trial: LightningTrial) -> None:
+def _end_if_asked(platform: LocalPlatform, trial: LightningTrial, directory: RunDirectory) -> None:
     """A run that a signal has stopped does not go on to what follows `fit`.
 
     Raises:
@@ -539,13 +567,20 @@ def _end_if_asked(platform: LocalPlatform, trial: LightningTrial) -> None:
     driver = trial.driver
     platform.asked_to_stop()  # also in the last hooks, after all steps
     asked = platform.stopped_by
-    if asked is None or driver is None:
-        return
-    if platform.core.distributed.rank == 0 and driver.finished:
-        say(f"{asked.name} came when all was trained: the run is complete.")
-    elif platform.core.distributed.rank == 0:
-        stopped = f"{asked.name} has stopped the run after batch {driver.parts.progress.total_batches}."
-        checkpoint = trial.latest_checkpoint and shlex.quote(shown(trial.latest_checkpoint))
-        to_go_on = f" To go on, type the same command with\n    --resume-from {checkpoint}"
-        say(stopped if platform.is_judged else stopped + to_go_on)  # of a search, who searches says how it goes on
-    raise SystemExit(exit_status(asked))
+    if driver is not None and platform.core.distributed.rank == 0:
+        if asked is not None and driver.finished:
+            platform.print(f"{asked.name} came when all was trained: the run is complete.")
+        elif not driver.finished:
+            who = platform.stop_reason if asked is None else asked.name
+            platform.print(ending.to_go_on(driver, who or "the trial", trial.latest_checkpoint))
+    if asked is not None and driver is not None:
+        _tell_commands(trial, directory, platform, is_tested=False)
+        raise SystemExit(exit_status(asked))
+
+
+def _tell_commands(trial: LightningTrial, directory: RunDirectory, platform: LocalPlatform, is_tested: bool) -> None:
+    """Print what can be typed next."""
+    if platform.core.distributed.rank == 0 and not platform.is_judged:
+        typed = ending.commands(trial, directory.path, directory.tensorboard, is_tested)
+        if typed:
+            platform.print("\n".join(["next:", *(f"  {one}" for one in typed)]))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import determined as det
@@ -29,6 +29,12 @@ ANSWER_S = 5.0
 
 #: Searchers that stop no trial: nobody waits for what is known.
 _NEVER_STOP = ("single", "random", "grid")
+
+
+def may_stop(searcher: Mapping[str, Any] | None) -> bool:
+    """Whether the searcher of an experiment is one that stops trials."""
+    return (searcher or {}).get("name") not in _NEVER_STOP
+
 
 #: What the master says of a trial whose searcher has seen enough of it.
 _STOPPED = (State.STOPPING_COMPLETED.value, State.COMPLETED.value)
@@ -113,7 +119,7 @@ class SearcherStop(pytorch.PyTorchCallback):
         self._driver = driver
         self._is_first_run = determined_preemption.is_first_run(info)
         self._searcher = determined_private.cluster_settings(info)["config"].get("searcher") or {}
-        waits = self._searcher.get("name") not in _NEVER_STOP
+        waits = may_stop(self._searcher)
         self._state = TrialState(lambda: determined_preemption.trial_state(core_context), ANSWER_S if waits else 0.0)
         self._listening = contextlib.ExitStack()
 

@@ -36,7 +36,7 @@ from lightning_adapter.runs.metrics_table import Kind, MetricsTable
 from lightning_adapter.runs.occupancy import Occupancy, check_room, set_aside
 from lightning_adapter.runs.record import RUN
 from lightning_adapter.runs.recorder import Recorder
-from lightning_adapter.runs.store import CheckpointStore
+from lightning_adapter.runs.store import CheckpointStore, StoredCheckpoint
 
 logger = logging.getLogger("lightning_adapter")
 
@@ -158,7 +158,7 @@ class RunDirectory:
     def record(self, kind: Kind, batch: int, epoch: int, metrics: Mapping[str, float]) -> None:
         """Append one row to metrics.csv, as `MetricsTable.record` does; validations rank checkpoints too."""
         if kind == "validation":
-            self._store.validated(batch, metrics)
+            self._store.validated(batch, metrics, epoch)
         self._metrics.record(kind, batch, epoch, metrics)
         if kind == "validation":
             self.recorder.logged(metrics)
@@ -213,6 +213,11 @@ class RunDirectory:
         return checkpoints[-1].path if checkpoints else None
 
     def best(self, metric: str, smaller_is_better: bool = True) -> pathlib.Path | None:
+        """Return the directory of `best_checkpoint`."""
+        best = self.best_checkpoint(metric, smaller_is_better)
+        return None if best is None else best.path
+
+    def best_checkpoint(self, metric: str, smaller_is_better: bool = True) -> StoredCheckpoint | None:
         """Return the checkpoint whose validation was best, None where none has a finite value.
 
         Args:
@@ -220,7 +225,7 @@ class RunDirectory:
             smaller_is_better: the direction.
         """
         ranked = retention.rank(self._store.checkpoints(), metric, smaller_is_better)
-        return ranked[0].path if ranked else None
+        return ranked[0] if ranked else None
 
     def apply_retention(
         self, save_best: int, save_latest: int, metric: str | None = None, smaller_is_better: bool = True
@@ -261,25 +266,41 @@ class RunDirectory:
 
     def summary(
         self,
-        metrics: Mapping[str, float],
+        final: Mapping[str, float],
         ranked_by: str | None,
-        best: pathlib.Path | None,
+        best: StoredCheckpoint | None,
         latest: pathlib.Path | None,
+        trained: str | None = None,
     ) -> str:
         """Return what to print when a run has ended.
 
         Args:
-            metrics: the final values.
+            final: the final values.
             ranked_by: the metric that says which checkpoint is the best; None where none is named.
             best: the best checkpoint, None where none is known.
             latest: the last checkpoint, None where none was written.
+            trained: how long; None where nobody knows.
         """
-        curves = self.curves_file if self.curves_file.exists() else None
-        return summary.text(
-            metrics,
+        known = best is not None and ranked_by is not None
+        values = summary.Values(
+            final,
             ranked_by,
-            {"best checkpoint": best, "last checkpoint": latest, "curves": curves, "run directory": self.path},
+            best.validation if best is not None and known else {},
+            _at(best) if best is not None and known else "",
+            self.metrics_file.name,
         )
+        others = {"curves": self.curves_file} if self.curves_file.exists() else {}
+        place = None if best is None else best.path
+        rows = {} if trained is None else {"trained": trained}
+        rows |= summary.places(ranked_by, place, latest, {**others, "run directory": self.path})
+        return summary.text(values, rows)
+
+
+def _at(checkpoint: StoredCheckpoint) -> str:
+    """Where its validation was; people count epochs from 1."""
+    if checkpoint.validated_in is None:
+        return f"batch {checkpoint.steps_completed}"
+    return f"epoch {checkpoint.validated_in + 1}, batch {checkpoint.steps_completed}"
 
 
 def place_for(name: str, root: str | os.PathLike[str] = "runs") -> pathlib.Path:

@@ -69,6 +69,11 @@ def typed_target(target: str) -> Iterator[None]:
         _typed_target.reset(token)
 
 
+def was_typed() -> bool:
+    """Whether a command trains, and no script or notebook that calls `fit()`."""
+    return _typed_target.get() is not None
+
+
 def target_of(trial_class: type) -> str | None:
     """How a trial's class can be found again: as it was typed, else `module:Class`, or a file where it is that of a script.
 

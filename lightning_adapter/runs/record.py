@@ -15,6 +15,7 @@
     epoch, global_step, batches     of the last checkpoint; epochs that are complete
     best, last              checkpoints: a path from the run directory on, batches, epoch; the best one's value
     metrics                 the final values
+    seconds                 that it has trained, with the runs that it goes on from; null where nobody knows
     validate, test          measured later, by name
     loggers                 class, name, version, save_dir
 

@@ -43,6 +43,7 @@ class Recorder:
         self._metric = metric
         self._smaller_is_better = smaller_is_better
         self._metrics: dict[str, float] = {}
+        self._seconds: float | None = None
         self._shown: dict[str, Any] = {}
         self._told: set[str] = set()
         self._status: str | None = None
@@ -71,6 +72,7 @@ class Recorder:
                 "best": None,
                 "last": None,
                 "metrics": {},
+                "seconds": None,
             }
             status: dict[str, Any] = {"status": "running", "error": None, "end": None}
             metric = {"name": self._metric, "smaller_is_better": self._smaller_is_better}
@@ -92,6 +94,10 @@ class Recorder:
     def logged(self, metrics: Mapping[str, float]) -> None:
         """Metrics have these values now; written with what comes next."""
         self._metrics.update(metrics)
+
+    def took(self, seconds: float | None) -> None:
+        """The run has trained for so long, with those that it goes on from; written with what comes next."""
+        self._seconds = seconds
 
     def show(self, checkpoints: Sequence[StoredCheckpoint]) -> None:
         """Let the links and the record name the best and the last of some checkpoints.
@@ -122,7 +128,7 @@ class Recorder:
         if shown != self._shown:
             moved = bool(self._shown) and _place(self._shown["best"]) != _place(shown["best"])
             self._shown = shown
-            self.change(_MEASURED if moved else (), **shown)
+            self.change(_MEASURED if moved else (), **shown, **self._trained_for())
 
     def _entry(self, checkpoint: StoredCheckpoint) -> dict[str, Any]:
         return {
@@ -176,7 +182,12 @@ class Recorder:
             error=error,
             end=now(),
             metrics=dict(self._metrics),
+            **self._trained_for(),
         )
+
+    def _trained_for(self) -> dict[str, Any]:
+        """Nothing as long as nobody has said it: a run that goes on keeps what the one before has noted."""
+        return {} if self._seconds is None else {"seconds": round(self._seconds, 3)}
 
     @contextlib.contextmanager
     def _saying(self, what: str) -> Iterator[None]:

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 _REMOVING = ".removing-"
 _WRITING = ".writing-"
-_COUNTS = ("epochs_completed", "global_step")
+_COUNTS = ("validation_epoch", "epochs_completed", "global_step")
 _METADATA = "metadata.json"
 _OWN_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -42,6 +42,7 @@ class StoredCheckpoint:
         path: its directory.
         steps_completed: training batches that it has seen, from its `metadata.json`.
         validation: the finite values of the validation at that batch, likewise; empty where there was none.
+        validated_in: the epoch of that validation, counted from 0, likewise; None where nobody has noted it.
         epochs_completed: epochs that were complete, likewise; None where an earlier version has written it.
         global_step: optimizer steps, likewise.
     """
@@ -49,6 +50,7 @@ class StoredCheckpoint:
     path: pathlib.Path
     steps_completed: int
     validation: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    validated_in: int | None = None
     epochs_completed: int | None = None
     global_step: int | None = None
 
@@ -119,7 +121,7 @@ class CheckpointStore:
         self.directory = directory
         self.superseded = superseded
         self._newest: StoredCheckpoint | None = None
-        self._validated: tuple[int, Mapping[str, float]] = (-1, {})
+        self._validated: tuple[int, Mapping[str, Any]] = (-1, {})  # batches, and what its metadata say of it
         self._stuck: set[pathlib.Path] = set()
 
     def checkpoints(self) -> list[StoredCheckpoint]:
@@ -137,8 +139,8 @@ class CheckpointStore:
         """
         self._clear(_WRITING)
         name, steps = str(uuid.uuid4()), metadata["steps_completed"]
-        batch, values = self._validated
-        content = {**metadata, "validation": dict(values)} if batch == steps else dict(metadata)
+        batch, noted = self._validated
+        content = {**metadata, **noted} if batch == steps else dict(metadata)
         aside = self.directory / f"{_WRITING}{name}"
         with self._naming(steps):
             aside.mkdir(parents=True)
@@ -170,13 +172,14 @@ class CheckpointStore:
                 "has room, then go on from the checkpoint before (--resume-from)."
             ) from error
 
-    def validated(self, batches: int, metrics: Mapping[str, float]) -> None:
+    def validated(self, batches: int, metrics: Mapping[str, float], epoch: int) -> None:
         """A validation is over: its values are those of the checkpoint of this batch, whichever of the two comes first."""
-        self._validated = batches, _finite(metrics)
+        noted = {"validation": _finite(metrics), "validation_epoch": epoch}
+        self._validated = batches, noted
         newest = self._newest
         if newest is None or newest.steps_completed != batches or not (newest.path / _METADATA).exists():
             return  # the last: somebody has taken it away
-        _change_metadata(newest.path, lambda metadata: {**metadata, "validation": dict(self._validated[1])})
+        _change_metadata(newest.path, lambda metadata: {**metadata, **noted})
 
     def carry(self, source: pathlib.Path, name: str, validation: Mapping[str, float]) -> None:
         """Bring a whole checkpoint of elsewhere here, as links to its files where the file system has such, else as a copy.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pathlib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import tabulate
 
@@ -12,24 +13,83 @@ from lightning_adapter.runs.metrics_table import plain
 
 logger = logging.getLogger("lightning_adapter")
 
+#: Metrics that a table has; of a run with hundreds the rest stands in its file.
+MOST_METRICS = 20
 
-def text(metrics: Mapping[str, float], ranked_by: str | None, places: Mapping[str, pathlib.Path | None]) -> str:
-    """The final values, and where everything lies.
+
+@dataclass(frozen=True)
+class Values:
+    """What a run has come to.
+
+    Attributes:
+        final: the values of its end.
+        ranked_by: the metric that says which checkpoint is the best; None where none is named.
+        best: the values of the validation that was best by it; empty where none is known.
+        best_at: where that was, as `epoch 2, batch 266`.
+        more_in: name of the file that has all of them; None where there is none.
+    """
+
+    final: Mapping[str, float]
+    ranked_by: str | None = None
+    best: Mapping[str, float] = field(default_factory=dict)
+    best_at: str = ""
+    more_in: str | None = None
+
+
+def text(values: Values, rows: Mapping[str, str]) -> str:
+    """The final values beside the best ones, and what else is known of a run.
 
     Args:
-        metrics: the final values.
-        ranked_by: the metric that says which checkpoint is the best; None where none is named.
-        places: what there is to look at, the best checkpoint first.
+        values: what it has come to.
+        rows: name to value, beneath the table.
     """
-    values = [(plain(name), f"{value:.6g}") for name, value in sorted(metrics.items())]
-    (best, path), *others = places.items()
-    rows = []
-    if ranked_by is not None:
-        unknown = f"not known: no validation has given a finite {plain(ranked_by)}"
-        rows.append((best, unknown if path is None else shown(path)))
-    rows += [(name, shown(path)) for name, path in others if path is not None]
-    parts = [tabulate.tabulate(values, headers=("metric", "final value"), disable_numparse=True)] if values else []
-    return "\n\n".join([*parts, tabulate.tabulate(rows, tablefmt="plain", disable_numparse=True)])
+    beneath: str = tabulate.tabulate(list(rows.items()), tablefmt="plain", disable_numparse=True)
+    return "\n\n".join(part for part in (_table(values), beneath) if part)
+
+
+def _table(values: Values) -> str:
+    names = sorted({**values.final, **values.best}, key=lambda name: (name != values.ranked_by, name))
+    if not names:
+        return 'No metric was logged. To see values here, write self.log("loss", loss) in a step.'
+    heads = ["metric", "final value"]
+    if values.best:
+        heads.append(f"best ({values.best_at})" if values.best_at else "best")
+    cells = [
+        [plain(name), *(_number(found.get(name)) for found in (values.final, values.best)[: len(heads) - 1])]
+        for name in names[:MOST_METRICS]
+    ]
+    table: str = tabulate.tabulate(cells, headers=heads, disable_numparse=True)
+    left = len(names) - MOST_METRICS
+    if left > 0:
+        table += f"\nand {left} more" + ("" if values.more_in is None else f" in {values.more_in}")
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def places(
+    ranked_by: str | None, best: pathlib.Path | None, latest: pathlib.Path | None, others: Mapping[str, pathlib.Path]
+) -> dict[str, str]:
+    """Rows of where everything lies.
+
+    Args:
+        ranked_by: the metric that says which checkpoint is the best; None where none is named.
+        best: the best checkpoint, None where none is known.
+        latest: the last checkpoint, None where none was written.
+        others: what else there is to look at.
+    """
+    rows = {}
+    if ranked_by is not None and best is not None and best == latest:
+        rows["checkpoint"] = f"{shown(best)} (the best and the last)"
+    else:
+        if ranked_by is not None:
+            unknown = f"not known: no validation has given a finite {plain(ranked_by)}"
+            rows["best checkpoint"] = unknown if best is None else shown(best)
+        if latest is not None:
+            rows["last checkpoint"] = shown(latest)
+    return {**rows, **{name: shown(path) for name, path in others.items()}}
 
 
 def shown(path: pathlib.Path) -> str:

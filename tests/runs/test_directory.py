@@ -28,7 +28,7 @@ from lightning_adapter.platform import experiment
 from lightning_adapter.runs.curves import group_series, thinned
 from lightning_adapter.runs.directory import RunDirectory
 from lightning_adapter.runs.occupancy import LOCK, RECORD
-from lightning_adapter.runs.store import stored_checkpoints
+from lightning_adapter.runs.store import StoredCheckpoint, stored_checkpoints
 from lightning_adapter.runs.summary import say
 
 
@@ -384,6 +384,7 @@ def test_validation_that_follows_its_checkpoint_counts(run: RunDirectory, valida
     assert json.loads((validated[50] / "metadata.json").read_text()) == {
         "steps_completed": 50,
         "validation": {"loss": 0.3},
+        "validation_epoch": 0,
     }
 
 
@@ -695,21 +696,44 @@ def test_curves_leave_the_global_state_of_matplotlib_alone(run: RunDirectory) ->
     assert (matplotlib.get_backend(), plt.get_fignums()) == (backend, open_figures)
 
 
+def cells(text: str) -> list[list[str]]:
+    return [re.split("  +", line.strip()) for line in text.splitlines()]  # a path may have a space
+
+
+def best_of(run: RunDirectory, **values: float) -> StoredCheckpoint:
+    return StoredCheckpoint(run.checkpoints / "best", 20, values, validated_in=1)
+
+
 def test_summary_names_values_and_places(run: RunDirectory) -> None:
     run.record("train", 1, 0, {"loss": 1.0})
     run.plot_curves()
     text = run.summary(
-        {"val_loss": 0.123456789, "acc": 1}, "val_loss", run.checkpoints / "best", run.checkpoints / "last"
+        {"val_loss": 0.123456789, "acc": 1, "loss": 2},
+        "val_loss",
+        best_of(run, val_loss=0.1, acc=0.9),
+        run.checkpoints / "last",
+        "3m20s: 2 epochs, 30 batches, 10 it/s",
     )
-    lines = [re.split("  +", line.strip()) for line in text.splitlines()]  # a path may have a space
-    assert ["acc", "1"] in lines and ["val_loss", "0.123457"] in lines
+    lines = cells(text)
+    assert lines[0] == ["metric", "final value", "best (epoch 2, batch 20)"]
+    assert lines[2:5] == [["val_loss", "0.123457", "0.1"], ["acc", "1", "0.9"], ["loss", "2"]]
+    assert ["trained", "3m20s: 2 epochs, 30 batches, 10 it/s"] in lines
     assert ["best checkpoint", str(run.checkpoints / "best")] in lines
     assert ["last checkpoint", str(run.checkpoints / "last")] in lines
     assert ["curves", str(run.curves_file)] in lines
 
 
 def test_summary_of_a_run_that_wrote_little_names_only_what_there_is(run: RunDirectory) -> None:
-    assert run.summary({}, None, None, None).split(maxsplit=2) == ["run", "directory", str(run.path)]
+    said, _, rows = run.summary({}, None, None, None).partition("\n\n")
+    assert said.startswith("No metric was logged.")
+    assert rows.split(maxsplit=2) == ["run", "directory", str(run.path)]
+
+
+def test_summary_has_one_row_for_a_checkpoint_that_is_the_best_and_the_last(run: RunDirectory) -> None:
+    best = best_of(run, val_loss=0.1)
+    lines = cells(run.summary({"val_loss": 0.1}, "val_loss", best, best.path))
+    assert ["checkpoint", f"{best.path} (the best and the last)"] in lines
+    assert not [line for line in lines if line[0] in ("best checkpoint", "last checkpoint")]
 
 
 def test_summary_calls_no_checkpoint_the_best_that_nothing_ranks(run: RunDirectory) -> None:
@@ -717,25 +741,23 @@ def test_summary_calls_no_checkpoint_the_best_that_nothing_ranks(run: RunDirecto
     assert "best checkpoint  not known: no validation has given a finite val_los\n" in run.summary(
         {}, "val_los", None, latest
     )
-    assert "best" not in run.summary({}, None, latest, latest)
+    assert "best" not in run.summary({"loss": 1}, None, None, latest)
+
+
+def test_summary_of_a_checkpoint_of_an_earlier_version_says_its_batch(run: RunDirectory) -> None:
+    best = StoredCheckpoint(run.checkpoints / "best", 20, {"loss": 0.5})
+    assert "best (batch 20)" in run.summary({"loss": 1}, "loss", best, None)
+
+
+def test_summary_of_hundreds_of_metrics_has_the_ranking_one_first_and_names_the_file_of_the_others(
+    run: RunDirectory,
+) -> None:
+    text = run.summary({f"m{i:03}": math.nan for i in range(200)} | {"z\n": 1.0}, "z\n", None, None)
+    assert cells(text)[2] == ["z\\n", "1"]
+    assert cells(text)[3] == ["m000", "nan"]
+    assert "\nand 181 more in metrics.csv\n" in text
 
 
 def test_summary_names_paths_as_they_can_be_typed(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(run.path.parent)
-    assert run.summary({}, None, None, None).split(maxsplit=2) == ["run", "directory", run.path.name]
-
-
-def test_output_that_cannot_show_a_character_or_is_closed_ends_no_run(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    monkeypatch.setattr("sys.stdout", ascii_only)
-    say("損失 1.0")
-    assert ascii_only.buffer.getvalue() == b"\\u640d\\u5931 1.0\n"
-    reading, writing = os.pipe()
-    os.close(reading)
-    with os.fdopen(writing, "w") as pipe:
-        monkeypatch.setattr("sys.stdout", pipe)
-        say("val_loss 1.0")
-        assert "val_loss 1.0 (said here since it could not be printed: " in caplog.text
-        os.dup2(os.open(os.devnull, os.O_WRONLY), writing)
+    assert run.summary({"loss": 1}, None, None, None).rsplit("\n\n")[1].split() == ["run", "directory", run.path.name]

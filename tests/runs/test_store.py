@@ -144,7 +144,7 @@ def test_error_of_the_block_is_not_hidden_by_what_cannot_be_cleared_away(
 
 def test_validation_of_a_checkpoint_that_somebody_has_taken_away_is_no_fault(store: CheckpointStore) -> None:
     write(store, 1).rename(store.directory.parent / "taken")
-    store.validated(1, {"loss": 0.5})
+    store.validated(1, {"loss": 0.5}, 0)
     assert store.checkpoints() == []
 
 
@@ -155,7 +155,7 @@ def test_validation_of_a_checkpoint_that_somebody_has_taken_away_is_no_fault(sto
 def earlier(tmp_path: Path) -> Path:
     """A checkpoint of another directory, validated."""
     other = CheckpointStore(tmp_path / "other" / "checkpoints", tmp_path / "other" / "superseded")
-    other.validated(4, {"loss": 0.5})
+    other.validated(4, {"loss": 0.5}, 1)
     path = write(other, 4)
     (path / "code").mkdir()
     (path / "code" / "model.py").write_text("x = 1")
@@ -170,7 +170,7 @@ def test_carried_checkpoint_is_the_same_files_and_outlives_the_earlier_run(
     here = store.directory / earlier.name
     assert os.stat(here / "weights").st_ino == os.stat(earlier / "weights").st_ino
     assert sorted(path.name for path in here.iterdir()) == sorted(path.name for path in earlier.iterdir()) == before
-    assert store.checkpoints() == [StoredCheckpoint(here, 4, {"loss": 0.5, "other": 0.1})]  # what is there wins
+    assert store.checkpoints() == [StoredCheckpoint(here, 4, {"loss": 0.5, "other": 0.1}, 1)]  # what is there wins
     assert json.loads((earlier / "metadata.json").read_text())["validation"] == {"loss": 0.5}
     shutil.rmtree(earlier)
     assert (here / "code" / "model.py").read_text() == "x = 1"
