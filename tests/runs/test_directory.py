@@ -761,3 +761,19 @@ def test_summary_of_hundreds_of_metrics_has_the_ranking_one_first_and_names_the_
 def test_summary_names_paths_as_they_can_be_typed(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(run.path.parent)
     assert run.summary({"loss": 1}, None, None, None).rsplit("\n\n")[1].split() == ["run", "directory", run.path.name]
+
+
+def test_output_that_cannot_show_a_character_or_is_closed_ends_no_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", ascii_only)
+    say("損失 1.0")
+    assert ascii_only.buffer.getvalue() == b"\\u640d\\u5931 1.0\n"
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        monkeypatch.setattr("sys.stdout", pipe)
+        say("val_loss 1.0")
+        assert "val_loss 1.0 (said here since it could not be printed: " in caplog.text
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writing)
