@@ -186,7 +186,7 @@ def test_each_validation_is_a_row_and_the_best_one_is_marked() -> None:
     assert "val_loss" not in run.browser.text.splitlines()[-1]
 
 
-@pytest.mark.parametrize(("table", "where"), [("metrics.csv", "are in metrics.csv"), (None, "are not shown")])
+@pytest.mark.parametrize(("table", "where"), [("metrics.csv", "in metrics.csv"), (None, "not shown")])
 def test_long_table_has_its_end_and_the_best_row_and_says_where_the_others_are(table: str | None, where: str) -> None:
     run = Run(table=table)
     run.begin_epoch()
@@ -197,8 +197,20 @@ def test_long_table_has_its_end_and_the_best_row_and_says_where_the_others_are(t
     shown = rows(run.browser.text)
     assert [row[1] for row in shown] == ["5", *map(str, range(86, 101))]
     assert shown[0][-1] == "(best)"
-    assert f"84 earlier validations {where}" in run.browser.text
-    assert f"84 earlier validations {where}" in run.browser.html
+    assert f"84 earlier validations: {where}" in run.browser.text
+    assert f"84 earlier validations: {where}" in run.browser.html
+
+
+def test_wide_table_has_its_first_columns_and_that_of_the_best_value() -> None:
+    run = Run()
+    run.begin_epoch()
+    run.train(4)
+    run.validate("val_20", **{f"val_{number}": float(number) for number in range(30)})
+
+    run.train()
+    assert run.browser.text.split("\n")[0].split()[3:] == [*(f"val_{number}" for number in range(9)), "val_20"]
+    assert "20 (best)" in run.browser.text
+    assert "\n20 other values: in metrics.csv\n" in run.browser.text
 
 
 def test_names_and_values_that_are_no_html_are_shown_as_they_are() -> None:

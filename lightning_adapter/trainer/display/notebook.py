@@ -12,12 +12,15 @@ from lightning_adapter.runs.words import counted
 from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.display.facts import Facts
 from lightning_adapter.trainer.display.pace import Pace, in_clock
-from lightning_adapter.trainer.display.page import Bar, Page, Row, in_digits
+from lightning_adapter.trainer.display.page import Bar, Page, Row
+from lightning_adapter.trainer.display.values import named, shown_of
 
 #: Seconds between two updates; each is a message that the browser draws anew.
 _EVERY = 0.5
 #: Validations that are shown, beside the best one.
 _ROWS = 15
+#: Values of a validation that are shown; a table that is wider is read elsewhere.
+_COLUMNS = 10
 
 
 class Handle(Protocol):
@@ -155,20 +158,25 @@ class Cell(Display):
         rows = list(self._rows)
         if self._best is not None and self._best[0] not in rows:
             rows.insert(0, self._best[0])
+        # what ranks the checkpoints has its column however many values there are
+        first = [] if self._best is None else [self._best[1]]
+        names = list(dict.fromkeys(name for row in rows for name in row.values))
+        others = [name for name in names if name not in first][: _COLUMNS - len(first)]
         return Page(
             heads=("epoch", "batches", "time"),
+            names=[name for name in names if name in (*first, *others)],
             rows=rows,
             best=None if self._best is None else (self._best[0].number, self._best[1]),
-            left_out=self._left_out(self._validations - len(rows)),
+            left_out=self._left_out(self._validations - len(rows), len(names) - len(first) - len(others)),
             bars=[] if self._over and self._facts.progress.is_finished else self._bars(),
             end=self._end() if self._over else "",
         )
 
-    def _left_out(self, number: int) -> str:
-        if not number:
-            return ""
-        where = "are not shown" if self._facts.table is None else f"are in {self._facts.table}"
-        return f"{counted(number, 'earlier validation')} {where}"
+    def _left_out(self, rows: int, columns: int) -> list[str]:
+        found = [counted(rows, "earlier validation")] if rows else []
+        found += [counted(columns, "other value")] if columns else []
+        where = "not shown" if self._facts.table is None else f"in {self._facts.table}"
+        return [f"{' and '.join(found)}: {where}"] if found else []
 
     def _bars(self) -> list[Bar]:
         progress, pace = self._facts.progress, self._pace
@@ -177,7 +185,8 @@ class Cell(Display):
         of = None if length == float("inf") else int(length)
         parts = [f"batch {done}" if of is None else f"batch {done}/{of}"]
         shown = {name for row in self._rows for name in row.values}
-        parts += [f"{name} {in_digits(value)}" for name, value in self._values().items() if name not in shown]
+        values = {name: value for name, value in self._values().items() if name not in shown}
+        parts += [named(name, value) for name, value in shown_of(values).items()]
         if pace.speed is not None:
             parts.append(f"{pace.speed:.3g} it/s")
         if not self._over:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import tabulate
 
 from lightning_adapter.runs.metrics_table import plain
+from lightning_adapter.trainer.display.values import number
 
 #: Counts end at the same digit, values begin at it: what marks the best one stands behind them.
 _COUNT, _VALUE = (f"text-align:{side};padding:0.1em 1em 0.1em 0" for side in ("right", "left"))
 #: Bars beneath each other begin at the same place.
 _LABEL = "display:inline-block;min-width:6em"
 _BAR = "width:16em;vertical-align:middle"
-_BEST = " (best)"
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,19 @@ class Page:
 
     Attributes:
         heads: over `Row.cells`.
+        names: over `Row.values`.
         rows: in their order; not necessarily all.
         best: number of the best row, and the metric that says so; None where nobody knows.
-        left_out: says how many rows are not here, and where they are; empty where all are.
+        left_out: says what is not in the table, and where it is.
         bars: one beneath the other.
         end: how the run has ended; empty while it goes on.
     """
 
-    heads: tuple[str, ...]
+    heads: Sequence[str]
+    names: Sequence[str]
     rows: Sequence[Row]
     best: tuple[int, str] | None
-    left_out: str
+    left_out: Sequence[str]
     bars: Sequence[Bar]
     end: str
 
@@ -74,14 +76,13 @@ class Page:
         """HTML without any script or style sheet, as notebooks show and keep it."""
         parts = []
         if self.rows:
-            head = _html_row("th", "", self.heads, self._names())
+            head = _html_row("th", "", self.heads, self.names)
             rows = "".join(
                 _html_row("td", ";font-weight:bold" if self._is_best(row) else "", row.cells, self._cells(row))
                 for row in self.rows
             )
             parts.append(f'<table style="border-collapse:collapse;margin:0">{head}{rows}</table>')
-        if self.left_out:
-            parts.append(f"<div>{_escaped(self.left_out)}</div>")
+        parts += [f"<div>{_escaped(line)}</div>" for line in self.left_out]
         parts += [f"<div>{_html_bar(bar)}</div>" for bar in self.bars]
         if self.end:
             parts.append(f"<div><b>{_escaped(self.end)}</b></div>")
@@ -92,36 +93,25 @@ class Page:
         parts = []
         if self.rows:
             cells = [[*row.cells, *self._cells(row)] for row in self.rows]
-            heads = (*self.heads, *map(plain, self._names()))
-            sides = ["right"] * len(self.heads) + ["left"] * len(self._names())
+            heads = (*self.heads, *map(plain, self.names))
+            sides = ["right"] * len(self.heads) + ["left"] * len(self.names)
             parts.append(tabulate.tabulate(cells, heads, colalign=sides, disable_numparse=True))
-        if self.left_out:
-            parts.append(self.left_out)
+        parts += self.left_out
         parts += ["  ".join([bar.before, *bar.after]) for bar in self.bars]
         if self.end:
             parts.append(self.end)
         return "\n".join(parts)
 
-    def _names(self) -> list[str]:
-        """Of all values, in the order in which they came."""
-        return list(dict.fromkeys(name for row in self.rows for name in row.values))
-
     def _is_best(self, row: Row) -> bool:
         return self.best is not None and self.best[0] == row.number
 
     def _cells(self, row: Row) -> list[str]:
-        return [self._cell(row, name) for name in self._names()]
+        return [self._cell(row, name) for name in self.names]
 
     def _cell(self, row: Row, name: str) -> str:
         if name not in row.values:
             return ""
-        best = _BEST if self._is_best(row) and self.best is not None and self.best[1] == name else ""
-        return plain(in_digits(row.values[name])) + best
-
-
-def in_digits(value: object) -> str:
-    """A value as it is shown."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return number(row.values[name], self.best == (row.number, name))
 
 
 def _html_row(tag: str, style: str, counts: Sequence[str], values: Sequence[str]) -> str:

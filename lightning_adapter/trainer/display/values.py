@@ -19,5 +19,10 @@ def shown_of(values: Mapping[str, object]) -> dict[str, object]:
 
 def named(name: str, value: object, is_best: bool = False) -> str:
     """`val_loss 0.0474 (best)`."""
-    number = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return f"{plain(name)} {number}{' (best)' if is_best else ''}"
+    return f"{plain(name)} {number(value, is_best)}"
+
+
+def number(value: object, is_best: bool = False) -> str:
+    """`0.0474 (best)`."""
+    digits = f"{value:.4g}" if isinstance(value, float) else plain(str(value))
+    return f"{digits}{' (best)' if is_best else ''}"
