@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,6 +11,9 @@ from nbformat.v4 import new_code_cell, new_notebook
 from kernel import execute
 
 _SETUP = """
+import os
+import signal
+
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 from lightning_adapter import DETLM, LightningAdapter, fit
@@ -35,6 +39,11 @@ class Breaks(Module):
         if self.current_epoch == 1:
             raise ValueError("of the user's")
 
+class Interrupted(Module):
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        if self.current_epoch == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
 def trial(module, **arguments):
     class Trial(LightningAdapter):
         def __init__(self, context):
@@ -48,6 +57,7 @@ _CELLS = [
     "trained = fit(trial(Module), config=config)",
     "trained",
     "fit(trial(Breaks))",
+    "fit(trial(Interrupted))",
     "quiet = fit(trial(Module, enable_progress_bar=False))",
     "from lightning_adapter.runs.console import place\n"
     '!python -c "import sys; from lightning_adapter.runs.console import place; print(place(), sys.stderr.isatty())"\n',
@@ -95,9 +105,17 @@ def test_error_leaves_the_last_state_marked_as_interrupted(outputs: list[list[An
     assert outputs[3][-1].ename == "ValueError"
 
 
+def test_interrupted_kernel_leaves_the_last_state_and_says_how_to_go_on_in_a_notebook(outputs: list[list[Any]]) -> None:
+    (display,) = shown(outputs[4])
+    assert display.data["text/plain"].splitlines()[-1].startswith("interrupted after ")
+    printed = "".join(output.text for output in outputs[4] if output.output_type == "stream")
+    assert re.search(r"To go on, call fit as before with\n    resume_from='runs/Trial/.+/checkpoints/", printed)
+    assert [output.ename for output in outputs[4] if output.output_type == "error"] == ["SystemExit"]
+
+
 def test_run_without_a_progress_bar_shows_nothing_of_ours(outputs: list[list[Any]]) -> None:
-    assert shown(outputs[4]) == []
+    assert shown(outputs[5]) == []
 
 
 def test_command_of_a_cell_is_told_to_print_lines(outputs: list[list[Any]]) -> None:
-    assert "".join(output.text for output in outputs[5]).split() == ["Place.LINES", "True"]
+    assert "".join(output.text for output in outputs[6]).split() == ["Place.LINES", "True"]

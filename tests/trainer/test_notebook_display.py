@@ -242,13 +242,27 @@ def test_finished_run_leaves_its_table_and_how_long_it_took() -> None:
     assert "<progress" not in run.browser.html
 
 
+def test_paused_run_shows_the_values_of_its_last_batch() -> None:
+    run = Run()
+    run.begin_epoch()
+    run.train(2)
+    run.values["train_loss"] = 0.5
+    run.train(seconds=0.01)
+    run.cell.run_ends()
+
+    assert run.browser.text.startswith("epoch 1/3  batch 3/4  train_loss 0.5  ")
+
+
 def test_interrupted_run_stays_where_it_was_and_asks_no_device_that_may_be_gone() -> None:
     run = Run()
     run.begin_epoch()
     run.train(2)
     asked = run.asked
     run.train(seconds=0.01)
-    run.cell.run_ends()
+    try:
+        raise RuntimeError("CUDA error")
+    except RuntimeError:
+        run.cell.run_ends()
 
     bar, end = run.browser.text.splitlines()
     assert bar.startswith("epoch 1/3  batch 3/4  train_loss 0.1235  ")

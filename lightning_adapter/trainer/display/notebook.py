@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -200,8 +201,8 @@ class Cell(Display):
         return bars
 
     def _values(self) -> Mapping[str, object]:
-        """What was logged last; a run that an error has ended may have no device any more that could be asked."""
-        if not self._over or self._facts.progress.is_finished:
+        """What was logged last; a run that an error ends now may have no device any more that could be asked."""
+        if not self._over or sys.exc_info()[1] is None:
             self._logged = {**self._logged, **self._facts.bar_values()}
         return self._logged
 
