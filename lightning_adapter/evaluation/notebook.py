@@ -46,7 +46,7 @@ def of_loaded(trial: LightningTrial, source: Source | None) -> str:
 
 def _best(kept: Mapping[str, Any]) -> list[tuple[str, object]]:
     best = kept.get("best")
-    return [("best checkpoint", f"{best.get('checkpoint')}{best_value(kept)}")] if best else []
+    return [("best checkpoint", best.get("checkpoint")), *best_value(kept)] if best else []
 
 
 def _validation(checkpoint: pathlib.Path) -> Mapping[str, Any]:

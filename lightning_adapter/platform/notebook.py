@@ -53,7 +53,8 @@ def of_trial(trial: Shown) -> str:
     places: list[tuple[str, object]] = [("module", _size(trial.lightning_module))]
     if run is not None:
         places += [
-            ("best checkpoint", _place(trial.best_checkpoint, best_value(kept))),
+            ("best checkpoint", _place(trial.best_checkpoint)),
+            *best_value(kept),
             ("last checkpoint", _place(trial.latest_checkpoint)),
         ]
         places.append(("run directory", shown(run)))
@@ -80,10 +81,10 @@ def measured(kept: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
     return {name: values for name, values in found.items() if isinstance(values, dict)}
 
 
-def best_value(kept: Mapping[str, Any]) -> str:
-    """`, val_loss 0.045`: what the best checkpoint of a run is the best by; empty where nobody knows."""
+def best_value(kept: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """`best val_loss` and its value, of the best checkpoint of a run; nothing where nobody knows."""
     value, metric = (kept.get("best") or {}).get("value"), (kept.get("metric") or {}).get("name")
-    return f", {metric} {value:.6g}" if metric and isinstance(value, float) else ""
+    return [(f"best {metric}", value)] if metric and isinstance(value, float) else []
 
 
 def _status(trial: Shown, driver: Driver | None, kept: Mapping[str, object]) -> str:
@@ -105,5 +106,5 @@ def _size(module: LightningModule) -> str:
     return f"{type(module).__name__}, {count:,} parameters"
 
 
-def _place(path: pathlib.Path | None, value: str = "") -> str | None:
-    return None if path is None else f"{shown(path)}{value}"
+def _place(path: pathlib.Path | None) -> str | None:
+    return None if path is None else shown(path)

@@ -89,7 +89,8 @@ def test_a_trained_trial_shows_values_curves_and_what_it_has_left(
     assert shown["val_loss"] == f"{float(trained.callback_metrics['val_loss']):.6g}"
     assert shown["<b>a & b</b>"] == "0.25"
     assert shown["last checkpoint"] == f"run/checkpoints/{trained.latest_checkpoint.name}"
-    assert shown["best checkpoint"] == f"run/checkpoints/{trained.best_checkpoint.name}, val_loss {lowest:.6g}"
+    assert shown["best checkpoint"] == f"run/checkpoints/{trained.best_checkpoint.name}"
+    assert shown["best val_loss"] == f"{lowest:.6g}"
     assert shown["run directory"] == "run"
     assert shown["module"].startswith("Odd, ")
     assert picture(html).std() > 0
@@ -150,7 +151,7 @@ def test_a_loaded_trial_of_a_killed_run_says_so_and_what_was_known(
     assert "loaded, of a run that is killed" in Reader(html).text
     shown = rows(html)
     assert (shown["val_<i>"], shown["test_acc"]) == ("0.125", "0.75")
-    assert shown["best checkpoint"] == "checkpoints/a, val_loss 0.0625"
+    assert (shown["best checkpoint"], shown["best val_loss"]) == ("checkpoints/a", "0.0625")
 
 
 def test_a_table_of_somebody_else_is_no_reason_to_fail(tmp_path: Path) -> None:

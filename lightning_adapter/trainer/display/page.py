@@ -12,7 +12,7 @@ from lightning_adapter.runs.metrics_table import plain
 from lightning_adapter.trainer.display.values import number
 
 #: Counts end at the same digit, values begin at it: what marks the best one stands behind them.
-_COUNT, _VALUE = (f"text-align:{side};padding:0.1em 1em 0.1em 0" for side in ("right", "left"))
+_COUNT, _VALUE = (f"text-align:{side};padding:0.1em 1em 0.1em 0;white-space:nowrap" for side in ("right", "left"))
 #: Bars beneath each other begin at the same place.
 _LABEL = "display:inline-block;min-width:6em"
 _BAR = "width:16em;vertical-align:middle"
