@@ -109,7 +109,7 @@ def test_interrupted_kernel_leaves_the_last_state_and_says_how_to_go_on_in_a_not
     (display,) = shown(outputs[4])
     assert display.data["text/plain"].splitlines()[-1].startswith("interrupted after ")
     printed = "".join(output.text for output in outputs[4] if output.output_type == "stream")
-    assert re.search(r"To go on, call fit as before with\n    resume_from='runs/Trial/.+/checkpoints/", printed)
+    assert re.search(r"To go on, call fit\(\) with\n    resume_from='runs/Trial/.+/checkpoints/", printed)
     assert [output.ename for output in outputs[4] if output.output_type == "error"] == ["SystemExit"]
 
 
