@@ -3,65 +3,184 @@
 from __future__ import annotations
 
 import io
-import logging
-from types import SimpleNamespace
+import os
+import termios
+from collections.abc import Iterator
 
 import pytest
+from tqdm import tqdm
 
-from lightning_adapter.loop.progress import TrainingProgress
-from lightning_adapter.trainer.display import terminal as terminal_display
-from lightning_adapter.trainer.display.facts import Facts
+from lightning_adapter.runs.screen_text import ScreenText
 from lightning_adapter.trainer.display.terminal import Bars
-from trainer.parts import settings
+from trainer.shown_run import ShownRun
 
 
 class Terminal(io.StringIO):
     """What is written to a terminal."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._other_end, self._end = os.openpty()
+        self.is_wide(80)
+
+    def is_wide(self, columns: int) -> None:
+        # tqdm leaves the last column free
+        termios.tcsetwinsize(self._end, (24, columns + 1))
+
+    def fileno(self) -> int:
+        return self._end
+
     def isatty(self) -> bool:
         return True
 
+    def close(self) -> None:
+        os.close(self._end)
+        os.close(self._other_end)
+        super().close()
+
     @property
-    def last_line(self) -> str:
-        return [line for line in self.getvalue().replace("\n", "\r").split("\r") if line.strip()][-1]
+    def screen(self) -> list[str]:
+        """The lines that can be read there."""
+        screen = ScreenText()
+        return [line for line in [*screen.write(self.getvalue()), *screen.rest()] if line.strip()]
 
 
 @pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def terminal() -> Iterator[Terminal]:
     terminal = Terminal()
-    monkeypatch.setattr(terminal_display, "sys", SimpleNamespace(stderr=terminal))  # pytest puts its own back
-    return terminal
+    yield terminal
+    terminal.close()
 
 
-def facts_of(progress: TrainingProgress, max_epochs: int) -> Facts:
-    values = {"loss": 0.123456}
-    limits = SimpleNamespace(max_epochs=max_epochs)
-    return Facts(progress, limits, lambda: values, lambda: values, lambda: 0.5, logging.getLogger("run"))  # type: ignore[arg-type]
+@pytest.fixture
+def run() -> ShownRun:
+    return ShownRun(length=938, max_epochs=3)
 
 
-def one_epoch(length: float = 4, max_epochs: int = 3, trained_before: int = 0) -> None:
-    progress = TrainingProgress(settings())
-    progress.epoch_length_known(length)
-    progress.batch.current.set_to(*[trained_before] * 4)
-    progress.epoch.current.completed = 1
-    bars = Bars(facts_of(progress, max_epochs))
+def begun(run: ShownRun, terminal: Terminal) -> Bars:
+    bars = Bars(run.facts, terminal, run.clock)
+    run.begin_epoch()
     bars.epoch_starts()
-    bars.batch_ends()
+    return bars
+
+
+def half_an_epoch(run: ShownRun, bars: Bars) -> None:
+    for _ in range(10):
+        run.train(47, 0.6)
+        run.fraction = run.progress.total_batches / 938 / 3
+        bars.batch_ends()
+
+
+def test_bar_has_batches_a_value_speed_and_both_times_in_eighty_columns(run: ShownRun, terminal: Terminal) -> None:
+    bars = begun(run, terminal)
+    half_an_epoch(run, bars)
+    (line,) = terminal.screen
+    assert len(line) <= 80
+    assert line.startswith("Epoch 1/3  50%|")
+    assert line.endswith("| 470/938  train_loss 0.1235  78.3 it/s  6s left  run 30s")
+    bars.run_ends()
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 160])
+def test_parts_that_have_no_room_are_left_out(run: ShownRun, terminal: Terminal, columns: int) -> None:
+    terminal.is_wide(columns)
+    run.values = {f"a_long_name_{number}": 0.5 for number in range(6)}
+    bars = begun(run, terminal)
+    half_an_epoch(run, bars)
+    (line,) = terminal.screen
+    assert len(line) <= columns
+    assert "470/938" in line
+    assert line.count("a_long_name") == {40: 0, 60: 1, 80: 1, 160: 5}[columns]
+    bars.run_ends()
+
+
+def test_epoch_leaves_its_bar_with_its_last_values_and_the_best_marked(run: ShownRun, terminal: Terminal) -> None:
+    terminal.is_wide(120)
+    bars = begun(run, terminal)
+    run.train(938, 10)
+    run.values |= {"val_loss": 0.0474}
+    bars.validated({"val_loss": 0.0474}, best="val_loss")
     bars.epoch_ends()
+    (line,) = terminal.screen
+    assert line.endswith("| 938/938  train_loss 0.1235  val_loss 0.0474 (best)  93.8 it/s  in 10s")
+    assert terminal.getvalue().endswith("\n")
 
 
-def test_terminal_shows_epoch_batches_and_values(terminal: Terminal) -> None:
-    one_epoch(trained_before=2)
+def test_validation_has_a_bar_beneath_that_goes_with_it(run: ShownRun, terminal: Terminal) -> None:
+    bars = begun(run, terminal)
+    run.train(938, 10)
+    bars.batch_ends()
+    bars.validation_starts(157, sanity=False)
+    for _ in range(3):
+        run.now += 1
+        bars.validation_batch_ends()
+    above, beneath = terminal.screen
+    assert above.startswith("Epoch 1/3 100%|") and beneath.startswith("Validation   2%|") and "3/157" in beneath
+    bars.validation_ends()
+    bars.epoch_ends()
+    (line,) = terminal.screen
+    assert line.startswith("Epoch 1/3 100%|")
 
-    last = terminal.last_line
-    assert "Epoch 2/3" in last
-    assert "3/4" in last  # two from before a resume, and one
-    assert "loss=0.1235" in last
+
+def test_sanity_check_leaves_nothing(run: ShownRun, terminal: Terminal) -> None:
+    bars = Bars(run.facts, terminal, run.clock)
+    bars.validation_starts(2, sanity=True)
+    run.now += 1
+    bars.validation_batch_ends()
+    assert terminal.screen[0].startswith("Sanity check  50%|")
+    bars.validation_ends()
+    assert terminal.screen == []
 
 
 def test_unlimited_epochs_of_unknown_length_are_shown_without_an_end(terminal: Terminal) -> None:
-    one_epoch(length=float("inf"), max_epochs=-1)
+    run = ShownRun(length=float("inf"), max_epochs=-1)
+    bars = begun(run, terminal)
+    run.train(7, 1)
+    bars.batch_ends()
+    assert terminal.screen == ["Epoch 1 batch 7  train_loss 0.1235  7 it/s"]
+    bars.run_ends()
 
-    last = terminal.last_line
-    assert "Epoch 2:" in last
-    assert "1batch" in last
+
+def test_run_that_an_error_ends_leaves_the_bar_on_a_line_of_its_own_and_asks_no_device(
+    run: ShownRun, terminal: Terminal
+) -> None:
+    bars = begun(run, terminal)
+    half_an_epoch(run, bars)
+    asked = run.asked
+    bars.validation_starts(10, sanity=False)
+    run.now += 1
+    bars.validation_batch_ends()
+    bars.run_ends()
+    bars.run_ends()
+    assert [line.partition("|")[0] for line in terminal.screen] == ["Epoch 1/3  50%"]
+    assert terminal.getvalue().endswith("\n")
+    assert run.asked == asked
+
+
+def test_device_is_asked_ten_times_a_second(run: ShownRun, terminal: Terminal) -> None:
+    bars = begun(run, terminal)
+    for _ in range(500):
+        run.train(1, 0.002)
+        bars.batch_ends()
+    assert 9 <= run.asked <= 12
+    bars.run_ends()
+
+
+def test_bar_gives_way_to_one_of_user_code_that_moves_with_the_batches(run: ShownRun, terminal: Terminal) -> None:
+    over_folds = tqdm(total=3, file=terminal, desc="folds")
+    bars = begun(run, terminal)
+    half_an_epoch(run, bars)
+    assert any(line.startswith("Epoch 1/3") for line in terminal.screen)
+    theirs = tqdm(total=938, file=terminal, desc="theirs")
+    for _ in range(3):
+        run.train(10, 1)
+        theirs.update(10)
+        bars.batch_ends()
+    assert not any(line.startswith("Epoch") for line in terminal.screen)
+    bars.epoch_ends()
+    bars.epoch_starts()
+    run.train(10, 1)
+    bars.batch_ends()
+    assert not any(line.startswith("Epoch") for line in terminal.screen)
+    theirs.close()
+    over_folds.close()

@@ -15,6 +15,8 @@ from lightning_adapter.trainer.display.values import named, shown_of
 _AT_LEAST = 5.0
 _AT_MOST = 60.0
 _PART_OF_THE_TIME = 0.01
+#: Values of a validation; all of them are in the run's table.
+_MOST_OF_VALIDATION = 20
 #: The speed is that since the line before.
 _SAMPLES = 2
 
@@ -54,6 +56,7 @@ class Lines(Display):
         self._pace.stops()
         self._validation = ("sanity check" if sanity else "validation", batches)
         self._validated = 0
+        self._due = max(self._due, self._clock() + _AT_LEAST)  # a short one has its values alone
 
     def validation_batch_ends(self) -> None:
         """A line, where the last one is old enough."""
@@ -71,7 +74,10 @@ class Lines(Display):
         """A line, whenever the last one was."""
         before = {name: value for name, value in shown_of(self._facts.bar_values()).items() if name not in values}
         said = [named(name, value) for name, value in before.items()]
-        said += [named(name, value, is_best=name == best) for name, value in values.items()]
+        ranked = sorted(values.items(), key=lambda item: item[0] != best)[:_MOST_OF_VALIDATION]
+        said += [named(name, value, is_best=name == best) for name, value in values.items() if (name, value) in ranked]
+        if len(values) > len(ranked):
+            said.append(f"and {len(values) - len(ranked)} more")
         self._pace.sample()
         self._write(said or ["validated, nothing was logged"])
 

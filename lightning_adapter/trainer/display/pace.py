@@ -36,8 +36,10 @@ class Pace:
         self._samples: deque[tuple[float, int]] = deque(maxlen=samples)
 
     def sample(self) -> None:
-        """Something is about to be shown."""
-        self._samples.append((self._seconds_trained(), self._progress.batch.total.completed))
+        """Something is about to be shown; where nothing was trained since the last time, the speed stays as it was."""
+        batches = self._progress.batch.total.completed
+        if not self._samples or self._samples[-1][1] != batches:
+            self._samples.append((self._seconds_trained(), batches))
 
     def stops(self) -> None:
         """A validation begins: no batch is trained meanwhile."""

@@ -13,6 +13,7 @@ from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.display.facts import Facts
 from lightning_adapter.trainer.display.pace import Pace, in_clock
 from lightning_adapter.trainer.display.values import named, shown_of
+from lightning_adapter.versions.tqdm_private import open_bars
 
 #: Seconds between two drawings.
 _EVERY = 0.1
@@ -49,11 +50,15 @@ class Bars(Display):
         self._validation: _Bar | None = None
         self._validating: tuple[str, float] = ("", 0)
         self._validated = 0
+        self._others: dict[int, float] | None = {}  # of bars of user code; None once one of them was seen to move
 
     # --- training -------------------------------------------------------------------------------------------------
 
     def epoch_starts(self) -> None:
         """Begin a bar."""
+        if self._others is None:
+            return
+        self._others.clear()
         progress = self._facts.progress
         self._pace.goes_on()
         self._pace.sample()
@@ -64,6 +69,10 @@ class Bars(Display):
     def batch_ends(self) -> None:
         """One batch further; asks the clock, and no more until the bar is to be drawn."""
         if self._clock() >= self._due and self._epoch is not None:
+            if self._another_one_moves():
+                self._epoch.leave = False
+                self.run_ends()
+                return
             self._pace.sample()
             self._draw(self._epoch, self._facts.progress.batch.current.completed, self._running())
 
@@ -77,6 +86,13 @@ class Bars(Display):
             self._draw(self._epoch, self._facts.progress.batch.current.completed, [*values, *self._speed(), *took])
             self._epoch.close()
             self._epoch = None
+
+    def _another_one_moves(self) -> bool:
+        """Whether user code has a bar of its own for the batches: then it is the one. One over several runs stands still."""
+        before, now = self._others or {}, {id(bar): bar.n for bar in open_bars() if not isinstance(bar, _Bar)}
+        moves = any(before.get(bar, count) != count for bar, count in now.items())
+        self._others = None if moves else now
+        return moves
 
     def _running(self) -> list[str]:
         """A value of the training first: those of the validation stand beneath the epoch before."""
@@ -107,7 +123,7 @@ class Bars(Display):
     def validation_batch_ends(self) -> None:
         """One batch further."""
         self._validated += 1
-        if self._clock() >= self._due:
+        if self._clock() >= self._due and self._others is not None:
             if self._validation is None:
                 self._validation = self._bar(*self._validating, 1 if self._epoch is not None else 0)
             self._draw(self._validation, self._validated, [])

@@ -1,0 +1,15 @@
+"""Which private names of tqdm are touched, why, and in which versions were they seen?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tqdm import tqdm
+
+
+def open_bars() -> list[Any]:
+    """The bars of this process that are drawn at the moment (`_instances`, tqdm 4.66 to 4.67): those of user code among them.
+
+    tqdm itself asks there which ones to clear before something is printed.
+    """
+    return [bar for bar in list(getattr(tqdm, "_instances", ())) if not getattr(bar, "disable", True)]
