@@ -52,6 +52,17 @@ def trial(module, **arguments):
 
 config = {"searcher": {"name": "single", "metric": "val_loss", "smaller_is_better": True}}
 """
+_WARNS = """
+import logging
+
+logging.basicConfig()
+
+class Warns(Module):
+    def on_train_end(self):
+        logging.getLogger("lightning_adapter").warning("said once")
+
+quiet = fit(trial(Warns))
+"""
 _CELLS = [
     _SETUP,
     "trained = fit(trial(Module), config=config)",
@@ -61,6 +72,7 @@ _CELLS = [
     "quiet = fit(trial(Module, enable_progress_bar=False))",
     "from lightning_adapter.runs.console import place\n"
     '!python -c "import sys; from lightning_adapter.runs.console import place; print(place(), sys.stderr.isatty())"\n',
+    _WARNS,
 ]
 
 
@@ -115,6 +127,11 @@ def test_interrupted_kernel_leaves_the_last_state_and_says_how_to_go_on_in_a_not
 
 def test_run_without_a_progress_bar_shows_nothing_of_ours(outputs: list[list[Any]]) -> None:
     assert shown(outputs[5]) == []
+
+
+def test_line_that_the_users_logging_shows_is_shown_once(outputs: list[list[Any]]) -> None:
+    printed = "".join(output.text for output in outputs[7] if output.output_type == "stream")
+    assert printed.count("said once") == 1
 
 
 def test_command_of_a_cell_is_told_to_print_lines(outputs: list[list[Any]]) -> None:

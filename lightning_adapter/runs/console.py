@@ -6,6 +6,7 @@ import enum
 import logging
 import os
 import sys
+from typing import Any
 
 
 class Place(enum.Enum):
@@ -95,7 +96,18 @@ def _prints(handler: logging.Handler) -> bool:
     if isinstance(handler, Console):
         return False
     stream = getattr(handler, "stream", None) or getattr(getattr(handler, "console", None), "file", None)  # rich's
+    if stream is None:
+        return False
+    # a handler that was made before the run has what is beneath the run's stand-in
+    shown = [each for now in (sys.stdout, sys.stderr) for each in (now, getattr(now, "beneath", None))]
+    shown += [sys.__stdout__, sys.__stderr__]
+    return any(stream is each for each in shown) or _number(stream) in {1, 2, *map(_number, shown)} - {None}
+
+
+def _number(stream: Any) -> int | None:
+    """Of the file that a stream writes; that of a notebook has one of its own, that of a test none."""
     try:
-        return stream is not None and stream.fileno() in (1, 2)
-    except (AttributeError, OSError, ValueError):  # a notebook's, a test's, or one that is closed
-        return stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+        found: int = stream.fileno()
+    except (AttributeError, OSError, ValueError):
+        return None
+    return found

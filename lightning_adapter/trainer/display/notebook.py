@@ -71,7 +71,7 @@ class Cell(Display):
         self._best: tuple[Row, str] | None = None
         self._logged: Mapping[str, object] = {}
         self._validation: _Validation | None = None
-        self._over = False
+        self._end = ""  # how the run has ended
 
     # --- what is told -------------------------------------------------------------------------------------------------
 
@@ -125,8 +125,8 @@ class Cell(Display):
 
     def run_ends(self) -> None:
         """Leave the last state, and how it came to it."""
-        if not self._over:
-            self._over = True
+        if not self._end:
+            self._end = self._in_words()
             self._show()
 
     # --- what is shown ------------------------------------------------------------------------------------------------
@@ -169,8 +169,8 @@ class Cell(Display):
             rows=rows,
             best=None if self._best is None else (self._best[0].number, self._best[1]),
             left_out=self._left_out(self._validations - len(rows), len(names) - len(first) - len(others)),
-            bars=[] if self._over and self._facts.progress.is_finished else self._bars(),
-            end=self._end() if self._over else "",
+            bars=[] if self._end and self._facts.progress.is_finished else self._bars(),
+            end=self._end,
         )
 
     def _left_out(self, rows: int, columns: int) -> list[str]:
@@ -190,7 +190,7 @@ class Cell(Display):
         parts += [named(name, value) for name, value in shown_of(values).items()]
         if pace.speed is not None:
             parts.append(f"{pace.speed:.3g} it/s")
-        if not self._over:
+        if not self._end:
             if pace.epoch_left:
                 parts.append(f"{in_clock(pace.epoch_left)} left of the epoch")
             if pace.run_left is not None:
@@ -202,11 +202,11 @@ class Cell(Display):
 
     def _values(self) -> Mapping[str, object]:
         """What was logged last; a run that an error ends now may have no device any more that could be asked."""
-        if not self._over or sys.exc_info()[1] is None:
+        if not self._end or sys.exc_info()[1] is None:
             self._logged = {**self._logged, **self._facts.bar_values()}
         return self._logged
 
-    def _end(self) -> str:
+    def _in_words(self) -> str:
         progress, took = self._facts.progress, in_clock(self._pace.elapsed)
         if progress.is_finished:
             return (
