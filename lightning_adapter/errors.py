@@ -24,6 +24,14 @@ def shown(value: object) -> str:
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 
+def text_of(error: BaseException) -> str:
+    """Return the message of an exception of whatever class."""
+    try:
+        return str(error)
+    except Exception:  # a user's own class may do anything; in the words of `traceback`
+        return "<exception str() failed>"
+
+
 def guess(name: object, candidates: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" where a name is near enough, else nothing."""
     if not isinstance(name, str) or len(name) > 100:

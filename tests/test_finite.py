@@ -113,4 +113,4 @@ def test_exception_in_a_hook_names_the_hook(tmp_path: Path) -> None:
         fit(Trial, max_epochs=1, run_dir=tmp_path)
 
     assert told == [caught.value]
-    assert "raised in the hook on_train_batch_end of Fails" in caught.value.__notes__
+    assert caught.value.__notes__ == ["raised in on_train_batch_end of Fails, epoch 1/1, batch 1/12"]

@@ -54,7 +54,8 @@ from lightning_adapter.cli import (
 from lightning_adapter.errors import LightningAdapterError
 from lightning_adapter.notices import NOWHERE
 from lightning_adapter.platform import typed_overrides
-from lightning_adapter.platform.failure import exit_status, tell
+from lightning_adapter.platform.failure import exit_status, tell, tell_at_exit
+from lightning_adapter.platform.folded import wants_all_frames
 from lightning_adapter.platform.target import names_a_configuration
 
 _PROGRAM = "lightning-adapter"
@@ -70,10 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Raises:
         SystemExit: `--help`, or a wrong command line (status 2), as argparse does.
+        Exception: of user code; it is told when it ends the process.
     """
     _show_every_character()
     arguments = _parsed(list(sys.argv[1:] if argv is None else argv))
     try:
+        wants_all_frames()
         with _warnings_without_a_line_of_ours():
             status: int = arguments.command(arguments)
     except LightningAdapterError as error:
@@ -81,6 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exit_status(error)
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        tell_at_exit(error)
+        raise
     return status
 
 

@@ -152,3 +152,7 @@ class DataLoaderIterator(Iterator[IndexedBatch]):
     def length(self) -> int | None:
         """Number of batches of an epoch, None where it is unknown."""
         return self._fetcher.length
+
+
+#: By which a traceback tells that a batch was being fetched.
+FETCHES = frozenset(each.__code__ for each in (DataFetcher.start, DataFetcher.__next__, DataFetcher._fetch_ahead))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
+from lightning_adapter.loop.raised_in import keep_hook
 from lightning_adapter.trainer.callback_list import CallbackList
 from lightning_adapter.trainer.monitors import explained
 from lightning_adapter.trainer.running_hook import RunningHook
@@ -166,7 +167,12 @@ class Hooks:
 
     def call_data(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Run a method of the datamodule. Lightning keeps the running hook's name there."""
-        return getattr(self.datamodule, name)(*args, **kwargs)
+        function = getattr(self.datamodule, name)
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            keep_hook(error, name, function)
+            raise
 
     def call_callbacks(self, name: str, *args: Any, **kwargs: Any) -> None:
         """Run a hook of the callbacks alone."""
@@ -184,7 +190,7 @@ class Hooks:
         except Exception as error:
             owner = getattr(function, "__self__", None)
             missing = explained(self.host, owner, error, lambda: self._trainer().callback_metrics)
-            _name_hook(missing or error, name, function)
+            keep_hook(missing or error, name, function)
             if missing is not None:
                 raise missing from None
             raise
@@ -264,8 +270,5 @@ class Hooks:
             index += 1
 
 
-def _name_hook(error: Exception, name: str, function: Call) -> None:
-    """Note on an exception in which hook of whom it was raised; the innermost hook has the word."""
-    if hasattr(error, "add_note") and not getattr(error, "__notes__", None):  # Python 3.11 and later
-        owner = type(getattr(function, "__self__", None)).__name__
-        error.add_note(f"raised in the hook {name}" + (f" of {owner}" if owner != "NoneType" else ""))
+#: By which a traceback tells that a hook was running.
+CALLS_A_HOOK = frozenset({Hooks.run.__code__, Hooks.call_data.__code__})

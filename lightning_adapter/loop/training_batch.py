@@ -200,3 +200,7 @@ class TrainingBatch:
             self.display.reporting_step()
         if self.display.follows_batches:
             self.display.batch_ends()
+
+
+#: By which a traceback tells that a batch was in work, and that it was over and loggers were told of it.
+TRAINS, LOGS = TrainingBatch.advance.__code__, TrainingBatch._log.__code__

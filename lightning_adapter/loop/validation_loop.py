@@ -337,3 +337,7 @@ class _EpochResults:
     def logged(self) -> dict[str, Tensor]:
         """Name to value for loggers; of two loaders with one name the first has the word."""
         return {name: value for output in reversed(self._logs) for name, value in output.items()}
+
+
+#: By which a traceback tells that a validation was under way.
+VALIDATES = ValidationLoop._run.__code__

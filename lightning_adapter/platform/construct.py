@@ -13,6 +13,7 @@ from lightning_adapter import monkey_patch
 from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.platform.final_test import check_testable
 from lightning_adapter.platform.trial import LightningTrial, require_constructed
+from lightning_adapter.platform.where_raised import note_where
 
 Trial = TypeVar("Trial", bound=LightningTrial)
 
@@ -71,7 +72,11 @@ def constructed(make: Callable[[Any], Trial], context: Any, after: monkey_patch.
         ConfigurationError: its constructor leaves out that of LightningAdapter.
     """
     with monkey_patch.making_trial(after):
-        trial = make(context)
+        try:
+            trial = make(context)
+        except Exception as error:
+            note_where(error)
+            raise
     require_constructed(trial)
     return trial
 

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
@@ -20,6 +20,7 @@ from torch import distributed as dist
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.loop.strategies.horovod import horovod_module
 from lightning_adapter.platform.failure import tell_at_exit
+from lightning_adapter.platform.folded import wants_all_frames
 from lightning_adapter.versions import determined_private
 
 Launcher: TypeAlias = Literal["torch", "horovod"]
@@ -63,10 +64,22 @@ def join_job(managed: bool) -> Iterator[DistributedContext | None]:
     Yields:
         Determined's distributed context; None for a single process, and where Determined makes it.
     """
+    wants_all_frames()  # what is said there is looked at before anything has to be told
     backend = launcher()
-    if backend is None:
-        yield None
-        return
+    try:
+        if backend is None:
+            yield None
+        else:
+            with _joined(backend) as context:
+                yield None if managed else context()
+    except Exception as error:
+        tell_at_exit(error)
+        raise
+
+
+@contextmanager
+def _joined(backend: Launcher) -> Iterator[Callable[[], DistributedContext | None]]:
+    """Be one of several processes until the block ends; gives what makes Determined's context."""
     variable = determined_private.HOROVOD_VARIABLE if backend == "horovod" else determined_private.TORCH_VARIABLE
     before = os.environ.get(variable)
     os.environ[variable] = before or "1"
@@ -78,10 +91,7 @@ def join_job(managed: bool) -> Iterator[DistributedContext | None]:
         rank = _rank(backend)
         rank_zero_only.rank = rank  # type: ignore[attr-defined]
         with _chief_alone_tells(rank):
-            yield None if managed else _context(backend)
-    except Exception as error:
-        tell_at_exit(error)
-        raise
+            yield lambda: _context(backend)
     finally:
         if before is None:
             del os.environ[variable]

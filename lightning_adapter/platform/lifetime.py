@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from lightning_adapter.loop.components import Components
 from lightning_adapter.loop.tear_down import interrupt, tear_down
+from lightning_adapter.platform.where_raised import note_where
 
 
 class _Stage(enum.Enum):
@@ -57,9 +58,16 @@ class Lifetime:
 
     def interrupt(self, error: BaseException) -> None:
         """An exception ends the run, wherever it was raised: call the hooks for that."""
-        if self._stage is not _Stage.OVER:
-            self._stage = _Stage.OVER
+        if self._stage is _Stage.OVER:
+            return
+        self._stage = _Stage.OVER
+        if isinstance(error, Exception):
+            note_where(error, self._parts)
+        try:
             interrupt(self._parts, error)
+        except Exception as another:  # of a hook that was told of the first
+            note_where(another)
+            raise
 
     def host_has_ended(self) -> None:
         """A loop that is not ours has ended, and tells nobody why: an exception that is new since the beginning was it."""

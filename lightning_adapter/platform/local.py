@@ -28,6 +28,7 @@ from lightning_adapter.platform.course import tell_begin, tell_differences
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.environment import device_kind, variables_set
 from lightning_adapter.platform.experiment.periods import Retention
+from lightning_adapter.platform.failure import kept_whole
 from lightning_adapter.platform.final_test import test_if_complete
 from lightning_adapter.platform.fit_platform import FitPlatform
 from lightning_adapter.platform.hyperparameter_reads import Name, added
@@ -213,10 +214,15 @@ def fit_local(trial_class: type[Trial], request: FitRequest, processes: core.Dis
             seed_everything(plan.seed)
         with _run_directory(_run_name(trial_class, plan), plan, processes) as directory:
             if processes is not None and processes.rank != 0:
-                return _fit(trial_class, plan, directory, processes, None)
+                with kept_whole(directory.log_file):
+                    return _fit(trial_class, plan, directory, processes, None)
             facts, goes_on = _facts(trial_class, plan), plan.goes_on_in(directory)
             directory.recorder.begin({**facts, "parent": None} if goes_on else facts, goes_on)
-            with directory.recorder.recording(), directory.attach_log(_head(trial_class, facts)) as log:
+            with (
+                directory.recorder.recording(),
+                directory.attach_log(_head(trial_class, facts)) as log,
+                kept_whole(directory.log_file),
+            ):
                 values = experiment.as_written(plan.config["hyperparameters"])
                 directory.write_config({**plan.config, "hyperparameters": values})
                 return _fit(trial_class, plan, directory, processes, log)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from lightning_adapter.errors import RunRecordError
+from lightning_adapter.errors import RunRecordError, text_of
 from lightning_adapter.runs import record, retention
 from lightning_adapter.runs.atomic import check_link, replace_link
 from lightning_adapter.runs.store import StoredCheckpoint
@@ -210,7 +210,7 @@ def _prunes(error: BaseException) -> bool:
 
 
 def _first_line(error: BaseException, named: bool = True) -> str | None:
-    lines = str(error).strip().splitlines()
+    lines = text_of(error).strip().splitlines()
     if not named:
         return lines[0] if lines else None
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -12,7 +12,6 @@ import os
 import pathlib
 import sys
 import threading
-import traceback
 from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import ClassVar
@@ -70,7 +69,7 @@ class RunLogger(logging.Logger):
 
 @contextlib.contextmanager
 def attach_log(path: pathlib.Path, head: str = "") -> Iterator[RunLogger]:
-    """Write what a run says to a file, until the block ends; of an exception that ends it the whole traceback.
+    """Write what a run says to a file, until the block ends.
 
     Package and Determined log at INFO meanwhile where nobody has configured logging; a user's own levels are left alone.
 
@@ -88,11 +87,7 @@ def attach_log(path: pathlib.Path, head: str = "") -> Iterator[RunLogger]:
     names = {*_LOGGED, *_with_own_handlers(), *([""] if root.handlers else [])}
     try:
         with attached(file, names, _LOGGED, told_all=not root.handlers), printed.copied(file):
-            try:
-                yield RunLogger(file)
-            except BaseException as error:
-                file.failed(error)
-                raise
+            yield RunLogger(file)
     finally:
         file.end()
 
@@ -231,12 +226,6 @@ class RunFile(logging.FileHandler):
     def printed(self, stream: str, line: str) -> None:
         """Write a line that was printed on a stream."""
         self.of_run(logging.makeLogRecord({"name": stream, "msg": line, "levelname": "PRINT", "console": "never"}))
-
-    def failed(self, error: BaseException) -> None:
-        """Write the whole traceback of what has ended the run."""
-        if isinstance(error, Exception):
-            lines = "".join(traceback.format_exception(error))
-            self._write(f"{lines.rstrip()}\n")
 
     def _write(self, text: str) -> None:
         self.acquire()

@@ -1,0 +1,149 @@
+"""Where in a run was an exception raised: in which hook, in which epoch, with which batch?
+
+Noted once on the exception, when it ends the run. Nothing is written down for it while the run trains: the hook is kept by who
+has called it, the counters stand where they stood, and the frames of the traceback tell what was being done.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+
+from lightning_adapter.data.fetching import FETCHES, DataFetcher
+from lightning_adapter.errors import LightningAdapterError
+from lightning_adapter.loop.components import Components
+from lightning_adapter.loop.hooks import CALLS_A_HOOK
+from lightning_adapter.loop.progress import Counter, TrainingProgress
+from lightning_adapter.loop.raised_in import RaisedIn, take_hook
+from lightning_adapter.loop.training_batch import LOGS, TRAINS
+from lightning_adapter.loop.validation_loop import VALIDATES
+from lightning_adapter.platform.failure import add_note, is_noted
+from lightning_adapter.platform.frame_owner import Owner, Owners
+from lightning_adapter.runs.summary import shown
+
+#: Of a batch that is about to be the one in work.
+_TRANSFER = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+
+
+def note_where(error: Exception, parts: Components | None = None) -> None:
+    """Note on an exception that ends a run where it was raised, unless that is noted already.
+
+    Args:
+        error: the exception.
+        parts: the run; None where there is none, or none any more.
+    """
+    if is_noted(error) or isinstance(error, LightningAdapterError):  # whose words say it
+        return
+    hook, frames = take_hook(error), [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    fetcher = _fetching(frames)
+    if fetcher is not None and parts is not None:
+        add_note(error, f"raised while {_fetched(fetcher, frames, parts)} was fetched")
+        return
+    name = _name(hook, frames)
+    place = [] if parts is None else _place(hook, frames, parts)
+    if name or place:
+        add_note(error, ", ".join([f"raised in {name}" if name else "raised", *place]))
+
+
+# --- in what ----------------------------------------------------------------------------------------------------------
+
+
+def _fetching(frames: Sequence[FrameType]) -> DataFetcher[object] | None:
+    """What was fetching a batch; None where the exception was raised elsewhere, or in a hook that came after."""
+    last = next((frame for frame in reversed(frames) if frame.f_code in FETCHES or frame.f_code in CALLS_A_HOOK), None)
+    return None if last is None or last.f_code in CALLS_A_HOOK else last.f_locals.get("self")
+
+
+def _name(hook: RaisedIn | None, frames: Sequence[FrameType]) -> str:
+    """The hook, or the function of the user's that was called first; nothing where there is neither."""
+    owners = Owners()
+    of_all = [owners.of(frame.f_code.co_filename) for frame in frames]
+    if hook is None:
+        called = _first_called(of_all)
+        return "" if called is None else _named(frames[called])
+    running = max((index for index, frame in enumerate(frames) if frame.f_code in CALLS_A_HOOK), default=-1)
+    # a hook that could not be called, or one of a host that was given something odd: no frame says where it is written
+    is_told = None in of_all[running + 1 :] or not hook.file or owners.of(hook.file) is not None
+    return str(hook) if is_told else f"{hook} ({shown(pathlib.Path(hook.file))}:{hook.line})"
+
+
+def _first_called(owners: Sequence[Owner | None]) -> int | None:
+    """The first frame of the user's that this package, or a host on its behalf, has called; None where there is none."""
+    last = max((index for index, owner in enumerate(owners) if owner is None), default=-1)
+    ours = [index for index, owner in enumerate(owners[: last + 1]) if owner is not None and owner.is_package]
+    return owners.index(None, ours[-1]) if ours else None
+
+
+def _named(frame: FrameType) -> str:
+    """A function as a note names it, with the class of the object that it is a method of."""
+    code = frame.f_code
+    if code.co_name.startswith("<"):  # of a module, a lambda
+        return f"{pathlib.Path(code.co_filename).name}, line {code.co_firstlineno}"
+    first = code.co_varnames[0] if code.co_argcount else ""
+    return f"{code.co_name} of {type(frame.f_locals[first]).__name__}" if first == "self" else code.co_name
+
+
+# --- at which position ------------------------------------------------------------------------------------------------
+
+
+def _place(hook: RaisedIn | None, frames: Sequence[FrameType], parts: Components) -> list[str]:
+    progress, codes = parts.progress, {frame.f_code for frame in frames}
+    epoch = _epoch(parts)
+    if VALIDATES in codes:
+        batch = _validation_batch(hook, parts)
+        return [*epoch, *batch]
+    count = progress.batch.current
+    if TRAINS in codes:
+        number = count.completed if LOGS in codes else max(count.ready, count.completed + 1)
+        return [*epoch, f"batch {_of(number, progress.num_training_batches)}"]
+    if not epoch:
+        return []
+    if progress.epoch.current.ready == progress.epoch.current.completed:
+        return [f"after {epoch[0]}"]
+    after = progress.in_epoch and count.completed and not progress.last_batch_reached
+    return [*epoch, f"after batch {_of(count.completed, progress.num_training_batches)}"] if after else epoch
+
+
+def _validation_batch(hook: RaisedIn | None, parts: Components) -> list[str]:
+    """The batch of a validation that is in work, if one is."""
+    count, total = parts.progress.validation.current, _validation_batches(parts)
+    number = _in_work(count, hook is not None and hook.hook in _TRANSFER)
+    word = "sanity check" if parts.trainer.sanity_checking else "validation"
+    return [f"{word} batch {_of(number, total)}"] if number else []
+
+
+def _in_work(count: Counter, is_next: bool) -> int:
+    if count.ready > count.completed:
+        return count.ready
+    return count.completed + 1 if is_next else 0
+
+
+def _fetched(fetcher: DataFetcher[object], frames: Sequence[FrameType], parts: Components) -> str:
+    starts = not any(frame.f_code in FETCHES and frame.f_code is not DataFetcher.start.__code__ for frame in frames)
+    number = 1 if starts else fetcher.fetched + 1
+    epoch = "".join(f" of {words}" for words in _epoch(parts))
+    if any(frame.f_code is VALIDATES for frame in frames):
+        word = "sanity check batch" if parts.trainer.sanity_checking else "validation batch"
+        return f"{word} {_of(number, _validation_batches(parts))}{epoch}"
+    return f"batch {_of(number, parts.progress.num_training_batches)}{epoch}"
+
+
+def _validation_batches(parts: Components) -> float:
+    data = parts.data.validation
+    if data is None:
+        return float("inf")
+    return sum(parts.data.num_sanity_val_batches if parts.trainer.sanity_checking else data.max_batches)
+
+
+def _epoch(parts: Components) -> list[str]:
+    """The epoch that is under way, or was last; nothing before the first one."""
+    progress: TrainingProgress = parts.progress
+    number, most = progress.epoch.current.ready, parts.settings.max_epochs
+    return [f"epoch {_of(number, most if most > 0 else float('inf'))}"] if number else []
+
+
+def _of(number: int, total: float) -> str:
+    """`3/5`, or the number alone where nobody knows the end."""
+    return str(number) if total == float("inf") or total < number else f"{number}/{int(total)}"
