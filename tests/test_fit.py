@@ -294,7 +294,7 @@ def test_summary_names_final_metrics_checkpoints_and_curves(capfd: pytest.Captur
     shown = capfd.readouterr().out
     latest, curves = (path.relative_to(Path.cwd()) for path in (trial.latest_checkpoint, trial.run_dir / "curves.png"))
     assert f"{float(trial.callback_metrics['val_loss']):.6g}" in shown
-    for text in ("best (epoch 1, batch 6)", "the best and the last", str(latest), str(curves)):
+    for text in ("best (epoch 1, 6 batches)", "the best and the last", str(latest), str(curves)):
         assert text in shown
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
+import determined as det
 import torch
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader
@@ -27,6 +28,11 @@ _WIDTH = 80
 _MOST_LINES = 4
 
 
+def of_trial(info: det.ClusterInfo) -> dict[str, str]:
+    """Which trial of a cluster it is."""
+    return {"trial": f"{info.trial.trial_id} of experiment {info.trial.experiment_id}"}
+
+
 def known_before(
     places: Mapping[str, str],
     seed: int | None,
@@ -38,14 +44,13 @@ def known_before(
 
     Args:
         places: where the run writes, or which trial it is.
-        seed: None where none is known.
+        seed: None where none is given.
         start: the checkpoint that the run begins with.
         source: where that lies, as a person knows it.
         differences: hyperparameters that differ from their defaults; None where no defaults are known.
     """
     rows = dict(places)
-    if seed is not None:
-        rows["seed"] = str(seed)
+    rows["seed"] = "none" if seed is None else str(seed)
     if start.saved is not None:
         rows["resumes" if start.resumes else "weights of"] = f"{source}, {position_of(start.saved)}"
     if differences:
@@ -57,7 +62,7 @@ def block(
     parts: Components,
     trial: str,
     known: Mapping[str, str],
-    validation_period: Period | None = None,
+    validated: str | None = None,
     max_batches: int | None = None,
     ended_by: str | None = None,
 ) -> str:
@@ -67,7 +72,7 @@ def block(
         parts: the run, whose first batch is about to be trained.
         trial: name of the trial's class.
         known: `known_before` of it.
-        validation_period: that overrides Lightning's arguments.
+        validated: when the run is validated, in words; None where Lightning's arguments say it.
         max_batches: after which the run ends; None where Lightning's limits decide.
         ended_by: who may end it before its limits, besides callbacks; None where nobody may.
     """
@@ -75,7 +80,7 @@ def block(
         "model": _model(parts),
         "device": _device(parts),
         "data": _data(parts),
-        "validation": _validation(parts, validation_period),
+        "validation": _validation(parts, validated),
         "length": _length(parts, max_batches, ended_by),
         **known,
     }
@@ -152,7 +157,7 @@ def _data(parts: Components) -> str:
             said.append(f"{samples:,} samples")
     of_each = " in each process" if several > 1 else ""
     if data.num_batches == INFINITE:
-        said.append("an unknown number of batches per epoch")
+        said.append("epochs of unknown length")
     else:
         said.append(f"{counted(int(data.num_batches), 'batch', 'batches')} per epoch{of_each}")
     size = _batch_size(data.loaders[0]) if len(data.loaders) == 1 else None
@@ -180,18 +185,21 @@ def _batch_size(loader: Loader) -> int | None:
     return None
 
 
-def _validation(parts: Components, period: Period | None) -> str:
+def _validation(parts: Components, validated: str | None) -> str:
     data = parts.data
     if not data.enable_validation:
         return "none"
-    when = _when(parts) if period is None else _of_period(period)
+    when = validated or _when(parts)
     batches = None if data.validation is None else sum(data.validation.max_batches)
     if batches is None or batches == INFINITE:
         return when
     return f"{counted(int(batches), 'batch', 'batches')}, {when}"
 
 
-def _of_period(period: Period) -> str:
+def of_period(period: Period | None) -> str | None:
+    """When a period that was given in Determined's units ends; None without one."""
+    if period is None:
+        return None
     unit = "epoch" if period.in_epochs else "batch"
     if isinstance(period.value, int):
         return _every(period.value, unit)
@@ -235,10 +243,10 @@ def _length(parts: Components, max_batches: int | None, ended_by: str | None) ->
     if max_batches is not None:
         limits.append(counted(max_batches, "batch", "batches"))
     if parts.arguments.max_time is not None:
-        limits.append(f"max_time={parts.arguments.max_time}")
-    text = "no limit" if not limits else limits[0] if len(limits) == 1 else f"{'; or '.join(limits)}"
+        limits.append(f"max_time {parts.arguments.max_time}")
+    text = " or ".join(limits) or "no limit"
     enders = [*_enders(parts), *([] if ended_by is None else [ended_by])]
-    return f"{text}; {' or '.join(enders)} may end it before" if enders else text
+    return f"{text}; {' or '.join(enders)} may end it" if enders else text
 
 
 def _enders(parts: Components) -> list[str]:

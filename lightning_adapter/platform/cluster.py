@@ -14,7 +14,7 @@ from determined import core
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.loop.components import Components
 from lightning_adapter.platform import ending, experiment
-from lightning_adapter.platform.beginning import known_before
+from lightning_adapter.platform.beginning import known_before, of_trial
 from lightning_adapter.platform.checkpoint_writer import CheckpointWriter, best_before
 from lightning_adapter.platform.construct import construct
 from lightning_adapter.platform.course import refusal_told
@@ -135,10 +135,9 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
             seed_everything(seed)
         core_context = determined_private.core_context(context)
         start, source = _starting_point(request, info, core_context, cluster, files)
-        of_trial = {"trial": f"{info.trial.trial_id} of experiment {info.trial.experiment_id}"}
-        known = known_before(of_trial, seed, start, source, differences)
+        known = known_before(of_trial(info), seed, start, source, differences)
         time = TrainingTime.of(start)
-        trial = construct(trial_class, context, request.test, what=str(info.trial.experiment_id), on_cluster=True)
+        trial = construct(trial_class, context, request.test, info.trial.experiment_id)
         metric = experiment.searcher_metric(settings)
         writer = CheckpointWriter(
             core_context.distributed,

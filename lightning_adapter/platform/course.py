@@ -52,13 +52,6 @@ def tell_differences(differences: Mapping[str, Any] | None) -> None:
         logger.info("differs from the defaults: %s", assignments(differences), extra=FILE_ONLY)
 
 
-def tell_foreign_weights(uuid: str) -> None:
-    """Say that Determined loads a checkpoint of another trial, of which the weights alone are taken."""
-    logger.info(
-        "taking the weights of checkpoint %s of another trial; optimizers, schedulers and counters begin anew", uuid
-    )
-
-
 def tell_test(parts: Components, checkpoint: str | None, batches: int, metrics: Mapping[str, Any]) -> None:
     """Say what the test at the end has logged, and of which checkpoint; None where there is none."""
     of = "" if checkpoint is None else f" of checkpoint {checkpoint}"

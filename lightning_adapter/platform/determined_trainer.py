@@ -12,12 +12,14 @@ from determined import pytorch
 
 from lightning_adapter.checkpoints.content import callback_states
 from lightning_adapter.loop.components import Components
-from lightning_adapter.platform.course import tell_end, tell_foreign_weights
+from lightning_adapter.platform import beginning
+from lightning_adapter.platform.course import tell_end
 from lightning_adapter.platform.environment import managed_trial
 from lightning_adapter.platform.kept_files import FilesBeside, KeptFiles
 from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.user_code import TrimmedCode, UserCode
+from lightning_adapter.runs.console import ALWAYS, FILE_ONLY
 from lightning_adapter.versions import determined_private
 
 #: What each step returns where there are several slots: the name under which Determined reports the count of batches.
@@ -64,12 +66,15 @@ class DeterminedTrainerPlatform(Platform):
 
     Args:
         context: Determined's context.
+        trial: name of the trial's class.
     """
 
     owns_loop = False
 
-    def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
+    def __init__(self, context: pytorch.PyTorchTrialContext, trial: str) -> None:
         self._context = context
+        self._trial = trial
+        self._origin: dict[str, str] = {}
         self.start = StartingPoint()
         self.root_dir = os.getcwd()
         # what the run writes there; off a cluster it stays
@@ -96,6 +101,18 @@ class DeterminedTrainerPlatform(Platform):
         """Data that loaders have downloaded is there by now."""
         if self._files is not None:
             self._files.training_starts()
+        if self._context.distributed.rank == 0 and not parts.progress.is_finished:
+            info = managed_trial()
+            places = {} if info is None else beginning.of_trial(info)
+            said = beginning.block(
+                parts,
+                self._trial,
+                {**places, **self._origin},
+                "in Determined's periods",
+                None,
+                "Determined's max_length",
+            )
+            parts.log.info("%s", said, extra=ALWAYS if parts.arguments.enable_progress_bar else FILE_ONLY)
 
     def goes_on_from(self, checkpoint: pathlib.Path) -> None:
         """The files of the run are to be where they were."""
@@ -144,8 +161,9 @@ class DeterminedTrainerPlatform(Platform):
     def loads_foreign_weights(self, uuid: str, first_batch_idx: int) -> bool:
         """On a cluster, where a trial that has trained before begins after its last batch."""
         foreign = managed_trial() is not None and first_batch_idx == 0
-        if foreign and self._context.distributed.rank == 0:
-            tell_foreign_weights(uuid)
+        self._origin = {
+            "weights of" if foreign else "resumes": f"checkpoint {uuid}{' of another trial' if foreign else ''}"
+        }
         return foreign
 
     def state_of(self, parts: Components, state: dict[str, Any]) -> dict[str, Any]:

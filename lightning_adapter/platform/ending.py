@@ -70,6 +70,14 @@ def to_go_on(driver: Driver, stopped_by: str, latest: pathlib.Path | None) -> st
     return f"{said} To go on, call fit() with\n    resume_from={place!r}"
 
 
+def after_failure(latest: pathlib.Path) -> str:
+    """How a run that an error has ended is gone on with, from its last checkpoint."""
+    place = shown(latest)
+    if provenance.was_typed():
+        return f"The run can go on from its last checkpoint. Type the same command with\n    --resume-from {shlex.quote(place)}"
+    return f"The run can go on from its last checkpoint. Call fit() with\n    resume_from={place!r}"
+
+
 def commands(trial: LightningTrial, run: pathlib.Path, tensorboard: pathlib.Path, is_tested: bool) -> list[str]:
     """What can be typed next, at most three of it, the most likely first.
 
@@ -97,7 +105,7 @@ def _commands(trial: LightningTrial, run: pathlib.Path, tensorboard: pathlib.Pat
     other = _run_before(run)
     if other is not None:
         yield f"lightning-adapter runs compare {shlex.quote(shown(other))} {here}"
-    if shutil.which("tensorboard") and any(tensorboard.rglob("events.out.tfevents*")):
+    if shutil.which("tensorboard") and trial.callback_metrics and any(tensorboard.rglob("events.out.tfevents*")):
         yield f"tensorboard --logdir {shlex.quote(shown(tensorboard))}"
 
 

@@ -27,6 +27,7 @@ from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.training_time import TrainingTime
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.runs.console import ALWAYS, FILE_ONLY
+from lightning_adapter.runs.words import counted
 from lightning_adapter.versions import determined_private, lightning_private
 from lightning_adapter.versions.determined_controller import Controller
 
@@ -259,9 +260,8 @@ class FitPlatform(Platform):
             on_console: whether a person sees it there too, who has not asked for silence.
         """
         if self.core.distributed.rank == 0 and not parts.progress.is_finished:
-            said = beginning.block(
-                parts, self._trial_name, self._known, self.validation_period, self.max_batches, ended_by
-            )
+            validated = beginning.of_period(self.validation_period)
+            said = beginning.block(parts, self._trial_name, self._known, validated, self.max_batches, ended_by)
             shown = on_console and parts.arguments.enable_progress_bar
             parts.log.info("%s", said, extra=ALWAYS if shown else FILE_ONLY)
         self.time.starts()
@@ -284,7 +284,10 @@ class FitPlatform(Platform):
         self.checkpoints.validated(batches, value)
         if not self._is_best(value):
             return None
-        self._best_values = {name: float(one) for name, one in metrics.items()}, f"epoch {epoch + 1}, batch {batches}"
+        self._best_values = (
+            {name: float(one) for name, one in metrics.items()},
+            f"epoch {epoch + 1}, {counted(batches, 'batch', 'batches')}",
+        )
         return metric
 
     def best_values(self) -> tuple[dict[str, float], str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import pathlib
-import shlex
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -50,7 +49,7 @@ from lightning_adapter.platform.threads import cores_shared
 from lightning_adapter.platform.training_time import TrainingTime
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.runs import json_file, provenance
-from lightning_adapter.runs.console import FILE_ONLY
+from lightning_adapter.runs.console import ALWAYS, FILE_ONLY
 from lightning_adapter.runs.directory import RunDirectory
 from lightning_adapter.runs.recorder import now
 from lightning_adapter.runs.summary import say, shown
@@ -363,6 +362,11 @@ def _fit(
         try:
             with refusal_in_words(plan.config["hyperparameters"]):
                 trial, platform = _train(trial_class, plan, context, directory)
+        except Exception:
+            latest = directory.newest() if judge_of_run() is None else None
+            if log is not None and latest is not None:  # right above what says why it ended
+                log.info("%s", ending.after_failure(latest), extra=ALWAYS)
+            raise
         finally:
             if chief:
                 directory.finish()
@@ -395,7 +399,7 @@ def _train(
 ) -> tuple[Trial, LocalPlatform]:
     request, periods, resumed = plan.request, plan.periods, plan.resumed
     made: Any = trial_class if request.built is None else request.built.again
-    trial: Trial = construct(made, context, request.test, what=shlex.quote(shown(directory.path)), on_cluster=False)
+    trial: Trial = construct(made, context, request.test, experiment=None)
     if request.package is not None:
         trial.check_package()
     distributed = context.distributed

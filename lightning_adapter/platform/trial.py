@@ -256,7 +256,7 @@ class LightningTrial(HyperparameterHooks, pytorch.PyTorchTrial):
         return {**callbacks, **driver.platform.callbacks()}
 
     def _drive_under_determined(self) -> Driver:
-        platform = DeterminedTrainerPlatform(self.context)
+        platform = DeterminedTrainerPlatform(self.context, type(self).__name__)
         driver = self.drive_on(platform)
         vars(self)["train_batch"] = platform.counted(self.train_batch)
         return driver

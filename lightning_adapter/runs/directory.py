@@ -37,6 +37,7 @@ from lightning_adapter.runs.occupancy import Occupancy, check_room, set_aside
 from lightning_adapter.runs.record import RUN
 from lightning_adapter.runs.recorder import Recorder
 from lightning_adapter.runs.store import CheckpointStore, StoredCheckpoint
+from lightning_adapter.runs.words import counted
 
 logger = logging.getLogger("lightning_adapter")
 
@@ -299,8 +300,8 @@ class RunDirectory:
 def _at(checkpoint: StoredCheckpoint) -> str:
     """Where its validation was; people count epochs from 1."""
     if checkpoint.validated_in is None:
-        return f"batch {checkpoint.steps_completed}"
-    return f"epoch {checkpoint.validated_in + 1}, batch {checkpoint.steps_completed}"
+        return counted(checkpoint.steps_completed, "batch", "batches")
+    return f"epoch {checkpoint.validated_in + 1}, {counted(checkpoint.steps_completed, 'batch', 'batches')}"
 
 
 def place_for(name: str, root: str | os.PathLike[str] = "runs") -> pathlib.Path:

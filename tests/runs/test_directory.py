@@ -715,7 +715,7 @@ def test_summary_names_values_and_places(run: RunDirectory) -> None:
         "3m20s: 2 epochs, 30 batches, 10 it/s",
     )
     lines = cells(text)
-    assert lines[0] == ["metric", "final value", "best (epoch 2, batch 20)"]
+    assert lines[0] == ["metric", "final value", "best (epoch 2, 20 batches)"]
     assert lines[2:5] == [["val_loss", "0.123457", "0.1"], ["acc", "1", "0.9"], ["loss", "2"]]
     assert ["trained", "3m20s: 2 epochs, 30 batches, 10 it/s"] in lines
     assert ["best checkpoint", str(run.checkpoints / "best")] in lines
@@ -746,7 +746,7 @@ def test_summary_calls_no_checkpoint_the_best_that_nothing_ranks(run: RunDirecto
 
 def test_summary_of_a_checkpoint_of_an_earlier_version_says_its_batch(run: RunDirectory) -> None:
     best = StoredCheckpoint(run.checkpoints / "best", 20, {"loss": 0.5})
-    assert "best (batch 20)" in run.summary({"loss": 1}, "loss", best, None)
+    assert "best (20 batches)" in run.summary({"loss": 1}, "loss", best, None)
 
 
 def test_summary_of_hundreds_of_metrics_has_the_ranking_one_first_and_names_the_file_of_the_others(
