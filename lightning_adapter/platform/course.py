@@ -17,7 +17,6 @@ from lightning_adapter.loop.components import Components
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.runs.console import FILE_ONLY
 from lightning_adapter.runs.metrics_table import plain
-from lightning_adapter.runs.provenance import assignments
 from lightning_adapter.runs.words import counted
 from lightning_adapter.trainer.stop_request import Asker
 from lightning_adapter.versions.callbacks import reason_of_early_stopping
@@ -26,30 +25,19 @@ from lightning_adapter.versions.hosts import Host
 logger = logging.getLogger("lightning_adapter")
 
 
-def tell_begin(start: StartingPoint, source: object) -> None:
-    """Note in the run's file which checkpoint a run begins with, if it begins with one; a person reads it in the start block.
+def note_begin(log: logging.Logger, start: StartingPoint, source: object) -> None:
+    """Note in a run's file which checkpoint it begins with, if with one; a person reads it in the block before the first batch.
 
     Args:
+        log: of the run.
         start: the checkpoint.
         source: where it lies, as a person knows it.
     """
     if start.saved is None:
         return
-    if start.resumes:
-        logger.info("resuming from %s, %s", source, position_of(start.saved), extra=FILE_ONLY)
-        return
-    logger.info(
-        "taking the weights of %s, %s; optimizers, schedulers and counters begin anew",
-        source,
-        position_of(start.saved),
-        extra=FILE_ONLY,
-    )
-
-
-def tell_differences(differences: Mapping[str, Any] | None) -> None:
-    """Note likewise which hyperparameters differ from their defaults; nothing where no defaults are known."""
-    if differences:
-        logger.info("differs from the defaults: %s", assignments(differences), extra=FILE_ONLY)
+    begun = "" if start.resumes else "; optimizers, schedulers and counters begin anew"
+    how = "resuming from" if start.resumes else "taking the weights of"
+    log.info("%s %s, %s%s", how, source, position_of(start.saved), begun, extra=FILE_ONLY)
 
 
 def tell_test(parts: Components, checkpoint: str | None, batches: int, metrics: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from lightning_adapter.platform.cluster import fit_managed
 from lightning_adapter.platform.construct import check_trial_class
 from lightning_adapter.platform.environment import managed_trial
 from lightning_adapter.platform.experiment import Hyperparameters
+from lightning_adapter.platform.judge import judge_of_run
 from lightning_adapter.platform.launch import join_job
 from lightning_adapter.platform.local import fit_local
 from lightning_adapter.platform.request import FitRequest
@@ -111,7 +112,8 @@ def fit(
         built=built,
     )
     if info is None:
-        with join_job(managed=False) as processes, shown_on_console():
+        # of a trial of a search speaks who searches
+        with join_job(managed=False) as processes, shown_on_console(is_quiet=judge_of_run() is not None):
             return fit_local(trial_class, request, processes)
     ignored = {"resume_from": resume_from, "seed": seed, "run_dir": run_dir, "name": name}
     given = [each for each, value in ignored.items() if value is not None]

@@ -23,7 +23,7 @@ from lightning_adapter.platform.carried_over import CarriedOver
 from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
 from lightning_adapter.platform.construct import construct, refusal_in_words
 from lightning_adapter.platform.context import LocalContext
-from lightning_adapter.platform.course import tell_begin, tell_differences
+from lightning_adapter.platform.course import note_begin
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.environment import device_kind, variables_set
 from lightning_adapter.platform.experiment.periods import Retention
@@ -103,7 +103,9 @@ class LocalPlatform(FitPlatform):
     def print(self, text: str) -> None:
         """Print what a person reads at the end; of a trial of a search, whose searcher speaks, it is for the file alone."""
         if self.is_judged:
-            logger.info("%s", text, extra=FILE_ONLY)
+            (logger if self._parts is None else self._parts.log).info(
+                "the trial has ended\n\n%s", text, extra=FILE_ONLY
+            )
         else:
             say(f"\n{text}")
 
@@ -354,10 +356,10 @@ def _fit(
         cores_shared(core_context.distributed, experiment.environment_variables(plan.config, device_kind)),
     ):
         context = _context(plan, core_context, directory, log)
-        logger.info("%s writes to %s", trial_class.__name__, shown(directory.path), extra=FILE_ONLY)
-        tell_begin(plan.start, plan.source)
-        if chief:
-            tell_differences(trial_class.differences(plan.config["hyperparameters"]))
+        if log is not None:
+            # of a run that fails before its first batch nothing else says it
+            log.info("%s writes to %s", trial_class.__name__, shown(directory.path), extra=FILE_ONLY)
+            note_begin(log, plan.start, plan.source)
             plan.tell()
         try:
             with refusal_in_words(plan.config["hyperparameters"]):

@@ -58,13 +58,16 @@ class Console(logging.Handler):
 
     At a terminal and in a notebook, where bars show how far a run is, that is warnings and what is marked to be seen always.
 
+    Args:
+        is_quiet: whether it is so elsewhere too.
+
     Attributes:
         shows_all: whether it shows each line.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_quiet: bool = False) -> None:
         super().__init__()
-        self.shows_all = place() is Place.LINES
+        self.shows_all = place() is Place.LINES and not is_quiet
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called by `logging`."""

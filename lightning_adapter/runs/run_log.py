@@ -100,14 +100,17 @@ def _with_own_handlers() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def shown_on_console() -> Iterator[None]:
+def shown_on_console(is_quiet: bool = False) -> Iterator[None]:
     """Let a person see what runs say, until the block ends: by their own logging where that shows it, else on stderr.
 
     A level that somebody has given the package's own logger is left alone. That of the root logger says nothing of what
     is wanted in a file or in a task's log: it is WARNING by default, also where a library has given it a handler.
+
+    Args:
+        is_quiet: whether only warnings are shown, and what is to be seen always.
     """
     log = logging.getLogger(PACKAGE)
-    console = Console()
+    console = Console(is_quiet)
     with attached(console, (log.name,), (log.name,), told_all=console.shows_all or not logging.getLogger().handlers):
         yield
 

@@ -13,6 +13,7 @@ from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.tuning.job import Ended, Job, Judge
 from lightning_adapter.tuning.pinning import thread_variables
 from lightning_adapter.tuning.training import train
+from lightning_adapter.versions.lightning_chatter import not_printed
 
 _LOOK_S = 0.02
 
@@ -47,7 +48,8 @@ class Here:
         if self._deadline < math.inf and threading.current_thread() is threading.main_thread():
             threading.Thread(target=self._interrupt, args=(over, signal.getsignal(signal.SIGTERM)), daemon=True).start()
         try:
-            return [train(self._trial_class, job, judge)]
+            with not_printed():  # who searches has a line for each trial
+                return [train(self._trial_class, job, judge)]
         finally:
             over.set()
 

@@ -1,4 +1,4 @@
-"""Which lines of Lightning's say nothing to somebody who has typed a command?
+"""Which lines of Lightning's say nothing to somebody who has typed a command, or who searches?
 
 They are told by the words that they begin with (pytorch_lightning 1.9 to 2.6); one that another version words otherwise is
 shown.
@@ -18,6 +18,32 @@ _UNWANTED = (
     "💡 Tip: ",  # advertises other products
     "Restoring states from the checkpoint path at ",  # the line after it says the same
 )
+
+
+#: The loggers that Lightning's packages give a handler of their own, which prints.
+_LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning", "lightning.pytorch", "lightning.fabric")
+
+
+@contextlib.contextmanager
+def not_printed() -> Iterator[None]:
+    """Within the block, Lightning prints warnings alone; whoever else listens to its loggers hears all."""
+    handlers = [
+        handler
+        for name in _LOGGERS
+        for handler in logging.getLogger(name).handlers
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
+    ]
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING
+
+    for handler in handlers:
+        handler.addFilter(wanted)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(wanted)
 
 
 @contextlib.contextmanager
