@@ -48,19 +48,20 @@ class AfterTraining:
     """What of a trial's hooks for tests and predictions runs, and how the others are brought to run.
 
     Attributes:
-        runs: the hooks that have an effect in the trial that is being made, or of which a run says at its end what calls them.
-        experiment: its number, which `lightning-adapter test` takes when a cluster has trained it; None elsewhere.
+        runs: the hooks that have an effect in the trial that is being made.
+        what: what `lightning-adapter test` takes when training is done: the directory of the run, or the number of the
+            experiment on a cluster; None where no command of this package has started the training.
+        on_cluster: whether a cluster trains.
     """
 
     runs: frozenset[str] = frozenset()
-    experiment: int | None = None
+    what: str | None = None
+    on_cluster: bool = False
 
     @classmethod
-    def of_training(cls, ends_with_test: bool, experiment: int | None) -> AfterTraining:
-        """Of a trial that `fit()` trains, for an experiment or here."""
-        if experiment is None:
-            return cls.of_trained()
-        return cls(TEST_HOOKS if ends_with_test else frozenset(), experiment)
+    def of_training(cls, ends_with_test: bool, what: str, on_cluster: bool) -> AfterTraining:
+        """Of a trial that `fit()` trains."""
+        return cls(TEST_HOOKS if ends_with_test else frozenset(), what, on_cluster)
 
     @classmethod
     def of_trained(cls) -> AfterTraining:
@@ -76,7 +77,7 @@ class AfterTraining:
         idle = [one for one in findings if one.name in _AFTER_TRAINING - self.runs]
         if not idle:
             return
-        if self.experiment is None:  # the table says it of each place
+        if self.what is None:  # the table says it of each place
             yield from _told_together(idle)
             return
         commands = [
@@ -89,7 +90,10 @@ class AfterTraining:
         yield f"Training calls no hooks for {kinds}: {names}. {self._instead(commands)}"
 
     def _instead(self, commands: Sequence[str]) -> str:
-        typed = " or ".join(f"`lightning-adapter {command} {self.experiment}`" for command in commands)
+        if not self.on_cluster:  # the run says at its end what to type
+            typed = " and ".join(f"`lightning-adapter {command}`" for command in commands)
+            return f"When it is done, {typed} {'calls' if len(commands) == 1 else 'call'} them."
+        typed = " or ".join(f"`lightning-adapter {command} {self.what}`" for command in commands)
         later = f"{typed} on a machine that reaches the master"
         if "test" in commands:
             return f"To test the best checkpoint in the end, add --test to `fit` in the entrypoint; or type {later}."

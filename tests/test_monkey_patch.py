@@ -347,16 +347,21 @@ def idle_hooks(lightning: ModuleType) -> list[Finding]:
     ]
 
 
-def test_hooks_of_tests_and_predictions_are_not_told_here_where_the_end_of_a_run_names_the_commands(
+def test_hooks_of_tests_and_predictions_are_told_in_one_warning_with_the_commands_that_run_them(
     lightning: ModuleType,
 ) -> None:
-    assert told(idle_hooks(lightning), monkey_patch.AfterTraining.of_training(False, None)) == []
+    training = monkey_patch.AfterTraining.of_training
+
+    assert told(idle_hooks(lightning), training(False, "runs/T/1", False)) == [
+        "Training calls no hooks for tests and predictions: Lit.test_step, Lit.predict_step, Data.test_dataloader. When it "
+        "is done, `lightning-adapter test` and `lightning-adapter predict` call them."
+    ]
 
 
 def test_hooks_of_tests_on_a_cluster_are_told_with_what_works_there(lightning: ModuleType) -> None:
     training = monkey_patch.AfterTraining.of_training
 
-    assert told(idle_hooks(lightning), training(False, 12)) == [
+    assert told(idle_hooks(lightning), training(False, "12", True)) == [
         "Training calls no hooks for tests and predictions: Lit.test_step, Lit.predict_step, Data.test_dataloader. To test "
         "the best checkpoint in the end, add --test to `fit` in the entrypoint; or type `lightning-adapter test 12` or "
         "`lightning-adapter predict 12` on a machine that reaches the master."
@@ -366,7 +371,7 @@ def test_hooks_of_tests_on_a_cluster_are_told_with_what_works_there(lightning: M
 def test_hooks_of_a_test_that_was_asked_for_are_not_told(lightning: ModuleType) -> None:
     training = monkey_patch.AfterTraining.of_training
 
-    assert told(idle_hooks(lightning), training(True, 12)) == [
+    assert told(idle_hooks(lightning), training(True, "12", True)) == [
         "Training calls no hooks for predictions: Lit.predict_step. When it is done, type `lightning-adapter predict 12` on "
         "a machine that reaches the master."
     ]

@@ -46,11 +46,16 @@ def test_warnings_of_a_run_show_the_line_of_the_user_who_asked_for_it(tmp_path: 
         warnings.simplefilter("always")
         fit(Trial, run_dir=tmp_path, config={"optimizations": {"aggregation_frequency": 2}}, hparams={"odd": 1})
     ours = [
-        w for w in caught if any(part in str(w.message) for part in ("has no effect", "no optimizer", "has read no"))
+        w
+        for w in caught
+        if any(part in str(w.message) for part in ("has no effect", "calls no hooks", "no optimizer", "has read no"))
     ]
-    assert [Path(warning.filename) for warning in ours] == [Path(__file__)] * 3
-    # the end of the run names the commands
-    assert not [warning for warning in caught if "calls no hooks" in str(warning.message)]
+    assert [Path(warning.filename) for warning in ours] == [Path(__file__)] * 4
+    (hooks,) = [str(warning.message) for warning in ours if "calls no hooks" in str(warning.message)]
+    assert hooks == (
+        "Training calls no hooks for tests and predictions: Overriding.test_step, Overriding.on_test_end, "
+        "Overriding.predict_step. When it is done, `lightning-adapter test` and `lightning-adapter predict` call them."
+    )
 
 
 MODEL_DEF = """

@@ -137,7 +137,7 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
         start, source = _starting_point(request, info, core_context, cluster, files)
         known = known_before(of_trial(info), seed, start, source, differences)
         time = TrainingTime.of(start)
-        trial = construct(trial_class, context, request.test, info.trial.experiment_id)
+        trial = construct(trial_class, context, request.test, what=str(info.trial.experiment_id), on_cluster=True)
         metric = experiment.searcher_metric(settings)
         writer = CheckpointWriter(
             core_context.distributed,

@@ -40,19 +40,20 @@ def check_trial_class(trial_class: object, caller: str = "fit()") -> None:
         raise ConfigurationError(_constructor(trial_class)) from error
 
 
-def construct(make: Callable[[Any], Trial], context: Any, ends_with_test: bool, experiment: int | None) -> Trial:
+def construct(make: Callable[[Any], Trial], context: Any, ends_with_test: bool, what: str, on_cluster: bool) -> Trial:
     """Construct a trial whose class was checked.
 
     Args:
         make: the trial's class, or what gives a trial that is there another context.
         context: Determined's context.
         ends_with_test: whether its best checkpoint is to be tested.
-        experiment: the number of that which a cluster trains; None here.
+        what: by which name commands know the trained model: the directory of the run, or the number of the experiment.
+        on_cluster: whether a cluster trains.
 
     Raises:
         ConfigurationError: its constructor leaves out that of LightningAdapter, or a test is not possible.
     """
-    after = monkey_patch.AfterTraining.of_training(ends_with_test, experiment)
+    after = monkey_patch.AfterTraining.of_training(ends_with_test, what, on_cluster)
     trial = constructed(make, context, after)
     if ends_with_test:
         check_testable(trial.lightning_module, trial.datamodule)

@@ -401,7 +401,7 @@ def _train(
 ) -> tuple[Trial, LocalPlatform]:
     request, periods, resumed = plan.request, plan.periods, plan.resumed
     made: Any = trial_class if request.built is None else request.built.again
-    trial: Trial = construct(made, context, request.test, experiment=None)
+    trial: Trial = construct(made, context, request.test, what=shown(directory.path), on_cluster=False)
     if request.package is not None:
         trial.check_package()
     distributed = context.distributed
