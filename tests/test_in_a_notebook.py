@@ -134,5 +134,10 @@ def test_line_that_the_users_logging_shows_is_shown_once(outputs: list[list[Any]
     assert printed.count("said once") == 1
 
 
+def test_commands_to_type_next_are_those_of_a_cell(outputs: list[list[Any]]) -> None:
+    printed = "".join(output.text for output in outputs[5] if output.output_type == "stream")
+    assert "\n  !lightning-adapter runs compare runs/Trial/" in printed
+
+
 def test_command_of_a_cell_is_told_to_print_lines(outputs: list[list[Any]]) -> None:
     assert "".join(output.text for output in outputs[6]).split() == ["Place.LINES", "True"]

@@ -13,7 +13,7 @@ from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.final_test import check_testable
 from lightning_adapter.platform.training_time import TrainingTime
 from lightning_adapter.platform.trial import LightningTrial
-from lightning_adapter.runs import provenance, record
+from lightning_adapter.runs import console, provenance, record
 from lightning_adapter.runs.summary import shown
 from lightning_adapter.runs.words import counted
 from lightning_adapter.trainer.display.pace import in_clock
@@ -92,8 +92,11 @@ def commands(trial: LightningTrial, run: pathlib.Path, tensorboard: pathlib.Path
 
 def _commands(trial: LightningTrial, run: pathlib.Path, tensorboard: pathlib.Path, is_tested: bool) -> Iterator[str]:
     here = shlex.quote(shown(run))
-    # a class of a notebook, or of a function, is found by nobody else
-    typed = type(trial).recorded_as() is not None
+    # in a notebook the trial is at hand, and a command is one of the shell's
+    in_notebook = console.place() is console.Place.NOTEBOOK
+    command = "!" if in_notebook else ""
+    # a class of a function is found by nobody else
+    typed = type(trial).recorded_as() is not None and not in_notebook
     if trial.latest_checkpoint is not None:
         if not is_tested and _can_test(trial):
             yield f"lightning-adapter test {here}" if typed else "trial.test()"
@@ -104,9 +107,9 @@ def _commands(trial: LightningTrial, run: pathlib.Path, tensorboard: pathlib.Pat
             yield f"lightning-adapter predict {here} --split {split}" if typed else f"trial.predict(split={split!r})"
     other = _run_before(run)
     if other is not None:
-        yield f"lightning-adapter runs compare {shlex.quote(shown(other))} {here}"
+        yield f"{command}lightning-adapter runs compare {shlex.quote(shown(other))} {here}"
     if shutil.which("tensorboard") and trial.callback_metrics and any(tensorboard.rglob("events.out.tfevents*")):
-        yield f"tensorboard --logdir {shlex.quote(shown(tensorboard))}"
+        yield f"{command}tensorboard --logdir {shlex.quote(shown(tensorboard))}"
 
 
 def _can_test(trial: LightningTrial) -> bool:
