@@ -54,9 +54,10 @@ from lightning_adapter.cli import (
 from lightning_adapter.errors import LightningAdapterError
 from lightning_adapter.notices import NOWHERE
 from lightning_adapter.platform import typed_overrides
-from lightning_adapter.platform.failure import exit_status, tell, tell_at_exit
+from lightning_adapter.platform.failure import exit_status, tell
 from lightning_adapter.platform.folded import wants_all_frames
 from lightning_adapter.platform.target import names_a_configuration
+from lightning_adapter.platform.uncaught import tell_at_exit
 
 _PROGRAM = "lightning-adapter"
 #: What the numbers of a run depend on, and what a report of a fault should name.

@@ -49,23 +49,28 @@ def folded(error: BaseException) -> tuple[str, bool]:
         # an error of this package says where it comes from in its words
         stack.fold(owners, keep_last=each is not found or not isinstance(error, LightningAdapterError))
         left_out.append(stack.left_out)
-    return "".join([*found.format(), *_notes_before_311(error)]), any(left_out)
+    return "".join([*found.format(), *notes_before_311(error)]), any(left_out)
 
 
 def whole(error: BaseException) -> str:
     """The traceback as Python prints it."""
-    return "".join([*traceback.format_exception(type(error), error, error.__traceback__), *_notes_before_311(error)])
+    return "".join([*traceback.format_exception(type(error), error, error.__traceback__), *notes_before_311(error)])
 
 
-def alone(error: BaseException) -> str:
-    """The exception without frames: its message, and the notes on it."""
-    found = traceback.TracebackException(type(error), error, None)
-    return "".join([*found.format_exception_only(), *_notes_before_311(error)])
-
-
-def _notes_before_311(error: BaseException) -> list[str]:
-    """Python 3.10 prints no notes."""
+def notes_before_311(error: BaseException) -> list[str]:
+    """The lines that Python 3.10 does not print: notes; none where it does."""
     return [] if sys.version_info >= (3, 11) else [f"{note}\n" for note in getattr(error, "__notes__", [])]
+
+
+def chained(error: BaseException) -> Iterator[BaseException]:
+    """An exception and all that it was raised from, or while handling."""
+    waiting, seen = [error], set()
+    while waiting:
+        each = waiting.pop()
+        if id(each) not in seen:
+            seen.add(id(each))
+            yield each
+            waiting += [other for other in (each.__cause__, each.__context__) if other is not None]
 
 
 def _with_others(error: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
@@ -106,7 +111,8 @@ class _Folded(traceback.StackSummary):
             if hide and owner is not None:
                 run.append(owner)
                 continue
-            parts += [*_line(run), frame]
+            # a cell's traceback begins with the shell that has run it
+            parts += [frame] if not parts and all(each.is_shell for each in run) else [*_line(run), frame]
             run = []
         self._parts = [*parts, *_line(run)]
         self.left_out = any(hidden)

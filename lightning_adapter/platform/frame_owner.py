@@ -25,7 +25,8 @@ _HOSTS = (
     "apex",
 )
 #: Those that hosts call, or are called by; a user may call them too, and wants to see what they say then.
-_HELPERS = ("hydra", "omegaconf", "jsonargparse", "optuna", "IPython", "ipykernel", "tqdm", "rich")
+_SHELLS = ("IPython", "ipykernel")
+_HELPERS = ("hydra", "omegaconf", "jsonargparse", "optuna", "tqdm", "rich", *_SHELLS)
 #: How the names of files begin that are made while a program runs.
 _MADE = {"<frozen ": "", "<eval_with_key>": "torch"}
 #: A script that only calls the package.
@@ -48,6 +49,11 @@ class Owner:
     def is_package(self) -> bool:
         """Whether it is this package."""
         return self.name == _HOSTS[0]
+
+    @property
+    def is_shell(self) -> bool:
+        """Whether it runs the cells of a notebook."""
+        return self.name in _SHELLS
 
 
 class Owners:

@@ -19,8 +19,8 @@ from torch import distributed as dist
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.loop.strategies.horovod import horovod_module
-from lightning_adapter.platform.failure import tell_at_exit
 from lightning_adapter.platform.folded import wants_all_frames
+from lightning_adapter.platform.uncaught import tell_at_exit
 from lightning_adapter.versions import determined_private
 
 Launcher: TypeAlias = Literal["torch", "horovod"]

@@ -27,7 +27,6 @@ from lightning_adapter.platform.course import note_begin
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.environment import device_kind, variables_set
 from lightning_adapter.platform.experiment.periods import Retention
-from lightning_adapter.platform.failure import kept_whole
 from lightning_adapter.platform.final_test import test_if_complete
 from lightning_adapter.platform.fit_platform import FitPlatform
 from lightning_adapter.platform.hyperparameter_reads import Name, added
@@ -48,6 +47,7 @@ from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.threads import cores_shared
 from lightning_adapter.platform.training_time import TrainingTime
 from lightning_adapter.platform.trial import LightningTrial
+from lightning_adapter.platform.uncaught import kept_whole
 from lightning_adapter.runs import json_file, provenance
 from lightning_adapter.runs.console import ALWAYS, FILE_ONLY
 from lightning_adapter.runs.directory import RunDirectory

@@ -22,7 +22,6 @@ from lightning_adapter.platform.context import LocalContext
 from lightning_adapter.platform.determined_trainer import DeterminedTrainerPlatform
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.environment import managed_trial
-from lightning_adapter.platform.failure import speak_as_the_command
 from lightning_adapter.platform.hyperparameter_answers import answer_in_words
 from lightning_adapter.platform.hyperparameter_hooks import HyperparameterHooks
 from lightning_adapter.platform.master.link import connect_with_master
@@ -31,6 +30,7 @@ from lightning_adapter.platform.placeholder import PlaceholderLoader
 from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.searcher import SearcherStop
 from lightning_adapter.platform.threads import share_cores
+from lightning_adapter.platform.uncaught import speak_as_the_command
 from lightning_adapter.runs.run_log import RunLogger
 from lightning_adapter.versions import determined_private, hosts
 from lightning_adapter.versions.types import LightningDataModule, LightningModule

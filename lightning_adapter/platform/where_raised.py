@@ -19,10 +19,11 @@ from lightning_adapter.loop.progress import Counter, TrainingProgress
 from lightning_adapter.loop.raised_in import RaisedIn, take_hook
 from lightning_adapter.loop.training_batch import LOGS, TRAINS
 from lightning_adapter.loop.validation_loop import VALIDATES
-from lightning_adapter.platform.failure import add_note, is_noted
 from lightning_adapter.platform.frame_owner import Owner, Owners
 from lightning_adapter.runs.summary import shown
 
+#: On an exception whose place is noted.
+_NOTED = "_lightning_adapter_noted"
 #: Of a batch that is about to be the one in work.
 _TRANSFER = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
@@ -34,17 +35,25 @@ def note_where(error: Exception, parts: Components | None = None) -> None:
         error: the exception.
         parts: the run; None where there is none, or none any more.
     """
-    if is_noted(error) or isinstance(error, LightningAdapterError):  # whose words say it
+    if _NOTED in vars(error) or isinstance(error, LightningAdapterError):  # whose words say it
         return
     hook, frames = take_hook(error), [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     fetcher = _fetching(frames)
     if fetcher is not None and parts is not None:
-        add_note(error, f"raised while {_fetched(fetcher, frames, parts)} was fetched")
+        _note(error, f"raised while {_fetched(fetcher, frames, parts)} was fetched")
         return
     name = _name(hook, frames)
     place = [] if parts is None else _place(hook, frames, parts)
     if name or place:
-        add_note(error, ", ".join([f"raised in {name}" if name else "raised", *place]))
+        _note(error, ", ".join([f"raised in {name}" if name else "raised", *place]))
+
+
+def _note(error: Exception, note: str) -> None:
+    vars(error)[_NOTED] = True
+    if hasattr(error, "add_note"):
+        error.add_note(note)
+    else:  # Python 3.10, whose tracebacks show none: `folded` does
+        vars(error).setdefault("__notes__", []).append(note)
 
 
 # --- in what ----------------------------------------------------------------------------------------------------------
@@ -61,11 +70,18 @@ def _name(hook: RaisedIn | None, frames: Sequence[FrameType]) -> str:
     owners = Owners()
     of_all = [owners.of(frame.f_code.co_filename) for frame in frames]
     if hook is None:
-        called = _first_called(of_all)
-        return "" if called is None else _named(frames[called])
+        first = _first_called(of_all)
+        return "" if first is None else _named(frames[first])
     running = max((index for index, frame in enumerate(frames) if frame.f_code in CALLS_A_HOOK), default=-1)
+    called = next(
+        (frame for frame, owner in zip(frames[running + 1 :], of_all[running + 1 :], strict=True) if owner is None),
+        None,
+    )
+    if called is not None:
+        # what a strategy wraps a step in is no method of the module
+        return _named(called) if not hook.owner and called.f_code.co_name == hook.hook else str(hook)
     # a hook that could not be called, or one of a host that was given something odd: no frame says where it is written
-    is_told = None in of_all[running + 1 :] or not hook.file or owners.of(hook.file) is not None
+    is_told = not hook.file or owners.of(hook.file) is not None
     return str(hook) if is_told else f"{hook} ({shown(pathlib.Path(hook.file))}:{hook.line})"
 
 

@@ -57,6 +57,11 @@ def has_other_machines() -> bool:
     return os.environ.get("LOCAL_WORLD_SIZE") != os.environ.get("WORLD_SIZE")
 
 
+def only_names_the_rank(excepthook: object) -> bool:
+    """Whether a `sys.excepthook` is the one that `init_process_group` puts before Python's own (torch 2.13)."""
+    return getattr(excepthook, "__name__", "") == "_distributed_excepthook"
+
+
 def error_for_torchrun(message: str) -> None:
     """Leave the error where torchrun looks for it: its last lines name the error then, in place of a link to its manual.
 

@@ -15,7 +15,7 @@ import pytest
 
 from distributed.launching import printed_by_each
 from lightning_adapter.errors import ConfigurationError, NonFiniteError
-from lightning_adapter.platform import failure
+from lightning_adapter.platform import failure, uncaught
 
 HOROVOD = {"HOROVOD_GLOO_RENDEZVOUS_ADDR": "10.0.0.1", "HOROVOD_GLOO_RENDEZVOUS_PORT": "40001"}
 
@@ -81,7 +81,7 @@ def test_traceback_is_told_once_if_the_error_ends_the_process(rank: Any, capsys:
     error = ValueError("broken")
     for number in (1, 0):
         rank(number)
-        failure.tell_at_exit(error)
+        uncaught.tell_at_exit(error)
         sys.excepthook(ValueError, error, None)
         sys.excepthook = sys.__excepthook__
     assert capsys.readouterr().err.splitlines() == [
@@ -91,15 +91,15 @@ def test_traceback_is_told_once_if_the_error_ends_the_process(rank: Any, capsys:
 
 def test_errors_that_a_script_survives_are_many_and_the_hook_is_one(rank: Any) -> None:
     rank(1)
-    failure.tell_at_exit(ValueError("of the first trial"))
+    uncaught.tell_at_exit(ValueError("of the first trial"))
     hook = sys.excepthook
-    failure.tell_at_exit(ValueError("of the second one"))
+    uncaught.tell_at_exit(ValueError("of the second one"))
     assert sys.excepthook is hook is not sys.__excepthook__
 
 
 def test_other_error_than_the_one_of_the_job_is_told_as_usual(rank: Any, capsys: pytest.CaptureFixture[str]) -> None:
     rank(1)
-    failure.tell_at_exit(ValueError("caught by the script"))
+    uncaught.tell_at_exit(ValueError("caught by the script"))
     sys.excepthook(KeyError, KeyError("later"), None)
     assert capsys.readouterr().err == "KeyError: 'later'\n"
 
@@ -111,7 +111,7 @@ def test_error_that_a_script_survives_is_kept_by_nobody(rank: Any) -> None:
     rank(1)
     error = Broken()
     kept = weakref.ref(error)
-    failure.tell_at_exit(error)
+    uncaught.tell_at_exit(error)
     del error
     gc.collect()
     assert kept() is None
@@ -173,7 +173,7 @@ def test_torchrun_of_another_machine_is_left_the_line(monkeypatch: pytest.Monkey
 
 
 def test_entrypoint_for_a_class_ends_as_the_command_does(capsys: pytest.CaptureFixture[str]) -> None:
-    failure.speak_as_the_command()
+    uncaught.speak_as_the_command()
     for error, status in ((ConfigurationError("no"), 2), (NonFiniteError("nan"), 1)):
         with pytest.raises(SystemExit) as ended:
             sys.excepthook(type(error), error, None)
