@@ -103,7 +103,7 @@ def test_local_run_has_the_instance_and_keeps_plain_data_of_all_of_it(caplog: py
     assert saved["lightning_adapter"]["hyperparameters"] == whole
     log = Path("run/train.log").read_text().splitlines()
     assert "differs from the defaults: width=3, optim.lr=1" in log[:8]
-    assert "differs from the defaults: width=3, optim.lr=1" in caplog.messages
+    assert "  differs     from the defaults: width=3, optim.lr=1" in caplog.text.splitlines()
 
 
 def test_what_a_run_was_made_with_is_kept_where_defaults_change_later(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,7 +249,7 @@ def test_cluster_gives_typed_values_of_what_it_has_drawn(cluster: Any, caplog: p
     caplog.set_level("INFO", "lightning_adapter")
     with cluster(hparams={"width": 3, "optim": {"lr": 0.5}}) as master:
         check(fit(Trial), Config(3, Optim(0.5)))
-    assert "differs from the defaults: width=3, optim.lr=0.5" in caplog.messages
+    assert "  differs     from the defaults: width=3, optim.lr=0.5" in caplog.text.splitlines()
     saved = file.read(next(master.store.rglob("metadata.json")).parent)
     assert saved["lightning_adapter"]["hyperparameters"]["sizes"] == [1, 2]
 

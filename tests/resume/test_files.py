@@ -96,8 +96,8 @@ def test_newest_whole_checkpoint_of_a_directory_is_taken(
     DAMAGES[damage][0](damaged / "lightning.ckpt")
     with caplog.at_level("INFO", logger="lightning_adapter"):
         resume(store, tmp_path / "run")
-    (line,) = [record.getMessage() for record in caplog.records if "resuming from" in record.getMessage()]
-    taken = Path(line.removeprefix("resuming from ").split(",")[0])
+    (line,) = [line for line in caplog.text.splitlines() if line.startswith("  resumes")]
+    taken = Path(line.removeprefix("  resumes").split(",")[0].strip())
     assert taken.parent == store and taken != damaged
     assert json.loads((taken / "metadata.json").read_text())["steps_completed"] == 4
 
