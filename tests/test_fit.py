@@ -95,9 +95,9 @@ def test_metrics_file_has_each_value_at_its_batch_and_epoch() -> None:
     rows = list(csv.DictReader((trial.run_dir / "metrics.csv").open()))
     seen = [(row["kind"], int(row["batches"]), int(row["epoch"]), {n for n in list(row)[3:] if row[n]}) for row in rows]
     one_epoch = [
-        *(("train", batch, {"train_loss_step"}) for batch in (2, 4, 6)),
+        *(("train", batch, {"train_loss_step", "lr-SGD"}) for batch in (2, 4, 6)),
         ("validation", 6, {"val_loss"}),
-        ("train", 6, {"train_loss_epoch"}),
+        ("train", 6, {"train_loss_epoch", "lr-SGD"}),
     ]
     assert seen == [(kind, batch + 6 * epoch, epoch, names) for epoch in range(2) for kind, batch, names in one_epoch]
     last = {name: float(value) for row in rows for name, value in list(row.items())[3:] if value}

@@ -29,6 +29,7 @@ from lightning_adapter.loop.strategies.select import select_strategy
 from lightning_adapter.module import supply_steps
 from lightning_adapter.trainer.callback_list import CallbackList
 from lightning_adapter.trainer.data_connector import DataConnector, LoaderOptions
+from lightning_adapter.trainer.learning_rates import LearningRates
 from lightning_adapter.trainer.logger_connector import LoggerConnector
 from lightning_adapter.trainer.loggers import LoggerDispatcher, Report, loggers_of
 from lightning_adapter.trainer.loop_views import ValidationRuns
@@ -159,10 +160,13 @@ def build(
             around.received_sigterm,
         )
     )
+    rates = None
+    if around.table is not None and around.distributed.rank == 0:
+        rates = LearningRates(lambda: strategy.optimizers, lr_schedulers, progress, settings.log_every_n_steps)
     return Components(
         host, module, datamodule, arguments, around.device, settings, callbacks, hooks, signatures, precision, steps,
         strategy, progress, stop, connector, dispatcher, non_finite, sources, data, runs, lr_schedulers, frequencies,
-        trainer, around.fraction, around.table, around.log,
+        trainer, around.fraction, around.table, around.log, rates,
     )  # fmt: skip
 
 

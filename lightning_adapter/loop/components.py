@@ -17,6 +17,7 @@ from lightning_adapter.loop.sources import LoaderSources
 from lightning_adapter.loop.strategies.base import SingleDeviceStrategy
 from lightning_adapter.trainer.callback_list import CallbackList
 from lightning_adapter.trainer.data_connector import DataConnector
+from lightning_adapter.trainer.learning_rates import LearningRates
 from lightning_adapter.trainer.logger_connector import LoggerConnector
 from lightning_adapter.trainer.loggers import LoggerDispatcher
 from lightning_adapter.trainer.loop_views import ValidationRuns
@@ -38,6 +39,7 @@ class Components:
         fraction: how much of the run is done, from 0 to 1.
         table: name of the file that keeps all values; None where there is none.
         log: of the run.
+        rates: learning rates for that file; None where there is none, or another process writes it.
         frequencies: batches that each optimizer has in turn (Lightning 1.x), filled in likewise.
     """
 
@@ -67,6 +69,7 @@ class Components:
     fraction: Callable[[], float]
     table: str | None
     log: logging.Logger
+    rates: LearningRates | None
 
     @property
     def is_distributed(self) -> bool:

@@ -168,6 +168,7 @@ def _training(parts: Components, epoch_starts: Callable[[int], None], ended_by_h
         epoch_outputs=outputs,
         unlogged=unlogged,
         display=display,
+        rates=parts.rates,
         quirks=host.quirks,
         any_rank=any_rank,
         stops_in_batches=strategy.is_distributed and may_stop_in_batch(host, module, parts.callbacks.items),

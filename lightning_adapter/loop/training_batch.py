@@ -23,6 +23,7 @@ from lightning_adapter.loop.schedulers import Schedulers
 from lightning_adapter.loop.unlogged import UnloggedReturns
 from lightning_adapter.trainer.data_connector import DataConnector
 from lightning_adapter.trainer.display.display import Display
+from lightning_adapter.trainer.learning_rates import LearningRates
 from lightning_adapter.trainer.logger_connector import LoggerConnector
 from lightning_adapter.trainer.loggers import LoggerDispatcher
 from lightning_adapter.trainer.stop_request import StopRequest
@@ -49,6 +50,7 @@ class TrainingBatch:
         stops_in_batches: whether user code may ask to stop in mid epoch, so that ranks agree after each batch.
         any_rank: for several processes, whether any of them has a flag set; None for a single one.
         epoch_outputs: keeps outputs for `training_epoch_end`; None where nobody has that hook.
+        rates: learning rates that are kept with what is logged; None where nobody keeps them.
         unlogged: looks for what the step returns and nobody logs.
     """
 
@@ -68,6 +70,7 @@ class TrainingBatch:
     epoch_outputs: EpochOutputs | None
     unlogged: UnloggedReturns
     display: Display
+    rates: LearningRates | None
     quirks: Quirks
     any_rank: Callable[..., list[bool]] | None
     stops_in_batches: bool
@@ -105,6 +108,8 @@ class TrainingBatch:
             if hook is not None and hook(batch, batch_idx) == -1:
                 self._skip()
                 return False
+            if self.rates is not None:
+                self.rates.batch_starts()
             progress.advance_started()
             # asked at each batch, as `_TrainingEpochLoop.advance` does: a module may change it in a hook
             optimization = self.automatic if hooks.module.automatic_optimization else self.manual

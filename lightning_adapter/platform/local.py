@@ -128,6 +128,7 @@ class LocalPlatform(FitPlatform):
         if self._carried.bring(directory):
             self.checkpoints.best_lies_in(directory.checkpoints)
         directory.show()
+        directory.draw_while_training()
         self.note_loggers(parts)
         context = self._context
         # the constructor and the loaders have read theirs
@@ -153,8 +154,10 @@ class LocalPlatform(FitPlatform):
         return has_callbacks
 
     def record_training(self, batches: int, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Keep a row of the table."""
-        self._record("train", batches, epoch, metrics)
+        """Keep a row of the table, with the learning rates, of which nobody else is told."""
+        rates = self._parts.rates if self._parts is not None else None
+        kept = {} if rates is None else rates.of_batch()
+        self._record("train", batches, epoch, {**metrics, **{name: kept[name] for name in kept if name not in metrics}})
 
     def validated(self, batches: int, epoch: int, metrics: Mapping[str, Any]) -> str | None:
         """Keep a row of the table, and ask the judge whether the run goes on."""

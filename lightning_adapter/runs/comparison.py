@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.runs.course_so_far import best_of
 from lightning_adapter.runs.listing import Run, differing, flat, same
 from lightning_adapter.runs.metrics_table import read_points
 from lightning_adapter.runs.older_run import configuration
@@ -74,15 +75,20 @@ def lines_of(runs: Sequence[Run], over_epochs: bool) -> list[RunLines]:
             raise ConfigurationError(
                 f"{path} cannot be read: {error}. Leave this run out, or mend the table."
             ) from error
-        epochs = Epochs(path) if over_epochs else None
+        epochs = Epochs(path)
         lines = {
-            key: (list(map(float, batches)) if epochs is None else epochs.before(batches), values)
+            key: (epochs.before(batches) if over_epochs else list(map(float, batches)), values)
             for key, (batches, values) in points.items()
         }
+        best = best_of(points, epochs, (run.metric, run.smaller_is_better))
+        mark = None
+        if best is not None:
+            place = epochs.before([best.batch])[0] if over_epochs else float(best.batch)
+            mark = (("validation", best.column), place, best.value)
         told = [f"{name}={_short(run.hyperparameters[name])}" for name in names if name in run.hyperparameters]
         more = ["..."] if len(told) > _NAMED else []
         more += [] if lines else ["(no metrics)"]
-        found.append(RunLines("  ".join([letter, run.label, *told[:_NAMED], *more]), lines))
+        found.append(RunLines("  ".join([letter, run.label, *told[:_NAMED], *more]), lines, mark))
     return found
 
 

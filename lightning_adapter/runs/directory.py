@@ -7,7 +7,7 @@
         experiment.yaml              the config as it was used, hyperparameters resolved
         metrics.csv                  one row per report: kind, batches, epoch, then one column per metric
         train.log                    what this package and Determined logged
-        curves.png                   the metrics over batches
+        curves.png                   the metrics over batches; drawn anew while it trains
         checkpoints/<name>/          appears whole, in one move; what is being written has a name with a dot
         superseded/<name>/           checkpoints of a future that a resume has discarded
         tensorboard/
@@ -30,8 +30,9 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.runs import curves, retention, run_log, summary
+from lightning_adapter.runs import retention, run_log, summary
 from lightning_adapter.runs.atomic import make_unique, point_to, replacing
+from lightning_adapter.runs.live_curves import LiveCurves
 from lightning_adapter.runs.metrics_table import Kind, MetricsTable
 from lightning_adapter.runs.occupancy import Occupancy, check_room, set_aside
 from lightning_adapter.runs.record import RUN
@@ -71,6 +72,7 @@ class RunDirectory:
         self.config_file = self.path / "experiment.yaml"
         self._occupancy = occupancy
         self._metrics = MetricsTable(self.metrics_file)
+        self._curves = LiveCurves(self.curves_file, self.metrics_file, ranked_by)
         self._store = CheckpointStore(self.checkpoints, self.superseded)
         self.recorder = Recorder(self.path, *ranked_by)
 
@@ -164,6 +166,11 @@ class RunDirectory:
         if kind == "validation":
             self.recorder.logged(metrics)
             self.show()
+        self._curves.row(kind, batch, epoch, metrics)
+
+    def draw_while_training(self) -> None:
+        """From now on curves.png is drawn anew from time to time, where a row is recorded."""
+        self._curves.begin()
 
     def close(self) -> None:
         """Let go of metrics.csv, which a later row opens again, and let other processes use the directory."""
@@ -173,11 +180,11 @@ class RunDirectory:
 
     def finish(self) -> None:
         """Do what follows a run, however it ended; what cannot be done is said in a line, and hides no error of the run."""
-        for name, step in ((self.metrics_file.name, self._metrics.close), (self.curves_file.name, self.plot_curves)):
-            try:
-                step()
-            except Exception as error:  # a plotting library and a disk fail in any way
-                logger.warning("%s could not be written: %s: %s", name, type(error).__name__, error)
+        try:
+            self._metrics.close()
+        except Exception as error:  # a disk fails in any way
+            logger.warning("%s could not be written: %s: %s", self.metrics_file.name, type(error).__name__, error)
+        self._curves.end()
 
     def truncate_after(self, batch: int) -> None:
         """Forget what lies after a batch: a run that resumes there in this directory will write it anew.
@@ -256,14 +263,12 @@ class RunDirectory:
         return run_log.attach_log(self.log_file, head)
 
     def plot_curves(self) -> pathlib.Path | None:
-        """Draw curves.png: one small panel per metric, training and validation of one metric together.
+        """Draw curves.png from all rows: one small panel per metric, training and validation of one metric together.
 
         Returns:
             Its path; None, and no file, where no metric was recorded.
         """
-        return (
-            self.curves_file if curves.draw(self._metrics.points(), self.curves_file, self.metrics_file.name) else None
-        )
+        return self.curves_file if self._curves.draw() else None
 
     def summary(
         self,

@@ -15,7 +15,7 @@ import os
 import pathlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import IO, Literal, TypeAlias
+from typing import IO, Literal, NamedTuple, TypeAlias
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.runs.atomic import replacing
@@ -74,12 +74,6 @@ class MetricsTable:
         if self._file is not None:
             file, self._file = self._file, None
             file.close()
-
-    def points(self) -> Points:
-        """Read the table back, as `read_points` does, after a last row that has no end is taken away."""
-        if self.path.exists():
-            self._repair()
-        return read_points(self.path)
 
     def truncate_after(self, batch: int) -> None:
         """Drop the rows of later batches."""
@@ -144,28 +138,53 @@ class MetricsTable:
             written.writelines(line.rstrip(b"\r\n") + empty for line in read)
 
 
-def read_points(path: pathlib.Path) -> Points:
-    """Read a table, by column, absent values left out, and its last row too where it has no end; nothing is written.
+class Block(NamedTuple):
+    """Some rows of a table that follow each other.
+
+    Attributes:
+        kinds: of each row.
+        batches: likewise.
+        epochs: likewise, as they are written.
+        columns: name -> what each row has there, an empty text where it has no value; columns without any are left out.
+    """
+
+    kinds: tuple[str, ...]
+    batches: list[int]
+    epochs: tuple[str, ...]
+    columns: dict[str, tuple[str, ...]]
+
+
+def read_blocks(path: pathlib.Path) -> Iterator[Block]:
+    """Read a table, block by block, without a last row that has no end; nothing is written. None of an absent one.
 
     Raises:
         ConfigurationError: it is not a table of this package.
     """
-    found: Points = {}
     try:
         file = path.open(newline="", encoding="utf-8")
     except FileNotFoundError:
-        return found
+        return
     with file:
         reader = csv.reader(line for line in file if line.endswith("\n"))
         columns = next(reader, [])
         if columns and tuple(columns[: len(FIXED_COLUMNS)]) != FIXED_COLUMNS:
             raise ConfigurationError(_no_table(path))
         while rows := list(itertools.islice(reader, _ROWS_AT_ONCE)):
-            kinds, texts, _, *cells = itertools.zip_longest(*rows, fillvalue="")
-            batches = list(map(int, texts))
-            for name, values in zip(columns[len(FIXED_COLUMNS) :], cells, strict=False):
-                if any(values):
-                    _sort(found, name, kinds, batches, values)
+            kinds, texts, epochs, *cells = itertools.zip_longest(*rows, fillvalue="")
+            named = zip(columns[len(FIXED_COLUMNS) :], cells, strict=False)
+            yield Block(kinds, list(map(int, texts)), epochs, {name: values for name, values in named if any(values)})
+
+
+def read_points(path: pathlib.Path) -> Points:
+    """Read a table as `read_blocks` does, by column, absent values left out.
+
+    Raises:
+        ConfigurationError: it is not a table of this package.
+    """
+    found: Points = {}
+    for kinds, batches, _, columns in read_blocks(path):
+        for name, values in columns.items():
+            _sort(found, name, kinds, batches, values)
     return found
 
 

@@ -7,9 +7,11 @@ import html
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.runs import curves
+from lightning_adapter.errors import ConfigurationError, RunRecordError
+from lightning_adapter.runs import curves, record
+from lightning_adapter.runs.course_so_far import best_of
 from lightning_adapter.runs.metrics_table import plain, read_points
+from lightning_adapter.runs.table_epochs import Epochs
 
 #: In a run directory.
 TABLE = "metrics.csv"
@@ -62,6 +64,15 @@ def small_curves(directory: pathlib.Path) -> bytes | None:
     """The curves of a run, a PNG file's content; None where its table is not there or not of this package."""
     table = directory / TABLE
     try:
-        return curves.small(read_points(table), table.name)
+        points, epochs = read_points(table), Epochs(table)
+        return curves.small(points, table.name, epochs, best_of(points, epochs, _ranked_by(directory)))
     except (ConfigurationError, OSError, ValueError):  # a notebook shows what there is
         return None
+
+
+def _ranked_by(directory: pathlib.Path) -> tuple[str | None, bool]:
+    try:
+        metric = (record.read(directory) or {}).get("metric") or {}
+    except RunRecordError:
+        metric = {}
+    return metric.get("name"), bool(metric.get("smaller_is_better", True))

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lightning_adapter.runs import picture_file
-from lightning_adapter.runs.curves import COLUMNS, MAX_PANELS, dress, marker_of, panels_of, thinned
+from lightning_adapter.runs.curves import COLUMNS, MAX_PANELS, dress, is_rate, is_wide, mark_loss, marker_of, panels_of
+from lightning_adapter.runs.thinning import thinned
 
 #: A column of the legend is at least so many characters wide; an inch has some sixteen of them.
 _CHARACTERS_PER_INCH = 16.0
@@ -29,10 +30,12 @@ class RunLines(NamedTuple):
     Attributes:
         label: which run it is.
         lines: (kind, metric) -> places on the x axis, and values.
+        best: which of them its best validation has, at which place, and the value; None where none is known.
     """
 
     label: str
     lines: dict[tuple[str, str], tuple[list[float], list[float]]]
+    best: tuple[tuple[str, str], float, float] | None = None
 
 
 def draw(runs: Sequence[RunLines], path: pathlib.Path, x_label: str) -> bool:
@@ -56,7 +59,7 @@ def draw(runs: Sequence[RunLines], path: pathlib.Path, x_label: str) -> bool:
 
 def _panels(runs: Sequence[RunLines]) -> dict[tuple[str, str], str]:
     """Each metric with its title: what was validated first, and of this the losses."""
-    found = dict.fromkeys(key for run in runs for key in run.lines)
+    found = dict.fromkeys(key for run in runs for key in run.lines if not is_rate(*key) or _changes(key, runs))
     names = [name for _, name in found]
     titled = {key: f"{key[1]} ({key[0]})" if names.count(key[1]) > 1 else key[1] for key in found}
     return dict(
@@ -79,7 +82,11 @@ def _picture(runs: Sequence[RunLines], panels: dict[tuple[str, str], str], x_lab
         figure.subplots_adjust(left=0.08)
     for index, (key, title) in enumerate(shown):
         place = (1, 1, 1) if len(shown) == 1 else (lines, columns, index + 1)
-        _draw_panel(figure.add_subplot(*place), title, [run.lines.get(key) for run in runs], x_label)
+        axes = figure.add_subplot(*place)
+        _draw_panel(axes, title, [run.lines.get(key) for run in runs], x_label)
+        for color, run in enumerate(runs):
+            if run.best is not None and run.best[0] == key:
+                axes.plot(*run.best[1:], color=_color(color), marker="o", markersize=7, markerfacecolor="none")
     handles = [Line2D([], [], color=_color(index), linestyle=_style(index)) for index in range(len(runs))]
     figure.legend(
         handles, labels, loc="upper center", ncol=across, title=some, fontsize=8, title_fontsize=8, frameon=False
@@ -102,18 +109,12 @@ def _draw_panel(axes: Axes, title: str, lines: Sequence[tuple[list[float], list[
         axes.plot(
             *thinned(*line), color=_color(index), linestyle=_style(index), linewidth=1.2, marker=marker, markersize=3
         )
-        lost = _lost(*line)
-        if lost is not None:
-            axes.plot(*lost, color=_color(index), marker="x", markersize=7, linestyle="")
-    dress(axes, title, x_label)
-    if any(line is not None and not all(map(math.isfinite, line[1])) for line in lines):
-        axes.text(0.99, 0.97, "x: NaN or infinite after it", transform=axes.transAxes, fontsize=7, ha="right", va="top")
+        mark_loss(axes, *line, _color(index))
+    dress(axes, title, x_label, is_wide(line[1] for line in lines if line is not None))
 
 
-def _lost(places: list[float], values: list[float]) -> tuple[list[float], list[float]] | None:
-    """The last finite point before the first that is none."""
-    at = next((index for index, value in enumerate(values) if not math.isfinite(value)), None)
-    return ([places[at - 1]], [values[at - 1]]) if at else None
+def _changes(key: tuple[str, str], runs: Sequence[RunLines]) -> bool:
+    return any(len(set(run.lines[key][1])) > 1 for run in runs if key in run.lines)
 
 
 def _color(index: int) -> str:

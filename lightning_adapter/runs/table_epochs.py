@@ -28,31 +28,48 @@ def complete_epochs(path: pathlib.Path) -> int | None:
 
 
 class Epochs:
-    """How many epochs, with their fractions, lie before a batch; read from a metrics.csv.
+    """How many epochs, with their fractions, lie before a batch, by the rows of a metrics.csv.
 
-    An epoch ends with the last batch that a row of it names: the one that its validation follows, as a rule.
+    An epoch ends with the last batch that a row of it names: the one that its validation follows, as a rule. Epochs that
+    are equally long are kept together, so that many take no more room than a few.
 
     Args:
-        path: the table; where it cannot be read no batch has a place.
+        path: the table; where it cannot be read no batch has a place. None for one whose rows are told by `add`.
     """
 
-    def __init__(self, path: pathlib.Path) -> None:
-        self._ends: dict[int, int] = {}
+    def __init__(self, path: pathlib.Path | None = None) -> None:
+        self._knots: list[tuple[int, int]] = [(0, 0)]  # batches, and epochs that are complete with them
+        self._running: tuple[int, int] | None = None  # the same, of the last row's epoch, when it is over
+        if path is None:
+            return
         try:
             with path.open("rb") as file:
                 for batch, epoch in map(_place, file):
                     if epoch >= 0:
-                        self._ends[epoch] = max(batch, self._ends.get(epoch, 0))
+                        self.add(batch, epoch)
         except OSError:
             return
-        self._batches = [0, *(self._ends[epoch] for epoch in sorted(self._ends))]
-        self._epochs = [0.0, *(epoch + 1.0 for epoch in sorted(self._ends))]
-        if len(self._batches) > 2:
-            # the last epoch may not be over: it is taken for as long as the one before
-            length = self._batches[-2] - self._batches[-3]
-            step = self._batches[-1] - self._batches[-2]
-            if 0 < step < length:
-                self._epochs[-1] = self._epochs[-2] + step / length
+
+    def add(self, batch: int, epoch: int) -> None:
+        """Take a row.
+
+        Args:
+            batch: trained.
+            epoch: the running one, counted from 0.
+        """
+        running = self._running
+        if running is None or epoch + 1 == running[1]:
+            self._running = (batch if running is None else max(batch, running[0]), epoch + 1)
+        elif epoch + 1 > running[1]:
+            self._add_knot(*running)
+            self._running = (batch, epoch + 1)
+
+    def _add_knot(self, batch: int, epochs: int) -> None:
+        if len(self._knots) > 1:
+            (first, before), (second, between) = self._knots[-2:]
+            if (batch - second) * (between - before) == (second - first) * (epochs - between):
+                self._knots.pop()  # lies on the line
+        self._knots.append((batch, epochs))
 
     def before(self, batches: Sequence[int]) -> list[float]:
         """Epochs before each of some numbers of batches.
@@ -60,18 +77,35 @@ class Epochs:
         Args:
             batches: trained, as the table has them.
         """
-        if not self._ends:
+        if self._running is None:
             return [math.nan] * len(batches)
-        return [self._before(batch) for batch in batches]
+        ends, epochs = self.line()
+        return [_between(ends, epochs, batch) for batch in batches]
 
-    def _before(self, batch: int) -> float:
-        at = bisect.bisect_left(self._batches, batch)
-        if at == 0:
-            return 0.0
-        if at == len(self._batches):
-            return self._epochs[-1]
-        (low, high), (first, second) = self._batches[at - 1 : at + 1], self._epochs[at - 1 : at + 1]
-        return first + (second - first) * (batch - low) / (high - low)
+    def line(self) -> tuple[list[int], list[float]]:
+        """Batches, and epochs before them, between which epochs are equally long; of a table without rows the beginning."""
+        ends, epochs = [batch for batch, _ in self._knots], [float(epoch) for _, epoch in self._knots]
+        if self._running is None:
+            return ends, epochs
+        batch, epoch = self._running
+        whole = float(epoch)
+        if len(ends) > 1:
+            # the last epoch may not be over: it is taken for as long as the one before
+            length = (ends[-1] - ends[-2]) / (epochs[-1] - epochs[-2])
+            step = batch - ends[-1]
+            if 0 < step < length:
+                whole = epochs[-1] + step / length
+        return [*ends, batch], [*epochs, whole]
+
+
+def _between(ends: list[int], epochs: list[float], batch: int) -> float:
+    at = bisect.bisect_left(ends, batch)
+    if at == 0:
+        return 0.0
+    if at == len(ends):
+        return epochs[-1]
+    (low, high), (first, second) = ends[at - 1 : at + 1], epochs[at - 1 : at + 1]
+    return first + (second - first) * (batch - low) / (high - low)
 
 
 def _place(line: bytes) -> tuple[int, int]:

@@ -25,7 +25,6 @@ from matplotlib.image import imread
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.platform import experiment
-from lightning_adapter.runs.curves import group_series, thinned
 from lightning_adapter.runs.directory import RunDirectory
 from lightning_adapter.runs.occupancy import LOCK, RECORD
 from lightning_adapter.runs.store import StoredCheckpoint, stored_checkpoints
@@ -613,25 +612,6 @@ def test_curves_are_a_picture_that_grows_with_the_number_of_quantities(run: RunD
     assert names(run.path) == {"checkpoints", "tensorboard", "metrics.csv", "curves.png"}
 
 
-def test_training_and_validation_of_one_quantity_share_a_panel() -> None:
-    points = {
-        ("train", "acc"): ([1], [0.1]),
-        ("train", "train_loss_step"): ([1], [3.0]),
-        ("train", "lr-SGD"): ([1], [0.1]),
-        ("train", "train_loss_epoch"): ([2], [2.0]),
-        ("validation", "val/loss/dataloader_idx_0"): ([2], [1.0]),
-        ("validation", "acc"): ([2], [0.2]),
-    }
-    panels = group_series(points)
-    assert {title: set(series) for title, series in panels.items()} == {
-        "loss": {"train_loss_step", "train_loss_epoch", "val/loss/dataloader_idx_0"},
-        "acc": {"acc (train)", "acc (validation)"},
-        "lr-SGD": {"lr-SGD (train)"},
-    }
-    assert next(iter(panels)) == "loss"
-    assert panels["acc"]["acc (validation)"] == ([2], [0.2])
-
-
 #: What people, and their libraries, log under.
 ODD_NAMES = [
     "loss$^2",
@@ -661,14 +641,6 @@ def test_metric_of_any_name_is_kept_and_drawn(run: RunDirectory, latex: bool) ->
         warnings.simplefilter("error")
         assert run.plot_curves() == run.curves_file
     assert rows(run) == table
-
-
-def test_long_line_keeps_its_extremes() -> None:
-    values = [0.0] * 100_000
-    values[4321], values[5432], values[77_777] = 9.0, math.nan, -7.0
-    batches, heights = thinned(list(range(100_000)), values)
-    assert len(batches) < 3000 and (batches[0], batches[-1]) == (0, 99_999)
-    assert dict(zip(batches, heights, strict=True))[4321] == 9.0 and min(heights) == -7.0
 
 
 def test_what_cannot_be_drawn_or_written_is_said_and_hides_no_error(

@@ -1,0 +1,119 @@
+"""How is a line of any length kept in a few thousand points, so that no spike of it is lost?"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Sequence
+
+import numpy as np
+
+#: More points than a panel has pixels; of a longer line the extremes of each stretch are drawn.
+MAX_POINTS = 2000
+_MOST_STRETCHES = 1024  # an even number
+
+
+class ThinnedLine:
+    """A line that grows by one point after the other, in memory that does not grow with it.
+
+    It is cut into stretches of equally many points, of each of which the smallest and the largest value are kept. When
+    there are too many, each two neighbours become one. So a point costs the same at any length, on the average.
+    """
+
+    def __init__(self) -> None:
+        # of each stretch, in the order of the line; a stretch without a finite value has NaN
+        self._low_at, self._high_at = array("q"), array("q")
+        self._low, self._high = array("d"), array("d")
+        self._width = 1  # points of a stretch
+        self._room = 0  # points that the last stretch still takes
+        self._first: tuple[int, float] | None = None
+        self._last: tuple[int, float] = (0, math.nan)
+        self._lost: int | None = None
+
+    def add(self, at: int, value: float) -> None:
+        """Add a point behind all others.
+
+        Args:
+            at: its place.
+            value: where it is not finite it leaves a gap.
+        """
+        if not math.isfinite(value):
+            if self._lost is None:
+                self._lost = at
+            value = math.nan
+        self._last = (at, value)
+        if self._first is None:
+            self._first = self._last
+        if self._room == 0:
+            self._begin(at, value)
+            return
+        self._room -= 1
+        low, high = self._low[-1], self._high[-1]
+        # what is NaN is neither smaller nor larger than anything
+        if value < low or low != low:
+            self._low[-1], self._low_at[-1] = value, at
+        if value > high or high != high:
+            self._high[-1], self._high_at[-1] = value, at
+
+    def points(self) -> tuple[list[int], list[float]]:
+        """What is kept, places and values in the order of the line; gaps are NaN, the first one at its place."""
+        if self._first is None:
+            return [], []
+        found = dict(zip(self._low_at, self._low, strict=True)) if self._width == 1 else self._extremes()
+        for at, value in (self._first, self._last):
+            found.setdefault(at, value)
+        if self._lost is not None and self._width > 1:
+            found[self._lost] = math.nan
+        places = sorted(found)
+        return places, [found[at] for at in places]
+
+    def _extremes(self) -> dict[int, float]:
+        found = dict(zip(self._low_at, self._low, strict=True))
+        found.update((at, value) for at, value in zip(self._high_at, self._high, strict=True) if value == value)
+        return found
+
+    def _begin(self, at: int, value: float) -> None:
+        """Begin a stretch."""
+        if len(self._low) == _MOST_STRETCHES:
+            self._join()
+        for places in (self._low_at, self._high_at):
+            places.append(at)
+        for values in (self._low, self._high):
+            values.append(value)
+        self._room = self._width - 1
+
+    def _join(self) -> None:
+        """Make one stretch of each two."""
+        self._low_at, self._low = _joined(self._low_at, self._low, 1.0)
+        self._high_at, self._high = _joined(self._high_at, self._high, -1.0)
+        self._width *= 2
+
+
+def _joined(places: array[int], values: array[float], sign: float) -> tuple[array[int], array[float]]:
+    """Of each two points the smaller one, of negative signs the larger one; NaN only where both are."""
+    heights = sign * np.asarray(values).reshape(-1, 2)
+    chosen = np.argmin(np.where(np.isnan(heights), np.inf, heights), axis=1) + np.arange(0, len(values), 2)
+    return array("q", np.asarray(places)[chosen].tobytes()), array("d", np.asarray(values)[chosen].tobytes())
+
+
+def thinned(places: Sequence[float], values: list[float]) -> tuple[Sequence[float], list[float]]:
+    """Leave the smallest and the largest value of each stretch of a line that has more points than a panel can show."""
+    if len(values) <= MAX_POINTS:
+        return places, values
+    heights = np.asarray(values)
+    finite = np.isfinite(heights)
+    kept: set[int] = {0, len(values) - 1}
+    if not finite.all():
+        first = int(np.argmin(finite))
+        kept |= {max(0, first - 1), first}
+    for stretch in np.array_split(np.arange(len(values)), MAX_POINTS // 2):
+        part, is_finite = heights[stretch], finite[stretch]
+        kept.add(int(stretch[np.argmin(np.where(is_finite, part, np.inf))]))
+        kept.add(int(stretch[np.argmax(np.where(is_finite, part, -np.inf))]))
+    return [places[index] for index in sorted(kept)], [values[index] for index in sorted(kept)]
+
+
+def last_finite(places: Sequence[float], values: Sequence[float]) -> tuple[float, float] | None:
+    """The last finite point before the first that is none; None where all are finite, or the first is none."""
+    at = next((index for index, value in enumerate(values) if not math.isfinite(value)), None)
+    return (places[at - 1], values[at - 1]) if at else None
