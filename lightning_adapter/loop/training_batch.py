@@ -108,7 +108,7 @@ class TrainingBatch:
             if hook is not None and hook(batch, batch_idx) == -1:
                 self._skip()
                 return False
-            if self.rates is not None:
+            if self.schedulers.configs and self.rates is not None:
                 self.rates.batch_starts()
             progress.advance_started()
             # asked at each batch, as `_TrainingEpochLoop.advance` does: a module may change it in a hook
