@@ -28,11 +28,13 @@ class Module(DETLM):
         return loss
     def validation_step(self, batch, batch_idx):
         self.log("val_loss", self.layer(batch[0]).square().mean())
+    def test_step(self, batch, batch_idx):
+        self.log("test_loss", self.layer(batch[0]).square().mean())
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.01)
     def loader(self):
         return DataLoader(TensorDataset(torch.ones(8, 2)), batch_size=2)
-    train_dataloader = val_dataloader = loader
+    train_dataloader = val_dataloader = test_dataloader = loader
 
 class Breaks(Module):
     def on_train_batch_end(self, outputs, batch, batch_idx):
@@ -135,8 +137,14 @@ def test_line_that_the_users_logging_shows_is_shown_once(outputs: list[list[Any]
 
 
 def test_commands_to_type_next_are_those_of_a_cell(outputs: list[list[Any]]) -> None:
-    printed = "".join(output.text for output in outputs[5] if output.output_type == "stream")
-    assert "\n  !lightning-adapter runs compare runs/Trial/" in printed
+    stopped, ended = (
+        "".join(output.text for output in outputs[cell] if output.output_type == "stream") for cell in (4, 5)
+    )
+    assert "\n  !lightning-adapter runs compare runs/Trial/" in ended
+    assert "\n  trial.test()\n" in ended
+    # that `fit` has not returned
+    assert "\n  !lightning-adapter runs compare runs/Trial/" in stopped
+    assert "trial.test()" not in stopped
 
 
 def test_command_of_a_cell_is_told_to_print_lines(outputs: list[list[Any]]) -> None:

@@ -78,7 +78,9 @@ def after_failure(latest: pathlib.Path) -> str:
     return f"The run can go on from its last checkpoint. Call fit() with\n    resume_from={place!r}"
 
 
-def commands(trial: LightningTrial, run: pathlib.Path, tensorboard: pathlib.Path, is_tested: bool) -> list[str]:
+def commands(
+    trial: LightningTrial, run: pathlib.Path, tensorboard: pathlib.Path, is_tested: bool, is_returned: bool
+) -> list[str]:
     """What can be typed next, at most three of it, the most likely first.
 
     Args:
@@ -86,25 +88,30 @@ def commands(trial: LightningTrial, run: pathlib.Path, tensorboard: pathlib.Path
         run: its directory.
         tensorboard: where its default logger writes.
         is_tested: whether it was tested at the end.
+        is_returned: whether `fit` gives it back.
     """
-    return list(_commands(trial, run, tensorboard, is_tested))[:_MOST_COMMANDS]
+    return list(_commands(trial, run, tensorboard, is_tested, is_returned))[:_MOST_COMMANDS]
 
 
-def _commands(trial: LightningTrial, run: pathlib.Path, tensorboard: pathlib.Path, is_tested: bool) -> Iterator[str]:
+def _commands(
+    trial: LightningTrial, run: pathlib.Path, tensorboard: pathlib.Path, is_tested: bool, is_returned: bool
+) -> Iterator[str]:
     here = shlex.quote(shown(run))
     # in a notebook the trial is at hand, and a command is one of the shell's
     in_notebook = console.place() is console.Place.NOTEBOOK
     command = "!" if in_notebook else ""
     # a class of a function is found by nobody else
-    typed = type(trial).recorded_as() is not None and not in_notebook
-    if trial.latest_checkpoint is not None:
+    is_found = type(trial).recorded_as() is not None
+    typed = is_found and not (in_notebook and is_returned)
+    if trial.latest_checkpoint is not None and (typed or is_returned):
         if not is_tested and _can_test(trial):
-            yield f"lightning-adapter test {here}" if typed else "trial.test()"
+            yield f"{command}lightning-adapter test {here}" if typed else "trial.test()"
         split = _predicts_on(trial)
         if split == "predict":
-            yield f"lightning-adapter predict {here}" if typed else "trial.predict()"
+            yield f"{command}lightning-adapter predict {here}" if typed else "trial.predict()"
         elif split is not None:
-            yield f"lightning-adapter predict {here} --split {split}" if typed else f"trial.predict(split={split!r})"
+            call = f"trial.predict(split={split!r})"
+            yield f"{command}lightning-adapter predict {here} --split {split}" if typed else call
     other = _run_before(run)
     if other is not None:
         yield f"{command}lightning-adapter runs compare {shlex.quote(shown(other))} {here}"

@@ -379,7 +379,7 @@ def _fit(
         _end_if_asked(platform, trial, directory)
         if plan.request.test:
             _test(trial, core_context.distributed, directory)
-        _tell_commands(trial, directory, platform, is_tested=plan.request.test)
+        _tell_commands(trial, directory, platform, is_tested=plan.request.test, is_returned=True)
         if plan.request.package is not None:
             write_if_complete(trial, core_context.distributed, plan.request.package)
     return trial
@@ -589,13 +589,15 @@ def _end_if_asked(platform: LocalPlatform, trial: LightningTrial, directory: Run
             who = platform.stop_reason if asked is None else asked.name
             platform.print(ending.to_go_on(driver, who or "the trial", trial.latest_checkpoint))
     if asked is not None and driver is not None:
-        _tell_commands(trial, directory, platform, is_tested=False)
+        _tell_commands(trial, directory, platform, is_tested=False, is_returned=False)
         raise SystemExit(exit_status(asked))
 
 
-def _tell_commands(trial: LightningTrial, directory: RunDirectory, platform: LocalPlatform, is_tested: bool) -> None:
+def _tell_commands(
+    trial: LightningTrial, directory: RunDirectory, platform: LocalPlatform, is_tested: bool, is_returned: bool
+) -> None:
     """Print what can be typed next."""
     if platform.core.distributed.rank == 0 and not platform.is_judged:
-        typed = ending.commands(trial, directory.path, directory.tensorboard, is_tested)
+        typed = ending.commands(trial, directory.path, directory.tensorboard, is_tested, is_returned)
         if typed:
             platform.print("\n".join(["next:", *(f"  {one}" for one in typed)]))
