@@ -8,6 +8,7 @@ import fcntl
 import logging
 import os
 import pty
+import re
 import shutil
 import struct
 import subprocess
@@ -304,12 +305,15 @@ def test_log_of_a_run_is_what_a_person_reads(caplog: pytest.LogCaptureFixture) -
     trial = fit(trial_of(max_epochs=2), seed=1)
     facts, _, log = (trial.run_dir / "train.log").read_text().partition("\n\n")
     assert facts.startswith("run: Trial, begun ") and "\nseed: 1\n" in facts
-    lines = [line.split(": ", 1)[1] for line in log.splitlines()]
-    assert lines[0].startswith("Trial writes to runs/Trial/")
-    assert lines[1:] == [
-        f"epoch {epoch}, batch {6 * (epoch + 1)}: val_loss {loss:.6g}"
-        for epoch, loss in enumerate(validation_losses(trial))
-    ] + ["training has ended at epoch 1, batch 12: max_epochs=2 reached"]
+    entry = re.compile(r"^20\d\d-\d\d-\d\d \d\d:\d\d:\d\d INFO lightning_adapter: ", re.MULTILINE)
+    place, block, *lines = (text.partition("\n20")[0].rstrip() for text in entry.split(log)[1:])
+    assert place.startswith("Trial writes to runs/Trial/") and block.startswith("Trial trains\n")
+    validated = [line for line in lines if "  val_loss " in line]
+    for epoch, loss in enumerate(validation_losses(trial), start=1):
+        assert validated[epoch - 1].startswith(f"epoch {epoch}/2  batch 6/6  ")
+        assert f"  val_loss {loss:.4g}" in validated[epoch - 1]
+    assert lines[-1] == "training has ended at epoch 2/2, 12 batches: max_epochs=2 reached"
+    assert len(validated) == 2 and "stdout: trained " in log  # the summary is printed
 
 
 def validation_losses(trial: LightningAdapter) -> list[float]:

@@ -54,33 +54,36 @@ def _listed(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def tell_end(parts: Components, max_batches: int | None) -> None:
+def tell_end(parts: Components, max_batches: int | None, seen: Mapping[str, str] | None = None) -> None:
     """Say why no further batch is trained.
 
     Args:
         parts: the run.
         max_batches: batches after which it was to end; None where Lightning's limits decide.
+        seen: `extra=` of the record: who sees it.
     """
-    parts.log.info("training has ended at %s: %s", _position(parts), why_it_ended(parts, max_batches))
+    parts.log.info("training has ended at %s: %s", _position(parts), why_it_ended(parts, max_batches), extra=seen)
 
 
-def tell_pause(parts: Components, reason: str, checkpoint: str | None) -> None:
+def tell_pause(parts: Components, reason: str, checkpoint: str | None, seen: Mapping[str, str] | None = None) -> None:
     """Say why training stops before its end.
 
     Args:
         parts: the run.
         reason: who has asked for it.
         checkpoint: from which it would go on; None where there is none.
+        seen: `extra=` of the record: who sees it.
     """
     on = f"; it can go on from checkpoint {checkpoint}" if checkpoint is not None else ""
-    parts.log.info("training stops at %s: %s%s", _position(parts), reason, on)
+    parts.log.info("training stops at %s: %s%s", _position(parts), reason, on, extra=seen)
 
 
 def _position(parts: Components) -> str:
     """The epoch of the batch that was trained last, from 1, and how many batches there were."""
     progress, last = parts.progress, parts.settings.max_epochs
-    of = "" if last == -1 else f"/{last}"
-    return f"epoch {max(1, progress.epoch.current.ready)}{of}, {counted(progress.total_batches, 'batch', 'batches')}"
+    epoch = max(1, progress.epoch.current.ready)
+    of = "" if last < epoch else f"/{last}"  # none is known, or the run goes on from a longer one
+    return f"epoch {epoch}{of}, {counted(progress.total_batches, 'batch', 'batches')}"
 
 
 @contextlib.contextmanager

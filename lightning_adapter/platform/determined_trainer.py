@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import pathlib
@@ -59,6 +60,21 @@ class BatchCount(pytorch.MetricReducer):
     def cross_slot_reduce(self, per_slot_metrics: Sequence[int]) -> dict[str, int]:
         """As Determined's own count, and in its place."""
         return {_BATCHES: max(per_slot_metrics)}
+
+
+class NoPlaceholdersLogged(pytorch.PyTorchCallback):
+    """Keeps out of the log, until Determined's loop ends, what it counts of the placeholders that it is given as batches."""
+
+    def __init__(self) -> None:
+        self._running = contextlib.ExitStack()
+
+    def on_trial_startup(self, first_batch_idx: int, checkpoint_uuid: str | None) -> None:
+        """Determined begins, and will tell of its end."""
+        self._running.enter_context(determined_private.without_untrue_lines())
+
+    def on_trial_shutdown(self) -> None:
+        """Determined's loop has ended."""
+        self._running.close()
 
 
 class DeterminedTrainerPlatform(Platform):
@@ -120,10 +136,12 @@ class DeterminedTrainerPlatform(Platform):
             self._files.bring_back(checkpoint)
 
     def callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
-        """What puts code and files into the checkpoints of a cluster, as they are to be there; nothing off it."""
+        """What keeps Determined's log true, and puts code and files into the checkpoints of a cluster, as they are to be."""
+        quiet = {"lightning_adapter_log": NoPlaceholdersLogged()}
         if self._files is None:
-            return {}
+            return quiet
         return {
+            **quiet,
             "lightning_adapter_code": TrimmedCode(UserCode.of_experiment()),
             "lightning_adapter_files": FilesBeside(self._files),
         }

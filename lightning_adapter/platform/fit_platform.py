@@ -28,7 +28,7 @@ from lightning_adapter.platform.training_time import TrainingTime
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.runs.console import ALWAYS, FILE_ONLY
 from lightning_adapter.runs.words import counted
-from lightning_adapter.versions import determined_private, lightning_private
+from lightning_adapter.versions import determined_private, lightning_chatter, lightning_private
 from lightning_adapter.versions.determined_controller import Controller
 
 logger = logging.getLogger("lightning_adapter")
@@ -84,6 +84,7 @@ class FitPlatform(Platform):
         self._metric_is_doubtful = self._knows_sanity_check = False
         self._best: float | None = None  # of all validations, also of those that no checkpoint follows
         self._best_values: tuple[dict[str, float], str] = ({}, "")
+        self._seen = FILE_ONLY  # where a person sees what the run says of its course
         self.start = start
         start.belongs_to_rank(core_context.distributed.rank)
         module = trial.lightning_module
@@ -131,7 +132,7 @@ class FitPlatform(Platform):
                 **driver.boundaries.periods(),
             )
             try:
-                with determined_private.without_chatter(self.is_local):
+                with determined_private.without_chatter(self.is_local), lightning_chatter.end_not_printed():
                     controller.run()
             finally:
                 self.time.ends()
@@ -155,9 +156,9 @@ class FitPlatform(Platform):
         if self.core.distributed.rank != 0:
             return
         if driver.finished:
-            tell_end(driver.parts, self.max_batches)
+            tell_end(driver.parts, self.max_batches, self._seen)
         elif self.stop_reason is not None:
-            tell_pause(driver.parts, self.stop_reason, self.checkpoints.uuid)
+            tell_pause(driver.parts, self.stop_reason, self.checkpoints.uuid, self._seen)
 
     # --- the place ------------------------------------------------------------------------------------------------
 
@@ -259,11 +260,11 @@ class FitPlatform(Platform):
             ended_by: who may end it before its limits; None where nobody may.
             on_console: whether a person sees it there too, who has not asked for silence.
         """
+        self._seen = ALWAYS if on_console and parts.arguments.enable_progress_bar else FILE_ONLY
         if self.core.distributed.rank == 0 and not parts.progress.is_finished:
             validated = beginning.of_period(self.validation_period)
             said = beginning.block(parts, self._trial_name, self._known, validated, self.max_batches, ended_by)
-            shown = on_console and parts.arguments.enable_progress_bar
-            parts.log.info("%s", said, extra=ALWAYS if shown else FILE_ONLY)
+            parts.log.info("%s", said, extra=self._seen)
         self.time.starts()
 
     # --- validation and checkpoints -------------------------------------------------------------------------------

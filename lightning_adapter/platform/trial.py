@@ -157,13 +157,23 @@ class LightningTrial(HyperparameterHooks, pytorch.PyTorchTrial):
     @functools.cached_property  # so that a trial can keep something of its own under this name
     def log(self) -> logging.Logger:
         """The run's own logger: what it is told stands in the run's train.log, or in the log of a cluster's task."""
+        return self._run_log
+
+    @functools.cached_property
+    def _run_log(self) -> logging.Logger:
         of_run = self.context.run_log if isinstance(self.context, LocalContext) else None
         return of_run or RunLogger()
 
     def drive_on(self, platform: Platform) -> Driver:
         """Make the driver; under Determined's own Trainer it is made when Determined asks for callbacks."""
         self._driver = Driver(
-            self.context, self.lightning_module, self.datamodule, self.arguments, self._own_loaders, platform, self.log
+            self.context,
+            self.lightning_module,
+            self.datamodule,
+            self.arguments,
+            self._own_loaders,
+            platform,
+            self._run_log,
         )
         if not self._overrides("train_batch") and "train_batch" not in vars(self):
             vars(self)["train_batch"] = self._driver.train_batch  # a call less in each step

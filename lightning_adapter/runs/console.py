@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 import os
+import stat
 import sys
 from typing import Any
 
@@ -57,6 +58,7 @@ class Console(logging.Handler):
     """Shows on stderr what runs say, unless a handler of the user's own shows it on a console.
 
     At a terminal and in a notebook, where bars show how far a run is, that is warnings and what is marked to be seen always.
+    Lines have the time where stderr is a file, as under `nohup`; whoever else collects them, as a cluster does, adds its own.
 
     Args:
         is_quiet: whether it is so elsewhere too.
@@ -68,13 +70,17 @@ class Console(logging.Handler):
     def __init__(self, is_quiet: bool = False) -> None:
         super().__init__()
         self.shows_all = place() is Place.LINES and not is_quiet
+        if _is_file(sys.stderr):
+            self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called by `logging`."""
         wanted = getattr(record, "console", None)
         is_seen = wanted == "always" or record.levelno >= (logging.INFO if self.shows_all else logging.WARNING)
-        if not is_seen or wanted == "never" or _is_shown(record):
+        # a run within a run, or beside one, has a console too
+        if not is_seen or wanted == "never" or hasattr(record, "shown_by") or _is_shown(record):
             return
+        record.shown_by = self
         try:
             # what stderr is at the moment: while a table is drawn, what goes above it
             sys.stderr.write(f"{self.format(record)}\n")
@@ -83,15 +89,23 @@ class Console(logging.Handler):
             self.handleError(record)
 
 
+def _is_file(stream: Any) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (AttributeError, OSError, ValueError):  # a notebook's, a test's, or none
+        return False
+
+
 def _is_shown(record: logging.LogRecord) -> bool:
     """Whether another handler on the way of a record prints it on a console."""
-    log: logging.Logger | None = logging.getLogger(record.name)
-    if record.levelno < (log.getEffectiveLevel() if log is not None else 0):
-        return False
+    log: logging.Logger | None = getattr(record, "of_run", None) or logging.getLogger(record.name)
     while log is not None:
         if any(_prints(handler) and record.levelno >= handler.level for handler in log.handlers):
             return True
-        log = log.parent if log.propagate else None
+        # what is too little for the package's logger comes from a run's own one, and no further than there
+        of_run = log is getattr(record, "of_run", None)
+        onward = log.parent if log.propagate else None
+        log = None if of_run and onward is not None and record.levelno < onward.getEffectiveLevel() else onward
     return False
 
 
@@ -101,9 +115,7 @@ def _prints(handler: logging.Handler) -> bool:
     stream = getattr(handler, "stream", None) or getattr(getattr(handler, "console", None), "file", None)  # rich's
     if stream is None:
         return False
-    # a handler that was made before the run has what is beneath the run's stand-in
-    shown = [each for now in (sys.stdout, sys.stderr) for each in (now, getattr(now, "beneath", None))]
-    shown += [sys.__stdout__, sys.__stderr__]
+    shown = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
     return any(stream is each for each in shown) or _number(stream) in {1, 2, *map(_number, shown)} - {None}
 
 

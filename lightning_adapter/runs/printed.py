@@ -1,19 +1,21 @@
 """How does what user code prints reach a run's file too, and stand above the bars of a terminal?
 
-While a run trains, `sys.stdout` and `sys.stderr` are stand-ins that pass everything on as it is. Whoever keeps one, as a logging
-handler that is made meanwhile does, goes on printing with it when the run is over.
+While a run trains, the `write` of the streams that are stdout and stderr copies what it writes. The streams themselves stay what
+they are, so that whoever has kept one, as a logging handler does, is copied as well, and goes on printing with it when the run is
+over.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
 from types import FrameType
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO, cast
 
 from tqdm import tqdm
 
@@ -28,7 +30,9 @@ drawn: weakref.WeakSet[Any] = weakref.WeakSet()
 _lock = threading.Lock()
 #: Replaced as a whole, so that who prints needs no lock.
 _files: tuple[_Copy, ...] = ()
-_installed: list[tuple[str, _StandIn]] = []
+_streams: list[_Stream] = []
+#: Which stream a thread is writing to: what that writes to others, as a tee does, is copied already.
+_writing = threading.local()
 
 
 class File(Protocol):
@@ -37,8 +41,8 @@ class File(Protocol):
     def is_of_this_thread(self) -> bool:
         """Whether what this thread prints is of the run."""
 
-    def hears(self, log: logging.Logger) -> bool:
-        """Whether records of a logger reach the file by themselves."""
+    def has(self, record: logging.LogRecord, log: logging.Logger) -> bool:
+        """Whether a record that a logger is giving to its handlers is in the file, or will be."""
 
     def printed(self, stream: str, line: str) -> None:
         """Write a line that was printed on a stream."""
@@ -50,8 +54,11 @@ class _Copy:
     def __init__(self, file: File) -> None:
         self.file = file
         self._screens = {name: ScreenText() for name in _STREAMS}
+        self._process = os.getpid()
 
     def write(self, stream: str, text: str) -> None:
+        if self._process != os.getpid():  # a loader's: what is held back is not its own
+            self._screens, self._process = {name: ScreenText() for name in _STREAMS}, os.getpid()
         self._tell(stream, self._screens[stream].write(text))
 
     def end(self) -> None:
@@ -70,8 +77,7 @@ def copied(file: File) -> Iterator[None]:
     global _files
     mine = _Copy(file)
     with _lock:
-        if not _files:
-            _install()
+        _listen()
         _files = (*_files, mine)
     try:
         yield
@@ -79,75 +85,94 @@ def copied(file: File) -> Iterator[None]:
         with _lock:
             _files = tuple(each for each in _files if each is not mine)
             if not _files:
-                _uninstall()
+                while _streams:
+                    _streams.pop().end()
         mine.end()
 
 
 def real_stderr() -> TextIO:
-    """What stderr is beneath the stand-in: bars are no lines, and write there."""
-    stream: Any = sys.stderr
-    found: TextIO = stream.beneath if isinstance(stream, _StandIn) else stream
-    return found
+    """Stderr without what listens to it: bars are no lines, and write there."""
+    for each in _streams:
+        if each.stream is sys.stderr:
+            return cast(TextIO, each.beneath)
+    return sys.stderr
 
 
-def _install() -> None:
+def _listen() -> None:
+    """Also to a stream that has come in the place of another one since the last run began."""
     for name in _STREAMS:
         stream = getattr(sys, name)
-        if stream is not None:  # as in a process without a console
-            stand_in = _StandIn(stream, name)
-            setattr(sys, name, stand_in)
-            _installed.append((name, stand_in))
+        # a process without a console has none; one without attributes cannot be listened to
+        if hasattr(stream, "__dict__") and all(each.stream is not stream for each in _streams):
+            _streams.append(_Stream(stream, name))
 
 
-def _uninstall() -> None:
-    for name, stand_in in _installed:
-        stand_in.end()
-        if getattr(sys, name) is stand_in:  # user code may have put another one there, over it
-            setattr(sys, name, stand_in.beneath)
-    _installed.clear()
-
-
-class _StandIn:
-    """In the place of a stream.
+class _Stream:
+    """One that is listened to.
 
     Args:
-        beneath: the stream.
+        stream: it.
         name: "stdout" or "stderr".
+
+    Attributes:
+        stream: see above.
+        beneath: what writes on it unheard.
     """
 
-    def __init__(self, beneath: Any, name: str) -> None:
-        self.beneath = beneath
+    def __init__(self, stream: Any, name: str) -> None:
+        self.stream = stream
+        self.beneath = _Beneath(stream)
         self._name = name
         self._begun = ""  # of a line that is to stand above the bars
+        self._mine = {"write": self.write, "flush": self.flush}
+        # what somebody else had put there before
+        self._before = {name: vars(stream)[name] for name in self._mine if name in vars(stream)}
+        vars(stream).update(self._mine)
+
+    def end(self) -> None:
+        """Listen no more."""
+        self._give_out()
+        own = vars(self.stream)
+        for name, mine in self._mine.items():
+            if own.get(name) == mine:  # otherwise somebody listens in the same way, and passes on to us
+                del own[name]
+                own.update({name: self._before[name]} if name in self._before else {})
 
     def write(self, text: str) -> int:
         """As `TextIO.write`."""
-        if drawn and self.beneath.isatty():
-            self._write_above(text)
-        else:
-            self.beneath.write(self._begun + text)
-            self._begun = ""
-        for each in _files:
-            if each.file.is_of_this_thread() and not _heard(each.file, sys._getframe(1)):
-                each.write(self._name, text)
+        if getattr(_writing, "stream", None) is not None:
+            return int(self.beneath.write(text))
+        _writing.stream = self
+        try:
+            if drawn and self.beneath.isatty():
+                self._write_above(text)
+            else:
+                self._give_out()
+                self.beneath.write(text)
+            for each in _files:
+                if each.file.is_of_this_thread() and not _is_record_of(each.file, sys._getframe(1)):
+                    each.write(self._name, text)
+        finally:
+            _writing.stream = None
         return len(text)
 
-    def writelines(self, lines: Iterable[str]) -> None:
-        """As `TextIO.writelines`."""
-        for line in lines:
-            self.write(line)
+    def flush(self) -> None:
+        """As `TextIO.flush`: whoever asks for something, or counts with dots, wants it to be seen now."""
+        if getattr(_writing, "stream", None) is None:
+            self._give_out()
+        self.beneath.flush()
 
-    def end(self) -> None:
-        """Write what was held back."""
-        if self._begun:
-            self.beneath.write(self._begun)
-            self._begun = ""
+    def _give_out(self) -> None:
+        """Write what is held back."""
+        begun, self._begun = self._begun, ""
+        if begun:
+            self.beneath.write(begun)
 
     def _write_above(self, text: str) -> None:
         """Whole lines, with the bars out of the way meanwhile; what goes back in its line is itself a bar."""
         if "\r" in text or "\x1b[A" in text or _is_step_of_a_bar(text, sys._getframe(2)):
-            self.beneath.write(self._begun + text)
-            self._begun = ""
+            self._give_out()
+            self.beneath.write(text)
             return
         whole, end, self._begun = (self._begun + text).rpartition("\n")
         if end:
@@ -155,11 +180,23 @@ class _StandIn:
                 self.beneath.write(whole + end)
                 self.beneath.flush()
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.beneath, name)
 
-    def __iter__(self) -> Any:
-        return iter(self.beneath)
+class _Beneath:
+    """Writes as the stream did before it was listened to; equal to it, since tqdm looks which bars share a screen."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.write = stream.write
+        self.flush = stream.flush
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def __eq__(self, other: object) -> bool:
+        return other is self or other is self._stream
+
+    def __hash__(self) -> int:
+        return hash(self._stream)
 
 
 def _is_step_of_a_bar(text: str, frame: FrameType | None) -> bool:
@@ -167,12 +204,15 @@ def _is_step_of_a_bar(text: str, frame: FrameType | None) -> bool:
     return frame is not None and not text.strip("\n") and str(frame.f_globals.get("__name__")).startswith("tqdm.")
 
 
-def _heard(file: File, frame: FrameType | None) -> bool:
-    """Whether it is a logging handler that prints, of a record that the file has by itself."""
+def _is_record_of(file: File, frame: FrameType | None) -> bool:
+    """Whether it is a logging handler that prints, of a record that the file has by itself, from `Logger.callHandlers`."""
     for _ in range(_FRAMES):
         if frame is None:
             return False
-        if frame.f_code is logging.Logger.callHandlers.__code__:
-            return file.hears(frame.f_locals["self"])
+        if frame.f_code.co_name == "callHandlers":
+            found = frame.f_locals
+            log, record = found.get("self"), found.get("record")
+            if isinstance(log, logging.Logger) and isinstance(record, logging.LogRecord):
+                return file.has(record, log)
         frame = frame.f_back
     return False

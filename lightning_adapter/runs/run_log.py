@@ -14,10 +14,10 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from lightning_adapter.runs import printed
-from lightning_adapter.runs.console import Console
+from lightning_adapter.runs.console import FILE_ONLY, Console
 
 PACKAGE = "lightning_adapter"
 _LOGGED = (PACKAGE, "determined")
@@ -41,6 +41,13 @@ class RunLogger(logging.Logger):
         super().__init__(PACKAGE)
         self.parent = logging.getLogger(PACKAGE)
         self._file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What a process of a loader gets is no run's."""
+        return logging.getLogger, (PACKAGE,)
+
+    def __deepcopy__(self, memo: object) -> RunLogger:
+        return self
 
     def isEnabledFor(self, level: int) -> bool:
         """Asked anew each time: `Logger` would keep the answer, and forgets it only for those in its registry."""
@@ -94,6 +101,7 @@ def attach_log(path: pathlib.Path, head: str = "") -> Iterator[RunLogger]:
 
 def _with_own_handlers() -> Iterator[str]:
     """Loggers that somebody has given handlers, or cut off from those further up, as Lightning does with its own."""
+    yield "py.warnings"  # of `captureWarnings`, which keeps warnings to itself where nobody listens
     for name, log in list(logging.root.manager.loggerDict.items()):
         if isinstance(log, logging.Logger) and (log.handlers or not log.propagate):
             yield name
@@ -175,7 +183,9 @@ class RunFile(logging.FileHandler):
         files = [each.baseFilename for each in logging.getLogger().handlers if isinstance(each, logging.FileHandler)]
         self._is_roots = os.path.abspath(path) in files
         with _lock:
-            RunFile.open = (*RunFile.open, self)
+            if not self.open and logging.lastResort is not None:
+                logging.lastResort = _LastResort(logging.lastResort)
+            RunFile.open = (*self.open, self)
 
     # --- what is of this run ------------------------------------------------------------------------------------------
 
@@ -186,11 +196,13 @@ class RunFile(logging.FileHandler):
         mine = thread if thread in threads else next(iter(threads)) if len(threads) == 1 else None
         return next((each for each in reversed(found) if each._thread == mine), None) is self
 
-    def hears(self, log: logging.Logger) -> bool:
-        """Whether a logger's records come here by themselves."""
+    def has(self, record: logging.LogRecord, log: logging.Logger) -> bool:
+        """Whether a record that a logger is giving to its handlers is in the file, or will be."""
+        if getattr(record, "in_file", None) is self:
+            return True
         each: logging.Logger | None = log
         while each is not None:
-            if self in each.handlers or (self._is_roots and each.parent is None and not isinstance(each, RunLogger)):
+            if self in each.handlers or (self._is_roots and each.parent is None):
                 return True
             each = each.parent if each.propagate else None
         return False
@@ -203,7 +215,8 @@ class RunFile(logging.FileHandler):
             self._write(f"\n{head}\n\n" if self.stream.tell() else f"{head}\n\n")
 
     def of_run(self, record: logging.LogRecord) -> None:
-        """A record of the run's own logger."""
+        """A record of the run's own logger, or one that no other logger has."""
+        record.in_file = self
         if not self._is_roots or getattr(record, "console", None) == "never":
             self.acquire()
             try:
@@ -211,24 +224,25 @@ class RunFile(logging.FileHandler):
             finally:
                 self.release()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Called by `logging`, for each logger on the record's way that this file is attached to."""
+    def hear(self, record: logging.LogRecord) -> None:
+        """A record of any logger, which may come here by several ways."""
         has_it = self._is_roots or hasattr(record, "of_run") or getattr(record, "in_file", None) is self
         if not has_it and self.is_of_this_thread():
             record.in_file = self
             super().emit(record)
-        if (
-            logging.lastResort is not None
-            and record.levelno >= logging.lastResort.level
-            and not getattr(record, "printed", False)
-            and _is_alone(record.name)
-        ):
-            record.printed = True
-            logging.lastResort.handle(record)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called by `logging`, for each logger on the record's way that this file is attached to."""
+        self.hear(record)
+        last = logging.lastResort
+        is_due = last is not None and record.levelno >= last.level and not hasattr(record, "printed_by")
+        if last is not None and is_due and _is_alone(record.name):
+            record.printed_by = last
+            last.handle(record)
 
     def printed(self, stream: str, line: str) -> None:
         """Write a line that was printed on a stream."""
-        self.of_run(logging.makeLogRecord({"name": stream, "msg": line, "levelname": "PRINT", "console": "never"}))
+        self.of_run(logging.makeLogRecord({"name": stream, "msg": line, "levelname": "PRINT", **FILE_ONLY}))
 
     def _write(self, text: str) -> None:
         self.acquire()
@@ -255,10 +269,30 @@ class RunFile(logging.FileHandler):
         """Close the file; lines that the disk has no room for hide no error of the run."""
         with _lock:
             RunFile.open = tuple(each for each in self.open if each is not self)
+            if not self.open and isinstance(logging.lastResort, _LastResort):
+                logging.lastResort = logging.lastResort.beneath
         try:
             self.close()
         except OSError:
             self.handleError(logging.makeLogRecord({}))
+
+
+class _LastResort(logging.Handler):
+    """Lets a run hear the records that no handler does, which `Logger.callHandlers` gives to `lastResort`.
+
+    Args:
+        beneath: what prints them.
+    """
+
+    def __init__(self, beneath: logging.Handler) -> None:
+        super().__init__(beneath.level)
+        self.beneath = beneath
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called by `logging`."""
+        for each in RunFile.open:
+            each.hear(record)
+        self.beneath.handle(record)
 
 
 def _is_alone(name: str) -> bool:

@@ -7,10 +7,10 @@ import re
 #: Lines that something may still go back to; a display that is higher is written as it goes.
 _HELD = 40
 _TOKEN = re.compile(
-    "\r*\n|\r|\x1b\\[[0-9;?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*(?:\x07|\x1b\\\\)|\x1b[^\\[\\]]|[^\r\n\x1b]+|\x1b",
+    "\r*\n|\r|\b|\x1b\\[[0-9;?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*(?:\x07|\x1b\\\\)|\x1b[^\\[\\]]|[^\r\n\b\x1b]+|\x1b",
 )
 _MOVE = re.compile("\x1b\\[(\\d*)([ABJK])")
-_GOES_BACK = re.compile("\r(?!\r*\n)|\x1b\\[\\d*[AJK]")
+_GOES_BACK = re.compile("\r(?!\r*\n)|\b|\x1b\\[\\d*[AJK]")
 
 
 class ScreenText:
@@ -21,31 +21,30 @@ class ScreenText:
 
     def __init__(self) -> None:
         self._lines = [""]
-        self._row = 0
-        self._returned = False
-        self._goes_back = False
+        self._row = self._column = 0
+        self._held = 1
 
     def write(self, text: str) -> list[str]:
         """Follow a text; returns the lines that are complete by now, without colours."""
         done: list[str] = []
         if _GOES_BACK.search(text):
-            self._goes_back = True
-        elif self._goes_back and self._at_new_line and text.strip():
+            self._held = _HELD
+        elif self._held > 1 and self._at_new_line and text.strip():
             # a bar has ended its line, and what comes is none
-            done, self._lines, self._row, self._goes_back = self._lines[:-1], [""], 0, False
+            done, self._lines, self._row, self._held = self._lines[:-1], [""], 0, 1
         for token in _TOKEN.findall(text):
             self._follow(token)
-        held = _HELD if self._goes_back else 1
-        if len(self._lines) > held and self._row >= len(self._lines) - held:
-            cut = len(self._lines) - held
+        cut = len(self._lines) - self._held
+        if 0 < cut <= self._row:
             done += self._lines[:cut]
             self._lines, self._row = self._lines[cut:], self._row - cut
         return [line.rstrip() for line in done]
 
     def rest(self) -> list[str]:
         """What has been written, and is not given out yet."""
-        lines, self._lines, self._row, self._goes_back = self._lines, [""], 0, False
-        return [line.rstrip() for line in (lines if lines[-1] else lines[:-1])]
+        lines, self._lines = self._lines if self._lines[-1] else self._lines[:-1], [""]
+        self._row, self._column, self._held = 0, 0, 1
+        return [line.rstrip() for line in lines]
 
     @property
     def _at_new_line(self) -> bool:
@@ -54,21 +53,24 @@ class ScreenText:
     def _follow(self, token: str) -> None:
         if token.endswith("\n"):
             self._down(1)
-            self._returned = False
+            self._column = 0
         elif token == "\r":
-            self._returned = True
+            self._column = 0
+        elif token == "\b":
+            self._column = max(0, self._column - 1)
         elif move := _MOVE.fullmatch(token):
             self._move(int(move[1] or 1), move[2])
         elif not token.startswith("\x1b"):  # colours and the like leave no trace
-            self._lines[self._row] = token if self._returned else self._lines[self._row] + token
-            self._returned = False
+            line, end = self._lines[self._row].ljust(self._column), self._column + len(token)
+            self._lines[self._row] = line[: self._column] + token + line[end:]
+            self._column = end
 
     def _move(self, number: int, kind: str) -> None:
         if kind == "A":
             self._row = max(0, self._row - number)
         elif kind == "B":
             self._down(number)
-        else:
+        else:  # most bars erase the whole line, or all behind its beginning
             self._lines[self._row] = ""
             if kind == "J":
                 del self._lines[self._row + 1 :]

@@ -71,21 +71,30 @@ def upload_last_tensorboard_files(core: Any) -> None:
     core.train._tensorboard_manager._sync()
 
 
-@contextlib.contextmanager
-def without_chatter(local: bool) -> Iterator[None]:
-    """Keep lines out of the logs that say nothing to a person.
+#: Determined counts the placeholders that the adapter gives it in place of batches ("validated: 1 records in 0.01s").
+_UNTRUE = ("validated: ", "disabled ")
+#: `fit()` has the values in lines of its own, and the master in its table.
+_REPEATED = ("report_training_metrics(", "report_validation_metrics(")
+#: Off a cluster `DummyTrainContext` (determined 0.38.1) logs in place of the master that it has not, with each workload.
+_OFF_CLUSTER = ("status: ", "report_progress with ", "upload_tensorboard_files(")
 
-    Determined counts the placeholders that the adapter gives it in place of batches ("validated: 1 records"); and off a
-    cluster `DummyTrainContext` (determined 0.38.1) logs each report in place of the master that it has not, and a status
-    with each workload.
+
+def without_chatter(local: bool) -> contextlib.AbstractContextManager[None]:
+    """Keep lines of Determined's out of the logs of `fit()` that are not true, or say nothing to a person.
 
     Args:
         local: whether this is off a cluster.
     """
-    unwanted: tuple[str, ...] = ("validated: ", "disabled ")
-    if local:
-        unwanted += ("status: ", "report_training_metrics(", "report_validation_metrics(", "report_progress with ")
+    return _without((*_UNTRUE, *_REPEATED, *(_OFF_CLUSTER if local else ())))
 
+
+def without_untrue_lines() -> contextlib.AbstractContextManager[None]:
+    """Keep lines out of the logs under Determined's own Trainer that speak of placeholders."""
+    return _without(_UNTRUE)
+
+
+@contextlib.contextmanager
+def _without(unwanted: tuple[str, ...]) -> Iterator[None]:
     def wanted(record: logging.LogRecord) -> bool:
         return record.levelno != logging.INFO or not str(record.msg).startswith(unwanted)
 

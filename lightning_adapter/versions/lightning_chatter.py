@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from lightning_utilities.core import rank_zero
 
@@ -24,19 +24,25 @@ _UNWANTED = (
 _LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning", "lightning.pytorch", "lightning.fabric")
 
 
-@contextlib.contextmanager
-def not_printed() -> Iterator[None]:
+def not_printed() -> contextlib.AbstractContextManager[None]:
     """Within the block, Lightning prints warnings alone; whoever else listens to its loggers hears all."""
+    return _printed(lambda record: record.levelno >= logging.WARNING)
+
+
+def end_not_printed() -> contextlib.AbstractContextManager[None]:
+    """Within the block, Lightning does not print which limit has ended a run: a line of ours says it, and where."""
+    return _printed(lambda record: not str(record.msg).startswith("`Trainer.fit` stopped: "))
+
+
+@contextlib.contextmanager
+def _printed(wanted: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
+    """Within the block, Lightning's own handlers print nothing but what is wanted."""
     handlers = [
         handler
         for name in _LOGGERS
         for handler in logging.getLogger(name).handlers
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
     ]
-
-    def wanted(record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.WARNING
-
     for handler in handlers:
         handler.addFilter(wanted)
     try:

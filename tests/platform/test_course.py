@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -59,34 +61,34 @@ def stopping(**options: Any) -> pl.callbacks.EarlyStopping:
 
 
 ENDS = {
-    "epochs": (lambda: trial_of(), r"epoch 1, batch 12: max_epochs=2 reached"),
-    "steps": (lambda: trial_of(max_epochs=-1, max_steps=7), r"epoch 1, batch 7: max_steps=7 reached"),
+    "epochs": (lambda: trial_of(), r"epoch 2/2, 12 batches: max_epochs=2 reached"),
+    "steps": (lambda: trial_of(max_epochs=-1, max_steps=7), r"epoch 2, 7 batches: max_steps=7 reached"),
     "early stopping": (
         lambda: trial_of(callbacks=[stopping(patience=1, mode="max", min_delta=100)], max_epochs=60),
-        r"epoch 1, batch 12: EarlyStopping: Monitored metric val_loss did not improve in the last 1 records\. Best score",
+        r"epoch 2/60, 12 batches: EarlyStopping: Monitored metric val_loss did not improve in the last 1 records\. Best score",
     ),
     "threshold": (
         lambda: trial_of(callbacks=[stopping(stopping_threshold=1e9)], max_epochs=60),
-        r"epoch 0, batch 6: EarlyStopping: Stopping threshold reached: val_loss = .* < 1000000000\.0\.$",
+        r"epoch 1/60, 6 batches: EarlyStopping: Stopping threshold reached: val_loss = .* < 1000000000\.0\.$",
     ),
     "time": (
         lambda: trial_of(max_time=timedelta(0), max_epochs=60),
-        r"epoch 0, batch 0: Timer: max_time=0:00:00 reached, 0 seconds trained",
+        r"epoch 1/60, 0 batches: Timer: max_time=0:00:00 reached, 0 seconds trained",
     ),
     "timer": (
         lambda: trial_of(callbacks=[pl.callbacks.Timer(timedelta(0))], max_epochs=60),
-        r"epoch 0, batch 0: Timer: its time limit is reached, 0 seconds trained",
+        r"epoch 1/60, 0 batches: Timer: its time limit is reached, 0 seconds trained",
     ),
     "module": (
         lambda: trial_of(Stops),
-        r"epoch 0, batch 4: Stops\.on_train_batch_end has set trainer\.should_stop \(test_course\.py, line \d+\)",
+        r"epoch 1/2, 4 batches: Stops\.on_train_batch_end has set trainer\.should_stop \(test_course\.py, line \d+\)",
     ),
     "callback": (
         lambda: trial_of(callbacks=[StopsAsCallback()]),
-        r"epoch 0, batch 6: StopsAsCallback\.on_validation_end has set trainer\.should_stop \(test_course\.py, line",
+        r"epoch 1/2, 6 batches: StopsAsCallback\.on_validation_end has set trainer\.should_stop \(test_course\.py, line",
     ),
-    "no batches": (lambda: trial_of(limit_train_batches=0), r"epoch 0, batch 0: limit_train_batches=0"),
-    "hook": (lambda: trial_of(EndsTheEpochs), r"epoch 1, batch 6: a hook around an epoch has raised StopIteration"),
+    "no batches": (lambda: trial_of(limit_train_batches=0), r"epoch 1/2, 0 batches: limit_train_batches=0"),
+    "hook": (lambda: trial_of(EndsTheEpochs), r"epoch 2/2, 6 batches: a hook around an epoch has raised StopIteration"),
 }  # fmt: skip
 
 
@@ -110,7 +112,7 @@ def test_early_stopping_of_an_older_lightning_is_said_in_our_words() -> None:
 def test_length_in_batches_is_the_reason_where_it_ends_a_run(cluster: Any, said: Said) -> None:
     with cluster(config={"searcher": {"name": "single", "max_length": {"batches": 5}}}):
         fit(trial_of(max_epochs=None))
-    assert "training has ended at epoch 0, batch 5: the length of 5 batches in the experiment config is reached" in (
+    assert "training has ended at epoch 1, 5 batches: the length of 5 batches in the experiment config is reached" in (
         said()
     )
 
@@ -121,15 +123,14 @@ def test_length_in_batches_is_the_reason_where_it_ends_a_run(cluster: Any, said:
 def test_task_log_has_the_course_of_a_trial(cluster: Any, said: Said) -> None:
     with cluster(trial_seed=4, trial_id=7, experiment_id=3) as master:
         trial = fit(trial_of())
-    lines = said()
-    assert lines[0] == "Trial: trial 7 of experiment 3, seed 4"
-    for line, (done, metrics) in zip(lines[1:3], master.validation, strict=True):
-        assert line == f"epoch {done // 6 - 1}, batch {done}: val_loss {metrics['val_loss']:.6g}"
-    assert lines[3] == "training has ended at epoch 1, batch 12: max_epochs=2 reached"
-    best = trial.best_checkpoint_uuid
-    assert re.fullmatch(
-        rf"best checkpoint: {best} \(val_loss .*\); to get it, type: lightning-adapter fetch {best}", lines[4]
-    )
+    block, *lines = said()
+    assert block.startswith("Trial trains\n") and "trial       7 of experiment 3\n" in block
+    validated = [line for line in lines if "val_loss" in line and line.startswith("epoch ")]
+    for line, (done, metrics) in zip(validated, master.validation, strict=True):
+        assert line.startswith(f"epoch {done // 6}/2  batch 6/6  ")
+        assert f"  val_loss {metrics['val_loss']:.4g}" in line
+    end = lines.index("training has ended at epoch 2/2, 12 batches: max_epochs=2 reached")
+    assert trial.best_checkpoint_uuid in lines[end + 1] and end + 2 == len(lines)
 
 
 class Paused(models.Net):
@@ -146,10 +147,11 @@ def test_pause_and_resume_are_said_with_the_checkpoint(cluster: Any, said: Said)
         fit(trial_of(Paused))
     uuid = first.checkpoints[-1].uuid
     reason = "the cluster has asked for it, for a pause, a cancel, or a trial of higher priority"
-    assert f"training stops at epoch 1, batch 8: {reason}; it can go on from checkpoint {uuid}" in said()
+    assert f"training stops at epoch 2/2, 8 batches: {reason}; it can go on from checkpoint {uuid}" in said()
     with cluster(latest_checkpoint=uuid, steps_completed=8, trial_run_id=2):
         fit(trial_of())
-    assert f"resuming from checkpoint {uuid}, epoch 1, batch 8" in said()
+    (block,) = [text for text in said()[1:] if text.startswith("Trial trains")]
+    assert f"resumes     checkpoint {uuid}, epoch 2, 8" in block
 
 
 class AsksDetermined(models.Net):
@@ -181,10 +183,8 @@ def test_weights_of_another_trial_are_said_to_be_taken(
         uuid = fit(trial_of()).latest_checkpoint_uuid
     with cluster(latest_checkpoint=uuid, steps_completed=0, trial_id=2, config=config):
         fit(trial_of(max_epochs=1))
-    assert (
-        f"taking the weights of checkpoint {uuid} of {whose}, epoch 1, batch 12; "
-        "optimizers, schedulers and counters begin anew"
-    ) in said()
+    block = [text for text in said() if text.startswith("Trial trains")][-1]
+    assert f"weights of checkpoint {uuid} of {whose}, epoch 2, 12 batches" in " ".join(block.split())
 
 
 def test_weights_of_a_file_without_a_position_are_said_to_be_taken(cluster: Any, said: Said, tmp_path: Path) -> None:
@@ -192,8 +192,8 @@ def test_weights_of_a_file_without_a_position_are_said_to_be_taken(cluster: Any,
     torch.save({"state_dict": models.Net().state_dict(), "pytorch-lightning_version": pl.__version__}, path)
     with cluster():
         fit(trial_of(max_epochs=1), warm_start_from=path)
-    (line,) = [text for text in said() if "taking the weights" in text]
-    assert line.startswith(f"taking the weights of {path}, which does not say how long it was trained; optimizers")
+    (block,) = [text for text in said() if text.startswith("Trial trains")]
+    assert "weights of" in block and "which does not say how long it was trained" in " ".join(block.split())
 
 
 class Refuses(models.Net):
@@ -242,7 +242,7 @@ def test_script_that_configures_no_logging_is_told_on_a_cluster(
     with cluster(), bare_logging():
         fit(trial_of())
     printed = capsys.readouterr().err
-    assert len(re.findall(r"^epoch \d, batch \d+: val_loss", printed, re.MULTILINE)) == 2
+    assert len(re.findall(r"^epoch \d/2  batch 6/6  .*val_loss", printed, re.MULTILINE)) == 2
     assert logging.getLogger("lightning_adapter").level == logging.NOTSET
 
 
@@ -251,8 +251,9 @@ def test_handler_on_the_root_logger_gets_each_line_once(cluster: Any, capsys: py
     with cluster(), bare_logging() as root:
         root.addHandler(handler)  # as `logging.warning()` in a user's module adds one, and leaves the level
         fit(trial_of())
-    assert len([line for line in handler.lines if line.startswith("epoch ")]) == 2
-    assert "epoch 0" not in capsys.readouterr().err
+    validated = [line for line in handler.lines if line.startswith("epoch ") and "val_loss" in line]
+    assert len(validated) == len(set(validated)) == 2
+    assert "epoch 1" in capsys.readouterr().err  # nobody sees what such a handler keeps
 
 
 def test_level_that_the_user_gave_the_packages_logger_is_left_alone(cluster: Any) -> None:
@@ -271,19 +272,65 @@ def test_values_and_end_are_said_under_determineds_own_trainer(cluster: Any, sai
     with cluster(config={"searcher": {"max_length": {"epochs": 5}}}), pytorch.init(hparams={}) as context:
         trial = trial_of()(context)
         pytorch.Trainer(trial, context).fit(validation_period=pytorch.Epoch(1))
-    lines = [line for line in said() if line.startswith(("epoch", "training"))]
-    assert [line.partition(": val_loss")[0] for line in lines] == [
-        "epoch 0, batch 6",
-        "epoch 1, batch 12",
-        "training has ended at epoch 1, batch 12: max_epochs=2 reached",
+    lines = [line for line in said() if line.startswith("training") or "val_loss" in line]
+    assert [line.partition("  train_loss")[0] for line in lines] == [
+        "epoch 1/2  batch 6/6",
+        "epoch 2/2  batch 6/6",
+        "training has ended at epoch 2/2, 12 batches: max_epochs=2 reached",
     ]
 
 
-def test_weights_of_another_trial_are_said_to_be_taken_under_determineds_own_trainer(cluster: Any, said: Said) -> None:
+def test_weights_of_another_trial_are_said_to_be_taken_under_determineds_own_trainer(
+    cluster: Any, said: Said, caplog: pytest.LogCaptureFixture
+) -> None:
     config = {"searcher": {"max_length": {"epochs": 1}}}
     with cluster(config=config) as source, pytorch.init(hparams={}) as context:
         pytorch.Trainer(trial_of()(context), context).fit()
     uuid = source.checkpoints[-1].uuid
     with cluster(config=config, latest_checkpoint=uuid, trial_id=2), pytorch.init(hparams={}) as context:
         pytorch.Trainer(trial_of()(context), context).fit(latest_checkpoint=uuid)
-    assert any(line.startswith(f"taking the weights of checkpoint {uuid} of another trial") for line in said())
+    assert f"weights of  checkpoint {uuid} of another trial" in said()[-3]
+    assert "no callback state was found" not in caplog.text
+
+
+def test_determined_speaks_of_no_placeholders_under_its_own_trainer(
+    cluster: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="determined")
+    with cluster(config={"searcher": {"max_length": {"epochs": 1}}}), pytorch.init(hparams={}) as context:
+        pytorch.Trainer(trial_of()(context), context).fit(validation_period=pytorch.Epoch(1))
+    assert "report_validation_metrics(" in caplog.text
+    assert "validated: " not in caplog.text and "disabled " not in caplog.text
+    for name in ("determined.core", "determined.pytorch"):
+        assert logging.getLogger(name).filters == []
+
+
+def test_reports_to_the_master_are_not_repeated_in_the_log_of_fit(
+    cluster: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="determined")
+    with cluster():
+        fit(trial_of(max_epochs=1))
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("determined")]
+    assert [line for line in said if line.startswith("Reported checkpoint")]
+    assert not [line for line in said if line.startswith(("report_", "validated: ", "status: ", "disabled "))]
+
+
+# --- Lightning's word ------------------------------------------------------------------------------------------------
+
+
+def test_lightning_does_not_print_what_ends_a_run_and_whoever_listens_hears_it(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        f"sys.path[:0] = [{str(Path(__file__).parents[1])!r}]\n"
+        "from test_cluster import trial_of\n"
+        "from lightning_adapter import fit\n"
+        "fit(trial_of(max_epochs=1), run_dir='run')\n"
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert "`Trainer.fit` stopped" not in done.stderr
+    assert done.stderr.count("training has ended at epoch 1/1, 6 batches: max_epochs=1 reached") == 1
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert log.count("`Trainer.fit` stopped: `max_epochs=1` reached.") == 1

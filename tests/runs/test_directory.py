@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
 import csv
 import io
 import json
-import logging
 import math
 import os
 import re
 import subprocess
 import sys
-import threading
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -466,129 +461,6 @@ def test_checkpoint_on_another_disk_is_let_go_and_not_deleted(
 
 
 # Log
-
-
-@contextlib.contextmanager
-def unconfigured_logging() -> Iterator[None]:
-    """As in a script that never configures logging; pytest gives the root logger handlers for each phase of a test."""
-    root = logging.getLogger()
-    handlers, root.handlers = root.handlers, []
-    try:
-        yield
-    finally:
-        root.handlers = handlers
-
-
-def test_log_holds_both_packages_while_attached_and_nothing_is_left_behind(run: RunDirectory) -> None:
-    loggers = [logging.getLogger(name) for name in ("lightning_adapter", "determined")]
-    before = [(log.level, list(log.handlers)) for log in loggers]
-    with unconfigured_logging(), run.attach_log() as path:
-        logging.getLogger("determined.pytorch").info("from determined")
-        logging.getLogger("lightning_adapter.platform.fit").info("from the adapter")
-        logging.getLogger("other").info("from elsewhere")
-    logging.getLogger("determined.pytorch").warning("too late")
-    text = path.read_text()
-    assert re.search(r"INFO determined\.pytorch: from determined\n.*INFO lightning_adapter\.platform\.fit: from", text)
-    assert "elsewhere" not in text and "too late" not in text
-    assert [(log.level, list(log.handlers)) for log in loggers] == before
-
-
-def test_warnings_still_reach_stderr_while_the_log_is_attached(
-    run: RunDirectory, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with unconfigured_logging(), run.attach_log():
-        logging.getLogger("determined.core").warning("look here")
-        logging.getLogger("determined.core").info("quiet")
-    assert capsys.readouterr().err == "look here\n"
-
-
-def test_warnings_are_not_printed_twice_where_the_user_has_a_handler(
-    run: RunDirectory, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with unconfigured_logging(), run.attach_log():
-        logging.getLogger().addHandler(logging.NullHandler())
-        logging.getLogger("determined.core").warning("look here")
-    assert capsys.readouterr().err == ""
-    assert "look here" in run.log_file.read_text()
-
-
-def test_levels_of_a_user_who_configured_logging_are_respected(run: RunDirectory) -> None:
-    assert logging.getLogger().handlers  # pytest's
-    with run.attach_log():
-        assert logging.getLogger("determined").level == logging.NOTSET
-
-
-def test_log_that_the_root_logger_writes_too_has_each_line_once(run: RunDirectory) -> None:
-    theirs = logging.FileHandler(run.log_file)
-    logging.getLogger().addHandler(theirs)
-    try:
-        with run.attach_log("head") as path:
-            logging.getLogger("lightning_adapter").warning("told")
-    finally:
-        logging.getLogger().removeHandler(theirs)
-        theirs.close()
-    assert path.read_text().count("told") == 1
-    assert "head" in path.read_text()
-
-
-def test_log_is_detached_after_an_exception_and_appended_to_by_a_resumed_run(run: RunDirectory) -> None:
-    with pytest.raises(RuntimeError, match="boom"), run.attach_log():
-        logging.getLogger("determined").warning("first")
-        raise RuntimeError("boom")
-    assert logging.getLogger("determined").handlers == []
-    with run.attach_log():
-        logging.getLogger("determined").warning("second")
-    assert [line.split(": ")[1] for line in run.log_file.read_text().splitlines()] == ["first", "second"]
-
-
-def test_runs_in_two_threads_have_each_its_own_lines_and_leave_logging_as_it_was(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    log = logging.getLogger("lightning_adapter")
-    level, both, first_is_over = log.level, threading.Barrier(2), threading.Event()
-
-    def train(name: str, waits: bool) -> None:
-        with RunDirectory.create("Trial", run_dir=tmp_path / name).attach_log():
-            both.wait(10)
-            log.info("of %s", name)
-            log.warning("look at %s", name)
-            both.wait(10)
-            if waits:
-                first_is_over.wait(10)
-            log.info("end of %s", name)
-
-    with unconfigured_logging(), concurrent.futures.ThreadPoolExecutor() as pool:
-        ended = [pool.submit(train, "a", False), pool.submit(train, "b", True)]
-        ended[0].result()
-        first_is_over.set()
-        ended[1].result()
-    for name in "ab":
-        lines = [line.split(": ")[1] for line in (tmp_path / name / "train.log").read_text().splitlines()]
-        assert lines == [f"of {name}", f"look at {name}", f"end of {name}"]
-    assert sorted(capsys.readouterr().err.splitlines()) == ["look at a", "look at b"]
-    assert (log.level, log.handlers) == (level, [])
-
-
-def test_run_within_a_run_is_in_both_logs_and_its_warnings_are_printed_once(
-    run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    inner = RunDirectory.create("Trial", run_dir=tmp_path / "inner")
-    with unconfigured_logging(), run.attach_log(), inner.attach_log():
-        logging.getLogger("determined").warning("look here")
-    assert "look here" in run.log_file.read_text() and "look here" in inner.log_file.read_text()
-    assert capsys.readouterr().err == "look here\n"
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
-def test_log_on_a_full_disk_is_said_once_and_hides_no_error(
-    run: RunDirectory, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run.log_file.symlink_to("/dev/full")
-    with pytest.raises(RuntimeError, match="the user's"), run.attach_log():
-        for _ in range(3):
-            logging.getLogger("lightning_adapter").warning("a line")
-        raise RuntimeError("the user's")
-    assert capsys.readouterr().err.count("lacks lines: OSError: [Errno 28] No space left on device") == 1
 
 
 # Curves and summary
