@@ -137,7 +137,7 @@ class DeterminedTrainerPlatform(Platform):
 
     def callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
         """What keeps Determined's log true, and puts code and files into the checkpoints of a cluster, as they are to be."""
-        quiet = {"lightning_adapter_log": NoPlaceholdersLogged()}
+        quiet: dict[str, pytorch.PyTorchCallback] = {"lightning_adapter_log": NoPlaceholdersLogged()}
         if self._files is None:
             return quiet
         return {
