@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import pathlib
 from collections.abc import Mapping
@@ -37,7 +38,8 @@ class CourseSoFar:
 
     def __init__(self) -> None:
         self.epochs = Epochs()
-        self._lines: dict[tuple[str, str], ThinnedLine] = {}
+        self._lines: dict[tuple[str, str], ThinnedLine] = {}  # by column
+        self._named: dict[tuple[str, str], ThinnedLine] = {}  # the same, by the metric that is told
 
     @classmethod
     def read(cls, path: pathlib.Path) -> CourseSoFar:
@@ -52,16 +54,20 @@ class CourseSoFar:
                 if epoch.isdigit():
                     made.epochs.add(batch, int(epoch))
             for name, texts in columns.items():
+                lines = {kind: made._line(kind, name).add for kind in dict.fromkeys(itertools.compress(kinds, texts))}
                 for kind, batch, text in zip(kinds, batches, texts, strict=True):
                     if text:
-                        made._line(kind, name).add(batch, float(text))
+                        lines[kind](batch, float(text))
         return made
 
     def add(self, kind: str, batch: int, epoch: int, metrics: Mapping[str, float]) -> None:
         """Take a row, as it is given to the table."""
         self.epochs.add(batch, epoch)
         for name, value in metrics.items():
-            self._line(kind, column_of(name)).add(batch, value)
+            line = self._named.get((kind, name))
+            if line is None:
+                line = self._named[kind, name] = self._line(kind, column_of(name))
+            line.add(batch, value)
 
     def _line(self, kind: str, column: str) -> ThinnedLine:
         line = self._lines.get((kind, column))

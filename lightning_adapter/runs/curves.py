@@ -30,6 +30,7 @@ _RATES = "learning rate"
 _RATE = re.compile(r"(^|[^a-z])(lr|learning[ _-]?rate)($|[^a-z])", re.IGNORECASE)
 _MOST_NAMED = 8  # lines in a legend
 _MOST_EPOCHS = 6  # ticks of epochs over a panel
+_GREY = "#777777"
 _SPLIT = re.compile(r"(train|training|val|valid|validation)[_/.-]", re.IGNORECASE)
 
 #: The lines of one panel: label -> batches and values.
@@ -41,13 +42,20 @@ class _Over(NamedTuple):
 
     Attributes:
         x_label: of the axis below.
+        places: the first and the last, of which all panels of a run have room.
         epochs: of the run; None where nobody knows.
         best: its best validation; None where none is known.
     """
 
     x_label: str
+    places: tuple[float, float]
     epochs: Epochs | None
     best: Best | None
+
+
+def _over(x_label: str, points: Points, epochs: Epochs | None, best: Best | None) -> _Over:
+    ends = [end for batches, _ in points.values() for end in (batches[0], batches[-1])]
+    return _Over(x_label, (min(ends), max(ends)), epochs, best)
 
 
 def draw(
@@ -75,7 +83,7 @@ def draw(
     if not panels:
         return False
     with picture_file.drawing():
-        picture_file.save(_picture(panels, table, _Over(x_label, epochs, best)), path)
+        picture_file.save(_picture(panels, table, _over(x_label, points, epochs, best)), path)
     return True
 
 
@@ -86,7 +94,7 @@ def small(points: Points, table: str, epochs: Epochs | None = None, best: Best |
         return None
     content = io.BytesIO()
     with picture_file.drawing():
-        picture = _picture(panels, table, _Over("batches", epochs, best), _SMALL_PANELS)
+        picture = _picture(panels, table, _over("batches", points, epochs, best), _SMALL_PANELS)
         picture.savefig(content, format="png", dpi=_SMALL_DPI)
     return content.getvalue()
 
@@ -180,6 +188,9 @@ def _draw_panel(axes: Axes, title: str, series: Series, over: _Over) -> None:
     if over.best is not None:
         named |= _mark_best(axes, series, over.best)
     if over.epochs is not None:
+        low, high = over.places
+        if low < high:
+            axes.set_xlim(low - 0.04 * (high - low), high + 0.04 * (high - low))
         _mark_epochs(axes, over.epochs)
     more = f"and {len(drawn) - _MOST_NAMED} more" if len(drawn) > _MOST_NAMED else None
     axes.legend(named.values(), named.keys(), fontsize=7, title=more, title_fontsize=7)
@@ -197,7 +208,7 @@ def mark_loss(axes: Axes, places: Sequence[float], values: Sequence[float], colo
 
 def _mark_best(axes: Axes, series: Series, best: Best) -> dict[str, Artist]:
     """A thin line at the best validation, with a mark where the metric that ranks is; returns what the legend says of it."""
-    axes.axvline(best.batch, color="#777777", linewidth=0.7, linestyle=":", zorder=1.5)
+    axes.axvline(best.batch, color=_GREY, linewidth=0.7, linestyle=":", zorder=1.5)
     is_ranked = any(label in (best.column, f"{best.column} (validation)") for label in series)
     if not is_ranked:
         return {}
@@ -210,18 +221,18 @@ def _mark_best(axes: Axes, series: Series, best: Best) -> dict[str, Artist]:
 def _mark_epochs(axes: Axes, epochs: Epochs) -> None:
     """Say above a panel where epochs end; where none has, nobody knows how long one is."""
     ends, numbers = epochs.line()
-    low, high = axes.get_xlim()
-    if len(ends) < 3 or high <= low:
+    if len(ends) < 3:
         return
-    first, last = np.interp([low, high], ends, numbers)
+    first, last = np.interp(axes.get_xlim(), ends, numbers)
     step = _round_step((last - first) / _MOST_EPOCHS)
-    shown = np.arange(max(1, math.ceil(first / step)) * step, last + 1e-9, step)
-    if len(shown) == 0:
-        return
-    above = axes.secondary_xaxis("top")
-    above.set_xticks(np.interp(shown, numbers, ends), [f"{number:g}" for number in shown])
-    above.set_xticklabels([f"{'epoch ' if index == 0 else ''}{number:g}" for index, number in enumerate(shown)])
-    above.tick_params(labelsize=6, length=2, pad=1, colors="#777777")
+    shown = np.arange(math.ceil(max(first, 1e-9) / step) * step, last + 1e-9, step)
+    # by hand, since a second axis takes as long to draw as all else
+    place = axes.get_xaxis_transform()
+    axes.set_title(axes.get_title(), fontsize=10, pad=13)
+    for index, (number, end) in enumerate(zip(shown, np.interp(shown, numbers, ends), strict=True)):
+        axes.plot([end, end], [1, 1.015], transform=place, color=_GREY, linewidth=0.7, clip_on=False)
+        word = "epoch " if index == 0 else ""
+        axes.text(end, 1.025, f"{word}{number:g}", transform=place, fontsize=6, ha="center", color=_GREY)
 
 
 def _round_step(least: float) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Sequence
+from math import isfinite
 
 import numpy as np
 
@@ -21,13 +22,15 @@ class ThinnedLine:
     """
 
     def __init__(self) -> None:
-        # of each stretch, in the order of the line; a stretch without a finite value has NaN
+        # of each stretch that is full, in the order of the line; one without a finite value has NaN
         self._low_at, self._high_at = array("q"), array("q")
         self._low, self._high = array("d"), array("d")
         self._width = 1  # points of a stretch
-        self._room = 0  # points that the last stretch still takes
+        # of the stretch that is being filled: points that it still takes, and what it will keep
+        self._room = 1
+        self._least, self._most = (0, math.nan), (0, math.nan)
         self._first: tuple[int, float] | None = None
-        self._last: tuple[int, float] = (0, math.nan)
+        self._last = (0, math.nan)
         self._lost: int | None = None
 
     def add(self, at: int, value: float) -> None:
@@ -37,56 +40,53 @@ class ThinnedLine:
             at: its place.
             value: where it is not finite it leaves a gap.
         """
-        if not math.isfinite(value):
+        if not isfinite(value):
             if self._lost is None:
                 self._lost = at
             value = math.nan
-        self._last = (at, value)
-        if self._first is None:
-            self._first = self._last
-        if self._room == 0:
-            self._begin(at, value)
-            return
+        self._last = point = (at, value)
+        if self._room == self._width:
+            self._least = self._most = point
+            if self._first is None:
+                self._first = point
+        else:
+            # what is NaN is neither smaller nor larger than anything
+            least, most = self._least[1], self._most[1]
+            if value < least or least != least:
+                self._least = point
+            if value > most or most != most:
+                self._most = point
         self._room -= 1
-        low, high = self._low[-1], self._high[-1]
-        # what is NaN is neither smaller nor larger than anything
-        if value < low or low != low:
-            self._low[-1], self._low_at[-1] = value, at
-        if value > high or high != high:
-            self._high[-1], self._high_at[-1] = value, at
+        if self._room == 0:
+            self._close()
 
     def points(self) -> tuple[list[int], list[float]]:
         """What is kept, places and values in the order of the line; gaps are NaN, the first one at its place."""
         if self._first is None:
             return [], []
-        found = dict(zip(self._low_at, self._low, strict=True)) if self._width == 1 else self._extremes()
-        for at, value in (self._first, self._last):
-            found.setdefault(at, value)
-        if self._lost is not None and self._width > 1:
+        found = dict(zip(self._low_at, self._low, strict=True))
+        found.update((at, value) for at, value in zip(self._high_at, self._high, strict=True) if value == value)
+        for at, value in (self._first, self._least, self._most, self._last):
+            if value == value or at not in found:
+                found[at] = value
+        if self._lost is not None:
             found[self._lost] = math.nan
         places = sorted(found)
         return places, [found[at] for at in places]
 
-    def _extremes(self) -> dict[int, float]:
-        found = dict(zip(self._low_at, self._low, strict=True))
-        found.update((at, value) for at, value in zip(self._high_at, self._high, strict=True) if value == value)
-        return found
-
-    def _begin(self, at: int, value: float) -> None:
-        """Begin a stretch."""
-        if len(self._low) == _MOST_STRETCHES:
-            self._join()
-        for places in (self._low_at, self._high_at):
+    def _close(self) -> None:
+        """A stretch is full."""
+        for (at, value), places, values in (
+            (self._least, self._low_at, self._low),
+            (self._most, self._high_at, self._high),
+        ):
             places.append(at)
-        for values in (self._low, self._high):
             values.append(value)
-        self._room = self._width - 1
-
-    def _join(self) -> None:
-        """Make one stretch of each two."""
-        self._low_at, self._low = _joined(self._low_at, self._low, 1.0)
-        self._high_at, self._high = _joined(self._high_at, self._high, -1.0)
-        self._width *= 2
+        if len(self._low) == _MOST_STRETCHES:
+            self._low_at, self._low = _joined(self._low_at, self._low, 1.0)
+            self._high_at, self._high = _joined(self._high_at, self._high, -1.0)
+            self._width *= 2
+        self._room = self._width
 
 
 def _joined(places: array[int], values: array[float], sign: float) -> tuple[array[int], array[float]]:

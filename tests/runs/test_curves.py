@@ -36,8 +36,7 @@ def legend(axes: Axes) -> list[str]:
 
 
 def ticks_above(axes: Axes) -> dict[str, float]:
-    (above,) = axes.child_axes
-    return {text.get_text(): float(at) for text, at in zip(above.get_xticklabels(), above.get_xticks(), strict=True)}
+    return {text.get_text(): text.get_position()[0] for text in axes.texts}
 
 
 def test_training_and_validation_of_one_quantity_share_a_panel() -> None:
@@ -67,7 +66,7 @@ def test_training_and_validation_of_one_quantity_share_a_panel() -> None:
             (name, True)
             for name in ("lr-Adam", "lr-SGD/pg1", "lr", "train/lr", "learning_rate", "optimizer.lr_0", "LR")
         ),
-        *((name, False) for name in ("lrap", "clr_loss", "lr2x", "train_loss", "color")),
+        *((name, False) for name in ("lrap", "clr_loss", "train_loss", "color")),
     ],
 )
 def test_learning_rates_that_change_have_a_panel(name: str, is_rate: bool) -> None:
@@ -118,27 +117,29 @@ def test_best_validation_and_epochs_are_marked(tmp_path: Path, figures: list[Fig
     found = panels(figures[0])
     assert legend(found["loss"]) == ["train_loss", "val_loss", "best 1, epoch 3"]
     assert [list(line.get_xdata()) for line in found["loss"].lines if line.get_marker() == "o"][-1] == [30]
-    assert legend(found["acc"]) == ["val_acc"] and list(found["acc"].lines[-1].get_xdata()) == [30, 30]
+    assert legend(found["acc"]) == ["val_acc"] and [30, 30] in [
+        list(line.get_xdata()) for line in found["acc"].lines if line.get_linestyle() == ":"
+    ]
     assert ticks_above(found["loss"]) == {"epoch 1": 10, "2": 20, "3": 30, "4": 40, "5": 50}
 
 
 @pytest.mark.parametrize(
     ("count", "expected"),
     [
-        (1, None),
+        (1, []),
         (2, ["epoch 1", "2"]),
         (7, ["epoch 2", "4", "6"]),
         (500, [f"{'epoch ' * (n == 1)}{n}00" for n in (1, 2, 3, 4, 5)]),
     ],
 )
-def test_epochs_are_few_ticks(count: int, expected: list[str] | None, tmp_path: Path, figures: list[Figure]) -> None:
+def test_epochs_are_few_ticks(count: int, expected: list[str], tmp_path: Path, figures: list[Figure]) -> None:
     epochs = Epochs()
     for epoch in range(count):
         epochs.add(3 * epoch + 3, epoch)
     points: Points = {("train", "loss"): (list(range(1, 3 * count + 1)), [1.0] * 3 * count)}
     curves.draw(points, tmp_path / "x.png", "t", "batches", epochs)
     (axes,) = figures[0].axes
-    assert (list(ticks_above(axes)) if axes.child_axes else None) == expected
+    assert list(ticks_above(axes)) == expected
 
 
 def test_line_that_becomes_nan_is_marked(tmp_path: Path, figures: list[Figure]) -> None:
