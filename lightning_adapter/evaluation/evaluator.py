@@ -18,6 +18,7 @@ from lightning_adapter.platform.evaluation_trainer import Place, Weights, evalua
 from lightning_adapter.platform.launch import launcher
 from lightning_adapter.platform.signals import exit_status
 from lightning_adapter.platform.trial import LightningTrial
+from lightning_adapter.platform.where_raised import note_where
 from lightning_adapter.trainer.late_values import Position, told_at
 from lightning_adapter.versions import hosts, lightning_loggers, lightning_private
 from lightning_adapter.versions.types import Callback, LightningModule, Logger
@@ -102,7 +103,11 @@ class Evaluator:
             told_at(loggers, self.position),
             lightning_loggers.nothing_left_empty(loggers if self.is_fresh else ()),
         ):
-            found = getattr(trainer, stage)(module, ckpt_path=path, **data, **given)
+            try:
+                found = getattr(trainer, stage)(module, ckpt_path=path, **data, **given)
+            except Exception as error:
+                note_where(error, batch=lightning_private.batch_evaluated(trainer, stage))
+                raise
         if trainer.interrupted:  # until Lightning 2.4, an interrupt of the keyboard ends its methods without an error
             raise SystemExit(exit_status(signal.SIGINT))
         return found

@@ -72,7 +72,7 @@ def join_job(managed: bool) -> Iterator[DistributedContext | None]:
         else:
             with _joined(backend) as context:
                 yield None if managed else context()
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         tell_at_exit(error)
         raise
 

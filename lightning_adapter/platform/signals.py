@@ -41,6 +41,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self._process = os.getpid()
         self._before: dict[signal.Signals, _Handler] = {}
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
@@ -49,6 +50,10 @@ class Interruption:
             os.kill(os.getpid(), number)
             return
         self.signal = signal.Signals(number)
+        if (
+            os.getpid() != self._process
+        ):  # a loader's forked worker, at which Ctrl-C is aimed too: it is ended by the loader
+            return
         logger.warning(
             "%s: training ends after the next optimizer step, with a checkpoint; another signal ends it at once",
             self.signal.name,

@@ -26,15 +26,19 @@ _MARK = "_lightning_adapter_of_job"
 _LOG = "_lightning_adapter_log"
 
 
-def tell_at_exit(error: Exception) -> None:
-    """See to it that an error is told once, with its traceback folded, if it ends this process and others too."""
+def tell_at_exit(error: Exception | KeyboardInterrupt) -> None:
+    """See to it that an error is told once, with its traceback folded, if it ends this process and others too.
+
+    Of an interrupt nothing is told: whoever has typed it knows.
+    """
     # not kept by the hook: a script may go on without it, and its frames hold the memory of the run that has failed
     vars(error)[_MARK] = True
     in_thread = threading.current_thread() is not threading.main_thread()
     if in_thread and not isinstance(threading.excepthook, _TellOfThread):
         threading.excepthook = _TellOfThread(threading.excepthook)
     if _ipython() is not None:  # which calls no hook for what a cell raises
-        vars(error)["_render_traceback_"] = _lines_for_ipython
+        if isinstance(error, Exception):
+            vars(error)["_render_traceback_"] = _lines_for_ipython
     elif not isinstance(sys.excepthook, _TellOnce):  # a study goes on after each trial that it has pruned
         sys.excepthook = _TellOnce(sys.excepthook)
 
@@ -50,7 +54,7 @@ def speak_as_the_command() -> None:
         if not isinstance(value, Exception):
             usual(kind, value, traceback)
         elif not others_were_first(value):
-            _print(_told(value))
+            _print(told(value))
 
     sys.excepthook = tell_once
 
@@ -77,11 +81,13 @@ class _TellOnce:
     def __call__(self, kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
         if not _take_mark(value):
             self._usual(kind, value, traceback)
+        elif isinstance(value, KeyboardInterrupt):
+            return
         elif not others_were_first(value):
             if of_job():
                 print(f"{of_job()} failed:", file=sys.stderr, flush=True)
             if self._usual is sys.__excepthook__ or launcher_private.only_names_the_rank(self._usual):
-                _print(_told(value))
+                _print(told(value))
                 return
             # somebody who shows tracebacks in a way of their own, or watches over the process
             self._usual(kind, value, traceback)
@@ -100,7 +106,7 @@ class _TellOfThread:
             self._usual(ended)
         else:
             name = "" if ended.thread is None else f" {ended.thread.name}"
-            _print(f"Exception in thread{name}:\n{_told(value)}")
+            _print(f"Exception in thread{name}:\n{told(value)}")
 
 
 def _take_mark(error: BaseException) -> bool:
@@ -108,7 +114,7 @@ def _take_mark(error: BaseException) -> bool:
     return any([vars(each).pop(_MARK, False) for each in chained(error)])
 
 
-def _told(error: BaseException) -> str:
+def told(error: BaseException) -> str:
     """What is printed of an error that ends a process: last, where people look, what has gone wrong and where."""
     if wants_all_frames():
         return whole(error) + _where_whole(error, left_out=False)
@@ -156,7 +162,7 @@ def _lines_for_ipython() -> list[str]:
     """
     found = (sys.exc_info()[1], getattr(sys, "last_value", None))
     error = next(each for each in found if each is not None and "_render_traceback_" in vars(each))
-    text = _told(error)
+    text = told(error)
     format_name = getattr(getattr(_ipython(), "compile", None), "format_code_name", None)
     if format_name is not None:  # IPython 8 and later
         files = {frame.f_code.co_filename for each in chained(error) for frame, _ in walk_tb(each.__traceback__)}

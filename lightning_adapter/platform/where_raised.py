@@ -28,12 +28,13 @@ _NOTED = "_lightning_adapter_noted"
 _TRANSFER = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
-def note_where(error: Exception, parts: Components | None = None) -> None:
+def note_where(error: Exception, parts: Components | None = None, batch: str = "") -> None:
     """Note on an exception that ends a run where it was raised, unless that is noted already.
 
     Args:
         error: the exception.
         parts: the run; None where there is none, or none any more.
+        batch: the one in work, in words, where Lightning's own Trainer knows it.
     """
     if _NOTED in vars(error) or isinstance(error, LightningAdapterError):  # whose words say it
         return
@@ -43,7 +44,7 @@ def note_where(error: Exception, parts: Components | None = None) -> None:
         _note(error, f"raised while {_fetched(fetcher, frames, parts)} was fetched")
         return
     name = _name(hook, frames)
-    place = [] if parts is None else _place(hook, frames, parts)
+    place = [batch] * bool(batch) if parts is None else _place(hook, frames, parts)
     if name or place:
         _note(error, ", ".join([f"raised in {name}" if name else "raised", *place]))
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-import traceback
 from collections.abc import Mapping
 from typing import Any
 
 from determined import InvalidHP, pytorch
 
-from lightning_adapter.errors import LightningAdapterError
+from lightning_adapter.errors import LightningAdapterError, text_of
 from lightning_adapter.platform.fit import fit
 from lightning_adapter.platform.judge import judged_by
 from lightning_adapter.platform.signals import exit_status
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.platform.typed_period import Period, parse_period
+from lightning_adapter.platform.uncaught import told
 from lightning_adapter.runs import record
 from lightning_adapter.tuning.job import STOPPED_EARLY, Ended, Job, Judge, Validated
 
@@ -69,12 +69,11 @@ def _ended_by(error: BaseException, job: Job, has_results: bool) -> Ended:
 
 
 def _failed(job: Job, error: BaseException) -> Ended:
-    details = "".join(traceback.format_exception(error))
-    return Ended(job.number, "failed", f"{type(error).__name__}: {_line(error)}".removesuffix(": "), details)
+    return Ended(job.number, "failed", f"{type(error).__name__}: {_line(error)}".removesuffix(": "), told(error))
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    return " ".join(text_of(error).split())
 
 
 def options_of(given: Mapping[str, Any]) -> dict[str, Any]:

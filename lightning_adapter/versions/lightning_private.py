@@ -103,6 +103,17 @@ def attach(trainer: Any, module: LightningModule, datamodule: LightningDataModul
     trainer._data_connector.attach_datamodule(module, datamodule)
 
 
+def batch_evaluated(trainer: Any, stage: str) -> str:
+    """The batch in words that Lightning's Trainer has in work, counted from 1; nothing between two batches.
+
+    Before Lightning 2.0 a loop within the loop knows it (`_EvaluationLoop.epoch_loop`).
+    """
+    loop = getattr(trainer, f"{stage}_loop")
+    count = (loop if hasattr(loop, "batch_progress") else loop.epoch_loop).batch_progress.current
+    word = {"validate": "validation", "predict": "prediction"}.get(stage, stage)
+    return f"{word} batch {count.ready}" if count.ready > count.completed else ""
+
+
 def transfer_batch(module: Any, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
     """A batch on a device, through the module's transfer hooks (`_apply_batch_transfer_handler`, 1.9.5 to 2.6.6)."""
     return module._apply_batch_transfer_handler(batch, device=device, dataloader_idx=dataloader_idx)
