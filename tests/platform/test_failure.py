@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import pathlib
 import sys
 import time
-import weakref
 from typing import Any
 
 import pytest
@@ -97,26 +95,6 @@ def test_errors_that_a_script_survives_are_many_and_the_hook_is_one(rank: Any) -
     assert sys.excepthook is hook is not sys.__excepthook__
 
 
-def test_other_error_than_the_one_of_the_job_is_told_as_usual(rank: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    rank(1)
-    uncaught.tell_at_exit(ValueError("caught by the script"))
-    sys.excepthook(KeyError, KeyError("later"), None)
-    assert capsys.readouterr().err == "KeyError: 'later'\n"
-
-
-def test_error_that_a_script_survives_is_kept_by_nobody(rank: Any) -> None:
-    class Broken(Exception):
-        pass
-
-    rank(1)
-    error = Broken()
-    kept = weakref.ref(error)
-    uncaught.tell_at_exit(error)
-    del error
-    gc.collect()
-    assert kept() is None
-
-
 def test_file_of_a_job_that_has_long_ended_counts_for_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,17 +148,6 @@ def test_torchrun_of_another_machine_is_left_the_line(monkeypatch: pytest.Monkey
     failure.tell(NonFiniteError("nan"), "program")
     left = json.loads((tmp_path / "1" / "error.json").read_text())
     assert left["message"]["message"] == "rank 1 of 2 ends too, with the same error as rank 0"
-
-
-def test_entrypoint_for_a_class_ends_as_the_command_does(capsys: pytest.CaptureFixture[str]) -> None:
-    uncaught.speak_as_the_command()
-    for error, status in ((ConfigurationError("no"), 2), (NonFiniteError("nan"), 1)):
-        with pytest.raises(SystemExit) as ended:
-            sys.excepthook(type(error), error, None)
-        assert ended.value.code == status
-        assert capsys.readouterr().err == f"lightning-adapter: {'error' if status == 2 else 'failed'}: {error}\n"
-    sys.excepthook(KeyError, KeyError("theirs"), None)
-    assert capsys.readouterr().err == "KeyError: 'theirs'\n"
 
 
 FAILS = """
