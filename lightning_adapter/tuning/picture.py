@@ -56,12 +56,12 @@ _SPREAD = 10.0
 _FEW = 40  # of a curve's points, each is marked
 _MANY = 60  # lines, which are thin
 _COLOURS = {TrialState.COMPLETE: "tab:blue", TrialState.PRUNED: "#8c8c8c"}
-_BEST, _UNFINISHED = "tab:red", "tab:orange"
+_BEST, _INTERRUPTED = "tab:red", "tab:orange"
 _WORDS = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "stopped early",
     TrialState.FAIL: "failed",
-    TrialState.RUNNING: "unfinished",
+    TrialState.RUNNING: "interrupted",  # nobody trains any more when the picture is drawn
     TrialState.WAITING: "not begun",
 }
 
@@ -222,7 +222,11 @@ class _Page:
             target_name=self._metric,
         )
         axes.collections[0].set_label("complete")
-        axes.get_lines()[0].set(label="best so far", drawstyle="steps-post")
+        best = axes.get_lines()[0]
+        best.set(label="best so far", drawstyle="steps-post")
+        # of trials that have not ended nothing is known, and they may come last
+        ended = 1 + max(trial.number for trial in self._trials if trial.state.is_finished())
+        best.set_data(np.asarray(best.get_xdata())[:ended], np.asarray(best.get_ydata())[:ended])
         stopped = [trial.number for trial in self._of(TrialState.PRUNED) if trial.number in self._values]
         if stopped:
             values = [self._values[number] for number in stopped]
@@ -243,7 +247,7 @@ class _Page:
             trial = self._trials[int(str(line.get_label()).removeprefix("Trial"))]
             is_best = self._best is not None and trial.number == self._best.number
             name = f"trial {trial.number}, the best" if is_best else _WORDS[trial.state]
-            colour = _BEST if is_best else _COLOURS.get(trial.state, _UNFINISHED)
+            colour = _BEST if is_best else _COLOURS.get(trial.state, _INTERRUPTED)
             line.set(color=colour, alpha=0.9, linewidth=2.0 if is_best else 1.0, zorder=4 if is_best else 3)
             if trial.state == TrialState.PRUNED:
                 line.set_zorder(2)

@@ -158,6 +158,18 @@ def test_stopped_trials_count_with_their_best_value_and_never_as_the_best(
     assert lines.get_array().tolist() == [0.9, 0.6, 0.5, 0.1]
 
 
+def test_best_so_far_ends_with_the_last_trial_that_has_ended(shown: dict[str, Axes], tmp_path: Path) -> None:
+    made = study(trial(0.5, seed=0), trial(0.3, seed=1), trial(stopped=(0.9, 0.8), seed=2))
+    running = made.ask()
+    for batches in (100, 200):
+        running.report(0.7, batches)
+    made.enqueue_trial({})
+    assert draw(made, tmp_path / "search.png", "val_loss")
+    (best,) = [line for line in shown[HISTORY].get_lines() if line.get_label() == "best so far"]
+    assert (list(best.get_xdata()), list(best.get_ydata())) == ([0, 1, 2], [0.5, 0.3, 0.3])
+    assert "interrupted" in [text.get_text() for text in shown[CURVES].get_legend().get_texts()]
+
+
 def test_largest_value_is_the_best_where_a_search_maximizes(shown: dict[str, Axes], tmp_path: Path) -> None:
     trials = [trial(0.01, seed=0), trial(0.9, seed=1), trial(stopped=(0.7, 0.6), seed=2), trial(0.8, seed=3)]
     draw(study(*trials, direction="maximize"), tmp_path / "search.png", "accuracy")
