@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -91,14 +91,14 @@ def test_signal_ends_the_run_at_an_optimizer_step_and_it_resumes_exactly(
     returned, output = stop_at_batch_8(program, tmp_path / "it's stopped", number)
     assert "after fit" not in output
     assert returned == status if status is not None else returned != 0
-    found = re.search(r"has stopped the run after batch 9\..*\n\s+--resume-from (.+)", output)
+    found = re.search(r"has stopped the run after batch 9\..*\n\s+resume_from=(.+)", output)
     assert found, output  # batch 8 only accumulates, batch 9 steps
 
     stopped = record.read(tmp_path / "it's stopped")
     assert stopped is not None
     assert (stopped["status"], stopped["error"], stopped["batches"]) == ("interrupted", None, 9) and stopped["end"]
 
-    (checkpoint,) = shlex.split(found[1])  # as a shell takes what was printed
+    checkpoint = ast.literal_eval(found[1])  # as Python takes what was printed
     resumed = start(program, tmp_path / "resumed", checkpoint)
     whole = start(program, tmp_path / "whole")
     for process in (resumed, whole):

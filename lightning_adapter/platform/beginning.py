@@ -49,12 +49,12 @@ def known_before(
         source: where that lies, as a person knows it.
         differences: hyperparameters that differ from their defaults; None where no defaults are known.
     """
-    rows = dict(places)
+    rows = {name: plain(place) for name, place in places.items()}
     rows["seed"] = "none" if seed is None else str(seed)
     if start.saved is not None:
-        rows["resumes" if start.resumes else "weights of"] = f"{source}, {position_of(start.saved)}"
+        rows["resumes" if start.resumes else "weights of"] = f"{plain(str(source))}\n{position_of(start.saved)}"
     if differences:
-        rows["differs"] = f"from the defaults: {assignments(differences)}"
+        rows["differs"] = f"from the defaults: {plain(assignments(differences))}"
     return rows
 
 
@@ -91,7 +91,8 @@ def block(
 
 def _row(name: str, value: str, room: int) -> Iterator[str]:
     """A row; what is too long goes on below, between words alone, so that a path can be copied."""
-    lines = textwrap.wrap(plain(value), _WIDTH - room - 4, break_long_words=False, break_on_hyphens=False)
+    wrapped = textwrap.TextWrapper(_WIDTH - room - 4, break_long_words=False, break_on_hyphens=False)
+    lines = [line for part in value.split("\n") for line in wrapped.wrap(part)]
     if len(lines) > _MOST_LINES:
         lines = [*lines[:_MOST_LINES], "..."]
     for i, line in enumerate(lines or [""]):

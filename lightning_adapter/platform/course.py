@@ -15,7 +15,7 @@ import determined as det
 from lightning_adapter.checkpoints.restore import position_of
 from lightning_adapter.loop.components import Components
 from lightning_adapter.platform.starting_point import StartingPoint
-from lightning_adapter.runs.console import FILE_ONLY
+from lightning_adapter.runs.console import ALWAYS, FILE_ONLY
 from lightning_adapter.runs.metrics_table import plain
 from lightning_adapter.runs.words import counted
 from lightning_adapter.trainer.stop_request import Asker
@@ -44,7 +44,7 @@ def tell_test(parts: Components, checkpoint: str | None, batches: int, metrics: 
     """Say what the test at the end has logged, and of which checkpoint; None where there is none."""
     of = "" if checkpoint is None else f" of checkpoint {checkpoint}"
     said = _listed(metrics) or "nothing was logged"
-    parts.log.info("test%s, trained on %s: %s", of, counted(batches, "batch", "batches"), said)
+    parts.log.info("test%s, trained on %s: %s", of, counted(batches, "batch", "batches"), said, extra=ALWAYS)
 
 
 def _listed(metrics: Mapping[str, Any]) -> str:

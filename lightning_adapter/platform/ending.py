@@ -7,7 +7,7 @@ import shlex
 import shutil
 from collections.abc import Iterator
 
-from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.errors import ConfigurationError, RunRecordError
 from lightning_adapter.loop.hooks import is_overridden
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.final_test import check_testable
@@ -112,7 +112,7 @@ def _commands(
         elif split is not None:
             call = f"trial.predict(split={split!r})"
             yield f"{command}lightning-adapter predict {here} --split {split}" if typed else call
-    other = _run_before(run)
+    other = _run_before(run, type(trial).__name__)
     if other is not None:
         yield f"{command}lightning-adapter runs compare {shlex.quote(shown(other))} {here}"
     if shutil.which("tensorboard") and trial.callback_metrics and any(tensorboard.rglob("events.out.tfevents*")):
@@ -138,10 +138,19 @@ def _predicts_on(trial: LightningTrial) -> str | None:
     return next((name for name in _SPLITS if is_overridden(f"{name}_dataloader", owner, base)), None)
 
 
-def _run_before(run: pathlib.Path) -> pathlib.Path | None:
-    """The newest other run of the trial, which lies beside this one; names are dates. None where there is none."""
+def _run_before(run: pathlib.Path, trial: str) -> pathlib.Path | None:
+    """The newest other run of a trial that lies beside this one; None where there is none."""
     try:
         beside = [path for path in run.parent.iterdir() if not path.is_symlink() and path.name != run.name]
+        records = [path / record.RUN for path in beside if (path / record.RUN).is_file()]
+        newest_first = sorted(records, key=lambda file: file.stat().st_mtime, reverse=True)
     except OSError:
         return None
-    return max((path for path in beside if (path / record.RUN).is_file()), default=None)
+    return next((file.parent for file in newest_first if _is_of(file.parent, trial)), None)
+
+
+def _is_of(run: pathlib.Path, trial: str) -> bool:
+    try:
+        return (record.read(run) or {}).get("trial") == trial
+    except RunRecordError:
+        return False

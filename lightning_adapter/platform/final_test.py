@@ -22,6 +22,7 @@ from lightning_adapter.platform.signals import exit_status
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.trainer.late_values import Position, told_at
 from lightning_adapter.versions import hosts, torch_private
+from lightning_adapter.versions.lightning_chatter import without_chatter
 from lightning_adapter.versions.types import Callback, LightningDataModule, LightningModule
 
 
@@ -96,7 +97,8 @@ def test_if_complete(
     tested: Tested | None = None
     with torch_private.alone(distributed.rank):
         if distributed.rank == 0:
-            tested = _test(driver, read(), checkpoint)
+            with without_chatter():
+                tested = _test(driver, read(), checkpoint)
             tell_test(driver.parts, checkpoint, tested.batches, tested.metrics)
         tested = distributed.broadcast(tested)
     assert tested is not None

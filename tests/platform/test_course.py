@@ -123,14 +123,19 @@ def test_length_in_batches_is_the_reason_where_it_ends_a_run(cluster: Any, said:
 def test_task_log_has_the_course_of_a_trial(cluster: Any, said: Said) -> None:
     with cluster(trial_seed=4, trial_id=7, experiment_id=3) as master:
         trial = fit(trial_of())
-    block, *lines = said()
-    assert block.startswith("Trial trains\n") and "trial       7 of experiment 3\n" in block
-    validated = [line for line in lines if "val_loss" in line and line.startswith("epoch ")]
-    for line, (done, metrics) in zip(validated, master.validation, strict=True):
-        assert line.startswith(f"epoch {done // 6}/2  batch 6/6  ")
-        assert f"  val_loss {metrics['val_loss']:.4g}" in line
-    end = lines.index("training has ended at epoch 2/2, 12 batches: max_epochs=2 reached")
-    assert trial.best_checkpoint_uuid in lines[end + 1] and end + 2 == len(lines)
+    begun, *lines, ended, values = said()
+    assert begun.startswith("Trial trains\n") and begun.endswith("\n  trial       7 of experiment 3\n  seed        4")
+    validations = [line for line in lines if "val_loss" in line]
+    for line, (done, metrics) in zip(validations, master.validation, strict=True):
+        assert line.startswith(f"epoch {done // 6}/2  batch 6/6") and f"val_loss {metrics['val_loss']:.4g}" in line
+    assert ended == "training has ended at epoch 2/2, 12 batches: max_epochs=2 reached"
+    best, loss = trial.best_checkpoint_uuid, master.validation[-1][1]["val_loss"]
+    assert values.startswith("Trial has trained\n\n")
+    table = [re.split("  +", line) for line in values.splitlines()]
+    assert ["metric", "final value", "best (epoch 2, 12 batches)"] in table
+    assert ["val_loss", f"{loss:.6g}", f"{loss:.6g}"] in table
+    assert ["best checkpoint", f"{best} (val_loss {loss:.6g})"] in table
+    assert ["to get it, type", f"lightning-adapter fetch {best}"] in table
 
 
 class Paused(models.Net):
@@ -147,11 +152,17 @@ def test_pause_and_resume_are_said_with_the_checkpoint(cluster: Any, said: Said)
         fit(trial_of(Paused))
     uuid = first.checkpoints[-1].uuid
     reason = "the cluster has asked for it, for a pause, a cancel, or a trial of higher priority"
-    assert f"training stops at epoch 2/2, 8 batches: {reason}; it can go on from checkpoint {uuid}" in said()
+    *_, stopped, values = said()
+    assert stopped == f"training stops at epoch 2/2, 8 batches: {reason}; it can go on from checkpoint {uuid}"
+    assert values.startswith("Trial so far\n\n") and f"\nlast checkpoint  {uuid}\n" in values
+    assert re.search(r"^trained +less than 1s: epoch 2/2, 8 batches, ", values, re.MULTILINE)
     with cluster(latest_checkpoint=uuid, steps_completed=8, trial_run_id=2):
         fit(trial_of())
-    (block,) = [text for text in said()[1:] if text.startswith("Trial trains")]
-    assert f"resumes     checkpoint {uuid}, epoch 2, 8" in block
+    begun = next(text for text in reversed(said()) if " trains\n" in text)
+    assert f"\n  resumes     checkpoint {uuid}\n              epoch 2, 8 batches" in begun
+    assert re.search(
+        r"^trained +less than 1s, less than 1s with the runs before: 2 epochs, 12 ", said()[-1], re.MULTILINE
+    )
 
 
 class AsksDetermined(models.Net):
@@ -183,8 +194,9 @@ def test_weights_of_another_trial_are_said_to_be_taken(
         uuid = fit(trial_of()).latest_checkpoint_uuid
     with cluster(latest_checkpoint=uuid, steps_completed=0, trial_id=2, config=config):
         fit(trial_of(max_epochs=1))
-    block = [text for text in said() if text.startswith("Trial trains")][-1]
-    assert f"weights of checkpoint {uuid} of {whose}, epoch 2, 12 batches" in " ".join(block.split())
+    begun = next(text for text in reversed(said()) if " trains\n" in text)
+    weights = " ".join(begun.partition("weights of")[2].split())
+    assert weights == f"checkpoint {uuid} of {whose} epoch 2, 12 batches"
 
 
 def test_weights_of_a_file_without_a_position_are_said_to_be_taken(cluster: Any, said: Said, tmp_path: Path) -> None:
@@ -192,8 +204,8 @@ def test_weights_of_a_file_without_a_position_are_said_to_be_taken(cluster: Any,
     torch.save({"state_dict": models.Net().state_dict(), "pytorch-lightning_version": pl.__version__}, path)
     with cluster():
         fit(trial_of(max_epochs=1), warm_start_from=path)
-    (block,) = [text for text in said() if text.startswith("Trial trains")]
-    assert "weights of" in block and "which does not say how long it was trained" in " ".join(block.split())
+    begun = said()[0].partition("weights of")[2].split()
+    assert " ".join(begun) == f"{path} which does not say how long it was trained"
 
 
 class Refuses(models.Net):

@@ -97,7 +97,7 @@ def test_newest_whole_checkpoint_of_a_directory_is_taken(
     with caplog.at_level("INFO", logger="lightning_adapter"):
         resume(store, tmp_path / "run")
     (line,) = [line for line in caplog.text.splitlines() if line.startswith("  resumes")]
-    taken = Path(line.removeprefix("  resumes").split(",")[0].strip())
+    taken = Path(line.removeprefix("  resumes").strip())
     assert taken.parent == store and taken != damaged
     assert json.loads((taken / "metadata.json").read_text())["steps_completed"] == 4
 
