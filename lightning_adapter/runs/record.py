@@ -68,6 +68,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "epoch": _NUMBER,
     "global_step": _NUMBER,
     "batches": _NUMBER,
+    "seconds": (int, float, _NOTHING),
     "best": (dict, _NOTHING),
     "last": (dict, _NOTHING),
     "metrics": (dict,),
