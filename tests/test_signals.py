@@ -168,6 +168,18 @@ def test_answers_that_nobody_wrote_are_not_called(answer: signal.Handlers) -> No
         signal.signal(signal.SIGINT, before)
 
 
+def test_forked_worker_of_a_loader_answers_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    interruption = signals.Interruption()
+    with interruption.listening(several=False):
+        worker = os.fork()
+        if worker == 0:
+            signal.raise_signal(signal.SIGINT)
+            os._exit(len(caplog.records))  # alive, and silent: the loader ends it
+        status = os.waitpid(worker, 0)[1]
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert interruption.signal is None
+
+
 def test_handlers_are_those_of_before_once_a_run_is_over() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     for several in (False, True):

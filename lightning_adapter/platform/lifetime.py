@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from lightning_adapter.loop.components import Components
 from lightning_adapter.loop.tear_down import interrupt, tear_down
+from lightning_adapter.platform.uncaught import tell_at_exit
 from lightning_adapter.platform.where_raised import note_where
 
 
@@ -76,3 +77,5 @@ class Lifetime:
             self.end()
         else:
             self.interrupt(error)
+            if isinstance(error, Exception):
+                tell_at_exit(error)

@@ -39,24 +39,15 @@ def tell_at_exit(error: Exception | KeyboardInterrupt) -> None:
     if _ipython() is not None:  # which calls no hook for what a cell raises
         if isinstance(error, Exception):
             vars(error)["_render_traceback_"] = _lines_for_ipython
-    elif not isinstance(sys.excepthook, _TellOnce):  # a study goes on after each trial that it has pruned
+    elif not isinstance(
+        sys.excepthook, (_TellOnce, _AsTheCommand)
+    ):  # a study goes on after each trial that it has pruned
         sys.excepthook = _TellOnce(sys.excepthook)
 
 
 def speak_as_the_command() -> None:
     """Behind an entrypoint that names the class, an error of ours is a message too, with the command's exit status."""
-    usual = sys.excepthook
-
-    def tell_once(kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
-        if isinstance(value, LightningAdapterError):
-            tell(value, "lightning-adapter")
-            raise SystemExit(exit_status(value))
-        if not isinstance(value, Exception):
-            usual(kind, value, traceback)
-        elif not others_were_first(value):
-            _print(told(value))
-
-    sys.excepthook = tell_once
+    sys.excepthook = _AsTheCommand(sys.excepthook)
 
 
 @contextlib.contextmanager
@@ -92,6 +83,22 @@ class _TellOnce:
             # somebody who shows tracebacks in a way of their own, or watches over the process
             self._usual(kind, value, traceback)
             _print("".join(notes_before_311(value)) + _where_whole(value, left_out=False))
+
+
+class _AsTheCommand:
+    """In the place of `sys.excepthook`: tells each error as the command does."""
+
+    def __init__(self, usual: Callable[[type[BaseException], BaseException, TracebackType | None], object]) -> None:
+        self._usual = usual
+
+    def __call__(self, kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
+        if isinstance(value, LightningAdapterError):
+            tell(value, "lightning-adapter")
+            raise SystemExit(exit_status(value))
+        if not isinstance(value, Exception):
+            self._usual(kind, value, traceback)
+        elif not others_were_first(value):
+            _print(told(value))
 
 
 class _TellOfThread:

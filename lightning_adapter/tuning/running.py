@@ -191,10 +191,11 @@ class Running:
         self._check_invalid()
         failed = [trial for trial in self._searcher.trials() if trial.user_attrs.get(OUTCOME) == "failed"]
         if not has_results and len(failed) >= max(_PATIENCE, self._crew.size):
+            last = ended.details or failed[-1].user_attrs[NOTE]
+            last = f"\n{last}" if "\n" in last else f" {last}"
             raise SearchError(
                 f"The first {len(failed)} trials have failed, and none has come to a validation; what they have printed is in "
-                f"{shown(self._directory.path)}. The last one: "
-                f"{ended.details or failed[-1].user_attrs[NOTE]}"
+                f"{shown(self._directory.path)}. The last one:{last}"
             )
 
     def _check_invalid(self) -> None:

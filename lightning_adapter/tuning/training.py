@@ -69,7 +69,9 @@ def _ended_by(error: BaseException, job: Job, has_results: bool) -> Ended:
 
 
 def _failed(job: Job, error: BaseException) -> Ended:
-    return Ended(job.number, "failed", f"{type(error).__name__}: {_line(error)}".removesuffix(": "), told(error))
+    return Ended(
+        job.number, "failed", f"{type(error).__name__}: {_line(error)}".removesuffix(": "), told(error).rstrip()
+    )
 
 
 def _line(error: BaseException) -> str:

@@ -226,5 +226,6 @@ def test_entrypoint_for_a_class_ends_as_the_command_does(capsys: pytest.CaptureF
             sys.excepthook(type(error), error, None)
         assert ended.value.code == status
         assert capsys.readouterr().err == f"lightning-adapter: {'error' if status == 2 else 'failed'}: {error}\n"
+    uncaught.tell_at_exit(KeyError("theirs"))
     sys.excepthook(KeyError, KeyError("theirs"), None)
     assert capsys.readouterr().err == "KeyError: 'theirs'\n"
