@@ -6,6 +6,7 @@ import contextlib
 import csv
 import fcntl
 import logging
+import math
 import os
 import pty
 import re
@@ -33,6 +34,7 @@ from torch.utils.data import DataLoader, RandomSampler
 import lightning_adapter.lightning
 from lightning_adapter import DETDM, DETLM, LightningAdapter, fit
 from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.runs import curves
 from lightning_adapter.runs.directory import RunDirectory
 from parity.models import flavour, samples
 from two_ways import weights
@@ -898,6 +900,33 @@ def test_metrics_and_curves_of_a_run_that_fails_are_there(tmp_path: Path) -> Non
     with pytest.raises(RuntimeError, match="broken hook"):
         fit(trial_of(Breaks), run_dir=tmp_path / "run")
     assert (tmp_path / "run" / "metrics.csv").exists() and (tmp_path / "run" / "curves.png").exists()
+
+
+def test_curves_are_drawn_while_a_run_trains_and_by_one_that_goes_on_with_all_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning_adapter.runs.live_curves._SECONDS", 0.0)
+    monkeypatch.setattr("lightning_adapter.runs.live_curves._SHARE", math.inf)
+    drawn: list[list[int]] = []
+    usual = curves.draw
+
+    def draw(points: Any, *more: Any) -> bool:
+        drawn.append(points["train", "train_loss_step"][0])
+        return usual(points, *more)
+
+    monkeypatch.setattr(curves, "draw", draw)
+    seen: list[bool] = []
+
+    class Looks(pl.Callback):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            seen.append((tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG"))
+
+    first = fit(trial_of(max_epochs=1, callbacks=[Looks()]), run_dir=tmp_path / "run")
+    # of each row, and at the end
+    assert drawn == [[2], [2, 4], *[[2, 4, 6]] * 4] and seen == [True]
+    drawn.clear()
+    fit(trial_of(max_epochs=2), run_dir=tmp_path / "run", resume_from=first.latest_checkpoint)
+    assert drawn[0] == [2, 4, 6, 8] and drawn[-1] == [2, 4, 6, 8, 10, 12]
 
 
 @pytest.mark.parametrize("fails", [False, True])
