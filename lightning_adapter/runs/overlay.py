@@ -84,9 +84,7 @@ def _picture(runs: Sequence[RunLines], panels: dict[tuple[str, str], str], x_lab
         place = (1, 1, 1) if len(shown) == 1 else (lines, columns, index + 1)
         axes = figure.add_subplot(*place)
         _draw_panel(axes, title, [run.lines.get(key) for run in runs], x_label)
-        for color, run in enumerate(runs):
-            if run.best is not None and run.best[0] == key:
-                axes.plot(*run.best[1:], color=_color(color), marker="o", markersize=7, markerfacecolor="none")
+        _mark_best(axes, key, runs)
     handles = [Line2D([], [], color=_color(index), linestyle=_style(index)) for index in range(len(runs))]
     figure.legend(
         handles, labels, loc="upper center", ncol=across, title=some, fontsize=8, title_fontsize=8, frameon=False
@@ -111,6 +109,15 @@ def _draw_panel(axes: Axes, title: str, lines: Sequence[tuple[list[float], list[
         )
         mark_loss(axes, *line, _color(index))
     dress(axes, title, x_label, is_wide(line[1] for line in lines if line is not None))
+
+
+def _mark_best(axes: Axes, key: tuple[str, str], runs: Sequence[RunLines]) -> None:
+    """A ring around the best validation of each run, where this metric ranks its checkpoints."""
+    best = [(index, run.best) for index, run in enumerate(runs) if run.best is not None and run.best[0] == key]
+    for index, (_, place, value) in best:
+        axes.plot([place], [value], color=_color(index), marker="o", markersize=8, markerfacecolor="none")
+    if best:
+        axes.text(0.01, 0.02, "ring: best validation", transform=axes.transAxes, fontsize=7)
 
 
 def _changes(key: tuple[str, str], runs: Sequence[RunLines]) -> bool:

@@ -149,6 +149,26 @@ def test_line_that_becomes_nan_is_marked_where_it_does(tmp_path: Path, figures: 
     assert "NaN" in figures[0].axes[0].texts[0].get_text()
 
 
+def test_best_validation_of_each_run_has_a_ring(tmp_path: Path, figures: list[Figure]) -> None:
+    make_run(tmp_path, 0)
+    make_run(tmp_path, 1)
+    for over_epochs, place in ((False, 100), (True, 2)):
+        overlay.draw(lines_of(runs_below(tmp_path), over_epochs), tmp_path / "x.png", "x")
+        axes = {each.get_title(): each for each in figures.pop().axes}
+        rings = [line for line in axes["val_loss"].lines if line.get_markerfacecolor() == "none"]
+        assert [(list(ring.get_xdata()), list(ring.get_ydata())) for ring in rings] == [([place], [0.25])] * 2
+        assert len({ring.get_color() for ring in rings}) == 2
+        assert not [line for line in axes["train_loss"].lines if line.get_markerfacecolor() == "none"]
+
+
+def test_learning_rates_are_drawn_where_one_changes(tmp_path: Path, figures: list[Figure]) -> None:
+    rate = ("train", "lr-SGD")
+    same, changing = RunLines("A", {rate: ([1, 2], [0.1, 0.1])}), RunLines("B", {rate: ([1, 2], [0.1, 0.2])})
+    assert not overlay.draw([same, same], tmp_path / "x.png", "batches")
+    assert overlay.draw([same, changing], tmp_path / "x.png", "batches")
+    assert [(axes.get_title(), len(axes.lines)) for axes in figures[0].axes] == [("lr-SGD", 2)]
+
+
 def test_many_runs_differ_in_colour_or_dashes(tmp_path: Path, figures: list[Figure]) -> None:
     runs = [RunLines(name, {("train", "loss"): ([1, 2], [1, 2])}) for name in letters(25)]
     overlay.draw(runs, tmp_path / "x.png", "batches")
