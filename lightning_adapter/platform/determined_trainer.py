@@ -20,7 +20,7 @@ from lightning_adapter.platform.kept_files import FilesBeside, KeptFiles
 from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.user_code import TrimmedCode, UserCode
-from lightning_adapter.runs.console import ALWAYS, FILE_ONLY
+from lightning_adapter.runs.console import ALWAYS
 from lightning_adapter.versions import determined_private
 
 #: What each step returns where there are several slots: the name under which Determined reports the count of batches.
@@ -128,7 +128,7 @@ class DeterminedTrainerPlatform(Platform):
                 None,
                 "Determined's max_length",
             )
-            parts.log.info("%s", said, extra=ALWAYS if parts.arguments.enable_progress_bar else FILE_ONLY)
+            parts.log.info("%s", said, extra=ALWAYS)
 
     def goes_on_from(self, checkpoint: pathlib.Path) -> None:
         """The files of the run are to be where they were."""

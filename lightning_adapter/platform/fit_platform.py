@@ -260,7 +260,9 @@ class FitPlatform(Platform):
             ended_by: who may end it before its limits; None where nobody may.
             on_console: whether a person sees it there too, who has not asked for silence.
         """
-        self._seen = ALWAYS if on_console and parts.arguments.enable_progress_bar else FILE_ONLY
+        # the log of a cluster's task is the only file that there is
+        on_console = on_console and (parts.arguments.enable_progress_bar or not self.is_local)
+        self._seen = ALWAYS if on_console else FILE_ONLY
         if self.core.distributed.rank == 0 and not parts.progress.is_finished:
             validated = beginning.of_period(self.validation_period)
             said = beginning.block(parts, self._trial_name, self._known, validated, self.max_batches, ended_by)

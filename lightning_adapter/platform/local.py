@@ -51,7 +51,7 @@ from lightning_adapter.platform.uncaught import kept_whole
 from lightning_adapter.runs import json_file, provenance
 from lightning_adapter.runs.console import ALWAYS, FILE_ONLY
 from lightning_adapter.runs.directory import RunDirectory
-from lightning_adapter.runs.recorder import now
+from lightning_adapter.runs.recorder import now, prunes
 from lightning_adapter.runs.summary import say, shown
 from lightning_adapter.versions import determined_private
 
@@ -367,8 +367,8 @@ def _fit(
         try:
             with refusal_in_words(plan.config["hyperparameters"]):
                 trial, platform = _train(trial_class, plan, context, directory)
-        except Exception:
-            latest = directory.newest() if judge_of_run() is None else None
+        except Exception as error:
+            latest = None if judge_of_run() is not None or prunes(error) else directory.newest()
             if log is not None and latest is not None:  # right above what says why it ended
                 log.info("%s", ending.after_failure(latest), extra=ALWAYS)
             raise

@@ -169,7 +169,7 @@ class Recorder:
             stopped = isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt)
             if ended or stopped:
                 self._end(self._status or "interrupted")
-            elif _prunes(error):
+            elif prunes(error):
                 self._end("pruned", _first_line(error, named=False))
             else:
                 self._end("failed", _first_line(error))
@@ -203,7 +203,7 @@ def _place(entry: Mapping[str, Any] | None) -> Any:
     return None if entry is None else entry["checkpoint"]
 
 
-def _prunes(error: BaseException) -> bool:
+def prunes(error: BaseException) -> bool:
     """Whether a study of Optuna's has ended the run: nothing is wrong with it. Who raises that has imported Optuna."""
     exceptions = sys.modules.get("optuna.exceptions")
     return exceptions is not None and isinstance(error, exceptions.TrialPruned)

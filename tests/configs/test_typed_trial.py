@@ -103,7 +103,7 @@ def test_local_run_has_the_instance_and_keeps_plain_data_of_all_of_it(caplog: py
     assert saved["lightning_adapter"]["hyperparameters"] == whole
     log = Path("run/train.log").read_text().splitlines()
     assert "differs from the defaults: width=3, optim.lr=1" in log[:8]
-    assert "  differs     from the defaults: width=3, optim.lr=1" in caplog.text.splitlines()
+    assert "  differs     from the defaults: width=3, optim.lr=1" in log
 
 
 def test_what_a_run_was_made_with_is_kept_where_defaults_change_later(monkeypatch: pytest.MonkeyPatch) -> None:

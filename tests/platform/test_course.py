@@ -155,14 +155,12 @@ def test_pause_and_resume_are_said_with_the_checkpoint(cluster: Any, said: Said)
     *_, stopped, values = said()
     assert stopped == f"training stops at epoch 2/2, 8 batches: {reason}; it can go on from checkpoint {uuid}"
     assert values.startswith("Trial so far\n\n") and f"\nlast checkpoint  {uuid}\n" in values
-    assert re.search(r"^trained +less than 1s: epoch 2/2, 8 batches, ", values, re.MULTILINE)
+    assert re.search(r"^trained +.*: epoch 2/2, 8 batches, ", values, re.MULTILINE)
     with cluster(latest_checkpoint=uuid, steps_completed=8, trial_run_id=2):
         fit(trial_of())
     begun = next(text for text in reversed(said()) if " trains\n" in text)
     assert f"\n  resumes     checkpoint {uuid}\n              epoch 2, 8 batches" in begun
-    assert re.search(
-        r"^trained +less than 1s, less than 1s with the runs before: 2 epochs, 12 ", said()[-1], re.MULTILINE
-    )
+    assert re.search(r"^trained +.* with the runs before: 2 epochs, 12 ", said()[-1], re.MULTILINE)
 
 
 class AsksDetermined(models.Net):

@@ -79,7 +79,7 @@ def test_best_values_stand_beside_the_final_ones_with_their_epoch(
     assert ["metric", "final value", "best (epoch 2, 12 batches)"] in lines
     assert ["val_loss", "0.3", "0.1"] in lines and ["val_acc", "2", "1"] in lines
     (trained,) = [line for line in lines if line[0] == "trained"]
-    assert re.fullmatch(r"less than 1s: 3 epochs, 18 batches, [\d.]+ it/s", trained[1])
+    assert re.fullmatch(r".*s: 3 epochs, 18 batches, [\d.]+ it/s", trained[1])
 
 
 def test_best_of_an_earlier_run_keeps_its_epoch(
@@ -90,7 +90,7 @@ def test_best_of_an_earlier_run_keeps_its_epoch(
     fit(Trial, max_epochs=3, config=BY_LOSS, run_dir="b", resume_from="a")
     out = capfd.readouterr().out
     assert out.count("best (epoch 2, 12 batches)") == 2
-    assert re.search(r"^trained +less than 1s, less than 1s with the runs before: 3 epochs, 18 batches", out, re.M)
+    assert re.search(r"^trained +.* with the runs before: 3 epochs, 18 batches", out, re.M)
 
 
 def test_time_adds_up_over_the_runs_that_go_on() -> None:
@@ -218,7 +218,7 @@ def test_run_that_stops_itself_says_who_asked_and_how_it_goes_on(
     out = capfd.readouterr().out
     place = trial.latest_checkpoint.relative_to(Path.cwd())
     assert f"has stopped the run after batch 3. To go on, call fit() with\n    resume_from='{place}'\n" in out
-    assert re.search(r"^trained +less than 1s: epoch 1/2, 3 batches", out, re.M)
+    assert re.search(r"^trained +.*s: epoch 1/2, 3 batches", out, re.M)
 
 
 def test_trial_of_a_search_leaves_its_table_to_its_own_log(capfd: pytest.CaptureFixture[str]) -> None:

@@ -333,7 +333,7 @@ def test_trials_in_two_threads_are_those_of_one_and_have_directories_of_their_ow
     runs = runs_below(Path("runs"))
     assert [run.status for run in runs].count("pruned") == 4 and len(runs) == 12
     for each in runs:
-        assert (each.path / "train.log").read_text().count("INFO lightning_adapter: Adapted writes to ") == 1
+        assert (each.path / "train.log").read_text().count("INFO lightning_adapter: Trial writes to ") == 1
 
 
 def test_runs_that_begin_in_one_second_have_each_a_directory_of_its_own(project: Path) -> None:
