@@ -112,7 +112,8 @@ def _is_shown(record: logging.LogRecord) -> bool:
 def _prints(handler: logging.Handler) -> bool:
     if isinstance(handler, Console):
         return False
-    stream = getattr(handler, "stream", None) or getattr(getattr(handler, "console", None), "file", None)  # rich's
+    writes: Any = getattr(handler, "python_handler", handler)  # absl's passes on
+    stream = getattr(writes, "stream", None) or getattr(getattr(writes, "console", None), "file", None)  # rich's
     if stream is None:
         return False
     shown = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)

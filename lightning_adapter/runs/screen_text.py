@@ -10,7 +10,9 @@ _TOKEN = re.compile(
     "\r*\n|\r|\b|\x1b\\[[0-9;?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*(?:\x07|\x1b\\\\)|\x1b[^\\[\\]]|[^\r\n\b\x1b]+|\x1b",
 )
 _MOVE = re.compile("\x1b\\[(\\d*)([ABJK])")
-_GOES_BACK = re.compile("\r(?!\r*\n)|\b|\x1b\\[\\d*[AJK]")
+#: A display that is drawn anew hides the cursor meanwhile.
+_CURSOR = re.compile("\x1b\\[\\?25([hl])")
+_GOES_BACK = re.compile("\r(?!\r*\n)|\b|\x1b\\[\\d*[AJK]|\x1b\\[\\?25l")
 
 
 class ScreenText:
@@ -23,15 +25,17 @@ class ScreenText:
         self._lines = [""]
         self._row = self._column = 0
         self._held = 1
+        self._cursor = "h"  # is shown
 
     def write(self, text: str) -> list[str]:
         """Follow a text; returns the lines that are complete by now, without colours."""
         done: list[str] = []
         if _GOES_BACK.search(text):
             self._held = _HELD
-        elif self._held > 1 and self._at_new_line and text.strip():
-            # a bar has ended its line, and what comes is none
-            done, self._lines, self._row, self._held = self._lines[:-1], [""], 0, 1
+        elif self._held > 1 and self._cursor == "h" and not self._column and text.strip():
+            # a bar has ended its line, and what comes is none; what stands there is of a bar beneath it
+            done, self._lines, self._row, self._held = self._lines[: self._row], [""], 0, 1
+        self._cursor = [self._cursor, *_CURSOR.findall(text)][-1]
         for token in _TOKEN.findall(text):
             self._follow(token)
         cut = len(self._lines) - self._held
@@ -42,13 +46,9 @@ class ScreenText:
 
     def rest(self) -> list[str]:
         """What has been written, and is not given out yet."""
-        lines, self._lines = self._lines if self._lines[-1] else self._lines[:-1], [""]
+        lines, self._lines = self._lines[: self._row + int(self._column > 0)], [""]
         self._row, self._column, self._held = 0, 0, 1
         return [line.rstrip() for line in lines]
-
-    @property
-    def _at_new_line(self) -> bool:
-        return self._row == len(self._lines) - 1 and not self._lines[-1]
 
     def _follow(self, token: str) -> None:
         if token.endswith("\n"):
@@ -59,19 +59,19 @@ class ScreenText:
         elif token == "\b":
             self._column = max(0, self._column - 1)
         elif move := _MOVE.fullmatch(token):
-            self._move(int(move[1] or 1), move[2])
+            self._move(move[1], move[2])
         elif not token.startswith("\x1b"):  # colours and the like leave no trace
-            line, end = self._lines[self._row].ljust(self._column), self._column + len(token)
-            self._lines[self._row] = line[: self._column] + token + line[end:]
-            self._column = end
+            # a terminal would leave the end of a longer line
+            self._lines[self._row] = self._lines[self._row][: self._column] + token
+            self._column = len(self._lines[self._row])
 
-    def _move(self, number: int, kind: str) -> None:
+    def _move(self, number: str, kind: str) -> None:
         if kind == "A":
-            self._row = max(0, self._row - number)
+            self._row = max(0, self._row - int(number or 1))
         elif kind == "B":
-            self._down(number)
-        else:  # most bars erase the whole line, or all behind its beginning
-            self._lines[self._row] = ""
+            self._down(int(number or 1))
+        else:  # what stands behind the cursor is erased, or all of the line
+            self._lines[self._row] = self._lines[self._row][: 0 if number else self._column]
             if kind == "J":
                 del self._lines[self._row + 1 :]
 
