@@ -80,7 +80,7 @@ class Console(logging.Handler):
         # a run within a run, or beside one, has a console too
         if not is_seen or wanted == "never" or hasattr(record, "shown_by") or _is_shown(record):
             return
-        record.shown_by = self
+        record.shown_by = id(self)  # records are sent to other processes, and kept
         try:
             # what stderr is at the moment: while a table is drawn, what goes above it
             sys.stderr.write(f"{self.format(record)}\n")
@@ -98,18 +98,20 @@ def _is_file(stream: Any) -> bool:
 
 def _is_shown(record: logging.LogRecord) -> bool:
     """Whether another handler on the way of a record prints it on a console."""
-    log: logging.Logger | None = getattr(record, "of_run", None) or logging.getLogger(record.name)
+    log: logging.Logger | None = logging.getLogger(record.name)
+    if (
+        log is not None and record.levelno < log.getEffectiveLevel()
+    ):  # it comes from a run's own logger, straight to here
+        return False
     while log is not None:
-        if any(_prints(handler) and record.levelno >= handler.level for handler in log.handlers):
+        if any(prints(handler) and record.levelno >= handler.level for handler in log.handlers):
             return True
-        # what is too little for the package's logger comes from a run's own one, and no further than there
-        of_run = log is getattr(record, "of_run", None)
-        onward = log.parent if log.propagate else None
-        log = None if of_run and onward is not None and record.levelno < onward.getEffectiveLevel() else onward
+        log = log.parent if log.propagate else None
     return False
 
 
-def _prints(handler: logging.Handler) -> bool:
+def prints(handler: logging.Handler) -> bool:
+    """Whether a handler of the user's own writes on a console."""
     if isinstance(handler, Console):
         return False
     writes: Any = getattr(handler, "python_handler", handler)  # absl's passes on

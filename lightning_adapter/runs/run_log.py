@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator
 from typing import Any, ClassVar
 
 from lightning_adapter.runs import printed
-from lightning_adapter.runs.console import FILE_ONLY, Console
+from lightning_adapter.runs.console import FILE_ONLY, Console, prints
 
 PACKAGE = "lightning_adapter"
 _LOGGED = (PACKAGE, "determined")
@@ -61,10 +61,12 @@ class RunLogger(logging.Logger):
         for handler in self.handlers:
             if record.levelno >= handler.level:
                 handler.handle(record)
+                if prints(handler):
+                    record.shown_by = id(handler)
         package = self.parent
         if not self.propagate or package is None or getattr(record, "console", None) == "never":
             return
-        record.of_run = self  # who writes a run's file has it already
+        record.of_run = id(self)  # who writes a run's file has it already
         if record.levelno >= package.getEffectiveLevel():
             package.callHandlers(record)
             return
@@ -198,7 +200,7 @@ class RunFile(logging.FileHandler):
 
     def has(self, record: logging.LogRecord, log: logging.Logger) -> bool:
         """Whether a record that a logger is giving to its handlers is in the file, or will be."""
-        if getattr(record, "in_file", None) is self:
+        if getattr(record, "in_file", None) == id(self):
             return True
         each: logging.Logger | None = log
         while each is not None:
@@ -216,7 +218,7 @@ class RunFile(logging.FileHandler):
 
     def of_run(self, record: logging.LogRecord) -> None:
         """A record of the run's own logger, or one that no other logger has."""
-        record.in_file = self
+        record.in_file = id(self)
         if not self._is_roots or getattr(record, "console", None) == "never":
             self.acquire()
             try:
@@ -226,9 +228,9 @@ class RunFile(logging.FileHandler):
 
     def hear(self, record: logging.LogRecord) -> None:
         """A record of any logger, which may come here by several ways."""
-        has_it = self._is_roots or hasattr(record, "of_run") or getattr(record, "in_file", None) is self
+        has_it = self._is_roots or hasattr(record, "of_run") or getattr(record, "in_file", None) == id(self)
         if not has_it and self.is_of_this_thread():
-            record.in_file = self
+            record.in_file = id(self)
             super().emit(record)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -237,7 +239,7 @@ class RunFile(logging.FileHandler):
         last = logging.lastResort
         is_due = last is not None and record.levelno >= last.level and not hasattr(record, "printed_by")
         if last is not None and is_due and _is_alone(record.name):
-            record.printed_by = last
+            record.printed_by = id(last)
             last.handle(record)
 
     def printed(self, stream: str, line: str) -> None:

@@ -330,6 +330,26 @@ def test_record_for_the_file_alone_goes_no_further(log_file: Path, caplog: pytes
     assert "for the file" in log_file.read_text()
 
 
+def test_record_can_be_sent_to_another_process(log_file: Path) -> None:
+    kept: list[logging.LogRecord] = []
+    keeps = logging.Handler()
+    keeps.emit = kept.append  # type: ignore[method-assign]
+    with handled_by("", keeps, level=logging.INFO), shown_on_console(), attach_log(log_file) as log:
+        log.info("own")
+        logging.getLogger("other").warning("heard")
+    assert [record.getMessage() for record in pickle.loads(pickle.dumps(kept))] == ["own", "heard"]
+
+
+def test_handler_of_the_users_on_the_runs_logger_shows_a_line_once(
+    log_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with unconfigured_logging(), shown_on_console(), attach_log(log_file) as log:
+        log.addHandler(logging.StreamHandler(sys.stderr))
+        log.info("seen")
+    assert capsys.readouterr().err == "seen\n"
+    assert said(log_file) == ["INFO lightning_adapter: seen"]
+
+
 # --- what a person sees -----------------------------------------------------------------------------------------------
 
 
