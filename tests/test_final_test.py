@@ -99,7 +99,7 @@ def test_values_are_those_of_lightnings_trainer_with_the_best_weights(
     assert {"mean/dataloader_idx_0", "out/dataloader_idx_1", "at_the_end"} <= trial.test_metrics.keys()
     assert notes.called == ["on_test_end"]
     (said,) = [record.message for record in caplog.records if record.message.startswith("test of checkpoint")]
-    assert best.name in said and "batch 6: " in said and "at_the_end 1.5" in said
+    assert best.name in said and "trained on 6 batches: " in said and "at_the_end 1.5" in said
 
 
 def test_trial_is_given_back_as_training_has_left_it(tmp_path: Path) -> None:

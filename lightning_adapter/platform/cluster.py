@@ -270,7 +270,7 @@ def _tell_end(platform: ClusterPlatform, trial: LightningTrial, steps: int, late
     driver, best, metric = trial.driver, platform.checkpoints.best, platform.metric.name
     assert driver is not None
     final = {name: float(value) for name, value in trial.callback_metrics.items()}
-    values = summary.Values(final, metric, *platform.best_values())
+    values = summary.Values(final, metric, *platform.best_values)
     rows = {"trained": ending.trained(driver, platform.time, steps)}
     uuid = latest if best is None else best["uuid"]
     if best is not None:

@@ -55,6 +55,7 @@ class FitPlatform(Platform):
         interruption: a signal to stop.
         stopped_by: the signal that has ended the run, on all ranks the same; None as long as none has.
         stop_reason: who has asked for the end of a run that could go on, in words; None as long as nobody has.
+        best_values: of the best validation of this process, and where it was; nothing where none has bettered those before.
     """
 
     owns_loop = True
@@ -83,7 +84,7 @@ class FitPlatform(Platform):
         self.stop_reason: str | None = None
         self._metric_is_doubtful = self._knows_sanity_check = False
         self._best: float | None = None  # of all validations, also of those that no checkpoint follows
-        self._best_values: tuple[dict[str, float], str] = ({}, "")
+        self.best_values: tuple[dict[str, float], str] = ({}, "")
         self._seen = FILE_ONLY  # where a person sees what the run says of its course
         self.start = start
         start.belongs_to_rank(core_context.distributed.rank)
@@ -287,15 +288,11 @@ class FitPlatform(Platform):
         self.checkpoints.validated(batches, value)
         if not self._is_best(value):
             return None
-        self._best_values = (
+        self.best_values = (
             {name: float(one) for name, one in metrics.items()},
             f"epoch {epoch + 1}, {counted(batches, 'batch', 'batches')}",
         )
         return metric
-
-    def best_values(self) -> tuple[dict[str, float], str]:
-        """The values of the best validation of this process, and where it was; nothing where it has bettered none."""
-        return self._best_values
 
     def _is_best(self, value: float) -> bool:
         before = self._best
