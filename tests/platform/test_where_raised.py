@@ -134,6 +134,7 @@ def noted(directory: Path, module: Any, data: Any = None, **arguments: Any) -> s
         ("training_step", 5, "epoch 2/2, batch 2/3"),
         ("on_train_batch_end", 3, "epoch 1/2, batch 3/3"),
         ("validation_step", 2, "epoch 1/2, validation batch 2/3"),
+        ("transfer_batch_to_device", 5, "epoch 1/2, validation batch 2/3"),
         ("on_validation_epoch_end", 2, "epoch 2/2"),
         ("on_train_epoch_end", 1, "epoch 1/2"),
         ("on_train_end", 1, "after epoch 2/2"),
