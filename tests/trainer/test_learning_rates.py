@@ -44,7 +44,9 @@ class Net(models.Net):  # type: ignore[name-defined, misc]
         self.log("seen", float(batch_idx))
 
 
-def trained(configured: Configured | None, callbacks: list[Any], **arguments: Any) -> list[dict[str, str]]:
+def trained(
+    configured: Configured | None, callbacks: list[Any], run: str = "run", **arguments: Any
+) -> list[dict[str, str]]:
     """The rows that training has left in the table."""
 
     class Trial(LightningAdapter):
@@ -53,7 +55,7 @@ def trained(configured: Configured | None, callbacks: list[Any], **arguments: An
             given = {"log_every_n_steps": 2, "enable_model_summary": False, "enable_progress_bar": False, **arguments}
             super().__init__(context, module, models.Data(), callbacks=callbacks, **given)
 
-    trial = fit(Trial, seed=1, run_dir="run")
+    trial = fit(Trial, seed=1, run_dir=run)
     assert trial.run_dir is not None
     rows = list(csv.DictReader((trial.run_dir / "metrics.csv").open()))
     return [row for row in rows if row["kind"] == "train"]
@@ -120,6 +122,13 @@ def test_row_has_the_rate_that_its_batch_was_trained_with() -> None:
     assert of_steps == monitor.lrs["lr-SGD"] and len(set(of_steps)) > 1
     (of_epoch,) = [float(row["lr-SGD"]) for row in rows if row["train_loss_epoch"]]
     assert of_epoch == of_steps[-1]
+
+
+def test_row_of_an_epoch_has_the_rate_of_its_last_batch_which_is_not_logged_itself() -> None:
+    every = [float(row["lr-SGD"]) for row in trained(None, [], "each", max_epochs=1, log_every_n_steps=1)]
+    *_, of_epoch = trained(None, [], "some", max_epochs=1, log_every_n_steps=4)
+    assert of_epoch["batches"] == "6" and of_epoch["train_loss_epoch"]
+    assert float(of_epoch["lr-SGD"]) == every[5] != every[4]
 
 
 def test_value_that_the_user_logs_under_such_a_name_stays() -> None:
