@@ -247,5 +247,6 @@ def test_users_bar_beside_ours_goes_to_its_own_line(monkeypatch: pytest.MonkeyPa
         with tqdm(total=3, desc="theirs", mininterval=0, ncols=40, file=sys.stderr) as theirs:
             theirs.update(3)
             assert "\n\rtheirs: 100%" in terminal.getvalue()
+            assert terminal.getvalue().count("ours:") == 1  # nothing has made room for it
         print("printed")
         assert kept.texts[-1] == "printed" and "theirs: 100%" in kept.texts[0]
