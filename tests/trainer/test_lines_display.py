@@ -47,6 +47,42 @@ def test_validation_has_a_line_of_its_own_with_the_best_marked(run: ShownRun) ->
     )
 
 
+def test_line_of_a_validation_has_the_values_for_the_loggers_where_none_is_marked_for_the_bar(run: ShownRun) -> None:
+    lines = lines_of(run)
+    run.values, run.logged = {}, {"train_loss": 0.02}
+    run.logged |= {"val_loss": 0.045}
+    lines.validated({"val_loss": 0.045}, best="val_loss")
+    assert run.lines == ["epoch 1/5  batch 0/3751  train_loss 0.02  val_loss 0.045 (best)"]
+
+
+@pytest.mark.parametrize("where", ["values", "logged"])
+def test_line_of_training_does_not_repeat_what_a_validation_has_said(run: ShownRun, where: str) -> None:
+    lines = lines_of(run)
+    run.values = {}
+    setattr(run, where, {"train_loss": 0.02, "val_loss": 0.045})
+    lines.validated({"val_loss": 0.045}, best="val_loss")
+    run.train(100, 10)
+    lines.reporting_step()
+    assert run.lines[1] == "epoch 1/5  batch 100/3751  train_loss 0.02  10 it/s"
+
+
+def test_value_that_both_training_and_validation_log_is_in_both_lines(run: ShownRun) -> None:
+    lines = lines_of(run)
+    run.values = {"loss": 0.045}
+    lines.validated({"loss": 0.045}, best="loss")
+    run.values = {"loss": 0.02}
+    run.train(100, 10)
+    lines.reporting_step()
+    assert ["loss 0.045 (best)" in run.lines[0], "loss 0.02" in run.lines[1]] == [True, True]
+
+
+def test_training_whose_bar_has_values_of_validations_alone_shows_those_for_the_loggers(run: ShownRun) -> None:
+    lines = lines_of(run)
+    run.values, run.logged = {"val_loss": 0.045}, {"train_loss": 0.02}
+    lines.validated({"val_loss": 0.045}, best="val_loss")
+    assert "train_loss 0.02  val_loss 0.045 (best)" in run.lines[0]
+
+
 def test_lines_are_seconds_apart_and_a_minute_in_a_long_run(run: ShownRun) -> None:
     lines = lines_of(run)
     for _ in range(100):  # a hundred seconds

@@ -106,6 +106,20 @@ def test_epoch_leaves_its_bar_with_its_last_values_and_the_best_marked(run: Show
     assert terminal.getvalue().endswith("\n")
 
 
+@pytest.mark.parametrize("columns", [80, 160])
+def test_metric_that_ranks_checkpoints_is_shown_before_other_values_however_many(
+    run: ShownRun, terminal: Terminal, columns: int
+) -> None:
+    terminal.is_wide(columns)
+    bars = begun(run, terminal)
+    run.train(938, 10)
+    run.values |= {f"train/{number}": 0.5 for number in range(10)} | {"val/acc": 0.9, "val_loss": 0.0474}
+    bars.validated({"val/acc": 0.9, "val_loss": 0.0474}, best="val_loss")
+    bars.epoch_ends()
+    (line,) = terminal.screen
+    assert "| 938/938  train_loss 0.1235  val_loss 0.0474 (best)" in line
+
+
 def test_validation_has_a_bar_beneath_that_goes_with_it(run: ShownRun, terminal: Terminal) -> None:
     bars = begun(run, terminal)
     run.train(938, 10)

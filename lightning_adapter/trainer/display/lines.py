@@ -39,6 +39,7 @@ class Lines(Display):
         self._due = self._clock()  # the first reporting step says that the run is under way
         self._validation: tuple[str, float] = ("", 0)
         self._validated = 0
+        self._of_validation: Mapping[str, object] = {}  # by the last one
 
     def epoch_starts(self) -> None:
         """The time in which nothing was trained is over."""
@@ -47,7 +48,7 @@ class Lines(Display):
     def reporting_step(self) -> None:
         """A line, where the last one is old enough."""
         if self._clock() >= self._due:
-            values = self._facts.bar_values() or self._facts.logged_values()
+            values = self._of_training()
             self._pace.sample()
             self._write([named(name, value) for name, value in shown_of(values).items()])
 
@@ -72,14 +73,24 @@ class Lines(Display):
 
     def validated(self, values: Mapping[str, object], best: str | None) -> None:
         """A line, whenever the last one was."""
-        before = {name: value for name, value in shown_of(self._facts.bar_values()).items() if name not in values}
-        said = [named(name, value) for name, value in before.items()]
+        self._of_validation = dict(values)
+        before = {name: value for name, value in self._of_training().items() if name not in values}
+        said = [named(name, value) for name, value in shown_of(before).items()]
         ranked = sorted(values.items(), key=lambda item: item[0] != best)[:_MOST_OF_VALIDATION]
         said += [named(name, value, is_best=name == best) for name, value in values.items() if (name, value) in ranked]
         if len(values) > len(ranked):
             said.append(f"and {len(values) - len(ranked)} more")
         self._pace.sample()
         self._write(said or ["validated, nothing was logged"])
+
+    def _of_training(self) -> Mapping[str, object]:
+        """For the bar, or else for the loggers, without what a validation has said before: that would read like another."""
+        for values in (self._facts.bar_values, self._facts.logged_values):
+            said = self._of_validation
+            found = {name: value for name, value in values().items() if name not in said or said[name] != value}
+            if shown_of(found):
+                return found
+        return {}
 
     def _write(self, parts: list[str]) -> None:
         progress, pace = self._facts.progress, self._pace

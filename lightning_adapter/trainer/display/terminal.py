@@ -105,9 +105,14 @@ class Bars(Display):
         return list(filter(None, (first, *self._speed(), *left, *others)))
 
     def _values(self) -> list[str]:
-        found = shown_of(self._facts.bar_values() or self._facts.logged_values())
-        ranked = sorted(found.items(), key=lambda item: item[0] in self._of_validation)
-        return [named(name, value, self._best == (name, value)) for name, value in ranked]
+        found = self._facts.bar_values() or self._facts.logged_values()
+        ranked = {name: found[name] for name in sorted(found, key=lambda name: name in self._of_validation)}
+        # where there is room for two, they are one of the training and the one that says whether the model gets better
+        metric = next(iter(self._of_validation), None) if self._best is None else self._best[0]
+        first = [*ranked][:1]
+        order = dict.fromkeys([*first, *(name for name in ranked if name == metric), *ranked])
+        shown = shown_of({name: ranked[name] for name in order})
+        return [named(name, value, self._best == (name, value)) for name, value in shown.items()]
 
     def _speed(self) -> list[str]:
         return [] if self._pace.speed is None else [f"{self._pace.speed:.3g} it/s"]
