@@ -16,7 +16,9 @@ def run() -> ShownRun:
 
 
 def lines_of(run: ShownRun, on_console: bool = True) -> Lines:
-    return Lines(run.facts, on_console, run.clock)
+    lines = Lines(run.facts, on_console, run.clock)
+    lines.epoch_starts()
+    return lines
 
 
 def test_line_has_position_values_speed_and_time_left(run: ShownRun) -> None:
@@ -28,6 +30,19 @@ def test_line_has_position_values_speed_and_time_left(run: ShownRun) -> None:
     lines.reporting_step()
 
     assert run.lines == ["epoch 1/5  batch 1200/3751  train_loss 0.031  120 it/s  3m10s left"]
+
+
+def test_resumed_run_counts_what_it_has_trained_itself_alone(run: ShownRun) -> None:
+    lines = Lines(run.facts, True, run.clock)  # displays are made before the checkpoint is read
+    run.train(3000, 20)
+    run.fraction = 0.5
+    lines.epoch_starts()
+    run.train(100, 10)
+    run.fraction = 0.75
+
+    lines.reporting_step()
+
+    assert run.lines == ["epoch 1/5  batch 3100/3751  train_loss 0.1235  10 it/s  10s left"]
 
 
 def test_validation_has_a_line_of_its_own_with_the_best_marked(run: ShownRun) -> None:

@@ -81,6 +81,20 @@ def test_bar_has_batches_a_value_speed_and_both_times_in_eighty_columns(run: Sho
     bars.run_ends()
 
 
+def test_time_left_of_a_resumed_run_is_told_from_what_it_has_trained_itself(run: ShownRun, terminal: Terminal) -> None:
+    bars = Bars(run.facts, terminal, run.clock)  # displays are made before the checkpoint is read
+    run.begin_epoch()
+    run.train(400, 1)
+    run.fraction = 0.5
+    bars.epoch_starts()
+    run.train(100, 10)
+    run.fraction = 0.75
+    bars.batch_ends()
+    (line,) = terminal.screen
+    assert line.endswith("| 500/938  train_loss 0.1235  10 it/s  44s left  run 10s")
+    bars.run_ends()
+
+
 @pytest.mark.parametrize("columns", [40, 60, 80, 160])
 def test_parts_that_have_no_room_are_left_out(run: ShownRun, terminal: Terminal, columns: int) -> None:
     terminal.is_wide(columns)

@@ -35,7 +35,6 @@ class Lines(Display):
         self._extra = {} if on_console else FILE_ONLY
         self._clock = clock
         self._pace = Pace(facts.progress, facts.fraction, clock, samples=_SAMPLES)
-        self._pace.sample()
         self._due = self._clock()  # the first reporting step says that the run is under way
         self._validation: tuple[str, float] = ("", 0)
         self._validated = 0
@@ -43,7 +42,7 @@ class Lines(Display):
 
     def epoch_starts(self) -> None:
         """The time in which nothing was trained is over."""
-        self._pace.goes_on()
+        self._pace.epoch_starts()
 
     def reporting_step(self) -> None:
         """A line, where the last one is old enough."""

@@ -77,7 +77,7 @@ class Cell(Display):
 
     def epoch_starts(self) -> None:
         """Show where training begins; from then on what has changed, where that is due."""
-        self._pace.goes_on()
+        self._pace.epoch_starts()
         if self._handle is None or self._clock() >= self._due:
             self._show()
 

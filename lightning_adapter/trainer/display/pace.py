@@ -33,7 +33,17 @@ class Pace:
         self._done_before = fraction()
         self._not_training = 0.0
         self._stopped_at: float | None = None
+        self._has_begun = False
         self._samples: deque[tuple[float, int]] = deque(maxlen=samples)
+
+    def epoch_starts(self) -> None:
+        """An epoch begins. By the first one the counters are those of the checkpoint that the run goes on from, if it does."""
+        self.goes_on()
+        if not self._has_begun:
+            self._has_begun = True
+            self._begun, self._not_training, self._done_before = self._clock(), 0.0, self._fraction()
+            self._samples.clear()
+            self.sample()
 
     def sample(self) -> None:
         """Something is about to be shown; where nothing was trained since the last time, the speed stays as it was."""

@@ -60,7 +60,7 @@ class Bars(Display):
             return
         self._others.clear()
         progress = self._facts.progress
-        self._pace.goes_on()
+        self._pace.epoch_starts()
         self._pace.sample()
         self._begun = self._clock()
         self._epoch = self._bar(f"Epoch {self._facts.epoch()}", progress.num_training_batches, 0)
