@@ -124,6 +124,7 @@ class _Stream:
         self.beneath = _Beneath(stream)
         self._name = name
         self._begun = ""  # of a line that is to stand above the bars
+        self._process = os.getpid()
         self._mine = {"write": self.write, "flush": self.flush}
         # what somebody else had put there before
         self._before = {name: vars(stream)[name] for name in self._mine if name in vars(stream)}
@@ -144,7 +145,7 @@ class _Stream:
             return int(self.beneath.write(text))
         _writing.stream = self
         try:
-            if drawn and self.beneath.isatty():
+            if (drawn or self._is_forked) and self.beneath.isatty():
                 self._write_above(text)
             else:
                 self._give_out()
@@ -162,6 +163,11 @@ class _Stream:
             self._give_out()
         self.beneath.flush()
 
+    @property
+    def _is_forked(self) -> bool:
+        """Whether this is a loader's process, which does not know what its parent draws."""
+        return self._process != os.getpid()
+
     def _give_out(self) -> None:
         """Write what is held back."""
         begun, self._begun = self._begun, ""
@@ -175,7 +181,10 @@ class _Stream:
             self.beneath.write(text)
             return
         whole, end, self._begun = (self._begun + text).rpartition("\n")
-        if end:
+        if end and self._is_forked:
+            self.beneath.write(f"\r\x1b[K{whole}{end}")  # over a bar of the parent's, who draws it again
+            self.beneath.flush()
+        elif end:
             with tqdm.external_write_mode(file=real_stderr()):
                 self.beneath.write(whole + end)
                 self.beneath.flush()

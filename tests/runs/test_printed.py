@@ -250,3 +250,14 @@ def test_users_bar_beside_ours_goes_to_its_own_line(monkeypatch: pytest.MonkeyPa
             assert terminal.getvalue().count("ours:") == 1  # nothing has made room for it
         print("printed")
         assert kept.texts[-1] == "printed" and "theirs: 100%" in kept.texts[0]
+
+
+def test_line_of_a_forked_worker_takes_the_place_of_the_bar_that_its_parent_draws_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with bar_on_terminal(monkeypatch) as (_, kept, terminal):
+        before = len(terminal.getvalue())
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        print("by", "worker")
+        assert terminal.getvalue()[before:] == "\r\x1b[Kby worker\n"
+    assert kept.texts == ["by worker"]
