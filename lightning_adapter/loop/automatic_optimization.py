@@ -22,7 +22,7 @@ from lightning_adapter.loop.returned_logs import ReturnedLogs
 from lightning_adapter.loop.strategies.base import SingleDeviceStrategy
 from lightning_adapter.trainer.nonfinite import NonFiniteCheck
 from lightning_adapter.trainer.settings import Settings
-from lightning_adapter.versions.lightning_1x import OptimizerTurns
+from lightning_adapter.versions.lightning_1x import OptimizerTurns, RunningLoss
 from lightning_adapter.versions.types import StepOutput
 
 
@@ -39,6 +39,7 @@ class AutomaticOptimization:
         progress: counts optimizer steps.
         non_finite: remembers losses.
         returned_logs: logs what a step returned in place of logging it.
+        running_loss: is told of losses; None where nobody reads them there.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class AutomaticOptimization:
         progress: TrainingProgress,
         non_finite: NonFiniteCheck,
         returned_logs: ReturnedLogs,
+        running_loss: RunningLoss | None = None,
     ) -> None:
         self.training_step = training_step
         self.steps = steps
@@ -62,6 +64,7 @@ class AutomaticOptimization:
         self.progress = progress
         self.non_finite = non_finite
         self._returned_logs = returned_logs
+        self._running_loss = running_loss
         name = "optimizer_step"
         self._own_optimizer_step = hooks.module_hook(name) if hooks.replaced(name) else None
         none = "`training_step` returned `None`. If this was on purpose, ignore this warning..."
@@ -92,7 +95,11 @@ class AutomaticOptimization:
             else:
                 self._precision.step(optimizer, closure, self.steps.after_closure, automatic=True)
             progress.advance_optimizer_step()
-        return closure.outputs()
+        outputs = closure.outputs()
+        if self._running_loss is not None and outputs:
+            # that of the whole batch, as `TrainingBatchLoop._update_running_loss`
+            self._running_loss.append(outputs["loss"] * self.settings.accumulate_grad_batches)
+        return outputs
 
     def log_returned(self, output: Mapping[str, Any]) -> None:
         """Log what the step returned under "log" and "progress_bar"."""

@@ -30,8 +30,7 @@ from lightning_adapter.loop.validation_schedule import ValidationSchedule
 from lightning_adapter.trainer.display.choice import display_of
 from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.display.facts import Facts
-from lightning_adapter.trainer.logged_values import to_scalars
-from lightning_adapter.versions import lightning_private
+from lightning_adapter.versions import lightning_1x, lightning_private
 from lightning_adapter.versions.lightning_1x import OptimizerTurns
 
 
@@ -142,8 +141,11 @@ def _training(parts: Components, epoch_starts: Callable[[int], None], ended_by_h
         "training_step", hooks, connector.training, ("training_epoch_end", "on_train_epoch_end", "on_epoch_end")
     )
     step = running_step("training_step", hooks, strategy, parts.precision)
+    losses = lightning_1x.running_loss(host, parts.trainer.progress_bar_callback)
+    if losses is not None:
+        parts.trainer.fit_loop.keep_losses(losses)
     automatic = AutomaticOptimization(
-        step, parts.steps, parts.precision, hooks, strategy, settings, progress, parts.non_finite, returned_logs
+        step, parts.steps, parts.precision, hooks, strategy, settings, progress, parts.non_finite, returned_logs, losses
     )
     manual = ManualOptimization(step, host, strategy, progress, parts.non_finite, returned_logs)
     any_rank = strategy.any_rank if strategy.is_distributed else None
@@ -222,8 +224,8 @@ def _display(parts: Components) -> Display:
     facts = Facts(
         progress=parts.progress,
         settings=parts.settings,
-        bar_values=lambda: connector.progress_bar_metrics,
-        logged_values=lambda: to_scalars(connector.logged_metrics),
+        bar_values=lambda: connector.seen("pbar"),
+        logged_values=lambda: connector.seen("log"),
         fraction=parts.fraction,
         log=parts.log,
         table=parts.table,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lightning_adapter.data.combining import IndexedBatch
 from lightning_adapter.data.fetching import DataFetcher, DataLoaderIterator
+from lightning_adapter.data.loaders import INFINITE
 from lightning_adapter.data.validation import ValidationData
 from lightning_adapter.loop.batch_transfer import Transfer
 from lightning_adapter.loop.hooks import Hooks
@@ -156,7 +157,7 @@ class ValidationLoop:
         if validated:
             fetcher.count_on(validated)
         results = _EpochResults(self, data)
-        self.display.validation_starts(sum(max_batches), sanity)
+        self.display.validation_starts(INFINITE if fetcher.length is None else fetcher.length, sanity)
         step = self._batch_step(data, fetcher, iterator)
         while iterator is None or not fetcher.done:
             try:
@@ -165,6 +166,8 @@ class ValidationLoop:
                 break
             if dataloader_idx != results.reached:
                 results.loader_reached(dataloader_idx)
+                if self.hooks.host.quirks.counts_by_loader:
+                    self.progress.validation.begin()
             self.progress.validation.last_batch_known(fetcher.done)
             try:
                 output = step(batch, batch_idx, dataloader_idx)

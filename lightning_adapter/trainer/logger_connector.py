@@ -60,11 +60,9 @@ class LoggerConnector:
     def __init__(
         self, running: RunningHook, parser: MetadataParser, device: torch.device, sync: RankSync | None
     ) -> None:
-        training_sync, validation_sync = (
-            (None, None) if sync is None else (sync.of_training_step, sync.of_validation_step)
-        )
-        self.training = ResultCollection(True, parser.module, device, parser, training_sync)
-        self.validation = ResultCollection(False, parser.module, device, parser, validation_sync)
+        syncs = (None, None) if sync is None else (sync.of_training_step, sync.of_validation_step)
+        self.training = ResultCollection(True, parser.module, device, parser, syncs[0])
+        self.validation = ResultCollection(False, parser.module, device, parser, syncs[1])
         self._running = running
         self._host = parser.host
         self._device = device
@@ -161,12 +159,9 @@ class LoggerConnector:
 
     def log_dict(self, dictionary: Mapping[str, Loggable] | MetricCollection, **options: Any) -> None:
         """`LightningModule.log_dict`: `log` for every pair, with the same options."""
-        items = (
-            torchmetrics_private.collection_items(dictionary)
-            if isinstance(dictionary, MetricCollection)
-            else dictionary.items()
-        )
-        for name, value in items:
+        if isinstance(dictionary, MetricCollection):
+            dictionary = dict(torchmetrics_private.collection_items(dictionary))
+        for name, value in dictionary.items():
             self.log(name, value, **options)
 
     # --- what the loops call --------------------------------------------------------------------------------------
@@ -183,8 +178,7 @@ class LoggerConnector:
 
     def on_batch_end(self) -> None:
         """The batch is done: forget it, so that its memory is free."""
-        self._batch = None
-        self._batch_size = None
+        self._batch = self._batch_size = None
 
     def epoch_end_reached(self) -> None:
         """From here on values are the epoch's."""
@@ -325,6 +319,13 @@ class LoggerConnector:
         numbers = to_scalars(self._shown.pbar)
         self._shown = self._shown._replace(pbar=numbers)
         return numbers
+
+    def seen(self, kind: Literal["log", "pbar"]) -> dict[str, float]:
+        """What a display shows: it changes nothing that user code reads, nor asks for an epoch's value, as other ranks do not."""
+        found = dict(getattr(self._shown, kind))
+        if self._first_loop_iter is not None and not self._shows_epoch_values:
+            found.update(getattr(self._results.collect(on_step=True), kind))
+        return to_scalars(found)
 
     def _show(self, kind: Literal["callback", "log", "pbar"]) -> None:
         if self._shows_epoch_values:  # the others stay as they were before the validation

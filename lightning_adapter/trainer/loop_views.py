@@ -15,6 +15,7 @@ from typing import ClassVar
 from lightning_adapter.loop.progress import LoopProgress, TrainingProgress
 from lightning_adapter.trainer.data_connector import DataConnector
 from lightning_adapter.trainer.settings import ReadOnlySetting, Setting, Settings
+from lightning_adapter.versions.lightning_1x import RunningLoss
 from lightning_adapter.versions.trainer_private import (
     DataSource,
     EpochLoopPrivates,
@@ -70,6 +71,11 @@ class EvaluationLoopView(LoopView, EvaluationLoopPrivates):
         self.data = data
         self.source = source
         self._runs = runs
+
+    @property
+    def epoch_loop(self) -> SimpleNamespace:
+        """What counts the batches in Lightning 1.x."""
+        return SimpleNamespace(batch_progress=self.batch_progress)
 
     @property
     def has_run(self) -> bool:  # type: ignore[override]
@@ -224,9 +230,14 @@ class EpochLoopView(LoopView, EpochLoopPrivates):
 
 
 class FitLoopView(LoopView, FitLoopPrivates):
-    """`trainer.fit_loop`: the epochs of the run."""
+    """`trainer.fit_loop`: the epochs of the run.
 
-    shown = frozenset(("progress", "settings", "data", "source", "epoch_loop", "epoch_progress"))
+    Attributes:
+        running_loss: the latest losses, which a progress bar of Lightning 1.x reads; there only where one does.
+    """
+
+    shown = frozenset(("progress", "settings", "data", "source", "epoch_loop", "epoch_progress", "running_loss"))
+    running_loss: RunningLoss
     progress: TrainingProgress
     data: DataConnector
     skip_backward = Setting[bool]()
@@ -252,6 +263,10 @@ class FitLoopView(LoopView, FitLoopPrivates):
         val_loop = EvaluationLoopView(progress, data, runs, validation)
         self.epoch_loop = EpochLoopView(progress, settings, data, val_loop, automatic)
         self.epoch_progress: LoopProgress = progress.epoch
+
+    def keep_losses(self, losses: RunningLoss) -> None:
+        """Show the losses of the run from now on."""
+        self.running_loss = losses
 
     @property
     def total_batch_idx(self) -> int:

@@ -355,6 +355,27 @@ def _names_index(function: Call) -> bool:
 _RETURNED = ("log", "progress_bar")
 
 
+class RunningLoss(Protocol):
+    """Lightning's `TensorRunningAccum`."""
+
+    def append(self, x: Tensor) -> None:
+        """Add a loss."""
+
+
+def running_loss(host: hosts.Host, bar: Callback | None) -> RunningLoss | None:
+    """What `trainer.fit_loop.running_loss` is to be; None where no progress bar reads it, or there is no such thing.
+
+    Args:
+        host: the Lightning package.
+        bar: of the user's.
+    """
+    if bar is None or not host.quirks.keeps_running_loss:
+        return None
+    # as `TrainingBatchLoop.__init__`
+    found: RunningLoss = host.load("trainer.supporters").TensorRunningAccum(window_length=20)
+    return found
+
+
 def has_logs(output: object) -> bool:
     """Whether a hook returned what the first Lightnings took in place of `self.log`: "log" or "progress_bar"."""
     return isinstance(output, Mapping) and any(isinstance(output.get(key), Mapping) for key in _RETURNED)

@@ -102,6 +102,13 @@ class Quirks:
         test="tests/parity/test_callbacks.py::test_timer_that_is_never_over",
     )
 
+    keeps_running_loss: bool = _until(
+        "2.0",
+        "a progress bar shows the mean of the latest losses, which `fit_loop.running_loss` keeps",
+        follows="loops.batch.training_batch_loop.TrainingBatchLoop._update_running_loss",
+        test="tests/parity/test_progress_bars.py::test_bar_of_lightnings_is_told_the_same",
+    )
+
     # --- an epoch and its batches
 
     tells_batch_sampler: bool = _until(
@@ -161,6 +168,12 @@ class Quirks:
 
     # --- validation
 
+    counts_by_loader: bool = _until(
+        "2.0",
+        "the batches of a validation are counted from 0 for each of its loaders",
+        follows="loops.epoch.evaluation_epoch_loop.EvaluationEpochLoop.reset",
+        test="tests/parity/test_progress_bars.py::test_bar_of_lightnings_is_told_the_same",
+    )
     iterates_in_validation: bool = _until(
         "2.0",
         "the validation loaders are iterated after the first hooks of a validation, and asked for before training starts"

@@ -22,8 +22,9 @@ def display_of(facts: Facts, wanted: bool) -> Display:
     """
     where = place()
     lines = Lines(facts, on_console=wanted and where is Place.LINES)
+    displays: list[Display] = [lines]
     if wanted and where is Place.TERMINAL:
-        return Displays([lines, Bars(facts, real_stderr())])
+        displays.append(Bars(facts, real_stderr()))
     if wanted and where is Place.NOTEBOOK:
-        return Displays([lines, Cell(facts)])
-    return lines
+        displays.append(Cell(facts))
+    return Displays(displays, facts.log)

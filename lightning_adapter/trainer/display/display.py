@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning_adapter.runs.console import ALWAYS, FILE_ONLY
 
 
 class Display:
@@ -56,59 +60,75 @@ class Display:
 
 
 class Displays(Display):
-    """Several that are told the same.
+    """Several that are told the same. One that fails ends no run: it is said once, and that one is told no more.
 
     Args:
         displays: told in this order.
+        log: of the run.
     """
 
-    def __init__(self, displays: Sequence[Display]) -> None:
+    def __init__(self, displays: Sequence[Display], log: logging.Logger) -> None:
         self._displays = tuple(displays)
-        following = [each for each in self._displays if each.follows_batches]
-        self.follows_batches = bool(following)
-        self._following = following
+        self._log = log
+        self._following = tuple(each for each in displays if each.follows_batches)
+        self.follows_batches = bool(self._following)
 
     def epoch_starts(self) -> None:
         """See `Display`."""
-        for each in self._displays:
-            each.epoch_starts()
+        self._tell("epoch_starts")
 
     def batch_ends(self) -> None:
-        """See `Display`."""
+        """See `Display`; on the step path, so written out."""
         for each in self._following:
-            each.batch_ends()
+            try:
+                each.batch_ends()
+            except Exception as error:
+                self._failed(each, error)
 
     def reporting_step(self) -> None:
         """See `Display`."""
-        for each in self._displays:
-            each.reporting_step()
+        self._tell("reporting_step")
 
     def epoch_ends(self) -> None:
         """See `Display`."""
-        for each in self._displays:
-            each.epoch_ends()
+        self._tell("epoch_ends")
 
     def validation_starts(self, batches: float, sanity: bool) -> None:
         """See `Display`."""
-        for each in self._displays:
-            each.validation_starts(batches, sanity)
+        self._tell("validation_starts", batches, sanity)
 
     def validation_batch_ends(self) -> None:
         """See `Display`."""
-        for each in self._displays:
-            each.validation_batch_ends()
+        self._tell("validation_batch_ends")
 
     def validation_ends(self) -> None:
         """See `Display`."""
-        for each in self._displays:
-            each.validation_ends()
+        self._tell("validation_ends")
 
     def validated(self, values: Mapping[str, object], best: str | None) -> None:
         """See `Display`."""
-        for each in self._displays:
-            each.validated(values, best)
+        self._tell("validated", values, best)
 
     def run_ends(self) -> None:
         """See `Display`."""
+        self._tell("run_ends")
+
+    def _tell(self, what: str, *args: Any) -> None:
         for each in self._displays:
-            each.run_ends()
+            try:
+                getattr(each, what)(*args)
+            except Exception as error:
+                self._failed(each, error)
+
+    def _failed(self, display: Display, error: Exception) -> None:
+        """A terminal may be gone, and a value may be none that can be shown; the training is whole."""
+        self._displays = tuple(each for each in self._displays if each is not display)
+        self._following = tuple(each for each in self._following if each is not display)
+        self.follows_batches = bool(self._following)
+        self._log.warning(
+            "the display of the progress has failed, and shows no more of this run, which goes on: %s: %s",
+            type(error).__name__,
+            error,
+            extra=ALWAYS,
+        )
+        self._log.info("where it has failed:", exc_info=error, extra=FILE_ONLY)

@@ -37,6 +37,7 @@ class Lines(Display):
         self._pace = Pace(facts.progress, facts.fraction, clock, samples=_SAMPLES)
         self._due = self._clock()  # the first reporting step says that the run is under way
         self._validation: tuple[str, float] = ("", 0)
+        self._validation_due = self._due
         self._validated = 0
         self._of_validation: Mapping[str, object] = {}  # by the last one
 
@@ -56,15 +57,16 @@ class Lines(Display):
         self._pace.stops()
         self._validation = ("sanity check" if sanity else "validation", batches)
         self._validated = 0
-        self._due = max(self._due, self._clock() + _AT_LEAST)  # a short one has its values alone
+        self._validation_due = max(self._due, self._clock() + _AT_LEAST)  # a short one has its values alone
 
     def validation_batch_ends(self) -> None:
         """A line, where the last one is old enough."""
         self._validated += 1
-        if self._clock() >= self._due:
+        if self._clock() >= self._validation_due:
             name, batches = self._validation
             last = "" if batches == float("inf") else f"/{batches:.0f}"
             self._write([f"{name} {self._validated}{last}"])
+            self._validation_due = self._due
 
     def validation_ends(self) -> None:
         """The next line is of the training."""
