@@ -37,11 +37,13 @@ def trained(driver: Driver, time: TrainingTime, batches_before: int) -> str:
     took = _clock(time.here)
     if batches_before and time.in_all is not None:
         took += f", {_clock(time.in_all)} with the runs before"
-    if driver.finished:
+    if driver.finished and progress.last_batch_reached:
         far = counted(progress.whole_epochs, "epoch")
     else:
         last = "" if settings.max_epochs == -1 else f"/{settings.max_epochs}"
-        far = f"epoch {progress.current_epoch + 1}{last}"
+        # an epoch that a limit or a callback has ended in its middle is counted already
+        number = progress.current_epoch + int(not driver.finished or not progress.current_epoch)
+        far = f"epoch {number}{last}"
     parts = [f"{took}: {far}", counted(progress.total_batches, "batch", "batches")]
     here = progress.total_batches - batches_before
     if here > 0 and time.here > 0:

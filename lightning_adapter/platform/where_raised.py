@@ -107,11 +107,12 @@ def _named(frame: FrameType) -> str:
 
 def _place(hook: RaisedIn | None, frames: Sequence[FrameType], parts: Components) -> list[str]:
     progress, codes = parts.progress, {frame.f_code for frame in frames}
-    epoch = _epoch(parts)
+    epoch, count = _epoch(parts), progress.batch.current
+    # of several validations in an epoch it says which one
+    in_middle = progress.in_epoch and count.completed and not progress.last_batch_reached
+    after = [f"after batch {_of(count.completed, progress.num_training_batches)}"] if in_middle else []
     if VALIDATES in codes:
-        batch = _validation_batch(hook, parts)
-        return [*epoch, *batch]
-    count = progress.batch.current
+        return [*epoch, *after, *_validation_batch(hook, parts)]
     if TRAINS in codes:
         number = count.completed if LOGS in codes else max(count.ready, count.completed + 1)
         return [*epoch, f"batch {_of(number, progress.num_training_batches)}"]
@@ -119,8 +120,7 @@ def _place(hook: RaisedIn | None, frames: Sequence[FrameType], parts: Components
         return []
     if progress.epoch.current.ready == progress.epoch.current.completed:
         return [f"after {epoch[0]}"]
-    after = progress.in_epoch and count.completed and not progress.last_batch_reached
-    return [*epoch, f"after batch {_of(count.completed, progress.num_training_batches)}"] if after else epoch
+    return [*epoch, *after]
 
 
 def _validation_batch(hook: RaisedIn | None, parts: Components) -> list[str]:

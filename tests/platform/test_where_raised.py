@@ -144,6 +144,21 @@ def test_hook_is_noted_with_the_epoch_and_the_batch(tmp_path: Path, hook: str, c
     assert noted(tmp_path, Module(hook, call)) == ", ".join(filter(None, [f"raised in {hook} of Module", where]))
 
 
+@pytest.mark.parametrize(
+    ("hook", "call", "where"),
+    [
+        ("on_validation_epoch_end", 2, "epoch 1/2, after batch 2/3"),
+        ("validation_step", 5, "epoch 1/2, after batch 2/3, validation batch 2/3"),
+        ("validation_step", 8, "epoch 1/2, validation batch 2/3"),
+    ],
+)
+def test_of_several_validations_in_an_epoch_it_is_noted_which_one(
+    tmp_path: Path, hook: str, call: int, where: str
+) -> None:
+    note = noted(tmp_path, Module(hook, call), val_check_interval=1)
+    assert note == f"raised in {hook} of Module, {where}"
+
+
 def test_batch_that_cannot_be_fetched_is_noted(tmp_path: Path) -> None:
     note = noted(tmp_path / "training", Module(train=Numbers(broken=True)))
     assert note == "raised while batch 2/3 of epoch 1/2 was fetched"

@@ -267,9 +267,20 @@ def test_interrupted_run_stays_where_it_was_and_asks_no_device_that_may_be_gone(
     bar, end = run.browser.text.splitlines()
     assert bar.startswith("epoch 1/3  batch 3/4  train_loss 0.1235  ")
     assert "left" not in bar
-    assert end == "interrupted after 2s"
+    assert end == "ended by RuntimeError after 2s"
     assert '<progress value="3" max="4"' in run.browser.html
     assert run.asked == asked
+
+
+def test_ctrl_c_interrupts_a_run() -> None:
+    run = Run()
+    run.begin_epoch()
+    run.train(2)
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        run.cell.run_ends()
+    assert run.browser.text.splitlines()[-1] == "interrupted after 2s"
 
 
 def test_output_that_fails_is_said_once_and_the_run_goes_on(caplog: pytest.LogCaptureFixture) -> None:

@@ -212,7 +212,9 @@ class Cell(Display):
             return (
                 f"trained in {took}: epoch {self._facts.epoch()}, {counted(progress.total_batches, 'batch', 'batches')}"
             )
-        return f"interrupted after {took}"
+        error = sys.exc_info()[0]
+        is_failure = error is not None and issubclass(error, Exception)  # Ctrl-C is none
+        return f"ended by {error.__name__} after {took}" if error and is_failure else f"interrupted after {took}"
 
 
 class _Validation:
