@@ -98,8 +98,12 @@ class Displays(Display):
         self._tell("validation_starts", batches, sanity)
 
     def validation_batch_ends(self) -> None:
-        """See `Display`."""
-        self._tell("validation_batch_ends")
+        """See `Display`; written out likewise."""
+        for each in self._displays:
+            try:
+                each.validation_batch_ends()
+            except Exception as error:
+                self._failed(each, error)
 
     def validation_ends(self) -> None:
         """See `Display`."""
