@@ -42,7 +42,9 @@ class Terminal(io.StringIO):
     def screen(self) -> list[str]:
         """The lines that can be read there."""
         screen = ScreenText()
-        return [line for line in [*screen.write(self.getvalue()), *screen.rest()] if line.strip()]
+        # the cursor stands on the first bar: go beneath the last one
+        lines = [*screen.write(self.getvalue()), *screen.write("\n\n"), *screen.rest()]
+        return [line for line in lines if line.strip()]
 
 
 @pytest.fixture
@@ -158,6 +160,10 @@ def test_sanity_check_leaves_nothing(run: ShownRun, terminal: Terminal) -> None:
     assert terminal.screen[0].startswith("Sanity check  50%|")
     bars.validation_ends()
     assert terminal.screen == []
+    run.begin_epoch()
+    bars.epoch_starts()
+    bars.epoch_ends()
+    assert terminal.screen[0].startswith("Epoch 1/3")
 
 
 def test_unlimited_epochs_of_unknown_length_are_shown_without_an_end(terminal: Terminal) -> None:

@@ -63,14 +63,14 @@ class Bars(Display):
         self._pace.epoch_starts()
         self._pace.sample()
         self._begun = self._clock()
-        self._epoch = self._bar(f"Epoch {self._facts.epoch()}", progress.num_training_batches, 0)
+        self._epoch = self._bar(f"Epoch {self._facts.epoch()}", progress.num_training_batches, 0, leave=True)
         self._draw(self._epoch, progress.batch.current.completed, self._running())
 
     def batch_ends(self) -> None:
         """One batch further; asks the clock, and no more until the bar is to be drawn."""
         if self._clock() >= self._due and self._epoch is not None:
             if self._another_one_moves():
-                self._epoch.leave = False
+                self._epoch.leave = self._others is not None  # it was the other one's place
                 self.run_ends()
                 return
             self._pace.sample()
@@ -130,7 +130,7 @@ class Bars(Display):
         self._validated += 1
         if self._clock() >= self._due and self._others is not None:
             if self._validation is None:
-                self._validation = self._bar(*self._validating, 1 if self._epoch is not None else 0)
+                self._validation = self._bar(*self._validating, 1 if self._epoch is not None else 0, leave=False)
             self._draw(self._validation, self._validated, [])
 
     def validation_ends(self) -> None:
@@ -158,13 +158,13 @@ class Bars(Display):
             self._epoch.close()
             self._epoch = None
 
-    def _bar(self, name: str, batches: float, position: int) -> _Bar:
+    def _bar(self, name: str, batches: float, position: int, leave: bool) -> _Bar:
         total = None if batches == float("inf") else int(batches)
         return _Bar(
             desc=name,
             total=total,
             position=position,
-            leave=position == 0 and self._validating[0] != "Sanity check",
+            leave=leave,
             file=self._stream,
             dynamic_ncols=True,
             bar_format="{desc} {whole}" if total is None else "{desc} {percentage:3.0f}%|{bar}| {whole}",
