@@ -141,7 +141,9 @@ class FitPlatform(Platform):
             if self.stopped_by is None or driver.finished:
                 driver.lifetime.end()
             else:
-                driver.lifetime.interrupt(lightning_private.stopped_by_signal(driver.parts.host, self.stopped_by))
+                # by now the run has stopped: Lightning's word would announce it
+                with lightning_chatter.end_not_printed():
+                    driver.lifetime.interrupt(lightning_private.stopped_by_signal(driver.parts.host, self.stopped_by))
             self._tell_end(driver)
         except KeyboardInterrupt as error:
             driver.lifetime.interrupt(error)

@@ -32,6 +32,8 @@ class TimeLeft:
 
     def seconds(self, rows: Sequence[Row]) -> float | None:
         """Return how many there are left; None as long as nothing is known."""
+        if self._ended(rows) >= self._trials:
+            return 0.0  # those that a callback of their own has ended have trained less than was expected
         done = self._done(rows)
         if done <= self._before:
             return None
@@ -40,5 +42,9 @@ class TimeLeft:
 
     def _done(self, rows: Sequence[Row]) -> float:
         if self._expected is None:
-            return float(sum(row.state not in ("waiting", "running", "interrupted") for row in rows))
+            return float(self._ended(rows))
         return float(sum(row.epochs if self._unit == "epochs" else row.batches for row in rows))
+
+    @staticmethod
+    def _ended(rows: Sequence[Row]) -> int:
+        return sum(row.state not in ("waiting", "running", "interrupted") for row in rows)

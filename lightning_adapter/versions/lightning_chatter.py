@@ -19,6 +19,7 @@ _UNWANTED = (
     "Restoring states from the checkpoint path at ",  # the line after it says the same
 )
 
+_ENDS = ("`Trainer.fit` stopped: ", "\nDetected KeyboardInterrupt, ")
 
 #: The loggers that Lightning's packages give a handler of their own, which prints.
 _LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning", "lightning.pytorch", "lightning.fabric")
@@ -30,8 +31,8 @@ def not_printed() -> contextlib.AbstractContextManager[None]:
 
 
 def end_not_printed() -> contextlib.AbstractContextManager[None]:
-    """Within the block, Lightning does not print which limit has ended a run: a line of ours says it, and where."""
-    return _printed(lambda record: not str(record.msg).startswith("`Trainer.fit` stopped: "))
+    """Within the block, Lightning does not print which limit or signal has ended a run: a line of ours says it, and where."""
+    return _printed(lambda record: not str(record.msg).startswith(_ENDS))
 
 
 @contextlib.contextmanager

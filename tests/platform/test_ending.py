@@ -82,6 +82,21 @@ def test_best_values_stand_beside_the_final_ones_with_their_epoch(
     assert re.fullmatch(r".*s: 3 epochs, 18 batches, [\d.]+ it/s", trained[1])
 
 
+@pytest.mark.parametrize(
+    ("options", "far"),
+    [
+        ({"max_epochs": -1, "max_steps": 3}, "epoch 1, 3 batches"),
+        ({"max_epochs": 3, "max_steps": 8}, "epoch 2/3, 8 batches"),
+        ({"max_epochs": 3, "max_steps": 12}, "2 epochs, 12 batches"),
+    ],
+)
+def test_epoch_that_a_limit_has_cut_short_is_not_told_as_whole(
+    capfd: pytest.CaptureFixture[str], options: dict[str, int], far: str
+) -> None:
+    fit(Trial, run_dir="run", **options)
+    assert f"s: {far}, " in capfd.readouterr().out
+
+
 def test_best_of_an_earlier_run_keeps_its_epoch(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
