@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from lightning_adapter.checkpoints.restore import position_of
 from lightning_adapter.data.loaders import INFINITE, Loader, has_iterable_dataset, length_of
+from lightning_adapter.errors import text_of
 from lightning_adapter.loop.components import Components
 from lightning_adapter.platform.launch import launcher
 from lightning_adapter.platform.period import Period
@@ -77,16 +78,24 @@ def block(
         ended_by: who may end it before its limits, besides callbacks; None where nobody may.
     """
     rows = {
-        "model": _model(parts),
-        "device": _device(parts),
-        "data": _data(parts),
-        "validation": _validation(parts, validated),
-        "length": _length(parts, max_batches, ended_by),
+        "model": _said(lambda: _model(parts)),
+        "device": _said(lambda: _device(parts)),
+        "data": _said(lambda: _data(parts)),
+        "validation": _said(lambda: _validation(parts, validated)),
+        "length": _said(lambda: _length(parts, max_batches, ended_by)),
         **known,
     }
     room = max(map(len, rows))
     lines = [line for name, value in rows.items() for line in _row(name, value, room)]
     return "\n".join([f"{trial} trains", *lines])
+
+
+def _said(say: Callable[[], str]) -> str:
+    """A row's words. Objects of the user's are asked here what nothing else may ever ask them; the run does without."""
+    try:
+        return say()
+    except Exception as error:
+        return f"not known: {type(error).__name__}: {text_of(error)}"
 
 
 def _row(name: str, value: str, room: int) -> Iterator[str]:

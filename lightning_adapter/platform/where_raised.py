@@ -6,6 +6,7 @@ has called it, the counters stand where they stood, and the frames of the traceb
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import traceback
 from collections.abc import Sequence
@@ -52,7 +53,8 @@ def note_where(error: Exception, parts: Components | None = None, batch: str = "
 def _note(error: Exception, note: str) -> None:
     vars(error)[_NOTED] = True
     if hasattr(error, "add_note"):
-        error.add_note(note)
+        with contextlib.suppress(Exception):  # a class of the user's may refuse: the error is theirs all the same
+            error.add_note(note)
     else:  # Python 3.10, whose tracebacks show none: `folded` does
         vars(error).setdefault("__notes__", []).append(note)
 

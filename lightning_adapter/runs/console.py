@@ -32,9 +32,17 @@ def place() -> Place:
     # what it prints is shown beneath a cell, which knows no way back to the line above
     if _started_by_kernel():
         return Place.LINES
-    if sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+    if is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb":
         return Place.TERMINAL
     return Place.LINES
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a stream writes to a terminal; one that is closed does not, nor one of the user's own that cannot say it."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 def _in_notebook() -> bool:
@@ -86,7 +94,8 @@ class Console(logging.Handler):
             sys.stderr.write(f"{self.format(record)}\n")
             sys.stderr.flush()
         except Exception:
-            self.handleError(record)
+            if not getattr(sys.stderr, "closed", False):  # otherwise nobody can be told, and the run goes on
+                self.handleError(record)
 
 
 def _is_file(stream: Any) -> bool:

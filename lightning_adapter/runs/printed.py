@@ -19,7 +19,8 @@ from typing import Any, Protocol, TextIO, cast
 
 from tqdm import tqdm
 
-from lightning_adapter.runs.screen_text import ScreenText
+from lightning_adapter.runs.console import is_terminal
+from lightning_adapter.runs.screen_text import LONGEST_LINE, ScreenText
 
 _STREAMS = ("stdout", "stderr")
 #: Frames between a logging handler and what it writes with; rich needs a dozen.
@@ -53,17 +54,21 @@ class _Copy:
 
     def __init__(self, file: File) -> None:
         self.file = file
+        self.begin()
+
+    def begin(self) -> None:
+        """Nothing is held back, and no thread is writing."""
         self._screens = {name: ScreenText() for name in _STREAMS}
-        self._process = os.getpid()
+        self._lock = threading.RLock()
 
     def write(self, stream: str, text: str) -> None:
-        if self._process != os.getpid():  # a loader's: what is held back is not its own
-            self._screens, self._process = {name: ScreenText() for name in _STREAMS}, os.getpid()
-        self._tell(stream, self._screens[stream].write(text))
+        with self._lock:
+            self._tell(stream, self._screens[stream].write(text))
 
     def end(self) -> None:
-        for stream, screen in self._screens.items():
-            self._tell(stream, screen.rest())
+        with self._lock:
+            for stream, screen in self._screens.items():
+                self._tell(stream, screen.rest())
 
     def _tell(self, stream: str, lines: Iterable[str]) -> None:
         for line in lines:
@@ -102,9 +107,28 @@ def _listen() -> None:
     """Also to a stream that has come in the place of another one since the last run began."""
     for name in _STREAMS:
         stream = getattr(sys, name)
-        # a process without a console has none; one without attributes cannot be listened to
-        if hasattr(stream, "__dict__") and all(each.stream is not stream for each in _streams):
+        # a process without a console has none; one without attributes, or a class, cannot be listened to
+        can_be = isinstance(getattr(stream, "__dict__", None), dict) and hasattr(stream, "write")
+        if can_be and all(each.stream is not stream for each in _streams):
             _streams.append(_Stream(stream, name))
+
+
+def _forget_others() -> None:
+    """In a process that was forked, as a loader's: bars are drawn, and what is held back is written, by the one before.
+
+    So does it hold locks, of threads that are not here.
+    """
+    global _lock
+    _lock = threading.Lock()
+    drawn.clear()
+    for stream in _streams:
+        stream.forget()
+    for copy in _files:
+        copy.begin()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forget_others)
 
 
 class _Stream:
@@ -132,20 +156,26 @@ class _Stream:
 
     def end(self) -> None:
         """Listen no more."""
-        self._give_out()
+        with contextlib.suppress(OSError, ValueError):  # it was closed, or the terminal has gone: nobody reads the rest
+            self._give_out()
         own = vars(self.stream)
         for name, mine in self._mine.items():
             if own.get(name) == mine:  # otherwise somebody listens in the same way, and passes on to us
                 del own[name]
                 own.update({name: self._before[name]} if name in self._before else {})
 
+    def forget(self) -> None:
+        """Hold nothing back."""
+        self._begun = ""
+
     def write(self, text: str) -> int:
-        """As `TextIO.write`."""
+        """As `TextIO.write`; one of the user's own need not say how much it has written."""
         if getattr(_writing, "stream", None) is not None:
-            return int(self.beneath.write(text))
+            self.beneath.write(text)
+            return len(text)
         _writing.stream = self
         try:
-            if (drawn or self._is_forked) and self.beneath.isatty():
+            if (drawn or self._is_forked) and is_terminal(self.beneath):
                 self._write_above(text)
             else:
                 self._give_out()
@@ -188,6 +218,8 @@ class _Stream:
             with tqdm.external_write_mode(file=real_stderr()):
                 self.beneath.write(whole + end)
                 self.beneath.flush()
+        if len(self._begun) > LONGEST_LINE:
+            self._give_out()
 
 
 class _Beneath:
@@ -196,7 +228,7 @@ class _Beneath:
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self.write = stream.write
-        self.flush = stream.flush
+        self.flush = getattr(stream, "flush", _nothing)  # `print` does not ask for it
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -206,6 +238,10 @@ class _Beneath:
 
     def __hash__(self) -> int:
         return hash(self._stream)
+
+
+def _nothing() -> None:
+    """In the place of a method that a stream of the user's own does without."""
 
 
 def _is_step_of_a_bar(text: str, frame: FrameType | None) -> bool:

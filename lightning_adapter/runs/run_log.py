@@ -262,10 +262,11 @@ class RunFile(logging.FileHandler):
         error = sys.exc_info()[1]
         if self._failed is None:
             self._failed = error
-            # beneath what copies to this very file
-            printed.real_stderr().write(
-                f"lightning_adapter: {self.baseFilename} lacks lines: {type(error).__name__}: {error}\n"
-            )
+            # beneath what copies to this very file; where stderr takes nothing either, nobody can be told
+            with contextlib.suppress(AttributeError, OSError, ValueError):
+                printed.real_stderr().write(
+                    f"lightning_adapter: {self.baseFilename} lacks lines: {type(error).__name__}: {error}\n"
+                )
 
     def end(self) -> None:
         """Close the file; lines that the disk has no room for hide no error of the run."""

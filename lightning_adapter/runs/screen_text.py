@@ -6,6 +6,8 @@ import re
 
 #: Lines that something may still go back to; a display that is higher is written as it goes.
 _HELD = 40
+#: Characters after which a line that nobody ends, as one of dots is, is given out: following it would take ever longer.
+LONGEST_LINE = 10_000
 _TOKEN = re.compile(
     "\r*\n|\r|\b|\x1b\\[[0-9;?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*(?:\x07|\x1b\\\\)|\x1b[^\\[\\]]|[^\r\n\b\x1b]+|\x1b",
 )
@@ -38,6 +40,9 @@ class ScreenText:
         self._cursor = [self._cursor, *_CURSOR.findall(text)][-1]
         for token in _TOKEN.findall(text):
             self._follow(token)
+        if len(self._lines[self._row]) > LONGEST_LINE:
+            self._down(1)
+            self._column = 0
         cut = len(self._lines) - self._held
         if 0 < cut <= self._row:
             done += self._lines[:cut]
@@ -66,10 +71,12 @@ class ScreenText:
             self._column = len(self._lines[self._row])
 
     def _move(self, number: str, kind: str) -> None:
+        # programs that look for the end of a screen go down by thousands
+        rows = min(_HELD, int(number[:4] or 1))
         if kind == "A":
-            self._row = max(0, self._row - int(number or 1))
+            self._row = max(0, self._row - rows)
         elif kind == "B":
-            self._down(int(number or 1))
+            self._down(rows)
         else:  # what stands behind the cursor is erased, or all of the line
             self._lines[self._row] = self._lines[self._row][: 0 if number else self._column]
             if kind == "J":

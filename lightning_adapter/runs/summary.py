@@ -107,5 +107,5 @@ def say(message: str) -> None:
             print(message, flush=True)
         except UnicodeEncodeError:
             print(message.encode("ascii", "backslashreplace").decode("ascii"), flush=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # no room, nobody who reads, or closed by user code
         logger.warning("%s (said here since it could not be printed: %s)", message, error)

@@ -47,7 +47,8 @@ class LearningRates:
     def of_batch(self) -> dict[str, float]:
         """The rates that the batch just trained was trained with, by name; where none were noted, the present ones."""
         rates = self._noted if self._batches == self._progress.total_batches else self._now()
-        return {name: float(rate) for name, rate in rates.items()}
+        numbers = ((name, _number(rate)) for name, rate in rates.items())
+        return {name: number for name, number in numbers if number is not None}
 
     def _now(self) -> dict[str, Any]:
         # a rate may be a tensor, which schedulers change in place
@@ -56,6 +57,14 @@ class LearningRates:
             for name, group in named_groups(self._optimizers(), self._schedulers)
             if (rate := group.get("lr")) is not None
         }
+
+
+def _number(rate: Any) -> float | None:
+    """A rate as a number; None where an optimizer of the user's own keeps something else under its name."""
+    try:
+        return float(rate)
+    except (TypeError, ValueError):
+        return None
 
 
 def named_groups(

@@ -259,3 +259,20 @@ def test_test_of_a_trained_trial_notes_its_batch(tmp_path: Path) -> None:
     with pytest.raises(Broken) as caught:
         trial.test()
     assert caught.value.__notes__ == ["raised in test_step of Tested, test batch 2"]
+
+
+def test_exception_that_takes_no_note_is_raised_as_it_is(tmp_path: Path) -> None:
+    class Refuses(Exception):
+        def add_note(self, note: str) -> None:
+            raise RuntimeError
+
+    class Own(Module):
+        def on_train_epoch_start(self) -> None:
+            raise Refuses
+
+    class Trial(LightningAdapter):
+        def __init__(self, context: Any) -> None:
+            super().__init__(context, Own(), **{**QUIET, "max_epochs": 1})
+
+    with pytest.raises(Refuses):
+        fit(Trial, run_dir=tmp_path)

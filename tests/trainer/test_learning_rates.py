@@ -168,3 +168,18 @@ def test_groups_of_the_same_name_have_numbers() -> None:
     module = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
     twice = optim.SGD(groups(module, "a", "a"), lr=0.1)
     assert [name for name, _ in named_groups([twice], [])] == ["lr-SGD/pg1", "lr-SGD/pg2"]
+
+
+@pytest.mark.parametrize("rate", [[0.1, 0.2], torch.tensor([0.1, 0.2]), max, "auto", None])
+def test_rate_that_is_no_number_is_left_out(rate: object) -> None:
+    class Own(optim.SGD):
+        def step(self, closure: Any = None) -> None:  # type: ignore[override]
+            """Knows what it has kept."""
+
+    def configured(net: nn.Module) -> object:
+        made = Own(net.parameters(), lr=0.1)
+        made.param_groups[0]["lr"] = rate
+        return made
+
+    rows = trained(configured, [], max_epochs=1)
+    assert rows and not any(name.startswith("lr-") for row in rows for name, value in row.items() if value)

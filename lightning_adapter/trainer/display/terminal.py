@@ -122,6 +122,8 @@ class Bars(Display):
     def validation_starts(self, batches: float, sanity: bool) -> None:
         """Its bar comes with the first batch after which one is to be drawn."""
         self._pace.stops()
+        if self._epoch is not None:
+            self._draw(self._epoch, self._facts.progress.batch.current.completed, self._running())
         self._validating = ("Sanity check" if sanity else "Validation", batches)
         self._validated = 0
 
