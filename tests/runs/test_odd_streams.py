@@ -126,7 +126,7 @@ def test_forked_process_draws_no_bar_and_writes_nothing_that_is_held_back(
             child = os.fork()
             if not child:
                 sys.stderr.write("of the child\n")
-                os._exit(0 if screen.getvalue() == "of the child\n" and not printed.drawn else 1)
+                os._exit(0 if screen.getvalue() == "\r\x1b[Kof the child\n" and not printed.drawn else 1)
             assert os.waitpid(child, 0)[1] == 0
             assert bar in printed.drawn
         finally:

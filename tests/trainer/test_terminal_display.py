@@ -180,8 +180,8 @@ def test_run_that_an_error_ends_leaves_the_bar_on_a_line_of_its_own_and_asks_no_
 ) -> None:
     bars = begun(run, terminal)
     half_an_epoch(run, bars)
-    asked = run.asked
     bars.validation_starts(10, sanity=False)
+    asked = run.asked
     run.now += 1
     bars.validation_batch_ends()
     bars.run_ends()
