@@ -64,11 +64,13 @@ class ValidationData:
             self._under_way = side_by_side = CombinedIterator(self.loaders, self.collection, self.mode)
             return ((batch, index, 0) for index, batch in enumerate(side_by_side))
 
+        return DataFetcher(iterate, self.length_of_pass(max_batches), ahead)
+
+    def length_of_pass(self, max_batches: list[float]) -> float:
+        """Batches of one pass over all loaders, which `fetcher` begins: one after the other, or side by side."""
         if self.is_sequential:
-            length = sum(max_batches)
-        else:
-            length = min(max_batches) if self.mode == "min_size" else max(max_batches)
-        return DataFetcher(iterate, length, ahead)
+            return sum(max_batches)
+        return min(max_batches) if self.mode == "min_size" else max(max_batches)
 
     def pass_is_over(self) -> None:
         """Forget the pass: its worker processes end, unless the loader keeps them for the next one."""

@@ -200,7 +200,7 @@ def _validation(parts: Components, validated: str | None) -> str:
     if not data.enable_validation:
         return "none"
     when = validated or _when(parts)
-    batches = None if data.validation is None else sum(data.validation.max_batches)
+    batches = None if data.validation is None else data.validation.length_of_pass(data.validation.max_batches)
     if batches is None or batches == INFINITE:
         return when
     return f"{counted(int(batches), 'batch', 'batches')}, {when}"

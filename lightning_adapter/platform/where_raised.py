@@ -153,7 +153,8 @@ def _validation_batches(parts: Components) -> float:
     data = parts.data.validation
     if data is None:
         return float("inf")
-    return sum(parts.data.num_sanity_val_batches if parts.trainer.sanity_checking else data.max_batches)
+    sanity = parts.trainer.sanity_checking
+    return data.length_of_pass(parts.data.num_sanity_val_batches if sanity else data.max_batches)
 
 
 def _epoch(parts: Components) -> list[str]:

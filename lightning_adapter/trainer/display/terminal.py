@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -21,6 +21,8 @@ _EVERY = 0.1
 _COLUMNS = 80
 #: Columns of the bar itself, before other parts are left out for it.
 _NARROWEST = 6
+#: The same, before a value, the speed and the times that are left are left out.
+_NARROWEST_AT_ALL = 3
 
 
 class Bars(Display):
@@ -63,18 +65,18 @@ class Bars(Display):
         self._pace.epoch_starts()
         self._pace.sample()
         self._begun = self._clock()
-        self._epoch = self._bar(f"Epoch {self._facts.epoch()}", progress.num_training_batches, 0, leave=True)
-        self._draw(self._epoch, progress.batch.current.completed, self._running())
+        self._epoch = self._bar(f"Epoch {self._facts.epoch()}", progress.num_training_batches, leave=True)
+        self._draw_running(self._epoch)
 
     def batch_ends(self) -> None:
         """One batch further; asks the clock, and no more until the bar is to be drawn."""
         if self._clock() >= self._due and self._epoch is not None:
             if self._another_one_moves():
-                self._epoch.leave = self._others is not None  # it was the other one's place
+                self._epoch.leave = False
                 self.run_ends()
                 return
             self._pace.sample()
-            self._draw(self._epoch, self._facts.progress.batch.current.completed, self._running())
+            self._draw_running(self._epoch)
 
     def epoch_ends(self) -> None:
         """Leave the bar with what the epoch has ended with."""
@@ -83,7 +85,7 @@ class Bars(Display):
             self._pace.sample()
             took = [f"in {in_clock(self._clock() - self._begun)}"]
             values = self._values()
-            self._draw(self._epoch, self._facts.progress.batch.current.completed, [*values, *self._speed(), *took])
+            self._draw(self._epoch, self._trained(), [*values, *self._speed(), *took])
             self._epoch.close()
             self._epoch = None
 
@@ -94,15 +96,18 @@ class Bars(Display):
         self._others = None if moves else now
         return moves
 
-    def _running(self) -> list[str]:
+    def _trained(self) -> int:
+        return self._facts.progress.batch.current.completed
+
+    def _draw_running(self, bar: _Bar) -> None:
         """A value of the training first: those of the validation stand beneath the epoch before."""
-        pace, left = self._pace, []
+        pace, values = self._pace, self._values()
+        first = [*values[:1], *self._speed()]
         if pace.epoch_left is not None:
-            left.append(f"{in_clock(pace.epoch_left)} left")
+            first.append(f"{in_clock(pace.epoch_left)} left")
         if pace.run_left is not None:
-            left.append(f"run {in_clock(pace.run_left)}")
-        first, *others = self._values() or [""]
-        return list(filter(None, (first, *self._speed(), *left, *others)))
+            first.append(f"run {in_clock(pace.run_left)}")
+        self._draw(bar, self._trained(), [*first, *values[1:]], needed=len(first))
 
     def _values(self) -> list[str]:
         found = self._facts.bar_values() or self._facts.logged_values()
@@ -120,10 +125,10 @@ class Bars(Display):
     # --- validation -----------------------------------------------------------------------------------------------
 
     def validation_starts(self, batches: float, sanity: bool) -> None:
-        """Its bar comes with the first batch after which one is to be drawn."""
+        """Its bar comes with the first batch after which one is to be drawn; that of the epoch stands still meanwhile."""
         self._pace.stops()
         if self._epoch is not None:
-            self._draw(self._epoch, self._facts.progress.batch.current.completed, self._running())
+            self._epoch.draw(self._trained())
         self._validating = ("Sanity check" if sanity else "Validation", batches)
         self._validated = 0
 
@@ -132,7 +137,7 @@ class Bars(Display):
         self._validated += 1
         if self._clock() >= self._due and self._others is not None:
             if self._validation is None:
-                self._validation = self._bar(*self._validating, 1 if self._epoch is not None else 0, leave=False)
+                self._validation = self._bar(*self._validating, leave=False)
             self._draw(self._validation, self._validated, [])
 
     def validation_ends(self) -> None:
@@ -160,12 +165,11 @@ class Bars(Display):
             self._epoch.close()
             self._epoch = None
 
-    def _bar(self, name: str, batches: float, position: int, leave: bool) -> _Bar:
+    def _bar(self, name: str, batches: float, leave: bool) -> _Bar:
         total = None if batches == float("inf") else int(batches)
         return _Bar(
             desc=name,
             total=total,
-            position=position,
             leave=leave,
             file=self._stream,
             dynamic_ncols=True,
@@ -174,8 +178,8 @@ class Bars(Display):
             mininterval=0,
         )
 
-    def _draw(self, bar: _Bar, done: int, parts: list[str]) -> None:
-        bar.draw(done, parts)
+    def _draw(self, bar: _Bar, done: int, parts: list[str], needed: int = 0) -> None:
+        bar.draw(done, parts, needed)
         self._due = self._clock() + _EVERY
 
 
@@ -183,7 +187,9 @@ class _Bar(tqdm):  # type: ignore[misc]
     """A bar of tqdm's that leaves out what has no room, the least important first."""
 
     monitor_interval = 0
-    _parts: tuple[str, ...] = ()  # tqdm draws in its constructor
+    # tqdm draws in its constructor
+    _parts: tuple[str, ...] = ()
+    _needed = 0
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -194,14 +200,17 @@ class _Bar(tqdm):  # type: ignore[misc]
         drawn.discard(self)
         super().close()
 
-    def draw(self, done: int, parts: list[str]) -> None:
+    def draw(self, done: int, parts: Sequence[str] | None = None, needed: int = 0) -> None:
         """Draw it.
 
         Args:
             done: batches.
-            parts: what stands behind it, the most important first.
+            parts: what stands behind it, the most important first; None: what has stood there.
+            needed: for how many of them the bar itself may become as narrow as can be.
         """
-        self.n, self._parts = done, tuple(parts)
+        self.n = done
+        if parts is not None:
+            self._parts, self._needed = tuple(parts), needed
         self.refresh()
 
     @property
@@ -214,8 +223,8 @@ class _Bar(tqdm):  # type: ignore[misc]
         if total is not None:
             room -= len(" 100%|| ") + _NARROWEST
         shown = []
-        for part in self._parts:
+        for place, part in enumerate(self._parts):
             room -= len(part) + 2
-            if room >= 0:
+            if room >= (_NARROWEST_AT_ALL - _NARROWEST if total is not None and place < self._needed else 0):
                 shown.append(part)
         return {**found, "whole": "  ".join([counts, *shown])}
