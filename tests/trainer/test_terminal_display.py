@@ -191,6 +191,21 @@ def test_run_that_an_error_ends_leaves_the_bar_on_a_line_of_its_own_and_asks_no_
     assert run.asked == asked
 
 
+def test_bar_of_an_epoch_that_is_cut_short_has_its_last_batch_and_its_last_validation(
+    run: ShownRun, terminal: Terminal
+) -> None:
+    terminal.is_wide(120)
+    bars = begun(run, terminal)
+    half_an_epoch(run, bars)
+    run.values |= {"val_loss": 0.0474}
+    bars.validated({"val_loss": 0.0474}, best="val_loss")
+    run.train(2, 0.01)
+    bars.batch_ends()
+    bars.run_ends()
+    (line,) = terminal.screen
+    assert "| 472/938  train_loss 0.1235" in line and line.endswith("val_loss 0.0474 (best)")
+
+
 def test_device_is_asked_ten_times_a_second(run: ShownRun, terminal: Terminal) -> None:
     bars = begun(run, terminal)
     for _ in range(500):

@@ -150,6 +150,8 @@ class Bars(Display):
         self._of_validation = values
         if best is not None:
             self._best = (best, values[best])
+        if self._epoch is not None:
+            self._draw(self._epoch, self._facts.progress.batch.current.completed, self._running())
 
     def _close_validation(self) -> None:
         if self._validation is not None:
@@ -162,6 +164,7 @@ class Bars(Display):
         """Leave the bar of an epoch that something has ended in its middle; the device may not answer any more."""
         self._close_validation()
         if self._epoch is not None:
+            self._epoch.n = self._facts.progress.batch.current.completed
             self._epoch.close()
             self._epoch = None
 
