@@ -117,7 +117,7 @@ def test_stopped_trial_ends_as_lightnings_run_that_is_to_stop(
     assert master.checkpoints[-1].steps_completed == ends_at == master.validation[-1][0]
     assert len(master.validation) == validations == questions(master)
     assert master.preemption_acks == 0 and master.early_exits == []
-    assert told(caplog) == [f"training has ended at epoch {(ends_at - 1) // EPOCH}, batch {ends_at}: {LINE}"]
+    assert told(caplog) == [f"training has ended at epoch {(ends_at - 1) // EPOCH + 1}/3, {ends_at} batches: {LINE}"]
     assert trial.latest_checkpoint_uuid == master.checkpoints[-1].uuid
 
 

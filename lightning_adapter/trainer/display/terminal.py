@@ -151,7 +151,7 @@ class Bars(Display):
         if best is not None:
             self._best = (best, values[best])
         if self._epoch is not None:
-            self._draw(self._epoch, self._facts.progress.batch.current.completed, self._running())
+            self._draw_running(self._epoch)
 
     def _close_validation(self) -> None:
         if self._validation is not None:
