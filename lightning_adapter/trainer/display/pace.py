@@ -30,17 +30,15 @@ class Pace:
         self._fraction = fraction
         self._clock = clock
         self._begun = clock()
-        self._done_before = fraction()
+        self._done_before: float | None = None  # of the run, by this process' first batch
         self._not_training = 0.0
         self._stopped_at: float | None = None
-        self._has_begun = False
         self._samples: deque[tuple[float, int]] = deque(maxlen=samples)
 
     def epoch_starts(self) -> None:
         """An epoch begins. By the first one the counters are those of the checkpoint that the run goes on from, if it does."""
         self.goes_on()
-        if not self._has_begun:
-            self._has_begun = True
+        if self._done_before is None:
             self._begun, self._not_training, self._done_before = self._clock(), 0.0, self._fraction()
             self._samples.clear()
             self.sample()
@@ -85,6 +83,8 @@ class Pace:
     @property
     def run_left(self) -> float | None:
         """Seconds until the run's end, with all that happens between batches; None where nobody knows."""
+        if self._done_before is None:
+            return None
         done = self._fraction()
         here = done - self._done_before
         return self.elapsed * (1 - done) / here if here > 0 and done < 1 else None

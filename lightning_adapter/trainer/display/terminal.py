@@ -8,11 +8,11 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from lightning_adapter.runs.printed import drawn
 from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.display.facts import Facts
 from lightning_adapter.trainer.display.pace import Pace, in_clock
 from lightning_adapter.trainer.display.values import named, shown_of
+from lightning_adapter.versions.rich_private import is_drawing
 from lightning_adapter.versions.tqdm_private import open_bars
 
 #: Seconds between two drawings.
@@ -92,7 +92,7 @@ class Bars(Display):
     def _another_one_moves(self) -> bool:
         """Whether user code has a bar of its own for the batches: then it is the one. One over several runs stands still."""
         before, now = self._others or {}, {id(bar): bar.n for bar in open_bars() if not isinstance(bar, _Bar)}
-        moves = any(before.get(bar, count) != count for bar, count in now.items())
+        moves = is_drawing() or any(before.get(bar, count) != count for bar, count in now.items())
         self._others = None if moves else now
         return moves
 
@@ -194,14 +194,14 @@ class _Bar(tqdm):  # type: ignore[misc]
     _parts: tuple[str, ...] = ()
     _needed = 0
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        drawn.add(self)
-
     def close(self) -> None:
-        """Leave the terminal to what is printed."""
-        drawn.discard(self)
+        """Leave the line where it is to stay: above bars of user code that go on, which tqdm would leave it over."""
+        if self.disable or not self.leave or not self.pos:
+            super().close()
+            return
+        line, self.leave = str(self), False
         super().close()
+        self.write(line, file=self.fp)
 
     def draw(self, done: int, parts: Sequence[str] | None = None, needed: int = 0) -> None:
         """Draw it.
