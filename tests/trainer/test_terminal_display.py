@@ -10,7 +10,9 @@ from collections.abc import Iterator
 import pytest
 from tqdm import tqdm
 
+from lightning_adapter.runs.printed import drawn
 from lightning_adapter.runs.screen_text import ScreenText
+from lightning_adapter.trainer.display.display import Displays
 from lightning_adapter.trainer.display.terminal import Bars
 from trainer.shown_run import ShownRun
 
@@ -20,12 +22,18 @@ class Terminal(io.StringIO):
 
     def __init__(self) -> None:
         super().__init__()
+        self.is_broken = False
         self._other_end, self._end = os.openpty()
         self.is_wide(80)
 
     def is_wide(self, columns: int) -> None:
         # tqdm leaves the last column free
         termios.tcsetwinsize(self._end, (24, columns + 1))
+
+    def write(self, text: str) -> int:
+        if self.is_broken:
+            raise RuntimeError("as a stream of the user's own may")
+        return super().write(text)
 
     def fileno(self) -> int:
         return self._end
@@ -233,3 +241,26 @@ def test_bar_gives_way_to_one_of_user_code_that_moves_with_the_batches(run: Show
     assert not any(line.startswith("Epoch") for line in terminal.screen)
     theirs.close()
     over_folds.close()
+
+
+@pytest.mark.parametrize("moment", ["epoch_starts", "batch_ends", "validation_batch_ends", "epoch_ends", "run_ends"])
+def test_bars_that_fail_are_not_drawn_again_by_what_is_printed(run: ShownRun, terminal: Terminal, moment: str) -> None:
+    bars = Bars(run.facts, terminal, run.clock)
+    shown = Displays([bars], run.facts.log)
+    run.begin_epoch()
+    if moment != "epoch_starts":
+        shown.epoch_starts()
+        half_an_epoch(run, bars)
+        shown.validation_starts(10, sanity=False)
+        run.now += 1
+    terminal.is_broken = True
+    getattr(shown, moment)()
+    assert not drawn
+    assert [line.partition(":")[2] for line in run.lines][:1] == [" RuntimeError: as a stream of the user's own may"]
+    with tqdm.external_write_mode(file=terminal):
+        """What a line of the user's is printed in."""
+    terminal.is_broken = False
+    before = terminal.getvalue()
+    with tqdm.external_write_mode(file=terminal):
+        """The same."""
+    assert terminal.getvalue() == before

@@ -58,6 +58,9 @@ class Display:
     def run_ends(self) -> None:
         """No batch follows, however the run has ended: close what is open. May be told more than once."""
 
+    def lost(self) -> None:
+        """It has failed, and is told no more: let go of what it shows, without showing anything."""
+
 
 class Displays(Display):
     """Several that are told the same. One that fails ends no run: it is said once, and that one is told no more.
@@ -129,6 +132,7 @@ class Displays(Display):
         self._displays = tuple(each for each in self._displays if each is not display)
         self._following = tuple(each for each in self._following if each is not display)
         self.follows_batches = bool(self._following)
+        display.lost()
         self._log.warning(
             "the display of the progress has failed, and shows no more of this run, which goes on: %s: %s",
             type(error).__name__,

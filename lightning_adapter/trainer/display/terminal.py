@@ -168,6 +168,13 @@ class Bars(Display):
             self._epoch.close()
             self._epoch = None
 
+    def lost(self) -> None:
+        """What user code prints from now on, and its own bars, are not to draw ours again."""
+        for bar in (self._epoch, self._validation):
+            if bar is not None:
+                bar.is_lost()
+        self._epoch = self._validation = None
+
     def _bar(self, name: str, batches: float, leave: bool) -> _Bar:
         total = None if batches == float("inf") else int(batches)
         return _Bar(
@@ -202,6 +209,11 @@ class _Bar(tqdm):  # type: ignore[misc]
         line, self.leave = str(self), False
         super().close()
         self.write(line, file=self.fp)
+
+    def is_lost(self) -> None:
+        """Nothing can be drawn any more."""
+        drawn.discard(self)
+        self.disable = True
 
     def draw(self, done: int, parts: Sequence[str] | None = None, needed: int = 0) -> None:
         """Draw it.
