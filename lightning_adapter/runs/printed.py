@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any, Protocol, TextIO, cast
@@ -20,11 +21,13 @@ from tqdm import tqdm
 
 from lightning_adapter.runs.console import is_terminal
 from lightning_adapter.runs.screen_text import LONGEST_LINE, ScreenText
-from lightning_adapter.versions.tqdm_private import open_bars
+from lightning_adapter.versions import tqdm_private
 
 _STREAMS = ("stdout", "stderr")
 #: Frames between a logging handler and what it writes with; rich needs a dozen.
 _FRAMES = 25
+#: The bars that are drawn on the terminal.
+drawn: weakref.WeakSet[Any] = weakref.WeakSet()
 
 _lock = threading.Lock()
 #: Replaced as a whole, so that who prints needs no lock.
@@ -173,7 +176,7 @@ class _Stream:
             return len(text)
         _writing.stream = self
         try:
-            if (self._is_forked or open_bars()) and is_terminal(self.beneath):
+            if (drawn or self._is_forked or tqdm_private.has_bars()) and is_terminal(self.beneath):
                 self._write_above(text)
             else:
                 self._give_out()

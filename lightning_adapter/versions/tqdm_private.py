@@ -12,4 +12,10 @@ def open_bars() -> list[Any]:
 
     tqdm itself asks there which ones to clear before something is printed.
     """
-    return [bar for bar in list(getattr(tqdm, "_instances", ())) if not getattr(bar, "disable", True)]
+    with tqdm.get_lock():  # other threads may make bars meanwhile
+        return [bar for bar in getattr(tqdm, "_instances", ()) if not getattr(bar, "disable", True)]
+
+
+def has_bars() -> bool:
+    """Whether there are any; cheap, and without a lock that another thread may hold."""
+    return len(getattr(tqdm, "_instances", ())) > 0

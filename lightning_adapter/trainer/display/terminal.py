@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from lightning_adapter.runs.printed import drawn
 from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.display.facts import Facts
 from lightning_adapter.trainer.display.pace import Pace, in_clock
@@ -197,16 +198,23 @@ class _Bar(tqdm):  # type: ignore[misc]
     """A bar of tqdm's that leaves out what has no room, the least important first."""
 
     monitor_interval = 0
+    leave: bool
     # tqdm draws in its constructor
     _parts: tuple[str, ...] = ()
     _needed = 0
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        drawn.add(self)
+
     def close(self) -> None:
         """Leave the line where it is to stay: above bars of user code that go on, which tqdm would leave it over."""
+        drawn.discard(self)
         if self.disable or not self.leave or not self.pos:
             super().close()
             return
-        line, self.leave = str(self), False
+        line = str(self)
+        self.leave = False
         super().close()
         self.write(line, file=self.fp)
 
