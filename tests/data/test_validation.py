@@ -75,5 +75,6 @@ def test_last_batch_of_a_stream_is_known_where_fetching_ahead_is_allowed() -> No
 def test_loaders_side_by_side_give_one_batch_of_each_at_a_time(mode: str, count: int) -> None:
     data = ValidationData(lightning_private.combined_loader(HOST, loaders(6, 4), mode), whole)
     found = run(data.fetcher(data.max_batches))
+    assert data.length_of_pass(data.max_batches) == count
     assert not data.several
     assert [(len(batch), *rest) for batch, *rest in found] == [(2, i, 0, i == count - 1) for i in range(count)]

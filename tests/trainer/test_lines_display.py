@@ -178,3 +178,13 @@ def test_lines_beside_a_bar_are_for_the_file_alone(run: ShownRun) -> None:
 def test_names_with_line_ends_stay_in_their_line(run: ShownRun) -> None:
     lines_of(run).validated({"a\nb": 1.0}, best=None)
     assert len(run.lines[0].splitlines()) == 1
+
+
+def test_first_line_comes_at_once_also_after_a_sanity_check(run: ShownRun) -> None:
+    lines = lines_of(run)
+    lines.validation_starts(2, sanity=True)
+    lines.validation_batch_ends()
+    lines.validation_ends()
+    run.train(10, 0.1)
+    lines.reporting_step()
+    assert len(run.lines) == 1 and "batch 10/3751" in run.lines[0]

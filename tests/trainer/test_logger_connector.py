@@ -309,3 +309,31 @@ def test_state_taken_within_a_validation_holds_the_position_of_the_training(logs
     within = logs.connector.state_dict()["first_iteration"]
 
     assert before is True and within is True
+
+
+def test_display_sees_the_last_values_and_leaves_no_trace_of_having_asked() -> None:
+    logs = Logs()
+    logs.batch(4, "training_step", 1.0, prog_bar=True, on_epoch=True)
+    assert logs.connector.seen("pbar") == {"x_step": 1.0}
+    logs.batch(4, "training_step", 3.0, prog_bar=True, on_epoch=True)
+    logs.connector.epoch_end_reached()
+    assert logs.connector.seen("pbar") == {"x_step": 3.0}  # the epoch's value is computed where all ranks meet
+    logs.connector.on_epoch_end()
+    assert logs.connector.seen("pbar") == {"x_step": 3.0, "x_epoch": 2.0}
+
+
+def test_display_that_asks_before_an_epochs_first_batch_shows_user_code_nothing_earlier() -> None:
+    logs = Logs()
+    logs.log_in("on_train_epoch_start", "rate", 0.1, prog_bar=True)
+    assert logs.connector.seen("pbar") == {} == logs.connector.seen("log")
+    logs.connector.on_batch_start(torch.zeros(1, 2))
+    assert dict(logs.connector.callback_metrics) == {}
+
+
+def test_display_that_asks_after_a_validation_computes_no_epoch_of_training() -> None:
+    logs = Logs()
+    logs.batch(4, "training_step", 1.0, prog_bar=True, on_epoch=True)
+    logs.connector.validation_starts()
+    logs.connector.validation_ends(shows_epoch_values=True)  # as older Lightnings do
+    assert logs.connector.seen("pbar") == {"x_step": 1.0}
+    assert logs.connector.progress_bar_metrics == {"x_step": 1.0, "x_epoch": 1.0}  # who asks as a bar of theirs does

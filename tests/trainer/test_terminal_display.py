@@ -8,6 +8,8 @@ import termios
 from collections.abc import Iterator
 
 import pytest
+import rich
+import rich.progress
 from tqdm import tqdm
 
 from lightning_adapter.runs.printed import drawn
@@ -264,3 +266,49 @@ def test_bars_that_fail_are_not_drawn_again_by_what_is_printed(run: ShownRun, te
     with tqdm.external_write_mode(file=terminal):
         """The same."""
     assert terminal.getvalue() == before
+
+
+def test_bar_gives_way_to_one_of_rich(run: ShownRun, terminal: Terminal) -> None:
+    bars = begun(run, terminal)
+    half_an_epoch(run, bars)
+    with rich.progress.Progress(console=rich.get_console(), auto_refresh=False):
+        run.train(10, 1)
+        bars.batch_ends()
+        assert terminal.screen == []
+    bars.epoch_ends()
+    bars.epoch_starts()
+    assert terminal.screen == []
+
+
+def test_line_that_stays_stands_above_a_bar_over_several_runs(run: ShownRun, terminal: Terminal) -> None:
+    over_folds = tqdm(total=3, file=terminal, desc="folds", ncols=60)
+    bars = begun(run, terminal)
+    run.train(938, 10)
+    bars.epoch_ends()
+    above, beneath = terminal.screen
+    assert above.startswith("Epoch 1/3 100%|") and beneath.startswith("folds:")
+    over_folds.close()
+
+
+def test_bar_stands_where_the_batches_are_while_a_validation_runs(run: ShownRun, terminal: Terminal) -> None:
+    bars = begun(run, terminal)
+    run.train(938, 0.01)  # sooner than a bar is drawn again
+    bars.batch_ends()
+    asked = run.asked
+    bars.validation_starts(10, sanity=False)
+    assert "938/938" in terminal.screen[0]
+    assert run.asked == asked
+    bars.run_ends()
+
+
+@pytest.mark.parametrize("columns", [70, 77])
+def test_bar_becomes_narrow_before_the_time_left_goes(run: ShownRun, terminal: Terminal, columns: int) -> None:
+    terminal.is_wide(columns)
+    run.values = {"train_loss": 0.00915412, "val_loss": 0.5}
+    bars = begun(run, terminal)
+    half_an_epoch(run, bars)
+    (line,) = terminal.screen
+    assert len(line) <= columns
+    assert ("run 30s" in line) is (columns == 77), line
+    assert "val_loss" not in line
+    bars.run_ends()

@@ -242,9 +242,8 @@ class _Bar(tqdm):  # type: ignore[misc]
         found: dict[str, Any] = super().format_dict
         total, name = found["total"], found["prefix"] or ""
         counts = f"{found['n']}/{total}" if total is not None else f"batch {found['n']}"
-        room = (found["ncols"] or _COLUMNS) - len(name) - len(counts) - 1
-        if total is not None:
-            room -= len(" 100%|| ") + _NARROWEST
+        room = (found["ncols"] or _COLUMNS) - len(name) - len(counts)
+        room -= len(" ") if total is None else len(" 100%|| ") + _NARROWEST
         shown = []
         for place, part in enumerate(self._parts):
             room -= len(part) + 2
