@@ -217,7 +217,11 @@ def test_use_of_a_checkpoint_leaves_the_configuration_of_the_project_as_it_is() 
     moved = trial.latest_checkpoint.rename("moved")
     load_trial(moved, ConfiguredTrial).test(verbose=False)
     assert Path("config.yaml").read_text() == before
-    fit(build(tree)[0], run_dir="built", max_epochs=1)
+    trial = build(tree)[0]
+    trial.log.info("nobody keeps it")
+    fit(trial, run_dir="built", max_epochs=1)
+    assert "training has ended" in Path("built/train.log").read_text()
+    assert trial.log is trial.context.run_log  # of the run, and no more that of before
     assert list(Path("built").rglob("config.yaml"))
 
 
