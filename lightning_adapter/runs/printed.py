@@ -12,7 +12,6 @@ import logging
 import os
 import sys
 import threading
-import weakref
 from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any, Protocol, TextIO, cast
@@ -26,8 +25,6 @@ from lightning_adapter.versions import tqdm_private
 _STREAMS = ("stdout", "stderr")
 #: Frames between a logging handler and what it writes with; rich needs a dozen.
 _FRAMES = 25
-#: The bars that are drawn on the terminal.
-drawn: weakref.WeakSet[Any] = weakref.WeakSet()
 
 _lock = threading.Lock()
 #: Replaced as a whole, so that who prints needs no lock.
@@ -115,13 +112,12 @@ def _listen() -> None:
 
 
 def _forget_others() -> None:
-    """In a process that was forked, as a loader's: bars are drawn, and what is held back is written, by the one before.
+    """In a process that was forked, as a loader's: what is held back is written by the one before.
 
     So does it hold locks, of threads that are not here.
     """
     global _lock
     _lock = threading.Lock()
-    drawn.clear()
     for stream in _streams:
         stream.forget()
     for copy in _files:
@@ -176,7 +172,7 @@ class _Stream:
             return len(text)
         _writing.stream = self
         try:
-            if (drawn or self._is_forked or tqdm_private.has_bars()) and is_terminal(self.beneath):
+            if (self._is_forked or tqdm_private.has_bars()) and is_terminal(self.beneath):
                 self._write_above(text)
             else:
                 self._give_out()

@@ -19,3 +19,12 @@ def open_bars() -> list[Any]:
 def has_bars() -> bool:
     """Whether there are any; cheap, and without a lock that another thread may hold."""
     return len(getattr(tqdm, "_instances", ())) > 0
+
+
+def forget(bar: Any) -> None:
+    """Let go of a bar, and write nothing for it: not when something is printed, another one closed, or this one deleted.
+
+    `_decr_instances` (as above) is what tqdm's own `close` calls before it writes.
+    """
+    tqdm._decr_instances(bar)
+    bar.disable = True

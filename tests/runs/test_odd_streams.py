@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 from lightning_adapter.runs import printed
 from lightning_adapter.runs.console import Console, Place, place
@@ -114,24 +115,21 @@ def test_forked_process_draws_no_bar_and_writes_nothing_that_is_held_back(
         def isatty(self) -> bool:
             return True
 
-    class Bar:
-        """One that is drawn."""
-
-    bar, screen = Bar(), Screen()
+    screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen)
     with attach_log(tmp_path / "train.log"):
-        printed.drawn.add(bar)
-        try:
-            sys.stderr.write("begun, ")
-            child = os.fork()
-            if not child:
-                sys.stderr.write("of the child\n")
-                os._exit(0 if screen.getvalue() == "\r\x1b[Kof the child\n" and not printed.drawn else 1)
-            assert os.waitpid(child, 0)[1] == 0
-            assert bar in printed.drawn
-        finally:
-            printed.drawn.discard(bar)
-    assert screen.getvalue() == "begun, "
+        bar = tqdm(total=3, file=printed.real_stderr())
+        begun = screen.getvalue()
+        sys.stderr.write("begun, ")
+        child = os.fork()
+        if not child:
+            sys.stderr.write("of the child\n")
+            os._exit(0 if screen.getvalue() == f"{begun}\r\x1b[Kof the child\n" else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert screen.getvalue() == begun
+        bar.close()
+        closed = screen.getvalue()
+    assert screen.getvalue() == f"{closed}begun, "
 
 
 # --- text that goes back over itself ----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from tqdm import tqdm
 
-from lightning_adapter.runs.printed import copied, drawn, real_stderr
+from lightning_adapter.runs.printed import copied, real_stderr
 from lightning_adapter.runs.run_log import attach_log
 
 
@@ -210,11 +210,9 @@ def bar_on_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[tqdm, Kep
         patched.setattr(sys, "stderr", terminal)
         with listening() as kept:
             bar = tqdm(total=10, file=real_stderr(), desc="ours", ncols=40, mininterval=0)
-            drawn.add(bar)
             try:
                 yield bar, kept, terminal
             finally:
-                drawn.discard(bar)
                 bar.close()
 
 

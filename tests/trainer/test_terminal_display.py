@@ -12,10 +12,10 @@ import rich
 import rich.progress
 from tqdm import tqdm
 
-from lightning_adapter.runs.printed import drawn
 from lightning_adapter.runs.screen_text import ScreenText
 from lightning_adapter.trainer.display.display import Displays
 from lightning_adapter.trainer.display.terminal import Bars
+from lightning_adapter.versions.tqdm_private import open_bars
 from trainer.shown_run import ShownRun
 
 
@@ -257,7 +257,7 @@ def test_bars_that_fail_are_not_drawn_again_by_what_is_printed(run: ShownRun, te
         run.now += 1
     terminal.is_broken = True
     getattr(shown, moment)()
-    assert not drawn
+    assert not open_bars()
     assert [line.partition(":")[2] for line in run.lines][:1] == [" RuntimeError: as a stream of the user's own may"]
     with tqdm.external_write_mode(file=terminal):
         """What a line of the user's is printed in."""

@@ -8,13 +8,12 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from lightning_adapter.runs.printed import drawn
 from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.display.facts import Facts
 from lightning_adapter.trainer.display.pace import Pace, in_clock
 from lightning_adapter.trainer.display.values import named, shown_of
 from lightning_adapter.versions.rich_private import is_drawing
-from lightning_adapter.versions.tqdm_private import open_bars
+from lightning_adapter.versions.tqdm_private import forget, open_bars
 
 #: Seconds between two drawings.
 _EVERY = 0.1
@@ -73,8 +72,8 @@ class Bars(Display):
         """One batch further; asks the clock, and no more until the bar is to be drawn."""
         if self._clock() >= self._due and self._epoch is not None:
             if self._another_one_moves():
-                self._epoch.leave = False
-                self.run_ends()
+                self._epoch.clear()
+                self.lost()
                 return
             self._pace.sample()
             self._draw_running(self._epoch)
@@ -173,7 +172,7 @@ class Bars(Display):
         """What user code prints from now on, and its own bars, are not to draw ours again."""
         for bar in (self._epoch, self._validation):
             if bar is not None:
-                bar.is_lost()
+                forget(bar)
         self._epoch = self._validation = None
 
     def _bar(self, name: str, batches: float, leave: bool) -> _Bar:
@@ -198,30 +197,20 @@ class _Bar(tqdm):  # type: ignore[misc]
     """A bar of tqdm's that leaves out what has no room, the least important first."""
 
     monitor_interval = 0
-    leave: bool
+    leave: bool | None
     # tqdm draws in its constructor
     _parts: tuple[str, ...] = ()
     _needed = 0
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        drawn.add(self)
-
     def close(self) -> None:
         """Leave the line where it is to stay: above bars of user code that go on, which tqdm would leave it over."""
-        drawn.discard(self)
         if self.disable or not self.leave or not self.pos:
             super().close()
             return
         line = str(self)
-        self.leave = False
+        self.leave = None  # only if it were the first one
         super().close()
         self.write(line, file=self.fp)
-
-    def is_lost(self) -> None:
-        """Nothing can be drawn any more."""
-        drawn.discard(self)
-        self.disable = True
 
     def draw(self, done: int, parts: Sequence[str] | None = None, needed: int = 0) -> None:
         """Draw it.
