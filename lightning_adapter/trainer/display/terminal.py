@@ -202,6 +202,13 @@ class _Bar(tqdm):  # type: ignore[misc]
     _parts: tuple[str, ...] = ()
     _needed = 0
 
+    def __init__(self, **options: Any) -> None:
+        try:
+            super().__init__(**options)
+        except Exception:
+            forget(self)  # tqdm counts it among its bars already
+            raise
+
     def close(self) -> None:
         """Leave the line where it is to stay: above bars of user code that go on, which tqdm would leave it over."""
         if self.disable or not self.leave or not self.pos:
