@@ -8,7 +8,6 @@ import pickle
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -20,6 +19,7 @@ from packaging.version import Version
 from lightning_adapter import DETLM
 from lightning_adapter.loop import start
 from lightning_adapter.monkey_patch import NoEffectWarning
+from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.versions import hosts
 from two_ways import BoringDataModule, BoringModel, Fit, outcomes, trial_of
 
@@ -265,11 +265,11 @@ def test_bar_of_the_adapter_is_drawn_where_there_is_no_other(
 
     asked: list[bool] = []
 
-    def bar(progress: Any, max_epochs: Any, values: Any, enabled: bool) -> Any:
-        asked.append(bool(enabled))
-        return SimpleNamespace(enabled=False, epoch_start=lambda: None, batch_end=lambda: None, epoch_end=lambda: None)
+    def display_of(facts: Any, wanted: bool) -> Display:
+        asked.append(wanted)
+        return Display()
 
-    monkeypatch.setattr(start, "ProgressBar", bar)
+    monkeypatch.setattr(start, "display_of", display_of)
     trial = trial_of(BoringModel(), callbacks=callbacks, enable_progress_bar=True, **FEW)
     fit(trial, run_dir=tmp_path / "run")
     assert asked == [own]
