@@ -86,7 +86,7 @@ class Pace:
         if self._done_before is None:
             return None
         done = self._fraction()
-        here = done - (self._done_before or 0.0)
+        here = done - self._done_before
         return self.elapsed * (1 - done) / here if here > 0 and done < 1 else None
 
     def _seconds_trained(self) -> float:

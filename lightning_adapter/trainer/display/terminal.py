@@ -65,15 +65,15 @@ class Bars(Display):
         self._pace.epoch_starts()
         self._pace.sample()
         self._begun = self._clock()
-        self._epoch = self._bar(f"Epoch {self._facts.epoch()}", progress.num_training_batches, leave=True)
+        self._epoch = self._bar(f"Epoch {self._facts.epoch()}", progress.num_training_batches)
         self._draw_running(self._epoch)
 
     def batch_ends(self) -> None:
         """One batch further; asks the clock, and no more until the bar is to be drawn."""
         if self._clock() >= self._due and self._epoch is not None:
             if self._another_one_moves():
-                self._epoch.clear()
-                self.lost()
+                self._epoch.close()
+                self._epoch = None
                 return
             self._pace.sample()
             self._draw_running(self._epoch)
@@ -86,7 +86,7 @@ class Bars(Display):
             took = [f"in {in_clock(self._clock() - self._begun)}"]
             values = self._values()
             self._draw(self._epoch, self._trained(), [*values, *self._speed(), *took])
-            self._epoch.close()
+            self._epoch.end()
             self._epoch = None
 
     def _another_one_moves(self) -> bool:
@@ -137,7 +137,7 @@ class Bars(Display):
         self._validated += 1
         if self._clock() >= self._due and self._others is not None:
             if self._validation is None:
-                self._validation = self._bar(*self._validating, leave=False)
+                self._validation = self._bar(*self._validating)
             self._draw(self._validation, self._validated, [])
 
     def validation_ends(self) -> None:
@@ -165,7 +165,7 @@ class Bars(Display):
         self._close_validation()
         if self._epoch is not None:
             self._epoch.n = self._facts.progress.batch.current.completed
-            self._epoch.close()
+            self._epoch.end()
             self._epoch = None
 
     def lost(self) -> None:
@@ -175,12 +175,12 @@ class Bars(Display):
                 forget(bar)
         self._epoch = self._validation = None
 
-    def _bar(self, name: str, batches: float, leave: bool) -> _Bar:
+    def _bar(self, name: str, batches: float) -> _Bar:
         total = None if batches == float("inf") else int(batches)
         return _Bar(
             desc=name,
             total=total,
-            leave=leave,
+            leave=False,
             file=self._stream,
             dynamic_ncols=True,
             bar_format="{desc} {whole}" if total is None else "{desc} {percentage:3.0f}%|{bar}| {whole}",
@@ -197,7 +197,6 @@ class _Bar(tqdm):  # type: ignore[misc]
     """A bar of tqdm's that leaves out what has no room, the least important first."""
 
     monitor_interval = 0
-    leave: bool | None
     # tqdm draws in its constructor
     _parts: tuple[str, ...] = ()
     _needed = 0
@@ -209,14 +208,10 @@ class _Bar(tqdm):  # type: ignore[misc]
             forget(self)  # tqdm counts it among its bars already
             raise
 
-    def close(self) -> None:
-        """Leave the line where it is to stay: above bars of user code that go on, which tqdm would leave it over."""
-        if self.disable or not self.leave or not self.pos:
-            super().close()
-            return
+    def end(self) -> None:
+        """Go, and leave the line: above bars of user code that go on, which tqdm would leave it over."""
         line = str(self)
-        self.leave = None  # only if it were the first one
-        super().close()
+        self.close()
         self.write(line, file=self.fp)
 
     def draw(self, done: int, parts: Sequence[str] | None = None, needed: int = 0) -> None:
