@@ -237,7 +237,8 @@ class _Bar(tqdm):  # type: ignore[misc]
         room -= len(" ") if total is None else len(" 100%|| ") + _NARROWEST
         shown = []
         for place, part in enumerate(self._parts):
-            room -= len(part) + 2
-            if room >= (_NARROWEST_AT_ALL - _NARROWEST if total is not None and place < self._needed else 0):
+            more = _NARROWEST - _NARROWEST_AT_ALL if total is not None and place < self._needed else 0
+            if len(part) + 2 <= room + more:
                 shown.append(part)
+                room -= len(part) + 2
         return {**found, "whole": "  ".join([counts, *shown])}
