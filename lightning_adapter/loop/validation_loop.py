@@ -287,6 +287,7 @@ class ValidationLoop:
             if not self.trainer.sanity_checking:
                 values = to_scalars({**logged, **results.values})
                 self.ended_by_hook(self.progress.total_batches, self.progress.current_epoch, values)
+                self.display.validated(values, None)
             raise
         connector.reset_results()
         return {**logged, **results.values}

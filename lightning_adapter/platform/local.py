@@ -15,7 +15,7 @@ from determined import core
 from lightning_adapter import notices
 from lightning_adapter.checkpoints.location import Location
 from lightning_adapter.checkpoints.restore import batches_trained
-from lightning_adapter.errors import ConfigurationError
+from lightning_adapter.errors import ConfigurationError, text_of
 from lightning_adapter.loop.components import Components
 from lightning_adapter.platform import ending, experiment
 from lightning_adapter.platform.beginning import known_before
@@ -368,9 +368,8 @@ def _fit(
             with refusal_in_words(plan.config["hyperparameters"]):
                 trial, platform = _train(trial_class, plan, context, directory)
         except Exception as error:
-            latest = None if judge_of_run() is not None or prunes(error) else directory.newest()
-            if log is not None and latest is not None:  # right above what says why it ended
-                log.info("%s", ending.after_failure(latest), extra=ALWAYS)
+            if log is not None:
+                _tell_failure(error, directory, log)
             raise
         finally:
             if chief:
@@ -383,6 +382,16 @@ def _fit(
         if plan.request.package is not None:
             write_if_complete(trial, core_context.distributed, plan.request.package)
     return trial
+
+
+def _tell_failure(error: Exception, directory: RunDirectory, log: logging.Logger) -> None:
+    """Say right above the error how the run can go on; of one that a study has pruned, that nothing has gone wrong."""
+    if prunes(error):
+        log.info("a study has pruned the run: %s", text_of(error) or type(error).__name__, extra=FILE_ONLY)
+        return
+    latest = None if judge_of_run() is not None else directory.newest()
+    if latest is not None:
+        log.info("%s", ending.after_failure(latest), extra=ALWAYS)
 
 
 def _context(
@@ -586,8 +595,10 @@ def _end_if_asked(platform: LocalPlatform, trial: LightningTrial, directory: Run
         if asked is not None and driver.finished:
             platform.print(f"{asked.name} came when all was trained: the run is complete.")
         elif not driver.finished:
-            who = platform.stop_reason if asked is None else asked.name
-            platform.print(ending.to_go_on(driver, who or "the trial", trial.latest_checkpoint))
+            # why it stops is said above, in a line of the run's course
+            platform.print(
+                ending.to_go_on(driver, "The trial" if asked is None else asked.name, trial.latest_checkpoint)
+            )
     if asked is not None and driver is not None:
         _tell_commands(trial, directory, platform, is_tested=False, is_returned=False)
         raise SystemExit(exit_status(asked))

@@ -17,6 +17,7 @@ from types import TracebackType
 from lightning_adapter.errors import LightningAdapterError
 from lightning_adapter.platform.failure import exit_status, of_job, others_were_first, tell
 from lightning_adapter.platform.folded import VARIABLE, chained, folded, notes_before_311, wants_all_frames, whole
+from lightning_adapter.runs.recorder import prunes
 from lightning_adapter.runs.summary import shown
 from lightning_adapter.versions import launcher_private
 
@@ -52,10 +53,15 @@ def speak_as_the_command() -> None:
 
 @contextlib.contextmanager
 def kept_whole(log: pathlib.Path) -> Iterator[None]:
-    """Write the whole traceback of an error that ends the block to the run's log, which whoever prints it then names."""
+    """Write the whole traceback of an error that ends the block to the run's log, which whoever prints it then names.
+
+    That of a trial that a study has pruned says nothing: that is no error.
+    """
     try:
         yield
     except Exception as error:
+        if prunes(error):
+            raise
         with contextlib.suppress(OSError):  # a disk that is full: then it names none
             with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(f"{of_job()} failed:\n{whole(error)}" if of_job() else whole(error))

@@ -12,12 +12,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from determined import pytorch
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lightning_adapter import fit
 from lightning_adapter.platform import beginning
 from lightning_adapter.platform.period import Period
-from parity.models import flavour
+from parity.models import flavour, samples
 from test_cluster import trial_of
 
 models = flavour("pytorch_lightning", ours=True)
@@ -68,6 +68,24 @@ def test_block_of_a_run_says_all_once_and_stands_in_its_log(blocks: Any) -> None
     log = Path("run/train.log").read_text()
     assert log.count(said) == 1
     assert log.index("Trial writes to") < log.index(said) < log.index("epoch 1/2  ")
+
+
+def test_dataset_that_cannot_say_its_length_trains_all_the_same(blocks: Any) -> None:
+    class Unmeasured(Dataset[Any]):
+        def __len__(self) -> int:
+            raise ValueError("ask the sampler")
+
+        def __getitem__(self, index: int) -> Any:
+            return samples(4)[index]
+
+    class Sampled(models.Data):  # type: ignore[name-defined, misc]
+        def train_dataloader(self) -> Any:
+            return DataLoader(Unmeasured(), batch_sampler=[[0, 1], [2, 3]])
+
+    trial = fit(trial_of(data=Sampled), run_dir="run")
+    assert trial.lightning_module.global_step == 4
+    rows = rows_of(*blocks())
+    assert rows["data"] == "not known: ValueError: ask the sampler" and rows["length"] == "2 epochs, 4 batches"
 
 
 def test_block_without_a_bar_is_for_the_file_alone(blocks: Any) -> None:

@@ -232,7 +232,9 @@ def test_run_that_stops_itself_says_who_asked_and_how_it_goes_on(
     trial = fit(Stops, run_dir="run")
     out = capfd.readouterr().out
     place = trial.latest_checkpoint.relative_to(Path.cwd())
-    assert f"has stopped the run after batch 3. To go on, call fit() with\n    resume_from='{place}'\n" in out
+    assert (
+        f"\nThe trial has stopped the run after batch 3. To go on, call fit() with\n    resume_from='{place}'\n" in out
+    )
     assert re.search(r"^trained +.*s: epoch 1/2, 3 batches", out, re.M)
 
 

@@ -231,6 +231,22 @@ def test_pruning_of_ones_own_is_that_of_lightning(kind: Any) -> None:
     assert [trial[0] for trial in found[1]] == ["COMPLETE", "COMPLETE", "PRUNED"]
 
 
+def test_log_of_a_pruned_trial_has_its_last_validation_and_no_traceback() -> None:
+    def run(trial: optuna.Trial) -> float:
+        by_fit(Net(0.1), max_epochs=2, num_sanity_val_steps=0, callbacks=[Pruned()])
+        return 0.0
+
+    class Pruned(pl.Callback):
+        def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+            raise optuna.TrialPruned("worse than others")
+
+    assert [trial[0] for trial in studied(run, trials=1)] == ["PRUNED"]
+    (log,) = Path("runs").glob("*/2*/train.log")
+    *_, validated, ended = log.read_text().splitlines()
+    assert "epoch 1/2  batch " in validated and "val_loss" in validated
+    assert ended.endswith(" a study has pruned the run: worse than others")
+
+
 def test_trial_that_fails_is_the_studys_to_catch_and_the_next_one_trains() -> None:
     class Broken(Net):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
