@@ -104,6 +104,13 @@ def test_numbers_are_those_of_fit_where_the_periods_coincide(options: dict[str, 
     assert by_trainer.lightning_module.trainer.global_step == 12
 
 
+def test_run_is_seen_where_nobody_has_set_up_logging(capfd: pytest.CaptureFixture[str]) -> None:
+    train(trial_of())
+    said = capfd.readouterr().err
+    assert said.count("Trial trains\n  model ") == 1 and said.count("epoch 1/") >= 1
+    assert logging.getLogger("lightning_adapter").handlers == []
+
+
 def test_length_is_determineds_where_the_trial_names_none() -> None:
     trial = train(trial_of(), max_length=pytorch.Batch(8))
     assert trial.lightning_module.trainer.global_step == 8

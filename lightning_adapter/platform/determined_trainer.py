@@ -21,6 +21,7 @@ from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.user_code import TrimmedCode, UserCode
 from lightning_adapter.runs.console import ALWAYS
+from lightning_adapter.runs.run_log import shown_on_console
 from lightning_adapter.versions import determined_private
 
 #: What each step returns where there are several slots: the name under which Determined reports the count of batches.
@@ -62,15 +63,22 @@ class BatchCount(pytorch.MetricReducer):
         return {_BATCHES: max(per_slot_metrics)}
 
 
-class NoPlaceholdersLogged(pytorch.PyTorchCallback):
-    """Keeps out of the log, until Determined's loop ends, what it counts of the placeholders that it is given as batches."""
+class WhatIsSeen(pytorch.PyTorchCallback):
+    """Shows what the run says, until Determined's loop ends, and not what that counts of the placeholders it is given as batches.
 
-    def __init__(self) -> None:
+    Args:
+        is_chief: whether this process is the one that speaks.
+    """
+
+    def __init__(self, is_chief: bool) -> None:
+        self._is_chief = is_chief
         self._running = contextlib.ExitStack()
 
     def on_trial_startup(self, first_batch_idx: int, checkpoint_uuid: str | None) -> None:
         """Determined begins, and will tell of its end."""
         self._running.enter_context(determined_private.without_untrue_lines())
+        if self._is_chief:  # a script that has set up no logging would see nothing else of it
+            self._running.enter_context(shown_on_console())
 
     def on_trial_shutdown(self) -> None:
         """Determined's loop has ended."""
@@ -136,12 +144,14 @@ class DeterminedTrainerPlatform(Platform):
             self._files.bring_back(checkpoint)
 
     def callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
-        """What keeps Determined's log true, and puts code and files into the checkpoints of a cluster, as they are to be."""
-        quiet: dict[str, pytorch.PyTorchCallback] = {"lightning_adapter_log": NoPlaceholdersLogged()}
+        """What shows the run, and puts code and files into the checkpoints of a cluster, as they are to be."""
+        seen: dict[str, pytorch.PyTorchCallback] = {
+            "lightning_adapter_log": WhatIsSeen(is_chief=self._context.distributed.rank == 0)
+        }
         if self._files is None:
-            return quiet
+            return seen
         return {
-            **quiet,
+            **seen,
             "lightning_adapter_code": TrimmedCode(UserCode.of_experiment()),
             "lightning_adapter_files": FilesBeside(self._files),
         }

@@ -16,7 +16,7 @@ from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.runs import console, provenance, record
 from lightning_adapter.runs.summary import shown
 from lightning_adapter.runs.words import counted
-from lightning_adapter.trainer.display.pace import in_clock
+from lightning_adapter.trainer.display.pace import in_clock, per_second
 from lightning_adapter.versions import hosts
 
 #: Commands that are named; who reads more of them reads none.
@@ -47,7 +47,7 @@ def trained(driver: Driver, time: TrainingTime, batches_before: int) -> str:
     parts = [f"{took}: {far}", counted(progress.total_batches, "batch", "batches")]
     here = progress.total_batches - batches_before
     if here > 0 and time.here > 0:
-        parts.append(f"{here / time.here:.3g} it/s")
+        parts.append(per_second(here / time.here))
     return ", ".join(parts)
 
 

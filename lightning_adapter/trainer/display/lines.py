@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from lightning_adapter.runs.console import FILE_ONLY
 from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.display.facts import Facts
-from lightning_adapter.trainer.display.pace import Pace, in_clock
+from lightning_adapter.trainer.display.pace import Pace, in_clock, per_second
 from lightning_adapter.trainer.display.values import named, shown_of
 
 #: Seconds between two lines: at first, and in a run of days.
@@ -99,7 +99,7 @@ class Lines(Display):
         last = "" if length == float("inf") else f"/{length:.0f}"
         said = [f"epoch {self._facts.epoch()}", f"batch {progress.batch.current.completed}{last}", *parts]
         if pace.speed is not None:
-            said.append(f"{pace.speed:.3g} it/s")
+            said.append(per_second(pace.speed))
         if pace.run_left is not None:
             said.append(f"{in_clock(pace.run_left)} left")
         self._facts.log.info("%s", "  ".join(said), extra=self._extra)

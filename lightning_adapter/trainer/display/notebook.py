@@ -12,7 +12,7 @@ from lightning_adapter.runs.console import ALWAYS
 from lightning_adapter.runs.words import counted
 from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.display.facts import Facts
-from lightning_adapter.trainer.display.pace import Pace, in_clock
+from lightning_adapter.trainer.display.pace import Pace, in_clock, per_second
 from lightning_adapter.trainer.display.page import Bar, Page, Row
 from lightning_adapter.trainer.display.values import named, shown_of
 
@@ -189,7 +189,7 @@ class Cell(Display):
         values = {name: value for name, value in self._values().items() if name not in shown}
         parts += [named(name, value) for name, value in shown_of(values).items()]
         if pace.speed is not None:
-            parts.append(f"{pace.speed:.3g} it/s")
+            parts.append(per_second(pace.speed))
         if not self._end:
             if pace.epoch_left:
                 parts.append(f"{in_clock(pace.epoch_left)} left of the epoch")

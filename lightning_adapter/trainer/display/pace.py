@@ -94,6 +94,11 @@ class Pace:
         return now - self._begun - self._not_training
 
 
+def per_second(speed: float) -> str:
+    """`0.31 it/s`, `48.2 it/s`, `2412 it/s`."""
+    return f"{speed:.3g} it/s" if speed < 999.5 else f"{speed:.0f} it/s"
+
+
 def in_clock(seconds: float) -> str:
     """`48s`, `3m20s`, `2h05m`, `3d04h`."""
     whole = round(seconds)

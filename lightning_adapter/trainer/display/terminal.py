@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.display.facts import Facts
-from lightning_adapter.trainer.display.pace import Pace, in_clock
+from lightning_adapter.trainer.display.pace import Pace, in_clock, per_second
 from lightning_adapter.trainer.display.values import named, shown_of
 from lightning_adapter.versions.rich_private import is_drawing
 from lightning_adapter.versions.tqdm_private import forget, open_bars
@@ -120,7 +120,7 @@ class Bars(Display):
         return [named(name, value, self._best == (name, value)) for name, value in shown.items()]
 
     def _speed(self) -> list[str]:
-        return [] if self._pace.speed is None else [f"{self._pace.speed:.3g} it/s"]
+        return [] if self._pace.speed is None else [per_second(self._pace.speed)]
 
     # --- validation -----------------------------------------------------------------------------------------------
 
