@@ -133,16 +133,18 @@ def test_long_validation_says_how_far_it_is_and_a_short_one_nothing(run: ShownRu
     assert "validation 10/1000" in run.lines[1]
 
 
-def test_time_of_a_validation_is_none_of_training(run: ShownRun) -> None:
+def test_time_of_a_validation_and_of_the_hooks_after_it_is_none_of_training(run: ShownRun) -> None:
     lines = lines_of(run)
     run.train(100, 10)
     lines.reporting_step()
     lines.validation_starts(10, sanity=False)
     run.now += 100
     lines.validation_ends()
+    run.now += 50
+    lines.validated({"val_loss": 0.5}, best=None)
     run.train(100, 10)
     lines.reporting_step()
-    assert ["10 it/s" in line for line in run.lines] == [True, True]
+    assert ["10 it/s" in line for line in run.lines] == [True, True, True]
 
 
 def test_epoch_of_unknown_length_and_a_run_without_end_have_no_ends() -> None:

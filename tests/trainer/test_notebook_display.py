@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lightning_adapter.loop.progress import TrainingProgress
+from lightning_adapter.trainer.display.display import Displays
 from lightning_adapter.trainer.display.facts import Facts
 from lightning_adapter.trainer.display.notebook import Cell
 from trainer.parts import settings
@@ -284,15 +285,24 @@ def test_ctrl_c_interrupts_a_run() -> None:
 
 
 def test_output_that_fails_is_said_once_and_the_run_goes_on(caplog: pytest.LogCaptureFixture) -> None:
-    run = Run(length=100)
-    run.begin_epoch()
+    run, other = Run(length=100), Run(length=100)
+    both: Any = Displays([run.cell, other.cell], logging.getLogger("lightning_adapter"))
+    both.epoch_starts()
+    assert both.follows_batches
     run.browser.broken = RuntimeError("the comm is gone")
-    run.train(10)
-    run.cell.run_ends()
+    for each in (run, other):
+        each.now += 10
+    with caplog.at_level(logging.INFO):
+        both.batch_ends()
+        both.validation_starts(1, False)
+        both.validation_batch_ends()
+        both.run_ends()
 
-    (record,) = caplog.records
-    assert "the notebook shows no more of this run: RuntimeError: the comm is gone" in record.getMessage()
-    assert record.console == "always"  # type: ignore[attr-defined]
+    seen, in_file = caplog.records
+    assert "goes on: RuntimeError: the comm is gone" in seen.getMessage() and seen.levelno == logging.WARNING
+    assert (seen.console, in_file.console) == ("always", "never")  # type: ignore[attr-defined]
+    assert in_file.exc_info is not None and both.follows_batches
+    assert "interrupted" in other.browser.text
 
 
 def test_sanity_check_that_is_soon_over_shows_nothing_before_the_first_epoch() -> None:

@@ -9,7 +9,13 @@ from lightning_adapter.trainer.display.pace import in_clock, per_second
 
 @pytest.mark.parametrize(
     ("speed", "said"),
-    [(0.031234, "0.0312 it/s"), (48.249, "48.2 it/s"), (999.4, "999 it/s"), (999.6, "1000 it/s"), (2412.4, "2412 it/s")],
+    [
+        (0.031234, "0.0312 it/s"),
+        (48.249, "48.2 it/s"),
+        (999.4, "999 it/s"),
+        (999.6, "1000 it/s"),
+        (2412.4, "2412 it/s"),
+    ],
 )
 def test_speed_is_said_in_plain_digits(speed: float, said: str) -> None:
     assert per_second(speed) == said

@@ -68,12 +68,9 @@ class Lines(Display):
             self._write([f"{name} {self._validated}{last}"])
             self._validation_due = self._due
 
-    def validation_ends(self) -> None:
-        """The next line is of the training."""
-        self._pace.goes_on()
-
     def validated(self, values: Mapping[str, object], best: str | None) -> None:
         """A line, whenever the last one was."""
+        self._pace.goes_on()
         self._of_validation = dict(values)
         before = {name: value for name, value in self._of_training().items() if name not in values}
         said = [named(name, value) for name, value in shown_of(before).items()]

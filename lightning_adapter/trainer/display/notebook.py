@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from lightning_adapter.runs.console import ALWAYS
 from lightning_adapter.runs.words import counted
 from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.display.facts import Facts
@@ -61,7 +60,7 @@ class Cell(Display):
         self, facts: Facts, output: Output = _output_of_cell, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._facts = facts
-        self._output: Output | None = output  # None once it has failed
+        self._output = output
         self._handle: Handle | None = None
         self._clock = clock
         self._pace = Pace(facts.progress, facts.fraction, clock)
@@ -136,23 +135,12 @@ class Cell(Display):
             self._show()
 
     def _show(self) -> None:
-        if self._output is None:
-            return
         page = self._page()
         bundle = {"text/html": page.in_html(), "text/plain": page.in_text()}
-        try:
-            if self._handle is None:
-                self._handle = self._output(bundle)
-            else:
-                self._handle.update(bundle, raw=True)
-        except Exception as error:  # whatever is between here and the browser has failed: the training has not
-            self._output = None
-            self._facts.log.warning(
-                "the notebook shows no more of this run: %s: %s. It goes on, and its log tells how far it is",
-                type(error).__name__,
-                error,
-                extra=ALWAYS,
-            )
+        if self._handle is None:
+            self._handle = self._output(bundle)
+        else:
+            self._handle.update(bundle, raw=True)
         self._due = self._clock() + _EVERY
 
     def _page(self) -> Page:

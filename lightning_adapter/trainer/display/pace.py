@@ -54,7 +54,7 @@ class Pace:
         self._stopped_at = self._clock()
 
     def goes_on(self) -> None:
-        """The validation is over."""
+        """The validation is over, with the hooks that follow its last batch."""
         if self._stopped_at is not None:
             self._not_training += self._clock() - self._stopped_at
             self._stopped_at = None

@@ -143,10 +143,10 @@ class Bars(Display):
     def validation_ends(self) -> None:
         """Its bar goes."""
         self._close_validation()
-        self._pace.goes_on()
 
     def validated(self, values: Mapping[str, object], best: str | None) -> None:
         """The best value is marked as long as it is shown."""
+        self._pace.goes_on()
         self._of_validation = values
         if best is not None:
             self._best = (best, values[best])
