@@ -106,7 +106,9 @@ class FitLoop:
         while not over:
             try:
                 # a resumed run may stand in the middle of an epoch, whose first hooks have run
-                if not progress.in_epoch:
+                if progress.in_epoch:
+                    self.display.epoch_starts()
+                else:
                     self._start_epoch()
                 unsettled = progress.unsettled
                 goes_on = unsettled is not None or not self._is_epoch_done()

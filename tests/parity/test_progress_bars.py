@@ -72,8 +72,7 @@ CASES: dict[str, tuple[Callable[[], Any], Callable[[], Any], dict[str, Any]]] = 
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("refresh_rate", [1, 3])
+@pytest.mark.parametrize(("case", "refresh_rate"), [*((case, 1) for case in CASES), ("validations within", 3)])
 def test_bar_of_lightnings_is_told_the_same(monkeypatch: pytest.MonkeyPatch, case: str, refresh_rate: int) -> None:
     monkeypatch.setattr(BARS, "Tqdm", ShownBar)
     build, data, arguments = CASES[case]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from lightning_adapter import fit
+from lightning_adapter.loop import start
 from lightning_adapter.trainer.display.display import Display, Displays
+from two_ways import BoringModel, trial_of
 
 
 class Noting(Display):
@@ -110,3 +114,19 @@ def test_interrupt_in_a_display_interrupts(log: logging.Logger) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         Displays([Interrupted()], log).epoch_starts()
+
+
+def test_run_that_goes_on_within_an_epoch_tells_that_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    display = Noting()
+    monkeypatch.setattr(start, "display_of", lambda facts, wanted: display)
+    limits = {"limit_train_batches": 4, "limit_val_batches": 0}
+    first = fit(trial_of(BoringModel(), max_steps=2, **limits), run_dir=tmp_path / "first")
+    assert display.told == ["epoch_starts", "batch_ends", "batch_ends", "epoch_ends", "run_ends"]
+
+    display.told.clear()
+    fit(
+        trial_of(BoringModel(), max_epochs=1, **limits),
+        run_dir=tmp_path / "second",
+        resume_from=first.latest_checkpoint,
+    )
+    assert display.told == ["epoch_starts", "batch_ends", "batch_ends", "epoch_ends", "run_ends"]
