@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import termios
@@ -311,4 +312,27 @@ def test_bar_becomes_narrow_before_the_time_left_goes(run: ShownRun, terminal: T
     assert len(line) <= columns
     assert ("run 30s" in line) is (columns == 77), line
     assert "val_loss" not in line
+    bars.run_ends()
+
+
+@pytest.mark.parametrize(("seconds", "times"), [(0.001, 5), (0.1, 1)])
+def test_bar_that_takes_long_to_draw_is_drawn_seldom(
+    run: ShownRun, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, seconds: float, times: int
+) -> None:
+    bars = begun(run, terminal)
+    ask = run.values.copy
+
+    def wait_for_the_device() -> dict[str, float]:
+        run.now += seconds
+        run.asked += 1
+        return ask()
+
+    bars._facts = dataclasses.replace(run.facts, bar_values=wait_for_the_device)
+    run.train(1, 1)
+    bars.batch_ends()
+    run.asked = 0
+    for _ in range(101):
+        run.train(1, 0.01)
+        bars.batch_ends()
+    assert run.asked == times
     bars.run_ends()

@@ -15,8 +15,10 @@ from lightning_adapter.trainer.display.values import named, shown_of
 from lightning_adapter.versions.rich_private import is_drawing
 from lightning_adapter.versions.tqdm_private import forget, open_bars
 
-#: Seconds between two drawings.
+#: Seconds between two drawings: where drawing is quick, and where a device, or a terminal far away, is waited for.
 _EVERY = 0.1
+_AT_MOST = 1.0
+_PART_OF_THE_TIME = 0.005
 #: Columns where nobody knows how wide the terminal is.
 _COLUMNS = 80
 #: Columns of the bar itself, before other parts are left out for it.
@@ -70,13 +72,16 @@ class Bars(Display):
 
     def batch_ends(self) -> None:
         """One batch further; asks the clock, and no more until the bar is to be drawn."""
-        if self._clock() >= self._due and self._epoch is not None:
+        now = self._clock()
+        if now >= self._due and self._epoch is not None:
             if self._another_one_moves():
                 self._epoch.close()
                 self._epoch = None
                 return
             self._pace.sample()
             self._draw_running(self._epoch)
+            drawn = self._clock()
+            self._due = drawn + min(_AT_MOST, max(_EVERY, (drawn - now) / _PART_OF_THE_TIME))
 
     def epoch_ends(self) -> None:
         """Leave the bar with what the epoch has ended with."""
