@@ -291,6 +291,11 @@ class TrainingProgress:
         ends = self.in_epoch and epochs.ready > epochs.processed and self.last_batch_reached
         return epochs.processed + int(ends)
 
+    def epoch_in_words(self, max_epochs: int) -> str:
+        """`3/5`: the epoch that is under way, or was last, counted from 1; its number alone where it is not one of so many."""
+        number = max(1, self.epoch.current.ready)
+        return str(number) if max_epochs < number else f"{number}/{max_epochs}"
+
     # --- what happened ------------------------------------------------------------------------------------------------
 
     def epoch_length_known(self, batches: float) -> None:

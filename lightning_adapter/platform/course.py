@@ -79,11 +79,10 @@ def tell_pause(parts: Components, reason: str, checkpoint: str | None, seen: Map
 
 
 def _position(parts: Components) -> str:
-    """The epoch of the batch that was trained last, from 1, and how many batches there were."""
-    progress, last = parts.progress, parts.settings.max_epochs
-    epoch = max(1, progress.epoch.current.ready)
-    of = "" if last < epoch else f"/{last}"  # none is known, or the run goes on from a longer one
-    return f"epoch {epoch}{of}, {counted(progress.total_batches, 'batch', 'batches')}"
+    """The epoch of the batch that was trained last, and how many batches there were."""
+    progress = parts.progress
+    epoch = progress.epoch_in_words(parts.settings.max_epochs)
+    return f"epoch {epoch}, {counted(progress.total_batches, 'batch', 'batches')}"
 
 
 @contextlib.contextmanager

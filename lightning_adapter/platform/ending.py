@@ -40,10 +40,7 @@ def trained(driver: Driver, time: TrainingTime, batches_before: int) -> str:
     if driver.finished and progress.last_batch_reached:
         far = counted(progress.whole_epochs, "epoch")
     else:
-        last = "" if settings.max_epochs == -1 else f"/{settings.max_epochs}"
-        # an epoch that a limit or a callback has ended in its middle is counted already
-        number = progress.current_epoch + int(not driver.finished or not progress.current_epoch)
-        far = f"epoch {number}{last}"
+        far = f"epoch {progress.epoch_in_words(settings.max_epochs)}"
     parts = [f"{took}: {far}", counted(progress.total_batches, "batch", "batches")]
     here = progress.total_batches - batches_before
     if here > 0 and time.here > 0:

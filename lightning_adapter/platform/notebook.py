@@ -92,9 +92,9 @@ def _status(trial: Shown, driver: Driver | None, kept: Mapping[str, object]) -> 
         if trial.built is not None:
             return "not trained yet: fit(trial) trains these very objects"
         return "not trained yet: fit() trains one that it makes, and returns that"
-    progress, last = driver.parts.progress, driver.parts.settings.max_epochs
-    epoch = progress.current_epoch + int(progress.in_epoch)
-    where = f"epoch {epoch if last == -1 else f'{epoch}/{last}'}, {counted(progress.total_batches, 'batch', 'batches')}"
+    progress = driver.parts.progress
+    epoch = progress.epoch_in_words(driver.parts.settings.max_epochs)
+    where = f"epoch {epoch}, {counted(progress.total_batches, 'batch', 'batches')}"
     if trial.run_dir is None and trial.latest_checkpoint_uuid is None:
         return f"in training: {where}"
     ended = "trained" if driver.finished else "paused"

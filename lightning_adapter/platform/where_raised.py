@@ -160,8 +160,7 @@ def _validation_batches(parts: Components) -> float:
 def _epoch(parts: Components) -> list[str]:
     """The epoch that is under way, or was last; nothing before the first one."""
     progress: TrainingProgress = parts.progress
-    number, most = progress.epoch.current.ready, parts.settings.max_epochs
-    return [f"epoch {_of(number, most if most > 0 else float('inf'))}"] if number else []
+    return [f"epoch {progress.epoch_in_words(parts.settings.max_epochs)}"] if progress.epoch.current.ready else []
 
 
 def _of(number: int, total: float) -> str:

@@ -238,6 +238,27 @@ def test_run_that_stops_itself_says_who_asked_and_how_it_goes_on(
     assert re.search(r"^trained +.*s: epoch 1/2, 3 batches", out, re.M)
 
 
+def test_run_that_stops_in_a_validation_is_at_the_epoch_that_was_validated(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contexts: list[Any] = []
+
+    class Asks(pl.Callback):
+        def on_validation_epoch_start(self, *_: Any) -> None:
+            contexts[0].set_stop_requested(True)
+
+    class Stops(Trial):
+        def __init__(self, context: Any) -> None:
+            contexts.append(context)
+            super().__init__(context)
+
+    monkeypatch.setattr(Trial, "options", {"callbacks": [Asks()]})
+    fit(Stops, run_dir="run")
+    said = capfd.readouterr()
+    assert "training stops at epoch 1/2, " in said.err
+    assert re.search(r"^trained +.*s: epoch 1/2, \d+ batches", said.out, re.M)
+
+
 def test_trial_of_a_search_leaves_its_table_to_its_own_log(capfd: pytest.CaptureFixture[str]) -> None:
     from lightning_adapter.platform.judge import judged_by
 

@@ -33,7 +33,5 @@ class Facts:
     table: str | None = None
 
     def epoch(self) -> str:
-        """`3/5`: the epoch, counted from 1; between two epochs it is the one that has ended."""
-        progress, last = self.progress, self.settings.max_epochs
-        number = progress.current_epoch + int(progress.in_epoch or not progress.current_epoch)
-        return f"{number}" if last == -1 else f"{number}/{last}"
+        """See `TrainingProgress.epoch_in_words`."""
+        return self.progress.epoch_in_words(self.settings.max_epochs)
