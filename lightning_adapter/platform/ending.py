@@ -15,8 +15,7 @@ from lightning_adapter.platform.training_time import TrainingTime
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.runs import console, provenance, record
 from lightning_adapter.runs.summary import shown
-from lightning_adapter.runs.words import counted
-from lightning_adapter.trainer.display.pace import in_clock, per_second
+from lightning_adapter.runs.words import counted, in_clock, per_second
 from lightning_adapter.versions import hosts
 
 #: Commands that are named; who reads more of them reads none.

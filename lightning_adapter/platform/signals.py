@@ -50,9 +50,8 @@ class Interruption:
             os.kill(os.getpid(), number)
             return
         self.signal = signal.Signals(number)
-        if (
-            os.getpid() != self._process
-        ):  # a loader's forked worker, at which Ctrl-C is aimed too: it is ended by the loader
+        if os.getpid() != self._process:
+            # a loader's forked worker, at which Ctrl-C is aimed too: it is ended by the loader
             return
         logger.warning(
             "%s: training ends after the next optimizer step, with a checkpoint; another signal ends it at once",

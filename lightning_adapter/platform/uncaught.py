@@ -40,9 +40,8 @@ def tell_at_exit(error: Exception | KeyboardInterrupt) -> None:
     if _ipython() is not None:  # which calls no hook for what a cell raises
         if isinstance(error, Exception):
             vars(error)["_render_traceback_"] = _lines_for_ipython
-    elif not isinstance(
-        sys.excepthook, (_TellOnce, _AsTheCommand)
-    ):  # a study goes on after each trial that it has pruned
+    elif not isinstance(sys.excepthook, (_TellOnce, _AsTheCommand)):
+        # once: a study goes on after each trial that it has pruned
         sys.excepthook = _TellOnce(sys.excepthook)
 
 

@@ -107,11 +107,11 @@ def _is_file(stream: Any) -> bool:
 
 def _is_shown(record: logging.LogRecord) -> bool:
     """Whether another handler on the way of a record prints it on a console."""
-    log: logging.Logger | None = logging.getLogger(record.name)
-    if (
-        log is not None and record.levelno < log.getEffectiveLevel()
-    ):  # it comes from a run's own logger, straight to here
+    heard = logging.getLogger(record.name)
+    if record.levelno < heard.getEffectiveLevel():
+        # it comes from a run's own logger, straight to here
         return False
+    log: logging.Logger | None = heard
     while log is not None:
         if any(prints(handler) and record.levelno >= handler.level for handler in log.handlers):
             return True

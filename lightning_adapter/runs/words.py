@@ -1,4 +1,4 @@
-"""How is a single value said and typed: a number, a length of time?"""
+"""How is a single value said and typed: a number, a length of time, a speed?"""
 
 from __future__ import annotations
 
@@ -20,6 +20,21 @@ def duration(seconds: float) -> str:
         if rest >= 2 * size or size == 1:
             return f"{rest // size} {name}"
     raise AssertionError
+
+
+def per_second(speed: float) -> str:
+    """`0.31 it/s`, `48.2 it/s`, `2412 it/s`."""
+    return f"{speed:.3g} it/s" if speed < 999.5 else f"{speed:.0f} it/s"
+
+
+def in_clock(seconds: float) -> str:
+    """`48s`, `3m20s`, `2h05m`, `3d04h`."""
+    whole = round(seconds)
+    for large, small, size in (("d", "h", 86400), ("h", "m", 3600), ("m", "s", 60)):
+        if whole >= size:
+            unit = {"h": 3600, "m": 60, "s": 1}[small]
+            return f"{whole // size}{large}{whole % size // unit:02d}{small}"
+    return f"{whole}s"
 
 
 def seconds(text: str) -> float:

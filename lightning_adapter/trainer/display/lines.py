@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Mapping
 
 from lightning_adapter.runs.console import FILE_ONLY
+from lightning_adapter.runs.words import in_clock, per_second
 from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.display.facts import Facts
-from lightning_adapter.trainer.display.pace import Pace, in_clock, per_second
+from lightning_adapter.trainer.display.pace import Pace
 from lightning_adapter.trainer.display.values import named, shown_of
 
 #: Seconds between two lines: at first, and in a run of days.

@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from lightning_adapter.runs.words import counted
+from lightning_adapter.runs.words import counted, in_clock, per_second
 from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.display.facts import Facts
-from lightning_adapter.trainer.display.pace import Pace, in_clock, per_second
+from lightning_adapter.trainer.display.pace import Pace
 from lightning_adapter.trainer.display.page import Bar, Page, Row
 from lightning_adapter.trainer.display.values import named, shown_of
 

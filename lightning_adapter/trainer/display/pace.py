@@ -92,18 +92,3 @@ class Pace:
     def _seconds_trained(self) -> float:
         now = self._clock() if self._stopped_at is None else self._stopped_at
         return now - self._begun - self._not_training
-
-
-def per_second(speed: float) -> str:
-    """`0.31 it/s`, `48.2 it/s`, `2412 it/s`."""
-    return f"{speed:.3g} it/s" if speed < 999.5 else f"{speed:.0f} it/s"
-
-
-def in_clock(seconds: float) -> str:
-    """`48s`, `3m20s`, `2h05m`, `3d04h`."""
-    whole = round(seconds)
-    for large, small, size in (("d", "h", 86400), ("h", "m", 3600), ("m", "s", 60)):
-        if whole >= size:
-            unit = {"h": 3600, "m": 60, "s": 1}[small]
-            return f"{whole // size}{large}{whole % size // unit:02d}{small}"
-    return f"{whole}s"

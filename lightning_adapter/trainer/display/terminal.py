@@ -8,9 +8,10 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from lightning_adapter.runs.words import in_clock, per_second
 from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.display.facts import Facts
-from lightning_adapter.trainer.display.pace import Pace, in_clock, per_second
+from lightning_adapter.trainer.display.pace import Pace
 from lightning_adapter.trainer.display.values import named, shown_of
 from lightning_adapter.versions.rich_private import is_drawing
 from lightning_adapter.versions.tqdm_private import forget, open_bars
