@@ -111,17 +111,18 @@ def test_trial_in_a_cell_is_curves_and_places_and_no_second_table_of_validations
     assert "(best)" not in result.data["text/html"]
 
 
-def test_error_leaves_the_last_state_marked_as_interrupted(outputs: list[list[Any]]) -> None:
+def test_error_leaves_the_last_state_and_is_named_there(outputs: list[list[Any]]) -> None:
     (display,) = shown(outputs[3])
     last = display.data["text/plain"].splitlines()
     assert last[-2].startswith("epoch 2/3  batch 0/4")
-    assert last[-1].startswith("interrupted after ")
+    assert last[-1].startswith("ended by ValueError after ")
     assert outputs[3][-1].ename == "ValueError"
 
 
 def test_interrupted_kernel_leaves_the_last_state_and_says_how_to_go_on_in_a_notebook(outputs: list[list[Any]]) -> None:
     (display,) = shown(outputs[4])
-    assert display.data["text/plain"].splitlines()[-1].startswith("interrupted after ")
+    last = display.data["text/plain"].splitlines()[-1]
+    assert re.fullmatch(r"stopped after .*: epoch 2/3, 5 batches", last)
     printed = "".join(output.text for output in outputs[4] if output.output_type == "stream")
     assert re.search(r"To go on, call fit\(\) with\n    resume_from='runs/Trial/.+/checkpoints/", printed)
     assert [output.ename for output in outputs[4] if output.output_type == "error"] == ["SystemExit"]

@@ -273,6 +273,14 @@ def test_interrupted_run_stays_where_it_was_and_asks_no_device_that_may_be_gone(
     assert run.asked == asked
 
 
+def test_run_that_somebody_has_stopped_says_how_far_it_is() -> None:
+    run = Run()
+    run.begin_epoch()
+    run.train(2)
+    run.cell.run_ends()
+    assert run.browser.text.splitlines()[-1] == "stopped after 2s: epoch 1/3, 2 batches"
+
+
 def test_ctrl_c_interrupts_a_run() -> None:
     run = Run()
     run.begin_epoch()
@@ -302,7 +310,7 @@ def test_output_that_fails_is_said_once_and_the_run_goes_on(caplog: pytest.LogCa
     assert "goes on: RuntimeError: the comm is gone" in seen.getMessage() and seen.levelno == logging.WARNING
     assert (seen.console, in_file.console) == ("always", "never")  # type: ignore[attr-defined]
     assert in_file.exc_info is not None and both.follows_batches
-    assert "interrupted" in other.browser.text
+    assert "stopped after " in other.browser.text
 
 
 def test_sanity_check_that_is_soon_over_shows_nothing_before_the_first_epoch() -> None:

@@ -196,13 +196,15 @@ class Cell(Display):
 
     def _in_words(self) -> str:
         progress, took = self._facts.progress, in_clock(self._pace.elapsed)
-        if progress.is_finished:
-            return (
-                f"trained in {took}: epoch {self._facts.epoch()}, {counted(progress.total_batches, 'batch', 'batches')}"
-            )
+        far = f"epoch {self._facts.epoch()}, {counted(progress.total_batches, 'batch', 'batches')}"
         error = sys.exc_info()[0]
-        is_failure = error is not None and issubclass(error, Exception)  # Ctrl-C is none
-        return f"ended by {error.__name__} after {took}" if error and is_failure else f"interrupted after {took}"
+        if progress.is_finished:
+            return f"trained in {took}: {far}"
+        if error is None:  # by whoever asked for it, or by Determined, whose own Trainer has a length of its own
+            return f"stopped after {took}: {far}"
+        return (
+            f"ended by {error.__name__} after {took}" if issubclass(error, Exception) else f"interrupted after {took}"
+        )
 
 
 class _Validation:
