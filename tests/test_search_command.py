@@ -430,6 +430,24 @@ def test_each_trial_has_a_line_where_it_begins_and_one_where_it_ends() -> None:
     ]
 
 
+def test_trial_that_takes_long_says_every_two_minutes_how_far_it_is() -> None:
+    now, lines = 0.0, []
+    events = EventLines(lines.append, lambda: now)
+    for second in range(0, 600, 20):
+        now = float(second)
+        events.changed(view([row(0, batches=10 * second, epochs=second // 100, value=1 / (1 + second))], 2))
+    assert [line.partition(": ")[0] for line in lines[2:]] == [
+        f"trial 0 has trained for {length}" for length in ("1 epoch", "2 epochs", "3 epochs", "4 epochs")
+    ]
+    assert lines[2].endswith(": val_loss 0.00826446 at best")
+    quiet: list[str] = []
+    events = EventLines(quiet.append, lambda: now)
+    for second in range(0, 600, 20):  # no validation meanwhile
+        now = float(second)
+        events.changed(view([row(0)], 2))
+    assert len(quiet) == 2
+
+
 def test_search_that_goes_on_tells_what_is_over_in_one_line() -> None:
     before = [
         over(0, 0.5),

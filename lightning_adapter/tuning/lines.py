@@ -1,10 +1,11 @@
 """What is said of a search where nobody looks at a table?
 
-A line for each trial that begins, and for each that ends.
+A line for each trial that begins, and for each that ends; of one that takes long, how far it is, every few minutes.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from lightning_adapter.runs.summary import shown
 from lightning_adapter.runs.words import counted, duration, value
 from lightning_adapter.tuning.view import Row, State, View
 
+#: Seconds between two lines about one trial.
+_EVERY = 120.0
 #: States in which a trial is no longer trained.
 OVER: tuple[State, ...] = ("complete", "pruned", "failed", "invalid")
 
@@ -22,14 +25,19 @@ class EventLines:
 
     Args:
         say: is given a line.
+        clock: seconds.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._say = say
+        self._clock = clock
         self._states: dict[int, State] | None = None
+        self._told: dict[
+            int, tuple[float, int]
+        ] = {}  # of trials that run: when they were spoken of last, and their batches then
 
     def changed(self, view: View) -> None:
-        """Say which trials have begun, and which are over."""
+        """Say which trials have begun, which are over, and how far those are that take long."""
         if self._states is None:
             self._begin(view)
         known = self._states or {}
@@ -37,6 +45,9 @@ class EventLines:
             before = known.get(row.number, "waiting")
             if row.state != before:
                 self._tell(view, row, before)
+                self._told[row.number] = (self._clock(), row.batches)
+            elif row.state == "running":
+                self._tell_how_far(view, row)
         self._states = {row.number: row.state for row in view.rows}
 
     def ended(self, view: View) -> None:
@@ -68,6 +79,13 @@ class EventLines:
             self._say(f"{course(row, view.metric)}{', the best so far' if best else ''} ({standing(view)})")
         elif row.state == "interrupted" and before == "running":
             self._interrupted(row)
+
+    def _tell_how_far(self, view: View, row: Row) -> None:
+        when, batches = self._told.get(row.number, (self._clock(), row.batches))
+        if row.batches > batches and self._clock() - when >= _EVERY:
+            self._told[row.number] = (self._clock(), row.batches)
+            best = "" if row.value is None else f": {plain(view.metric)} {value(row.value)} at best"
+            self._say(f"trial {row.number} has trained for {length(row)}{best}")
 
     def _interrupted(self, row: Row) -> None:
         self._say(f"trial {row.number} was interrupted after {length(row)}, and can go on from there")
