@@ -259,20 +259,3 @@ def test_block_under_determineds_own_trainer_says_whose_periods_they_are(cluster
     assert rows["trial"] == "7 of experiment 3"
     assert rows["validation"] == "3 batches, in Determined's periods"
     assert rows["length"] == "2 epochs, 12 batches; Determined's max_length may end it"
-
-
-def test_object_that_fails_when_it_is_asked_ends_no_run(blocks: Any) -> None:
-    class Unopened(torch.utils.data.Dataset[Any]):
-        def __len__(self) -> int:
-            raise RuntimeError("not opened yet")
-
-        def __getitem__(self, index: int) -> Any:
-            return torch.ones(32), torch.tensor(0)
-
-    class Trial(trial_of()):  # type: ignore[misc]
-        def build_training_data_loader(self) -> Any:
-            return DataLoader(Unopened(), batch_sampler=[[0, 1], [2, 3]])  # type: ignore[arg-type]
-
-    fit(Trial, seed=3, run_dir="run")
-    (said,) = blocks()
-    assert rows_of(said)["data"] == "not known: RuntimeError: not opened yet"
