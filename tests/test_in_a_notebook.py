@@ -72,8 +72,8 @@ _CELLS = [
     "fit(trial(Breaks))",
     "fit(trial(Interrupted))",
     "quiet = fit(trial(Module, enable_progress_bar=False))",
-    "from lightning_adapter.runs.console import place\n"
-    '!python -c "import sys; from lightning_adapter.runs.console import place; print(place(), sys.stderr.isatty())"\n',
+    "import sys\n"
+    '!"{sys.executable}" -c "import sys; from lightning_adapter.runs.console import place; print(place(), sys.stderr.isatty())"\n',
     _WARNS,
 ]
 
