@@ -22,6 +22,7 @@ from lightning_adapter.loop.training_batch import LOGS, TRAINS
 from lightning_adapter.loop.validation_loop import VALIDATES
 from lightning_adapter.platform.frame_owner import Owner, Owners
 from lightning_adapter.runs.summary import shown
+from lightning_adapter.runs.words import out_of
 
 #: On an exception whose place is noted.
 _NOTED = "_lightning_adapter_noted"
@@ -112,12 +113,12 @@ def _place(hook: RaisedIn | None, frames: Sequence[FrameType], parts: Components
     epoch, count = _epoch(parts), progress.batch.current
     # of several validations in an epoch it says which one
     in_middle = progress.in_epoch and count.completed and not progress.last_batch_reached
-    after = [f"after batch {_of(count.completed, progress.num_training_batches)}"] if in_middle else []
+    after = [f"after batch {out_of(count.completed, progress.num_training_batches)}"] if in_middle else []
     if VALIDATES in codes:
         return [*epoch, *after, *_validation_batch(hook, parts)]
     if TRAINS in codes:
         number = count.completed if LOGS in codes else max(count.ready, count.completed + 1)
-        return [*epoch, f"batch {_of(number, progress.num_training_batches)}"]
+        return [*epoch, f"batch {out_of(number, progress.num_training_batches)}"]
     if not epoch:
         return []
     if progress.epoch.current.ready == progress.epoch.current.completed:
@@ -130,7 +131,7 @@ def _validation_batch(hook: RaisedIn | None, parts: Components) -> list[str]:
     count, total = parts.progress.validation.current, _validation_batches(parts)
     number = _in_work(count, hook is not None and hook.hook in _TRANSFER)
     word = "sanity check" if parts.trainer.sanity_checking else "validation"
-    return [f"{word} batch {_of(number, total)}"] if number else []
+    return [f"{word} batch {out_of(number, total)}"] if number else []
 
 
 def _in_work(count: Counter, is_next: bool) -> int:
@@ -145,8 +146,8 @@ def _fetched(fetcher: DataFetcher[object], frames: Sequence[FrameType], parts: C
     epoch = "".join(f" of {words}" for words in _epoch(parts))
     if any(frame.f_code is VALIDATES for frame in frames):
         word = "sanity check batch" if parts.trainer.sanity_checking else "validation batch"
-        return f"{word} {_of(number, _validation_batches(parts))}{epoch}"
-    return f"batch {_of(number, parts.progress.num_training_batches)}{epoch}"
+        return f"{word} {out_of(number, _validation_batches(parts))}{epoch}"
+    return f"batch {out_of(number, parts.progress.num_training_batches)}{epoch}"
 
 
 def _validation_batches(parts: Components) -> float:
@@ -161,8 +162,3 @@ def _epoch(parts: Components) -> list[str]:
     """The epoch that is under way, or was last; nothing before the first one."""
     progress: TrainingProgress = parts.progress
     return [f"epoch {progress.epoch_in_words(parts.settings.max_epochs)}"] if progress.epoch.current.ready else []
-
-
-def _of(number: int, total: float) -> str:
-    """`3/5`, or the number alone where nobody knows the end."""
-    return str(number) if total == float("inf") or total < number else f"{number}/{int(total)}"

@@ -69,6 +69,11 @@ def short(number: float) -> str:
     return f"{number:.6g}"
 
 
+def out_of(number: int, total: float) -> str:
+    """`3/5`, or the number alone where nobody knows the end."""
+    return str(number) if total == math.inf or total < number else f"{number}/{int(total)}"
+
+
 def counted(number: int, one: str, several: str | None = None) -> str:
     """`1 trial`, `2 trials`."""
     return f"{number} {one if number == 1 else several or f'{one}s'}"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from lightning_adapter.runs.console import FILE_ONLY
-from lightning_adapter.runs.words import in_clock, per_second
+from lightning_adapter.runs.words import in_clock, out_of, per_second
 from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.display.facts import Facts
 from lightning_adapter.trainer.display.pace import Pace
@@ -65,8 +65,7 @@ class Lines(Display):
         self._validated += 1
         if self._clock() >= self._validation_due:
             name, batches = self._validation
-            last = "" if batches == float("inf") else f"/{batches:.0f}"
-            self._write([f"{name} {self._validated}{last}"])
+            self._write([f"{name} {out_of(self._validated, batches)}"])
             self._validation_due = self._due
 
     def validated(self, values: Mapping[str, object], best: str | None) -> None:
@@ -75,10 +74,10 @@ class Lines(Display):
         self._of_validation = dict(values)
         before = {name: value for name, value in self._of_training().items() if name not in values}
         said = [named(name, value) for name, value in shown_of(before).items()]
-        ranked = sorted(values.items(), key=lambda item: item[0] != best)[:_MOST_OF_VALIDATION]
-        said += [named(name, value, is_best=name == best) for name, value in values.items() if (name, value) in ranked]
-        if len(values) > len(ranked):
-            said.append(f"and {len(values) - len(ranked)} more")
+        kept = sorted(values, key=lambda name: name != best)[:_MOST_OF_VALIDATION]
+        said += [named(name, value, is_best=name == best) for name, value in values.items() if name in kept]
+        if len(values) > len(kept):
+            said.append(f"and {len(values) - len(kept)} more")
         self._pace.sample()
         self._write(said or ["validated, nothing was logged"])
 
@@ -93,9 +92,8 @@ class Lines(Display):
 
     def _write(self, parts: list[str]) -> None:
         progress, pace = self._facts.progress, self._pace
-        length = progress.num_training_batches
-        last = "" if length == float("inf") else f"/{length:.0f}"
-        said = [f"epoch {self._facts.epoch()}", f"batch {progress.batch.current.completed}{last}", *parts]
+        batch = out_of(progress.batch.current.completed, progress.num_training_batches)
+        said = [f"epoch {self._facts.epoch()}", f"batch {batch}", *parts]
         if pace.speed is not None:
             said.append(per_second(pace.speed))
         if pace.run_left is not None:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from lightning_adapter.runs.words import counted, in_clock, per_second
+from lightning_adapter.runs.words import counted, in_clock, out_of, per_second
 from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.display.facts import Facts
 from lightning_adapter.trainer.display.pace import Pace
@@ -171,8 +171,7 @@ class Cell(Display):
         progress, pace = self._facts.progress, self._pace
         pace.sample()
         done, length = progress.batch.current.completed, progress.num_training_batches
-        of = None if length == float("inf") else int(length)
-        parts = [f"batch {done}" if of is None else f"batch {done}/{of}"]
+        parts = [f"batch {out_of(done, length)}"]
         shown = {name for row in self._rows for name in row.values}
         values = {name: value for name, value in self._values().items() if name not in shown}
         parts += [named(name, value) for name, value in shown_of(values).items()]
@@ -183,7 +182,7 @@ class Cell(Display):
                 parts.append(f"{in_clock(pace.epoch_left)} left of the epoch")
             if pace.run_left is not None:
                 parts.append(f"{in_clock(pace.run_left)} of the run")
-        bars = [Bar(f"epoch {self._facts.epoch()}", parts, done, of)]
+        bars = [Bar(f"epoch {self._facts.epoch()}", parts, done, length)]
         if self._validation is not None:
             bars.append(self._validation.bar())
         return bars
@@ -212,10 +211,9 @@ class _Validation:
 
     def __init__(self, name: str, batches: float) -> None:
         self._name = name
-        self._of = None if batches == float("inf") else int(batches)
+        self._batches = batches
         self.done = 0
 
     def bar(self) -> Bar:
         """As far as it is."""
-        counts = f"batch {self.done}" if self._of is None else f"batch {self.done}/{self._of}"
-        return Bar(self._name, [counts], self.done, self._of)
+        return Bar(self._name, [f"batch {out_of(self.done, self._batches)}"], self.done, self._batches)

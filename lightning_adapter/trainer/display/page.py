@@ -41,13 +41,13 @@ class Bar:
         before: what stands before it, as `epoch 3/5`.
         after: what stands behind it, part by part.
         done: how many.
-        of: how many there are; None where nobody knows.
+        of: how many there are; infinite where nobody knows.
     """
 
     before: str
     after: Sequence[str]
     done: int
-    of: int | None
+    of: float
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _html_row(tag: str, style: str, counts: Sequence[str], values: Sequence[str]
 
 def _html_bar(bar: Bar) -> str:
     # without a value a browser shows that something goes on
-    state = "" if bar.of is None else f' value="{bar.done}" max="{max(1, bar.of)}"'
+    state = "" if bar.of == float("inf") else f' value="{bar.done}" max="{max(1, int(bar.of))}"'
     after = " &nbsp;".join(_escaped(part) for part in bar.after)
     label = f'<span style="{_LABEL}">{_escaped(bar.before)}</span>'
     return f'{label} <progress{state} style="{_BAR}"></progress> {after}'
