@@ -17,7 +17,7 @@ from lightning_adapter.loop.components import Components
 from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.runs.console import ALWAYS, FILE_ONLY
 from lightning_adapter.runs.metrics_table import plain
-from lightning_adapter.runs.words import counted
+from lightning_adapter.runs.words import counted, position
 from lightning_adapter.trainer.stop_request import Asker
 from lightning_adapter.versions.callbacks import reason_of_early_stopping
 from lightning_adapter.versions.hosts import Host
@@ -81,8 +81,7 @@ def tell_pause(parts: Components, reason: str, checkpoint: str | None, seen: Map
 def _position(parts: Components) -> str:
     """The epoch of the batch that was trained last, and how many batches there were."""
     progress = parts.progress
-    epoch = progress.epoch_in_words(parts.settings.max_epochs)
-    return f"epoch {epoch}, {counted(progress.total_batches, 'batch', 'batches')}"
+    return position(progress.epoch_in_words(parts.settings.max_epochs), progress.total_batches)
 
 
 @contextlib.contextmanager

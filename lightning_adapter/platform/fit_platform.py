@@ -27,7 +27,7 @@ from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.training_time import TrainingTime
 from lightning_adapter.platform.trial import LightningTrial
 from lightning_adapter.runs.console import ALWAYS, FILE_ONLY
-from lightning_adapter.runs.words import counted
+from lightning_adapter.runs.words import position
 from lightning_adapter.versions import determined_private, lightning_chatter, lightning_private
 from lightning_adapter.versions.determined_controller import Controller
 
@@ -292,7 +292,7 @@ class FitPlatform(Platform):
             return None
         self.best_values = (
             {name: float(one) for name, one in metrics.items()},
-            f"epoch {epoch + 1}, {counted(batches, 'batch', 'batches')}",
+            position(epoch + 1, batches),
         )
         return metric
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from lightning_adapter.errors import ConfigurationError, LightningAdapterError
 from lightning_adapter.platform.frame_owner import Owner, Owners
+
+Raised = TypeVar("Raised", BaseException, traceback.TracebackException)
 
 #: Where a user says whether all frames are shown.
 VARIABLE = "LIGHTNING_ADAPTER_TRACEBACK"
@@ -64,26 +66,23 @@ def notes_before_311(error: BaseException) -> list[str]:
 
 def chained(error: BaseException) -> Iterator[BaseException]:
     """An exception and all that it was raised from, or while handling."""
-    waiting, seen = [error], set()
+    return _reached(error, lambda each: (each.__cause__, each.__context__))
+
+
+def _with_others(error: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
+    """An exception and all that is printed with it."""
+    return _reached(error, lambda each: (each.__cause__, each.__context__, *(getattr(each, "exceptions", None) or ())))
+
+
+def _reached(first: Raised, others: Callable[[Raised], Iterable[Raised | None]]) -> Iterator[Raised]:
+    """One, and all that it leads to, each once: exceptions may lead to each other."""
+    waiting, seen = [first], set()
     while waiting:
         each = waiting.pop()
         if id(each) not in seen:
             seen.add(id(each))
             yield each
-            waiting += [other for other in (each.__cause__, each.__context__) if other is not None]
-
-
-def _with_others(error: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
-    """An exception and all that is printed with it."""
-    waiting, seen = [error], set()
-    while waiting:
-        each = waiting.pop()
-        if id(each) in seen:
-            continue
-        seen.add(id(each))
-        yield each
-        others = [each.__cause__, each.__context__, *(getattr(each, "exceptions", None) or ())]
-        waiting += [other for other in others if other is not None]
+            waiting += [other for other in others(each) if other is not None]
 
 
 class _Folded(traceback.StackSummary):

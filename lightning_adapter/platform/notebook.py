@@ -12,7 +12,7 @@ from lightning_adapter.errors import RunRecordError
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.runs import notebook, record
 from lightning_adapter.runs.summary import shown
-from lightning_adapter.runs.words import counted
+from lightning_adapter.runs.words import position
 from lightning_adapter.versions.types import LightningModule
 
 
@@ -94,7 +94,7 @@ def _status(trial: Shown, driver: Driver | None, kept: Mapping[str, object]) -> 
         return "not trained yet: fit() trains one that it makes, and returns that"
     progress = driver.parts.progress
     epoch = progress.epoch_in_words(driver.parts.settings.max_epochs)
-    where = f"epoch {epoch}, {counted(progress.total_batches, 'batch', 'batches')}"
+    where = position(epoch, progress.total_batches)
     if trial.run_dir is None and trial.latest_checkpoint_uuid is None:
         return f"in training: {where}"
     ended = "trained" if driver.finished else "paused"

@@ -38,7 +38,7 @@ from lightning_adapter.runs.occupancy import Occupancy, check_room, set_aside
 from lightning_adapter.runs.record import RUN
 from lightning_adapter.runs.recorder import Recorder
 from lightning_adapter.runs.store import CheckpointStore, StoredCheckpoint
-from lightning_adapter.runs.words import counted
+from lightning_adapter.runs.words import counted, position
 
 logger = logging.getLogger("lightning_adapter")
 
@@ -303,10 +303,10 @@ class RunDirectory:
 
 
 def _at(checkpoint: StoredCheckpoint) -> str:
-    """Where its validation was; people count epochs from 1."""
+    """Where its validation was."""
     if checkpoint.validated_in is None:
         return counted(checkpoint.steps_completed, "batch", "batches")
-    return f"epoch {checkpoint.validated_in + 1}, {counted(checkpoint.steps_completed, 'batch', 'batches')}"
+    return position(checkpoint.validated_in + 1, checkpoint.steps_completed)
 
 
 def place_for(name: str, root: str | os.PathLike[str] = "runs") -> pathlib.Path:

@@ -79,6 +79,11 @@ def counted(number: int, one: str, several: str | None = None) -> str:
     return f"{number} {one if number == 1 else several or f'{one}s'}"
 
 
+def position(epoch: int | str, batches: int) -> str:
+    """`epoch 2, 266 batches`: people count epochs from 1."""
+    return f"epoch {epoch}, {counted(batches, 'batch', 'batches')}"
+
+
 def values(found: Sequence[object]) -> list[str]:
     """Values of one name, so that different ones look different."""
     texts = [value(one) for one in found]

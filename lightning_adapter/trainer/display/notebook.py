@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from lightning_adapter.runs.words import counted, in_clock, out_of, per_second
+from lightning_adapter.runs.words import counted, in_clock, out_of, per_second, position
 from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.display.facts import Facts
 from lightning_adapter.trainer.display.pace import Pace
@@ -195,7 +195,7 @@ class Cell(Display):
 
     def _in_words(self) -> str:
         progress, took = self._facts.progress, in_clock(self._pace.elapsed)
-        far = f"epoch {self._facts.epoch()}, {counted(progress.total_batches, 'batch', 'batches')}"
+        far = position(self._facts.epoch(), progress.total_batches)
         error = sys.exc_info()[0]
         if progress.is_finished:
             return f"trained in {took}: {far}"
