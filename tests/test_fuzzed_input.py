@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gc
 import datetime
 import decimal
 import enum
 import fractions
+import gc
 import io
 import sys
 import time
