@@ -84,14 +84,17 @@ class AutomaticOptimization:
         strategy, progress = self.strategy, self.progress
         optimizer = strategy.optimizers[index]
         closure = Closure(self, arguments, batch_idx, optimizer)
-        # no step, so no hook around one, and ranks need not hear of these gradients yet
-        if progress.accumulates:
+        if self.settings.accumulate_grad_batches != 1 and progress.accumulates:
+            # no step, so no hook around one, and ranks need not hear of these gradients yet
             with strategy.block_backward_sync():
                 closure()
         else:
             if self._own_optimizer_step is not None:
                 wrapper = strategy.lightning_optimizers[index]
                 self._own_optimizer_step(progress.current_epoch, batch_idx, wrapper, closure)
+            elif self._precision.scaler is None:
+                closure.ends_with = self.steps.after_closure
+                optimizer.step(closure=closure)  # type: ignore[arg-type]  # a Tensor, as most return, or None
             else:
                 self._precision.step(optimizer, closure, self.steps.after_closure, automatic=True)
             progress.advance_optimizer_step()
@@ -143,9 +146,14 @@ class OptimizersInTurn:
 
 
 class Closure:
-    """What an optimizer runs to have its gradients: the step, the gradients' zeroing, backward, as Lightning's `Closure`."""
+    """What an optimizer runs to have its gradients: the step, the gradients' zeroing, backward, as Lightning's `Closure`.
 
-    __slots__ = ("_arguments", "_batch_idx", "_executed", "_extra", "_loss", "_optimization", "_optimizer")
+    Attributes:
+        ends_with: called with the optimizer once the gradients are there, where nothing is to be unscaled before: what
+            `Precision.step` does around a closure otherwise.
+    """
+
+    __slots__ = ("_arguments", "_batch_idx", "_executed", "_extra", "_loss", "_optimization", "_optimizer", "ends_with")
 
     def __init__(
         self, optimization: AutomaticOptimization, arguments: tuple[Any, ...], batch_idx: int, optimizer: Optimizer
@@ -157,6 +165,7 @@ class Closure:
         self._executed = False
         self._loss: Tensor | None = None
         self._extra: dict[str, Any] | None = None
+        self.ends_with: Callable[[Optimizer], None] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor | None:
         """Compute the loss and the gradients; what an optimizer passes is of no meaning here.
@@ -169,6 +178,7 @@ class Closure:
                 return self()
         optimization = self._optimization
         settings, hooks = optimization.settings, optimization.hooks
+        accumulated = settings.accumulate_grad_batches
         # an optimizer may call this several times in one step (LBFGS); each call is a step of the module
         self._executed = True
         output = optimization.training_step(*self._arguments)
@@ -178,20 +188,22 @@ class Closure:
             self._loss = None
             optimization.skipped()
         else:
-            if settings.accumulate_grad_batches != 1:
-                loss = loss / settings.accumulate_grad_batches
+            if accumulated != 1:
+                loss = loss / accumulated
             # hooks get the loss without its graph, so that keeping it keeps no activations
-            self._loss = loss.detach()
-            optimization.non_finite.add(self._loss, optimization.progress.batch.total.ready)
+            self._loss = found = loss.detach()
+            optimization.non_finite.add(found, optimization.progress.batch.total.ready)
             if hooks.bound["on_before_backward"] is not None:
-                self._loss = self._loss.clone()  # a hook may change the loss in place
+                self._loss = found.clone()  # a hook may change the loss in place
         # StochasticWeightAveraging passes over the data once more to update batch norms, without gradients
         if not settings.skip_backward:
             # zeroed at the first batch of a group, after the step has run, as `_make_zero_grad_fn` has it
-            if self._batch_idx % settings.accumulate_grad_batches == 0:
+            if accumulated == 1 or self._batch_idx % accumulated == 0:
                 optimization.steps.zero_grad(self._optimizer, self._batch_idx)
             if loss is not None:
                 hooks.run("backward", optimization.steps.backward, loss, self._optimizer)
+        if self.ends_with is not None:
+            self.ends_with(self._optimizer)
         return self._loss
 
     def _loss_of(self, output: Mapping[str, Any] | None) -> Tensor | None:

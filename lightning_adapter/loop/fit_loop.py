@@ -37,6 +37,7 @@ from lightning_adapter.trainer.logger_connector import LoggerConnector
 from lightning_adapter.trainer.loggers import LoggerDispatcher
 from lightning_adapter.trainer.settings import Settings
 from lightning_adapter.trainer.stop_request import StopRequest
+from lightning_adapter.trainer.view import Trainer
 
 
 class Event(enum.Enum):
@@ -60,6 +61,7 @@ class FitLoop:
     """Trains.
 
     Attributes:
+        trainer: what hooks see.
         epoch_starts: told the index of an epoch when it begins, before its hooks.
         unlogged: looks for what the step returns and nobody logs.
         accumulation: acts before all hooks of an epoch: Lightning 1.x's GradientAccumulationScheduler.
@@ -68,6 +70,7 @@ class FitLoop:
         resume_point: that state before a limit ended an epoch: with a higher limit the run goes on from there.
     """
 
+    trainer: Trainer
     hooks: Hooks
     progress: TrainingProgress
     settings: Settings
@@ -155,7 +158,7 @@ class FitLoop:
         # before the first hook, as `_FitLoop.advance` tells samplers in `on_advance_start`
         data.set_epoch(data.training.loaders)
         if self.accumulation is not None:
-            self.accumulation.on_train_epoch_start(self.batch.trainer, self.hooks.module)
+            self.accumulation.on_train_epoch_start(self.trainer, self.hooks.module)
         progress.advance_epoch_ready()
         self.epoch_starts(progress.current_epoch)
         self.hooks.call("on_train_epoch_start")

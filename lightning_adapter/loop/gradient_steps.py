@@ -25,6 +25,7 @@ from lightning_adapter.loop.precision import Precision, StepResult
 from lightning_adapter.loop.progress import TrainingProgress
 from lightning_adapter.loop.strategies.base import SingleDeviceStrategy
 from lightning_adapter.trainer.settings import Settings
+from lightning_adapter.versions import torch_private
 from lightning_adapter.versions.lightning_1x import Signatures
 
 
@@ -99,7 +100,7 @@ class GradientSteps:
         if self._own_zero_grad is not None:
             self._own_zero_grad(self._progress.current_epoch, batch_idx, optimizer)
         else:
-            optimizer.zero_grad()
+            torch_private.zero_grad(optimizer)
 
     def backward(self, loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any) -> Tensor:
         """As `Strategy.backward`: the hooks see the scaled loss, and gradients of all ranks."""

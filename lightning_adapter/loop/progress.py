@@ -183,6 +183,7 @@ class Accumulation(Protocol):
     min_steps: int | None
     max_epochs: int
     max_steps: int
+    log_every_n_steps: int
 
 
 class TrainingProgress:
@@ -266,6 +267,15 @@ class TrainingProgress:
         # the epoch's last batch steps, however many its group has
         every = self._settings.accumulate_grad_batches
         return every != 1 and self.batch.current.ready % every != 0 and not self.last_batch_reached
+
+    def is_reported(self, stops: bool) -> bool:
+        """Whether loggers and Determined are told of the batch in work, as `_LoggerConnector.should_update_logs` has it.
+
+        Args:
+            stops: whether all ranks have agreed to stop, after which each batch is told of.
+        """
+        every = self._settings.log_every_n_steps
+        return every != 0 and (stops or (self.batches_that_stepped + 1) % every == 0)
 
     @property
     def may_stop_early(self) -> bool:

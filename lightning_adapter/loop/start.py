@@ -154,9 +154,9 @@ def _training(parts: Components, epoch_starts: Callable[[int], None], ended_by_h
     fetches_itself = lightning_private.has_parameter(module.training_step, "dataloader_iter")
     display = _display(parts)
     batch = TrainingBatch(
-        trainer=parts.trainer,
         hooks=hooks,
         progress=progress,
+        settings=settings,
         data=data,
         connector=connector,
         dispatcher=parts.dispatcher,
@@ -177,6 +177,7 @@ def _training(parts: Components, epoch_starts: Callable[[int], None], ended_by_h
     )
     state = RunState(parts, manual, outputs)
     fit_loop = FitLoop(
+        trainer=parts.trainer,
         hooks=hooks,
         progress=progress,
         settings=settings,

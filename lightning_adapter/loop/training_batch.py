@@ -26,8 +26,8 @@ from lightning_adapter.trainer.display.display import Display
 from lightning_adapter.trainer.learning_rates import LearningRates
 from lightning_adapter.trainer.logger_connector import LoggerConnector
 from lightning_adapter.trainer.loggers import LoggerDispatcher
+from lightning_adapter.trainer.settings import Settings
 from lightning_adapter.trainer.stop_request import StopRequest
-from lightning_adapter.trainer.view import Trainer
 from lightning_adapter.versions.quirks import Quirks
 from lightning_adapter.versions.types import Batch
 
@@ -44,7 +44,6 @@ class TrainingBatch:
     """Trains on the next batch.
 
     Attributes:
-        trainer: what hooks see, which says whether the batch is one to log.
         fetches_itself: whether `training_step` takes `dataloader_iter`, and pulls its batches from there.
         takes_batch_idx: whether it takes `batch_idx`.
         stops_in_batches: whether user code may ask to stop in mid epoch, so that ranks agree after each batch.
@@ -54,9 +53,9 @@ class TrainingBatch:
         unlogged: looks for what the step returns and nobody logs.
     """
 
-    trainer: Trainer
     hooks: Hooks
     progress: TrainingProgress
+    settings: Settings
     data: DataConnector
     connector: LoggerConnector
     dispatcher: LoggerDispatcher
@@ -89,7 +88,12 @@ class TrainingBatch:
         assert data is not None
         iterator = data.dataloader_iterator() if self.fetches_itself else None
         try:
-            batch, batch_idx = self._fetch(data) if iterator is None else self._at(data, iterator)
+            if iterator is not None:
+                batch, batch_idx = self._at(data, iterator)
+            else:
+                batch_idx = self.progress.batch.current.ready
+                together = self.any_rank is not None and data.num_batches == INFINITE
+                batch = self._fetch_together(data) if together else next(data.fetcher)
         except StopIteration:
             return False
         if self.transfer is not None and iterator is None:
@@ -148,29 +152,21 @@ class TrainingBatch:
         batch, batch_idx, _ = iterator.last
         return batch, batch_idx
 
-    def _fetch(self, data: TrainingData) -> tuple[Batch, int]:
-        """The next batch, and its index in the epoch."""
-        batch_idx = self.progress.batch.current.ready
-        if self.any_rank is not None and data.num_batches == INFINITE:
-            batch = self._fetch_together(data, self.any_rank)
-        else:
-            batch = next(data.fetcher)
-        return batch, batch_idx
-
     def _on_device(self, data: TrainingData, batch: Batch, transfer: Transfer) -> Batch:
         """Transfer hooks run before `on_train_batch_start`, since Lightning moves a batch where it fetches it."""
         if not self.quirks.transfers_while_fetching:
             self.progress.batch.last_batch_known(data.fetcher.done)
         return transfer(batch, 0)
 
-    def _fetch_together(self, data: TrainingData, any_rank: Callable[..., list[bool]]) -> Batch:
+    def _fetch_together(self, data: TrainingData) -> Batch:
         """Lengths that nobody knows may differ: the first rank at the end of its data ends the epoch of all."""
+        assert self.any_rank is not None
         batch, ended = None, False
         try:
             batch = next(data.fetcher)
         except StopIteration:
             ended = True
-        ended, done = any_rank(ended, data.fetcher.done)
+        ended, done = self.any_rank(ended, data.fetcher.done)
         data.fetcher.agree_on_end(done)
         if ended:
             raise StopIteration
@@ -192,13 +188,13 @@ class TrainingBatch:
 
     def _log(self) -> None:
         """As `_LoggerConnector.update_train_step_metrics`; before it, ranks agree whether to stop, which is logged."""
-        trainer, progress = self.trainer, self.progress
-        should_log = trainer.should_log
+        progress, stop = self.progress, self.stop
+        should_log = progress.is_reported(stop.agreed)
         # ranks agree where they meet anyway; each batch only where user code may ask for a stop in mid epoch
         if self.any_rank is not None and (self.stops_in_batches or should_log or progress.batch.is_last_batch):
-            self.stop.agree(self.any_rank)
-            should_log = trainer.should_log
-        wanted = should_log or trainer.settings.fast_dev_run
+            stop.agree(self.any_rank)
+            should_log = progress.is_reported(stop.agreed)
+        wanted = should_log or self.settings.fast_dev_run
         if wanted and not (progress.accumulates and self.hooks.module.automatic_optimization):
             self.dispatcher.log_training(self.connector.current_log())
             self.unlogged.reported(epoch_over=False)

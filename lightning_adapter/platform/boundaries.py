@@ -45,6 +45,11 @@ class Boundaries:
         self._checkpoint = False
         self.validate = False
 
+    def workload_starts(self, batches: int) -> None:
+        """Nothing is due until something is decided; `batches` are trained so far."""
+        self.decide(report=False, look=False, validate=False, checkpoint=False)
+        self.preemption.workload_starts(batches)
+
     def decide(self, report: bool, look: bool, validate: bool, checkpoint: bool) -> None:
         """A batch is trained.
 
@@ -83,27 +88,33 @@ class PreemptionCheck:
     It looks when a workload ends, which costs some messages, so not each batch may end one; and the ranks have to end
     theirs together, so no rank may ask its own clock. The chief measures; at the end of a workload all agree on a
     number.
+
+    Attributes:
+        due_at: the batch, counted from the start of training, that is followed by a look; those after it are as well.
     """
 
     def __init__(self) -> None:
         self._agreed = 1
-        self._batches = 0
+        self._begun_at = 0
         self._started = 0.0
+        self.due_at = 1
 
-    def workload_starts(self) -> None:
-        """Count and measure from here."""
-        self._batches = 0
+    def workload_starts(self, batches: int) -> None:
+        """Count and measure from here: so many batches are trained."""
+        self._begun_at = batches
+        self.due_at = batches + self._agreed
         self._started = time.monotonic()
 
-    def is_due(self) -> bool:
-        """Whether the batch just trained is to be followed by a look; each batch asks once."""
-        self._batches += 1
-        return self._batches >= self._agreed
+    def count_epoch_without_batch(self) -> None:
+        """There may be no other moment at which a run without data can be asked to stop: such an epoch counts as a batch."""
+        self._begun_at -= 1
+        self.due_at -= 1
 
-    def proposal(self) -> int:
-        """The number of batches that this process finds right, asked when a workload ends."""
+    def proposal(self, batches: int) -> int:
+        """The number of batches that this process finds right, asked when a workload ends: so many are trained."""
         seconds = max(time.monotonic() - self._started, 1e-9)
-        return min(max(int(PREEMPTION_CHECK_S * self._batches / seconds), 1), PREEMPTION_CHECK_BATCHES)
+        number = int(PREEMPTION_CHECK_S * (batches - self._begun_at) / seconds)
+        return min(max(number, 1), PREEMPTION_CHECK_BATCHES)
 
     def agree(self, batches: int) -> None:
         """All ranks look again after this number of batches."""

@@ -3,7 +3,7 @@
 Determined's loop              what happens
 build_callbacks                everything up to configure_optimizers
 on_training_start              on_fit_start ... on_train_start
-train_batch(None)              the fit loop goes on to its next event: a batch is trained
+train_batch(None), advance()   the fit loop goes on to its next event: a batch is trained
 evaluate_batch(None)           a whole validation
 on_validation_end              the fit loop goes on from there: plateau schedulers, the epoch's end
 the end                        on_fit_end, teardown; on_exception where there was an exception
@@ -214,27 +214,29 @@ class Driver(pytorch.PyTorchCallback):
     # --- the loop -------------------------------------------------------------------------------------------------
 
     def train_batch(self, batch: object, epoch_idx: int, batch_idx: int) -> dict[str, Any]:
-        """Train on the next batch, and go on to where Determined has something to do; `batch` is a placeholder.
+        """As `advance`; `batch` is a placeholder. Nothing is returned: metrics are reported when they are logged."""
+        self.advance()
+        return {}
+
+    def advance(self) -> None:
+        """Train on the next batch, and go on to where Determined has something to do.
 
         What follows a validation is done here too, unless Determined is to validate; under its own Trainer, which does not
         tell, it is done when the next batch is asked for.
-
-        Returns:
-            Nothing for Determined to average: metrics are reported when they are logged.
         """
-        trained, progress, decisions = False, self.parts.progress, self._decisions
+        decisions, trained = self._decisions, False
         assert decisions is not None
         try:
             for event in self._events:
                 self._event = event
                 if event is Event.MAY_VALIDATE:
-                    trained = True
                     if decisions.after_batch():
-                        return {}
+                        return
+                    trained = True
                 elif trained or decisions.after_empty_epoch():
-                    if progress.phase is not Phase.IN_EPOCH:
+                    if self.parts.progress.phase is not Phase.IN_EPOCH:
                         self._tell_of_ended_epoch()
-                    return {}
+                    return
                 # otherwise an epoch has ended without a further batch
         except BaseException as error:
             self._fail(error)
@@ -242,7 +244,6 @@ class Driver(pytorch.PyTorchCallback):
             self.boundaries.decide(report=False, look=False, validate=False, checkpoint=False)
         self._run_is_over()
         self._tell_of_ended_epoch()
-        return {}
 
     def evaluate(self) -> dict[str, Any]:
         """Run a whole validation.
@@ -301,7 +302,7 @@ class Driver(pytorch.PyTorchCallback):
     # --- what the controller asks ---------------------------------------------------------------------------------
 
     def tell_epochs_to(self, listener: EpochListener) -> None:
-        """Tell `listener` of epochs that start, and of those that end without a validation."""
+        """Tell `listener` of epochs."""
         self._epoch_listener = listener
 
     def returned_unreported(self, names: Sequence[str]) -> None:

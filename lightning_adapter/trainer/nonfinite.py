@@ -29,19 +29,17 @@ class NonFiniteCheck:
         on_nan: "warn" says so once per name; "raise" ends training.
 
     Attributes:
-        pending: losses since the last look, which is due when there are `MAX_PENDING` of them.
+        pending: losses and their batches since the last look, which is due when there are `MAX_PENDING` of them.
     """
 
     def __init__(self, on_nan: str) -> None:
         self.on_nan = on_nan
-        self.pending: list[Tensor] = []
-        self._steps: list[int] = []
+        self.pending: list[tuple[Tensor, int]] = []
         self._told: set[str] = set()
 
     def add(self, loss: Tensor, batch: int) -> None:
         """Remember the loss of a batch; `batch` counts from the start of training, from 1."""
-        self.pending.append(loss)
-        self._steps.append(batch)
+        self.pending.append((loss, batch))
 
     def check(self) -> None:
         """Look at the losses since the last time; this waits for the device.
@@ -49,17 +47,16 @@ class NonFiniteCheck:
         Raises:
             NonFiniteError: one is not finite, and `on_nan` is "raise".
         """
-        losses, steps = self.pending, self._steps
-        self.pending, self._steps = [], []
-        if not losses or "loss" in self._told:
+        pending, self.pending = self.pending, []
+        if not pending or "loss" in self._told:
             return
-        stacked = torch.stack([loss if loss.ndim == 0 else loss.reshape(()) for loss in losses])
+        stacked = torch.stack([loss if loss.ndim == 0 else loss.reshape(()) for loss, _ in pending])
         if cmath.isfinite(stacked.sum().item()):  # one that is not would show in the sum
             return
         finite = torch.isfinite(stacked)
         if not bool(finite.all()):
             first = int((~finite).nonzero()[0])
-            self._tell("loss", float(stacked[first]), steps[first])
+            self._tell("loss", float(stacked[first]), pending[first][1])
 
     def logged(self, values: Mapping[str, float], batch: int) -> None:
         """Look at values that are being logged.

@@ -264,12 +264,11 @@ class Trainer(StrategyView, CallbacksView, StageView, EndView, TrainerPrivates):
     @property
     def should_log(self) -> bool:
         """Whether loggers and Determined are told of the batch in work."""
+        progress, stops = self._parts.progress, self._parts.stop.agreed
+        if self.training:
+            return progress.is_reported(stops)
         every = self.settings.log_every_n_steps
-        if every == 0:
-            return False
-        progress = self._parts.progress
-        step = progress.batches_that_stepped + 1 if self.training else progress.validation.current.ready
-        return step % every == 0 or self._parts.stop.agreed
+        return every != 0 and (stops or progress.validation.current.ready % every == 0)
 
     def send_to_loggers(self, metrics: dict[str, Any], step: int | None) -> None:
         """Send metrics of a callback to the loggers; Determined is not told."""

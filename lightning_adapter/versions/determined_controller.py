@@ -19,11 +19,8 @@ Callbacks = Mapping[str, pytorch.PyTorchCallback]
 class PreemptionCheck(Protocol):
     """Says when the loop is to look for a request to stop."""
 
-    def workload_starts(self) -> None:
-        """Count from here."""
-
-    def proposal(self) -> int:
-        """Batches until the next look, as this process would have it."""
+    def proposal(self, batches: int) -> int:
+        """Batches until the next look, as this process would have it; so many are trained."""
 
     def agree(self, batches: int) -> None:
         """All ranks look again after this number of batches."""
@@ -39,6 +36,9 @@ class Boundaries(Protocol):
     @property
     def ends_workload(self) -> bool:
         """Whether there is anything to do."""
+
+    def workload_starts(self, batches: int) -> None:
+        """Nothing is due until something is decided; so many batches are trained."""
 
 
 class EpochListener(Protocol):
@@ -73,6 +73,12 @@ class Driver(Protocol):
     @property
     def mid_accumulation(self) -> bool:
         """Whether a checkpoint would lose gradients."""
+
+    def train_batch(self, batch: object, epoch_idx: int, batch_idx: int) -> object:
+        """Train on the next batch; `batch` is a placeholder."""
+
+    def advance(self) -> None:
+        """As `train_batch`, of which nothing is wanted back."""
 
     def position(self) -> tuple[int, int]:
         """Batches and whole epochs trained so far."""
@@ -175,16 +181,19 @@ class Controller(pytorch._PyTorchTrialController):
             model.train()
         context.reset_reducers()
         boundaries = self._driver.boundaries
-        boundaries.preemption.workload_starts()
+        first = self._driver.position()[0]
+        boundaries.workload_starts(first)
         bare = context.profiler is None and context._scaler is None and not context.lr_schedulers
-        train: Callable[..., Any] = self.trial.train_batch if bare else self._train_batch
-        epoch_length = context._epoch_len or 1  # Determined hands on what it says of epochs, nothing else
-        batch_idx, returned = -1, None
-        for batch_idx, placeholder in training_enumerator:
-            context._current_batch_idx = batch_idx
-            returned = train(batch=placeholder, epoch_idx=batch_idx // epoch_length, batch_idx=batch_idx)
-            if boundaries.ends_workload:
-                break
+        returned = None
+        if bare and self.trial.train_batch == self._driver.train_batch:
+            batch_idx = first - 1
+            advance = self._driver.advance
+            while not boundaries.ends_workload:
+                batch_idx += 1
+                context._current_batch_idx = batch_idx
+                advance()
+        else:
+            batch_idx, returned = self._train_with_own_step(training_enumerator, bare)
         self._step_batch()
         if returned is not None and not self._unreported:
             # a bare value is a loss, as in `_train_batch`
@@ -195,6 +204,19 @@ class Controller(pytorch._PyTorchTrialController):
             unit = boundary.unit
             boundary.limit_reached = isinstance(unit, pytorch.Batch) and unit.should_stop(batch_idx + 1)
         return train_boundaries, []
+
+    def _train_with_own_step(self, training_enumerator: Iterable[tuple[int, None]], bare: bool) -> tuple[int, Any]:
+        """Call the trial's `train_batch` until something is to be done; the index of the last batch, and what it returned."""
+        context, boundaries = self.context, self._driver.boundaries
+        train: Callable[..., Any] = self.trial.train_batch if bare else self._train_batch
+        epoch_length = context._epoch_len or 1  # Determined hands on what it says of epochs, nothing else
+        batch_idx, returned = -1, None
+        for batch_idx, placeholder in training_enumerator:
+            context._current_batch_idx = batch_idx
+            returned = train(batch=placeholder, epoch_idx=batch_idx // epoch_length, batch_idx=batch_idx)
+            if boundaries.ends_workload:
+                break
+        return batch_idx, returned
 
     def epoch_ended(self) -> None:
         """Tell the trial's own callbacks."""
@@ -227,7 +249,7 @@ class Controller(pytorch._PyTorchTrialController):
     def _aggregate_training_metrics(self, training_metrics: list[Any]) -> dict[str, Any]:
         self._checkpoints.wait_for_room()
         preemption = self._driver.boundaries.preemption
-        preemption.agree(self.context.distributed.broadcast(preemption.proposal()))
+        preemption.agree(self.context.distributed.broadcast(preemption.proposal(self._driver.position()[0])))
         return {"avg_metrics": {}, "batch_metrics": []}
 
     def _report_training_progress(self) -> None:

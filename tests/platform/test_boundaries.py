@@ -99,11 +99,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def proposal(clock: Clock, batches: int, seconds_per_batch: float) -> int:
     check = PreemptionCheck()
     clock.now += 1000.0  # what lies before the workload does not count
-    check.workload_starts()
-    for _ in range(batches):
-        clock.now += seconds_per_batch
-        check.is_due()
-    return check.proposal()
+    check.workload_starts(20)
+    clock.now += batches * seconds_per_batch
+    return check.proposal(20 + batches)
 
 
 @pytest.mark.parametrize(
@@ -127,22 +125,42 @@ def test_clock_that_stands_still_is_no_reason_to_divide_by_zero(clock: Clock) ->
 def test_workload_without_a_batch_proposes_to_look_after_one(clock: Clock) -> None:
     clock.now += 5.0
 
-    assert PreemptionCheck().proposal() == 1
+    assert PreemptionCheck().proposal(0) == 1
 
 
 def test_first_batch_is_followed_by_a_look() -> None:
     check = PreemptionCheck()
-    check.workload_starts()
+    check.workload_starts(7)
 
-    assert check.is_due()
+    assert check.due_at == 8
 
 
-def test_look_is_due_after_the_batches_agreed_on_and_until_the_workload_has_ended() -> None:
+def test_look_is_due_after_the_batches_agreed_on_in_each_workload() -> None:
     check = PreemptionCheck()
     check.agree(3)
-    check.workload_starts()
-    first = [check.is_due() for _ in range(4)]
-    check.workload_starts()
+    check.workload_starts(0)
+    assert check.due_at == 3
 
-    assert first == [False, False, True, True]
-    assert not check.is_due()
+    check.workload_starts(4)
+    assert check.due_at == 7
+
+
+def test_epochs_without_a_batch_count_as_batches(clock: Clock) -> None:
+    check = PreemptionCheck()
+    check.agree(3)
+    check.workload_starts(4)
+    clock.now += 1.0
+    check.count_epoch_without_batch()
+    check.count_epoch_without_batch()
+
+    assert check.due_at == 5
+    assert check.proposal(4) == 4
+
+
+def test_workload_begins_with_nothing_due() -> None:
+    boundaries = decided(report=True, look=True, validate=True, checkpoint=True)
+
+    boundaries.workload_starts(4)
+
+    assert not boundaries.ends_workload
+    assert not any(answers(boundaries).values())
