@@ -91,19 +91,17 @@ def run_all(repetitions: int, memory_steps: int, models: list[str]) -> dict[str,
             say(f"{model}, on the GPU")
             results["gpu"][model] = run_worker("gpu", {"model": model, "repetitions": repetitions})
     for exchange, launcher in launchers().items():
-        for system in SYSTEMS:
-            if (exchange, system) == ("horovod", "Lightning"):
-                continue  # Lightning 2 has no such strategy
-            say(f"two processes, {exchange}, {system}")
-            arguments = {"exchange": exchange, "system": system, "repetitions": 3}
-            try:
-                times = run_worker("parallel", arguments, launcher)["times"]
-                results["parallel"].setdefault(exchange, {})[system] = times
-            except RuntimeError as error:
-                lines = str(error).splitlines()
-                reason = next((line for line in lines if "Error" in line), lines[-1])
-                results["skipped"][f"{exchange}, {system}"] = reason.strip()
-                print(f"  skipped: {reason.strip()}", flush=True)
+        # Lightning 2 has no such strategy as Horovod
+        systems = [system for system in SYSTEMS if (exchange, system) != ("horovod", "Lightning")]
+        say(f"two processes, {exchange}")
+        arguments = {"exchange": exchange, "systems": systems, "repetitions": repetitions}
+        try:
+            results["parallel"][exchange] = run_worker("parallel", arguments, launcher)["times"]
+        except RuntimeError as error:
+            lines = str(error).splitlines()
+            reason = next((line for line in lines if "Error" in line), lines[-1])
+            results["skipped"][exchange] = reason.strip()
+            print(f"  skipped: {reason.strip()}", flush=True)
     say("checkpoints")
     results["checkpoints"] = run_worker("checkpoints", {"repetitions": repetitions})
     say("start")

@@ -96,7 +96,7 @@ def phase_rows(results: dict[str, Any], phase: str) -> list[list[Any]]:
     rows = []
     for model, by_logging in results["steps"].items():
         for logging, found in by_logging.items():
-            if phase == "validation" and logging != ONE_VALUE:
+            if not found[ADAPTER][phase]:
                 continue
             times = [spread(measured[phase]) for measured in found.values()]
             own = found[ADAPTER][phase]

@@ -6,6 +6,7 @@ no progress bar anywhere; reports to Determined stay on in the two systems that 
 
 from __future__ import annotations
 
+import collections
 import logging
 import pathlib
 import tempfile
@@ -18,6 +19,7 @@ import pytorch_lightning as pl
 import torch
 from determined import pytorch
 from torch import Tensor
+from torchmetrics import Metric
 
 from benchmarks.tasks import Clock, Task, loader
 from lightning_adapter import DETLM, LightningAdapter, fit
@@ -59,7 +61,7 @@ class Measurement:
 
 
 def bare_loop(what: Measurement, directory: pathlib.Path) -> None:
-    """PyTorch alone; the values that others log are computed and not kept."""
+    """PyTorch alone; in training, the values that others log are computed and not kept."""
     task = what.task().to(what.device)
     optimizer = task.optimizer()
     model: Any = task
@@ -79,13 +81,37 @@ def bare_loop(what: Measurement, directory: pathlib.Path) -> None:
             state = {"model": task.state_dict(), "optimizer": optimizer.state_dict()}
             torch.save(state, directory / f"{index}.pt")
     task.eval()
-    total, count = torch.zeros((), device=what.device), 0
+    totals: collections.defaultdict[str, Tensor] = collections.defaultdict(lambda: torch.zeros((), device=what.device))
+    count = 0
     with torch.no_grad():
         for batch in what.validation_loader():
-            loss, _ = task([part.to(what.device) for part in batch] if moves else batch)
+            _, values = task([part.to(what.device) for part in batch] if moves else batch)
             size = len(batch[0])
-            total += loss * size
+            for name, value in values.items():
+                totals[name] += value * size
             count += size
+        found = {name: total / count for name, total in totals.items()}
+        if task.validation_accuracy is not None:
+            found["validation_accuracy"] = task.validation_accuracy.compute()
+
+
+class OfEpoch(pytorch.MetricReducer):
+    """A metric of torchmetrics as Determined takes one; a single process has the value of all."""
+
+    def __init__(self, metric: Metric) -> None:
+        self.metric = metric
+
+    def reset(self) -> None:
+        """Before an epoch of validation."""
+        self.metric.reset()
+
+    def per_slot_reduce(self) -> float:
+        """The value of this process."""
+        return self.metric.compute().item()
+
+    def cross_slot_reduce(self, per_slot_metrics: list[float]) -> float:
+        """The value of the job."""
+        return sum(per_slot_metrics) / len(per_slot_metrics)
 
 
 class HandWritten(pytorch.PyTorchTrial):
@@ -97,6 +123,8 @@ class HandWritten(pytorch.PyTorchTrial):
         task = what.task()
         self.model = context.wrap_model(task)
         self.optimizer = context.wrap_optimizer(task.optimizer())
+        if task.validation_accuracy is not None:
+            context.wrap_reducer(OfEpoch(task.validation_accuracy), "validation_accuracy", for_training=False)
         context.experimental.disable_dataset_reproducibility_checks()
 
     def build_training_data_loader(self) -> Any:
@@ -116,8 +144,8 @@ class HandWritten(pytorch.PyTorchTrial):
 
     def evaluate_batch(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """One step of validation."""
-        loss, _ = self.model(batch)
-        return {"validation_loss": loss}
+        _, logged = self.model(batch)
+        return logged
 
 
 def hand_written_trial(what: Measurement, directory: pathlib.Path) -> None:
@@ -149,8 +177,11 @@ class Steps:
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """One step of validation."""
-        loss, _ = self.task(batch)
-        self.log("validation_loss", loss)
+        _, logged = self.task(batch)
+        for name, value in logged.items():
+            self.log(name, value)
+        if self.task.validation_accuracy is not None:
+            self.log("validation_accuracy", self.task.validation_accuracy)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam."""

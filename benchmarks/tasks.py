@@ -90,27 +90,41 @@ MODELS = {
     "MNIST CNN": Model(cnn, lambda n: torch.randn(n, 1, 28, 28), 64, WARM_UP + WINDOW + 1),
     "transformer": Model(Transformer, lambda n: torch.randint(0, 100, (n, 16)), 16, WARM_UP + 2 * WINDOW + 1),
 }
-LOGGING = ("nothing", "one value", "ten values and a metric")
+NOTHING, ONE_VALUE, SEVERAL = LOGGING = ("nothing", "one value", "ten values and a metric")
+_ALL_VALUES = ("loss", *(f"value_{i}" for i in range(1, 10)))
+#: By what is logged.
+_VALUES: dict[str, tuple[str, ...]] = {NOTHING: (), ONE_VALUE: _ALL_VALUES[:1], SEVERAL: _ALL_VALUES}
+_VALIDATION_VALUES = {logging: tuple(f"validation_{name}" for name in names) for logging, names in _VALUES.items()}
 
 
 class Task(nn.Module):
-    """One model with its loss and the values that are logged; the systems differ in nothing of this."""
+    """One model with its loss and the values that are logged; the systems differ in nothing of this.
+
+    Attributes:
+        accuracy: of training, with the value of each batch; None where no metric is logged.
+        validation_accuracy: of the whole validation alone.
+    """
 
     def __init__(self, model: str, logging: str) -> None:
         super().__init__()
         self.network = MODELS[model].network()
         self.logging = logging
-        self.accuracy = Accuracy(task="multiclass", num_classes=CLASSES) if logging == LOGGING[2] else None
+        self.accuracy, self.validation_accuracy = (
+            Accuracy(task="multiclass", num_classes=CLASSES) if logging == SEVERAL else None for _ in range(2)
+        )
 
     def forward(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a batch and what is logged of it; the metric has taken the batch in."""
+        """The loss of a batch and what is logged of it; the metric of the phase has taken the batch in."""
         x, y = batch
         logits = self.network(x)
         loss = F.cross_entropy(logits, y)
-        if self.accuracy is None:
-            return loss, {} if self.logging == LOGGING[0] else {"loss": loss}
-        self.accuracy(logits, y)
-        return loss, dict.fromkeys(("loss", *(f"value_{i}" for i in range(1, 10))), loss)
+        if self.training:
+            if self.accuracy is not None:
+                self.accuracy(logits, y)
+            return loss, dict.fromkeys(_VALUES[self.logging], loss)
+        if self.validation_accuracy is not None:
+            self.validation_accuracy.update(logits, y)
+        return loss, dict.fromkeys(_VALIDATION_VALUES[self.logging], loss)
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam, made for the parameters as they are now."""

@@ -4,38 +4,57 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import io
 import itertools
 import json
 import os
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
 from benchmarks.systems import SYSTEMS, Measurement, keep_quiet, measure
-from benchmarks.tasks import LOGGING, MODELS, WARM_UP, WINDOW, Clock, Profile, now, peak_memory
+from benchmarks.tasks import MODELS, NOTHING, ONE_VALUE, WARM_UP, WINDOW, Clock, Profile, now, peak_memory
 
 US = 1e6
 MEMORY_FROM = 1_000
 
 
+def in_turns(systems: Sequence[str], repetitions: int) -> Iterator[str]:
+    """Each system once per repetition, in an order in which each follows each other one equally often.
+
+    Rows of a balanced Latin square (Williams 1949): 0, 1, n - 1, 2, n - 2, ..., and one more for each in the next row; of an
+    odd number of systems, every other square is read backwards.
+    """
+    count = len(systems)
+    first = [(place + 1) // 2 if place % 2 else -(place // 2) for place in range(count)]
+    for repetition in range(repetitions):
+        row = [(index + repetition) % count for index in first]
+        if count % 2 and repetition // count % 2:
+            row.reverse()
+        for index in row:
+            gc.collect()  # what one system has left is not collected in the time of the next
+            yield systems[index]
+
+
 def steps(model: str, logging: str, repetitions: int) -> dict[str, Any]:
-    """Microseconds per step and seconds to the first step, the systems one after the other in each repetition."""
+    """Microseconds per step and seconds to the first step."""
     found: dict[str, Any] = {system: {"training": [], "validation": [], "first step": []} for system in SYSTEMS}
     count = MODELS[model].steps
+    validated = 1 if logging == NOTHING else WARM_UP + WINDOW + 1
     for system in SYSTEMS:  # imports, and fills caches
         measure(system, Measurement(model, logging, WARM_UP))
-    for _ in range(repetitions):
-        for system in SYSTEMS:
-            what = Measurement(model, logging, count, WARM_UP + WINDOW + 1)
-            started = now()
-            measure(system, what)
-            found[system]["training"].append(what.training.step_time() * US)
+    for system in in_turns(list(SYSTEMS), repetitions):
+        what = Measurement(model, logging, count, validated)
+        started = now()
+        measure(system, what)
+        found[system]["training"].append(what.training.step_time() * US)
+        if logging != NOTHING:
             found[system]["validation"].append(what.validation.step_time() * US)
-            found[system]["first step"].append(what.training.ticks[0] - started)
+        found[system]["first step"].append(what.training.ticks[0] - started)
     return found
 
 
@@ -43,29 +62,28 @@ def checkpoints(repetitions: int) -> dict[str, list[float]]:
     """Milliseconds that a step takes longer if a checkpoint is written after it; the MNIST CNN."""
     found: dict[str, list[float]] = {system: [] for system in SYSTEMS}
     every = 10
-    for _ in range(repetitions):
-        for system in SYSTEMS:
-            what = Measurement("MNIST CNN", LOGGING[1], 5 * every + 1, checkpoint_every=every)
-            measure(system, what)
-            ticks = what.training.ticks
-            times = [later - sooner for sooner, later in itertools.pairwise(ticks)]
-            with_checkpoint = times[every - 1 :: every]
-            others = [t for index, t in enumerate(times, start=1) if index % every]
-            found[system].append((_median(with_checkpoint) - _median(others)) * 1e3)
+    for system in in_turns(list(SYSTEMS), repetitions):
+        what = Measurement("MNIST CNN", ONE_VALUE, 5 * every + 1, checkpoint_every=every)
+        measure(system, what)
+        ticks = what.training.ticks
+        times = [later - sooner for sooner, later in itertools.pairwise(ticks)]
+        with_checkpoint = times[every - 1 :: every]
+        others = [t for index, t in enumerate(times, start=1) if index % every]
+        found[system].append((_median(with_checkpoint) - _median(others)) * 1e3)
     return found
 
 
 def memory(system: str, count: int) -> dict[str, float]:
     """Peak memory in MiB after the first 1,000 steps and after all of them, in one epoch."""
     last = count - 1
-    what = Measurement("perceptron", LOGGING[1], count, training=Clock(memory_at=(MEMORY_FROM, last)))
+    what = Measurement("perceptron", ONE_VALUE, count, training=Clock(memory_at=(MEMORY_FROM, last)))
     measure(system, what)
     return {"early": what.training.memory[MEMORY_FROM], "late": what.training.memory[last], "end": peak_memory()}
 
 
 def start(system: str) -> dict[str, float]:
     """Seconds from the start of the interpreter, imports included, to the first batch."""
-    what = Measurement("perceptron", LOGGING[1], 2)
+    what = Measurement("perceptron", ONE_VALUE, 2)
     launched = float(os.environ["BENCHMARK_LAUNCHED"])
     offset = time.time() - time.perf_counter()
     measure(system, what)
@@ -77,27 +95,28 @@ def gpu(model: str, repetitions: int, device: str = "cuda") -> dict[str, Any]:
     found: dict[str, Any] = {system: {"step": [], "busy": [], "waits": []} for system in SYSTEMS}
     count = WARM_UP + WINDOW + 2
     for system in SYSTEMS:
-        measure(system, Measurement(model, LOGGING[1], WARM_UP, device=device))
-    for _ in range(repetitions):
-        for system in SYSTEMS:
-            timed = measure(system, Measurement(model, LOGGING[1], count, device=device))
-            found[system]["step"].append(timed.training.step_time() * US)
-            watched = Profile()
-            measure(system, Measurement(model, LOGGING[1], count, device=device, training=watched))
-            found[system]["busy"].append(watched.busy)
-            found[system]["waits"].append(watched.waits)
+        measure(system, Measurement(model, ONE_VALUE, WARM_UP, device=device))
+    for system in in_turns(list(SYSTEMS), repetitions):
+        timed = measure(system, Measurement(model, ONE_VALUE, count, device=device))
+        found[system]["step"].append(timed.training.step_time() * US)
+        watched = Profile()
+        measure(system, Measurement(model, ONE_VALUE, count, device=device, training=watched))
+        found[system]["busy"].append(watched.busy)
+        found[system]["waits"].append(watched.waits)
     return found
 
 
-def parallel(exchange: str, system: str, repetitions: int) -> dict[str, Any]:
-    """Microseconds per training step of a job of two processes, as its first process sees them."""
-    found: list[float] = []
+def parallel(exchange: str, systems: list[str], repetitions: int) -> dict[str, Any]:
+    """Microseconds per training step of a job of two processes, as its first process sees them; all systems in this one."""
+    found: dict[str, list[float]] = {system: [] for system in systems}
     count = WARM_UP + WINDOW + 1
     with joined(exchange) as rank:
-        for _ in range(repetitions):
-            what = Measurement("MNIST CNN", LOGGING[1], count, exchange=exchange)
+        for system in systems:
+            measure(system, Measurement("MNIST CNN", ONE_VALUE, WARM_UP, exchange=exchange))
+        for system in in_turns(systems, repetitions):
+            what = Measurement("MNIST CNN", ONE_VALUE, count, exchange=exchange)
             measure(system, what)
-            found.append(what.training.step_time() * US)
+            found[system].append(what.training.step_time() * US)
     return {"rank": rank, "times": found}
 
 
