@@ -1,4 +1,4 @@
-"""What do the measurements look like as a table and as a picture?"""
+"""What do the measurements say, as a page?"""
 
 from __future__ import annotations
 
@@ -12,40 +12,18 @@ from typing import Any
 
 import psutil
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from tabulate import tabulate
 
-ADAPTER = "adapter"
-ONE_VALUE = "one value"
-SEVERAL = "ten values and a metric"
-#: (what, model, logging, phase, reference, largest ratio): what is promised.
-TARGETS = (
-    ("perceptron", ONE_VALUE, "training", "Lightning", 0.55),
-    ("perceptron", ONE_VALUE, "training", "PyTorchTrial", 0.90),
-    ("perceptron", ONE_VALUE, "training", "bare loop", 1.25),
-    ("MNIST CNN", ONE_VALUE, "training", "bare loop", 1.05),
-    ("perceptron", SEVERAL, "training", "Lightning", 0.55),
-    ("perceptron", ONE_VALUE, "validation", "bare loop", 1.35),
-    ("MNIST CNN", ONE_VALUE, "validation", "bare loop", 1.05),
-    ("perceptron", ONE_VALUE, "validation", "Lightning", 0.70),
-)
-MEMORY_TARGET = 1.02
+from benchmarks.measurements import Findings, Options
+from benchmarks.names import ADAPTER, BARE_LOOP, CNN, COMPARED, KEEPING_LOOP, ONE_VALUE, PERCEPTRON
+from benchmarks.picture import draw
+from benchmarks.promises import Results, found_at, ratios, spread, table_of
+
 CLOCK = {
     "wall": "Times are those of the wall clock.",
     "cpu": "The machine was shared with others: times per step are those that the processor spent on the thread.",
 }
-
-
-def spread(values: list[float], digits: int = 0) -> str:
-    """Median, and the smallest and the largest."""
-    low, middle, high = min(values), statistics.median(values), max(values)
-    return f"{middle:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
-
-
-def ratios(measured: list[float], reference: list[float]) -> list[float]:
-    """One for each repetition: what ran next to each other is compared."""
-    return [a / b for a, b in zip(measured, reference, strict=True)]
+_OTHERS = tuple(system for system in COMPARED if system != ADAPTER)
 
 
 def machine() -> str:
@@ -74,38 +52,76 @@ def table(rows: list[list[Any]], headers: list[str]) -> str:
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
 
-def targets(results: dict[str, Any]) -> list[list[Any]]:
-    """What is promised and what was measured."""
-    rows = []
-    for model, logging, phase, reference, limit in TARGETS:
-        found = results["steps"].get(model, {}).get(logging)
-        if found is None:
-            continue
-        values = ratios(found[ADAPTER][phase], found[reference][phase])
-        met = "yes" if statistics.median(values) <= limit else "no"
-        rows.append([f"{phase}, {model}, {logging}: adapter / {reference}", f"{limit:.2f}", spread(values, 2), met])
-    memory = results["memory"][ADAPTER]
-    growth = memory["late"] / memory["early"]
-    what = f"peak memory after {results['memory steps']:,} steps / after 1,000"
-    rows.append([what, f"{MEMORY_TARGET:.2f}", f"{growth:.3f}", "yes" if growth <= MEMORY_TARGET else "no"])
-    return rows
+def promised(results: Results) -> str:
+    """The table of promises."""
+    return table(table_of(results), ["what", "at most", "measured", "met"])
 
 
-def phase_rows(results: dict[str, Any], phase: str) -> list[list[Any]]:
+def phase_rows(results: Results, phase: str) -> list[list[str]]:
     """Microseconds per step, and ratios."""
     rows = []
-    for model, by_logging in results["steps"].items():
+    for model, by_logging in results.get("steps", {}).items():
         for logging, found in by_logging.items():
-            if not found[ADAPTER][phase]:
-                continue
-            times = [spread(measured[phase]) for measured in found.values()]
             own = found[ADAPTER][phase]
-            compared = [spread(ratios(own, found[s][phase]), 2) for s in found if s != ADAPTER]
-            rows.append([model, logging, *times, *compared])
+            if own:
+                times = [spread(found[system][phase]) for system in COMPARED]
+                rows.append([model, logging, *times, *(spread(ratios(own, found[s][phase]), 2) for s in _OTHERS)])
     return rows
 
 
-def gpu_rows(by_model: dict[str, Any]) -> list[list[Any]]:
+def keeping_rows(results: Results) -> list[list[str]]:
+    """What a bare loop pays that keeps its values, and the adapter beside it."""
+    rows = []
+    for logging, found in results.get("steps", {}).get(PERCEPTRON, {}).items():
+        bare, keeping, own = (found[system]["training"] for system in (BARE_LOOP, KEEPING_LOOP, ADAPTER))
+        rows.append([logging, spread(keeping), spread(ratios(keeping, bare), 2), spread(ratios(own, keeping), 2)])
+    return rows
+
+
+def call_rows(results: Results) -> list[list[str]]:
+    """Function calls per step."""
+    return [
+        [phase, logging, *(_calls(found[system][phase]) for system in COMPARED)]
+        for phase in ("training", "validation")
+        for logging, found in results.get("calls", {}).items()
+    ]
+
+
+def _calls(counted: dict[str, float]) -> str:
+    return f"{counted['python']:.0f} + {counted['built in']:.0f}"
+
+
+def other_rows(results: Results) -> list[list[str]]:
+    """Start, checkpoints and memory, a row for each system."""
+    rows = []
+    for system in COMPARED:
+        first = found_at(results, "steps", PERCEPTRON, ONE_VALUE, system, "first step")
+        start = found_at(results, "start", system)
+        checkpoint = found_at(results, "checkpoints", system)
+        memory = found_at(results, "memory", system)
+        rows.append(
+            [
+                system,
+                spread([1e3 * seconds for seconds in first]) if first else "",
+                spread(start, 2) if start else "",
+                spread(checkpoint["delay"], 1) if checkpoint else "",
+                spread(checkpoint["after"], 1) if checkpoint else "",
+                *([f"{memory[when]:.0f}" for when in ("early", "late")] if memory else ["", ""]),
+            ]
+        )
+    return rows
+
+
+def parallel_rows(results: Results) -> list[list[str]]:
+    """Two processes."""
+    return [
+        [exchange, system, spread(values), spread(ratios(by_system[ADAPTER], values), 2)]
+        for exchange, by_system in results.get("parallel", {}).items()
+        for system, values in by_system.items()
+    ]
+
+
+def gpu_rows(by_model: Results) -> list[list[Any]]:
     """Time, use of the GPU and waits for it; the last two from steps under a profiler."""
     return [
         [
@@ -121,116 +137,90 @@ def gpu_rows(by_model: dict[str, Any]) -> list[list[Any]]:
     ]
 
 
-def text(results: dict[str, Any]) -> str:
-    """The whole page."""
-    systems = list(next(iter(next(iter(results["steps"].values())).values())))
-    compared = [f"adapter / {system}" for system in systems if system != ADAPTER]
-    headers = ["model", "logged", *systems, *compared]
-    first = next(iter(results["steps"].values()))[ONE_VALUE]
-    other = []
-    for system in systems:
-        memory = results["memory"][system]
-        other.append(
-            [
-                system,
-                spread([1e3 * s for s in first[system]["first step"]]),
-                spread(results["start"][system], 1),
-                spread(results["checkpoints"][system], 1),
-                f"{memory['early']:.0f}",
-                f"{memory['late']:.0f}",
-                f"{memory['late'] / memory['early']:.3f}",
-            ]
-        )
-    parallel = [
-        [
-            exchange,
-            system,
-            spread(values),
-            spread(ratios(by_system[ADAPTER], values), 2) if ADAPTER in by_system else "",
-        ]
-        for exchange, by_system in results["parallel"].items()
-        for system, values in by_system.items()
-    ]
+def text(findings: Findings, options: Options) -> str:
+    """The whole page; what was not measured has no section."""
+    results = findings.results
+    steps = [*("model", "logged"), *COMPARED, *(f"adapter / {system}" for system in _OTHERS)]
     parts = [
         "# Performance",
         "Written by `make bench`; do not edit.",
         f"Measured on {datetime.date.today().isoformat()} on {machine()}",
         "Compared are a bare PyTorch loop, a hand-written PyTorchTrial under Determined's Trainer in its default "
         "settings, Lightning's Trainer, and the adapter through `lightning_adapter.fit`: the same model, parameters "
-        "and plain DataLoader over data in memory, no logger, no progress bar. The loader notes when it is asked for a "
-        "batch. A step is the time from one fetch to the next, averaged over a window of 100 steps, so that what is "
-        "done once per report has its share; a run is the median of its windows, without start-up and checkpoints. In "
-        f"each of the {results['repetitions']} repetitions the four run one after the other in one process. Each cell "
-        "is the median of the repetitions, with the smallest and the largest in brackets; ratios are taken within a "
-        f"repetition. {CLOCK[results['clock']]}",
-        "![Time per step relative to the bare loop](performance.png)",
-        "## What is promised",
-        table(targets(results), ["adapter / reference", "at most", "measured", "met"]),
+        "and plain DataLoader over data in memory, no logger, no progress bar. The bare loop computes the values that the "
+        "others log, and in training keeps none of them; in validation it takes their means, weighted by the batches' sizes.",
+        "The loader notes when it is asked for a batch. A step is the time from one fetch to the next, averaged over a window "
+        "of 100 steps, so that what is done once per report has its share; a run is the median of its windows, without "
+        "start-up and checkpoints. All systems are measured in one process, once in each repetition, in an order in which "
+        "each follows each other one equally often; garbage is collected before each. Each cell is the median of the "
+        "repetitions, with the smallest and the largest in brackets; ratios are taken within a repetition, so that the median "
+        "of the ratios is not quite the ratio of the medians. "
+        f"{CLOCK[options.clock]}",
+    ]
+    if "steps" in results:
+        parts.append("![Time per step relative to the bare loop](performance.png)")
+    parts += ["## What is promised", "A promise is met if the median is at most the limit.", promised(results)]
+    if findings.failed:
+        parts.append("\n".join(f"- {what}: the measurement failed, {why}" for what, why in findings.failed.items()))
+    if findings.left_out:
+        parts.append("\n".join(f"- {what}: left out, {why}" for what, why in findings.left_out.items()))
+    if "steps" in results:
+        parts += _of_steps(results, steps)
+    if "calls" in results:
+        parts += [
+            f"## Function calls per step ({PERCEPTRON})",
+            "Of functions written in Python + of built-in ones, the loader's among them. They depend on the versions above, "
+            "and not on the machine.",
+            table(call_rows(results), ["phase", "logged", *COMPARED]),
+        ]
+    if results.keys() & {"start", "checkpoints", "memory"}:
+        parts += [
+            "## Start, checkpoints, memory",
+            table(other_rows(results), ["system", *_OTHER_COLUMNS, f"after {options.memory_steps:,}"]),
+            "From call to first batch is measured in a process that has trained before. A checkpoint's delay is what the step "
+            f"takes longer after which the checkpoint ({CNN}) is written; what follows is by how much the next five steps are "
+            "longer, all together.",
+        ]
+    if "parallel" in results:
+        parts += [
+            f"## Two processes, microseconds per training step ({CNN}, {ONE_VALUE})",
+            table(parallel_rows(results), ["exchange", "system", "step", "adapter / this"]),
+        ]
+    if "gpu" in results:
+        headers = ["model", "system", "microseconds per step", "adapter / this", "GPU busy", "waits for it per step"]
+        parts += [f"## Training on {torch.cuda.get_device_name()}, one value", table(gpu_rows(results["gpu"]), headers)]
+    return "\n\n".join(parts) + "\n"
+
+
+_OTHER_COLUMNS = (
+    "call to first batch, ms",
+    "interpreter to first batch, s",
+    "checkpoint's delay, ms",
+    "what follows, ms",
+    "peak MiB after 1,000 steps",
+)
+
+
+def _of_steps(results: Results, headers: list[str]) -> list[str]:
+    parts = [
         "## Training, microseconds per step",
         table(phase_rows(results, "training"), headers),
         "## Validation, microseconds per step",
         table(phase_rows(results, "validation"), headers),
-        "## Start, checkpoints, memory",
-        table(
-            other,
-            [
-                "system",
-                "call to first batch, ms",
-                "interpreter to first batch, s",
-                "checkpoint (MNIST CNN), ms",
-                "peak MiB after 1,000 steps",
-                f"after {results['memory steps']:,}",
-                "ratio",
-            ],
-        ),
-        "A checkpoint's time is what a step takes longer if one is written after it.",
-        "## Two processes, microseconds per training step (MNIST CNN, one value)",
     ]
-    if parallel:
-        parts.append(table(parallel, ["exchange", "system", "step", "adapter / this"]))
-    if results["gpu"]:
-        headers = ["model", "system", "microseconds per step", "adapter / this", "GPU busy", "waits for it per step"]
-        parts += [f"## Training on {torch.cuda.get_device_name()}, one value", table(gpu_rows(results["gpu"]), headers)]
-    if results["skipped"]:
-        parts.append("\n".join(f"- {what}: skipped, {reason}" for what, reason in results["skipped"].items()))
-    return "\n\n".join(parts) + "\n"
+    if rows := keeping_rows(results):
+        parts += [
+            f"## What keeping the values costs a bare loop ({PERCEPTRON}, training)",
+            "Every Trainer hands the step to the optimizer as a closure, which some optimizers call several times, and copies "
+            "what is logged, which a step may change in place. A bare loop that does these two as well:",
+            table(rows, ["logged", "microseconds per step", "this / bare loop", "adapter / this"]),
+        ]
+    return parts
 
 
-def draw(results: dict[str, Any], path: pathlib.Path) -> None:
-    """Bars of the time per training step relative to the bare loop, one panel for each model."""
-    models = results["steps"]
-    figure = Figure(figsize=(4.2 * len(models), 3.6), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(models), squeeze=False)[0]
-    for axes, (model, by_logging) in zip(panels, models.items(), strict=True):
-        systems = list(next(iter(by_logging.values())))
-        width = 0.8 / len(systems)
-        for index, system in enumerate(systems):
-            values = [
-                ratios(found[system]["training"], found["bare loop"]["training"]) for found in by_logging.values()
-            ]
-            middle = [statistics.median(v) for v in values]
-            error = [
-                [m - min(v) for m, v in zip(middle, values, strict=True)],
-                [max(v) - m for m, v in zip(middle, values, strict=True)],
-            ]
-            places = [place + (index - (len(systems) - 1) / 2) * width for place in range(len(values))]
-            axes.bar(places, middle, width, label=system, yerr=error, error_kw={"linewidth": 0.8})
-        axes.set_xticks(range(len(by_logging)), [name.replace(" and ", "\nand ") for name in by_logging], fontsize=8)
-        axes.set_title(model, fontsize=10)
-        axes.axhline(1.0, color="black", linewidth=0.6)
-    panels[0].set_ylabel("training step / bare loop")
-    panels[0].legend(fontsize=8)
-    figure.savefig(path)
-
-
-def write(results: dict[str, Any], directory: pathlib.Path) -> str:
-    """Write performance.md and performance.png.
-
-    Returns:
-        The table of promises.
-    """
+def write(page: str, results: Results, directory: pathlib.Path) -> None:
+    """Write performance.md and, where steps were measured, performance.png."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "performance.md").write_text(text(results), encoding="utf-8")
-    draw(results, directory / "performance.png")
-    return table(targets(results), ["adapter / reference", "at most", "measured", "met"])
+    (directory / "performance.md").write_text(page, encoding="utf-8")
+    if "steps" in results:
+        draw(results, directory / "performance.png")

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ from torch.autograd import DeviceType
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, default_collate
 from torchmetrics import Accuracy
+
+from benchmarks.names import CNN, NOTHING, ONE_VALUE, PERCEPTRON, SEVERAL, TRANSFORMER
 
 CLASSES = 10
 #: One report falls into each window: Lightning and the adapter report every 50 batches, Determined every 100.
@@ -77,20 +80,21 @@ class Model:
 
     Attributes:
         steps: batches of training in one measurement, a few windows.
+        repetitions: how often it is measured; the quicker, the more often.
     """
 
     network: Callable[[], nn.Module]
     inputs: Callable[[int], Tensor]
     batch_size: int
     steps: int
+    repetitions: int
 
 
 MODELS = {
-    "perceptron": Model(perceptron, lambda n: torch.randn(n, 784), 32, WARM_UP + 5 * WINDOW + 1),
-    "MNIST CNN": Model(cnn, lambda n: torch.randn(n, 1, 28, 28), 64, WARM_UP + WINDOW + 1),
-    "transformer": Model(Transformer, lambda n: torch.randint(0, 100, (n, 16)), 16, WARM_UP + 2 * WINDOW + 1),
+    PERCEPTRON: Model(perceptron, lambda n: torch.randn(n, 784), 32, WARM_UP + 3 * WINDOW + 1, 15),
+    CNN: Model(cnn, lambda n: torch.randn(n, 1, 28, 28), 64, WARM_UP + WINDOW + 1, 5),
+    TRANSFORMER: Model(Transformer, lambda n: torch.randint(0, 100, (n, 16)), 16, WARM_UP + WINDOW + 1, 5),
 }
-NOTHING, ONE_VALUE, SEVERAL = LOGGING = ("nothing", "one value", "ten values and a metric")
 _ALL_VALUES = ("loss", *(f"value_{i}" for i in range(1, 10)))
 #: By what is logged.
 _VALUES: dict[str, tuple[str, ...]] = {NOTHING: (), ONE_VALUE: _ALL_VALUES[:1], SEVERAL: _ALL_VALUES}
@@ -163,6 +167,33 @@ class Clock:
         window = min(WINDOW, len(ticks) - 1)
         starts = range(0, len(ticks) - window, window)
         return statistics.median((ticks[start + window] - ticks[start]) / window for start in starts)
+
+
+class Counter(Clock):
+    """Counts the function calls of one window after the first batches; what a step calls does not depend on the machine.
+
+    Attributes:
+        calls: per step, of functions written in Python and of built-in ones.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = {"python": 0.0, "built in": 0.0}
+        self._counted = {"call": 0, "c_call": 0}
+
+    def _count(self, frame: FrameType, event: str, argument: Any) -> None:
+        if event in self._counted:
+            self._counted[event] += 1
+
+    def collate(self, samples: list[Any]) -> Any:
+        """As that of `Clock`."""
+        if self.fetched == WARM_UP:
+            sys.setprofile(self._count)
+        elif self.fetched == WARM_UP + WINDOW:
+            sys.setprofile(None)
+            python, built_in = self._counted.values()
+            self.calls = {"python": python / WINDOW, "built in": built_in / WINDOW}
+        return super().collate(samples)
 
 
 class Profile(Clock):
