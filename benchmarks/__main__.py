@@ -56,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="cpu: for a machine that others use too")
     chosen = parser.parse_args(arguments)
     options = Options(chosen.repetitions, chosen.memory_steps, chosen.models, chosen.clock)
-    findings = Findings()
-    for part in chosen.only or PARTS:
+    findings = Findings(chosen.only or list(PARTS))
+    for part in findings.parts:
         PARTS[part](findings, options)
     output = chosen.output or (None if chosen.only else ROOT / "docs")
     page = report.text(findings, options)
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(page)
     else:
         report.write(page, findings.results, output)
-        print(report.promised(findings.results))
+        print(report.promised(findings))
     say("done")
     unmet = broken(findings.results)
     for what in unmet:

@@ -67,11 +67,13 @@ class Findings:
     """What was measured, what failed, and what cannot be measured here.
 
     Attributes:
+        parts: that were asked for.
         results: by part; see `benchmarks.promises`.
         failed: what -> reason.
         left_out: what -> reason.
     """
 
+    parts: Sequence[str]
     results: Results = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -115,7 +117,7 @@ def run_worker(function: str, arguments: dict[str, Any], clock: str, launcher: S
         if function != "gpu":
             environment["CUDA_VISIBLE_DEVICES"] = ""  # two of the systems would take a GPU unasked
         # what waits for others, or for files, is not all on the processor
-        environment["BENCHMARK_CLOCK"] = clock if function == "steps" else "wall"
+        environment["BENCHMARK_CLOCK"] = clock if function in ("steps", "evaluation") else "wall"
         environment["BENCHMARK_LAUNCHED"] = repr(time.time())
         empty = pathlib.Path(directory, "code")  # Determined's checkpoints hold a copy of the working directory
         empty.mkdir()
@@ -140,6 +142,12 @@ def calls(findings: Findings, options: Options) -> None:
     for logging in LOGGING:
         path = ("calls", logging)
         findings.measure(f"calls, {logging}", path, run_worker, "calls", {"logging": logging}, options.clock)
+
+
+def evaluation(findings: Findings, options: Options) -> None:
+    """What the adapter offers for a model that is trained."""
+    arguments = {"repetitions": options.times(6)}
+    findings.measure("evaluation", ("evaluation",), run_worker, "evaluation", arguments, options.clock)
 
 
 def parallel(findings: Findings, options: Options) -> None:
@@ -202,7 +210,7 @@ def gpu(findings: Findings, options: Options) -> None:
 
 #: By name, in the order in which they are made.
 PARTS: dict[str, Callable[[Findings, Options], None]] = {
-    part.__name__: part for part in (steps, calls, parallel, checkpoints, start, memory, gpu)
+    part.__name__: part for part in (steps, evaluation, calls, parallel, checkpoints, start, memory, gpu)
 }
 
 

@@ -7,7 +7,7 @@ each repetition.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -21,12 +21,14 @@ class Promise:
     """One number that must not be larger than a limit.
 
     Attributes:
+        part: of the measurements, that measures it.
         what: in words.
         limit: the largest median that keeps it.
         measured: its value in each repetition; None where the results lack it.
         digits: with which it is shown. It is judged as it was measured.
     """
 
+    part: str
     what: str
     limit: float
     measured: Callable[[Results], list[float] | None]
@@ -72,20 +74,33 @@ def found_at(results: Results, *path: str) -> Any:
 Comparison: TypeAlias = Callable[[Sequence[float], Sequence[float]], list[float]]
 
 
-def _compared(compare: Comparison, reference: str, path: Sequence[str], key: str | None = None) -> Any:
-    """The adapter's numbers and those of another system, which lie at a path; below each, under a key."""
+def _beside(
+    reference: str,
+    path: Sequence[str],
+    what: str,
+    limit: float,
+    *,
+    key: str | None = None,
+    compare: Comparison = ratios,
+    digits: int = 3,
+) -> Promise:
+    """The adapter beside another system; the numbers of both lie at a path that begins with the part, under a key."""
     below = () if key is None else (key,)
 
     def measured(results: Results) -> list[float] | None:
         own, other = (found_at(results, *path, system, *below) for system in (ADAPTER, reference))
         return None if own is None or other is None else compare(own, other)
 
-    return measured
+    return Promise(path[0], what, limit, measured, digits)
 
 
 def _step(phase: str, model: str, logging: str, reference: str, limit: float) -> Promise:
-    measured = _compared(ratios, reference, ("steps", model, logging), phase)
-    return Promise(f"{phase}, {model}, {logging}: adapter / {reference}", limit, measured)
+    what = f"{phase}, {model}, {logging}: adapter / {reference}"
+    return _beside(reference, ("steps", model, logging), what, limit, key=phase)
+
+
+def _after_training(key: str, what: str, reference: str, limit: float) -> Promise:
+    return _beside(reference, ("evaluation",), f"{what}: adapter / {reference}", limit, key=key)
 
 
 def _growth(results: Results) -> list[float] | None:
@@ -106,35 +121,40 @@ PROMISES = (
     _step("validation", PERCEPTRON, SEVERAL, BARE_LOOP, 1.06),
     _step("validation", PERCEPTRON, SEVERAL, LIGHTNING, 0.35),
     _step("validation", CNN, ONE_VALUE, BARE_LOOP, 1.05),
-    Promise(
+    _after_training("validate", f"trial.validate(), {PERCEPTRON}, {SEVERAL}", LIGHTNING, 1.05),
+    _after_training("evaluate", "evaluate, five metrics", BARE_LOOP, 1.06),
+    _after_training("evaluate", "evaluate, five metrics", LIGHTNING, 0.35),
+    _beside(
+        BARE_LOOP,
+        ("parallel", "horovod"),
         f"two processes, Horovod, {CNN}, {ONE_VALUE}: adapter / {BARE_LOOP}",
         1.15,
-        _compared(ratios, BARE_LOOP, ("parallel", "horovod")),
     ),
-    Promise(
+    _beside(
+        BARE_LOOP,
+        ("checkpoints",),
         f"checkpoint, {CNN}: ms by which the adapter's delays the step more than the bare loop's",
         2.0,
-        _compared(differences, BARE_LOOP, ("checkpoints",), "delay"),
+        key="delay",
+        compare=differences,
         digits=1,
     ),
-    Promise(
+    _beside(
+        LIGHTNING,
+        ("steps", PERCEPTRON, ONE_VALUE),
         f"call to first batch: adapter / {LIGHTNING}",
         1.0,
-        _compared(ratios, LIGHTNING, ("steps", PERCEPTRON, ONE_VALUE), "first step"),
+        key="first step",
     ),
-    Promise(
-        f"interpreter to first batch: adapter / {LIGHTNING}",
-        1.0,
-        _compared(ratios, LIGHTNING, ("start",)),
-    ),
-    Promise("`lightning-adapter --help`, seconds", 0.3, lambda results: found_at(results, "help"), digits=2),
-    Promise("peak memory after all steps / after 1,000", 1.01, _growth),
+    _beside(LIGHTNING, ("start",), f"interpreter to first batch: adapter / {LIGHTNING}", 1.0),
+    Promise("start", "`lightning-adapter --help`, seconds", 0.3, lambda results: found_at(results, "help"), 2),
+    Promise("memory", "peak memory after all steps / after 1,000", 1.01, _growth),
 )
 
 
-def table_of(results: Results) -> list[list[str]]:
-    """All promises, those that were not measured included."""
-    return [promise.row(results) for promise in PROMISES]
+def table_of(results: Results, parts: Collection[str]) -> list[list[str]]:
+    """All promises of these parts, those that were not measured included."""
+    return [promise.row(results) for promise in PROMISES if promise.part in parts]
 
 
 def broken(results: Results) -> list[str]:

@@ -82,6 +82,12 @@ def bare_loop(what: Measurement, directory: pathlib.Path) -> None:
         if what.checkpoint_every is not None and index % what.checkpoint_every == 0:
             state = {"model": task.state_dict(), "optimizer": optimizer.state_dict()}
             torch.save(state, directory / f"{index}.pt")
+    validate_bare(what, task)
+
+
+def validate_bare(what: Measurement, task: Task) -> dict[str, Tensor]:
+    """Means of all values over the validation's samples, and the metric."""
+    moves = what.device != "cpu"
     task.eval()
     totals: collections.defaultdict[str, Tensor] = collections.defaultdict(lambda: torch.zeros((), device=what.device))
     count = 0
@@ -95,6 +101,7 @@ def bare_loop(what: Measurement, directory: pathlib.Path) -> None:
         found = {name: total / count for name, total in totals.items()}
         if task.validation_accuracy is not None:
             found["validation_accuracy"] = task.validation_accuracy.compute()
+    return found
 
 
 def keeping_loop(what: Measurement, directory: pathlib.Path) -> None:
@@ -107,7 +114,7 @@ def keeping_loop(what: Measurement, directory: pathlib.Path) -> None:
     kept: dict[str, Tensor] = {}
     for batch in what.training_loader():
 
-        def closure(batch: Any = batch) -> Tensor:
+        def closure(batch: Any = batch) -> Any:
             loss, values = task(batch)
             for name, value in values.items():
                 kept[name] = value.detach().clone()
@@ -206,6 +213,11 @@ class Steps:
         if self.task.validation_accuracy is not None:
             self.log("validation_accuracy", self.task.validation_accuracy)
 
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        """One batch, with what `evaluate` compares it to."""
+        x, y = batch
+        return {"preds": self.task.network(x), "target": y}
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam."""
         return self.task.optimizer()
@@ -266,8 +278,8 @@ def lightning_trainer(what: Measurement, directory: pathlib.Path) -> None:
     trainer.fit(Original(what.task()), datamodule=Data(what))
 
 
-def adapter(what: Measurement, directory: pathlib.Path) -> None:
-    """The adapter, through its `fit`."""
+def trial_of(what: Measurement) -> type[LightningAdapter]:
+    """What a person writes for the adapter."""
 
     class Trial(LightningAdapter):
         def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
@@ -282,9 +294,14 @@ def adapter(what: Measurement, directory: pathlib.Path) -> None:
                 enable_model_summary=False,
             )
 
+    return Trial
+
+
+def adapter(what: Measurement, directory: pathlib.Path) -> None:
+    """The adapter, through its `fit`."""
     every = what.checkpoint_every
     checkpoint_period = None if every is None else pytorch.Batch(every)
-    fit(Trial, max_epochs=1, checkpoint_period=checkpoint_period, run_dir=directory / "run")
+    fit(trial_of(what), max_epochs=1, checkpoint_period=checkpoint_period, run_dir=directory / "run")
 
 
 SYSTEMS: dict[str, Callable[[Measurement, pathlib.Path], None]] = {

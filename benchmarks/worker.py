@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import io
 import itertools
 import json
 import os
 import pathlib
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 
-from benchmarks.names import CNN, COMPARED, KEEPING_LOOP, NOTHING, ONE_VALUE, PERCEPTRON
+from benchmarks.evaluation import Prepared
+from benchmarks.names import CNN, COMPARED, KEEPING_LOOP, NOTHING, ONE_VALUE, PERCEPTRON, SEVERAL
 from benchmarks.systems import Measurement, keep_quiet, measure
 from benchmarks.tasks import MODELS, WARM_UP, WINDOW, Clock, Counter, Profile, now, peak_memory
 from benchmarks.turns import in_turns
@@ -32,6 +35,8 @@ def steps(model: str, logging: str, repetitions: int) -> dict[str, Any]:
     validated = 1 if logging == NOTHING else WARM_UP + WINDOW + 1
     for system in systems:  # imports, and fills caches
         measure(system, Measurement(model, logging, WARM_UP))
+    gc.collect()
+    gc.freeze()  # what is imported is not searched for garbage again, whichever system's turn it is
     for system in in_turns(systems, repetitions):
         what = Measurement(model, logging, MODELS[model].steps, validated)
         started = now()
@@ -48,9 +53,36 @@ def calls(logging: str) -> dict[str, Any]:
     found = {}
     for system in COMPARED:
         count = WARM_UP + WINDOW + 1
-        what = Measurement(PERCEPTRON, logging, count, count, training=Counter(), validation=Counter())
-        measure(system, what)
-        found[system] = {"training": what.training.calls, "validation": what.validation.calls}
+        training, validation = Counter(), Counter()
+        measure(system, Measurement(PERCEPTRON, logging, count, count, training=training, validation=validation))
+        found[system] = {"training": training.calls, "validation": validation.calls}
+    return found
+
+
+def evaluation(repetitions: int) -> dict[str, dict[str, list[float]]]:
+    """What becomes of a perceptron that is trained.
+
+    Returns:
+        By system: `validate`, microseconds per batch with ten values and a metric; `evaluate`, milliseconds that several
+        metrics over 200 batches take.
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+    with tempfile.TemporaryDirectory() as directory:
+        what = Measurement(PERCEPTRON, SEVERAL, WARM_UP, 200)
+        prepared = Prepared(what, pathlib.Path(directory))
+        validations, evaluations = prepared.validations(), prepared.evaluations()
+        for system in evaluations:  # imports, and fills caches
+            validations[system]()
+            evaluations[system]()
+            found[system] = {"validate": [], "evaluate": []}
+        for system in in_turns(list(evaluations), repetitions):
+            gc.collect()  # as `measure`
+            what.validation = Clock()
+            validations[system]()
+            found[system]["validate"].append(what.validation.step_time() * US)
+            started = now()
+            evaluations[system]()
+            found[system]["evaluate"].append((now() - started) * 1e3)
     return found
 
 
@@ -148,7 +180,7 @@ def main() -> None:
     """Measure and write the outcome as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "function", choices=[f.__name__ for f in (steps, calls, gpu, parallel, checkpoints, memory, start)]
+        "function", choices=[f.__name__ for f in (steps, calls, evaluation, gpu, parallel, checkpoints, memory, start)]
     )
     parser.add_argument("arguments", type=json.loads)
     parser.add_argument("output", type=pathlib.Path)

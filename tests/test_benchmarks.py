@@ -48,6 +48,8 @@ def fast_worker(function: str, arguments: dict[str, Any], clock: str, launcher: 
         return dict.fromkeys(COMPARED, counted)
     if function == "parallel":
         return {s: [times[s]] * arguments["repetitions"] for s in arguments["systems"]}
+    if function == "evaluation":
+        return {s: {"validate": [400.0], "evaluate": [times[s]]} for s in ("bare loop", "Lightning", "adapter")}
     if function == "checkpoints":
         return {s: {"delay": [times[s] / 100], "after": [0.0]} for s in COMPARED}
     if function == "start":
@@ -129,7 +131,8 @@ def test_part_alone_is_printed_and_overwrites_no_page(
     assert list(tmp_path.iterdir()) == []
     printed = capsys.readouterr().out
     assert "10 + 20" in printed and "| 100 " in printed
-    assert "## Training" not in printed
+    assert "## Training" not in printed and "not measured" not in printed
+    assert "peak memory" in printed
 
 
 @pytest.mark.parametrize(
@@ -158,7 +161,7 @@ def test_repetitions_are_those_of_the_measurement_unless_given() -> None:
 
 
 def test_promise_is_judged_by_the_median_as_it_was_measured() -> None:
-    promise = Promise("it", 1.05, lambda results: found_at(results, "values"))
+    promise = Promise("steps", "it", 1.05, lambda results: found_at(results, "values"))
     assert promise.is_kept({"values": [1.0, 1.05, 9.0]}) is True
     assert promise.is_kept({"values": [1.0, 1.0501, 9.0]}) is False
     assert promise.is_kept({}) is None
@@ -169,7 +172,7 @@ def test_promise_is_judged_by_the_median_as_it_was_measured() -> None:
 def test_ratios_are_taken_within_a_repetition() -> None:
     # a machine that is half as fast in one repetition changes both times, and no ratio
     results = {"steps": {CNN: {ONE_VALUE: {s: {"training": [10.0, 20.0], "validation": []} for s in COMPARED}}}}
-    rows = {row[0]: row for row in table_of(results)}
+    rows = {row[0]: row for row in table_of(results, ["steps"])}
     assert rows[f"training, {CNN}, {ONE_VALUE}: adapter / bare loop"][2:] == ["1.000 (1.000-1.000)", "yes"]
     assert broken(results) == []
     results["steps"][CNN][ONE_VALUE][ADAPTER]["training"] = [11.0, 22.0]
@@ -178,6 +181,10 @@ def test_ratios_are_taken_within_a_repetition() -> None:
     assert differences([2.0, 3.0], [1.0, 5.0]) == [1.0, -2.0]
     with pytest.raises(ValueError):
         ratios([1.0], [1.0, 2.0])
+
+
+def test_every_promise_is_of_a_part_that_is_measured() -> None:
+    assert {promise.part for promise in PROMISES} <= set(measurements.PARTS)
 
 
 def test_spread_has_median_and_extremes() -> None:
@@ -193,7 +200,7 @@ def test_windows_have_their_median(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_findings_lie_where_their_path_says() -> None:
-    findings = Findings()
+    findings = Findings(["steps"])
     findings.measure("one", ("steps", CNN, LIGHTNING), lambda number: number, 3)
     findings.measure("two", ("steps", PERCEPTRON), lambda: 4)
     assert findings.results == {"steps": {CNN: {LIGHTNING: 3}, PERCEPTRON: 4}}
