@@ -24,6 +24,7 @@ from lightning_adapter.loop.hooks import Call, Hooks
 from lightning_adapter.loop.precision import Precision, StepResult
 from lightning_adapter.loop.progress import TrainingProgress
 from lightning_adapter.loop.strategies.base import SingleDeviceStrategy
+from lightning_adapter.loop.strategies.gradient_exchange import GradientExchange
 from lightning_adapter.trainer.settings import Settings
 from lightning_adapter.versions import torch_private
 from lightning_adapter.versions.lightning_1x import Signatures
@@ -81,7 +82,7 @@ class GradientSteps:
         return self._hooks.module_hook("configure_gradient_clipping")
 
     @cached_property
-    def _exchange(self) -> Callable[[], None] | None:
+    def _exchange(self) -> GradientExchange | None:
         """Averages gradients over all ranks where no wrapper of the module does it."""
         return self._strategy().gradient_exchange()
 
@@ -128,14 +129,17 @@ class GradientSteps:
     def _differentiate(
         self, loss: Tensor, optimizer: Optimizer | None, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
+        # gradients are exchanged within the context, since apex unscales when it ends
         with self._precision.scaled_loss(loss, optimizer or self._strategy().optimizers) as scaled:
             if self._own_backward is not None:
+                # the hook may differentiate several times, and change gradients before it ends
                 self._hooks.run("backward", self._own_backward, scaled, optimizer, *args, **kwargs)
+                if self._exchange is not None:
+                    self._exchange.average()
+            elif self._exchange is not None:
+                self._exchange.differentiate(scaled, *args, **kwargs)
             else:
                 scaled.backward(*args, **kwargs)
-            # within the context, since apex unscales when it ends
-            if self._exchange is not None:
-                self._exchange()
 
     # --- optimizer steps ----------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch import distributed as dist
 from torch.autograd import _profiler_enabled  # type: ignore[attr-defined]  # a name of its C part
 from torch.nn import Module
@@ -38,6 +39,16 @@ def zero_grad(optimizer: Optimizer) -> None:
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.grad = None
+
+
+def accumulation_hooks(parameter: Tensor) -> int:
+    """How many hooks `register_post_accumulate_grad_hook` has put there (`_post_accumulate_grad_hooks`, torch 2.1 to 2.13)."""
+    return len(parameter._post_accumulate_grad_hooks or ())
+
+
+def version(tensor: Tensor) -> int:
+    """How often a tensor has been written into (`_version`, torch 2.1 to 2.13)."""
+    return tensor._version
 
 
 def adopt_workers(loader: DataLoader[Any], other: DataLoader[Any]) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from lightning_adapter.arguments import Arguments
 from lightning_adapter.loop.hooks import Hooks
+from lightning_adapter.loop.strategies.gradient_exchange import GradientExchange
 from lightning_adapter.trainer.callback_list import CallbackList
 from lightning_adapter.trainer.running_hook import RunningHook
 from lightning_adapter.trainer.settings import Settings
@@ -81,6 +82,22 @@ class TakenLogs:
         self.returned.append((hook, dict(output)))
 
 
+class Adding(GradientExchange):
+    """Adds a number to gradients."""
+
+    def __init__(self, optimizers: Sequence[torch.optim.Optimizer], added: float) -> None:
+        super().__init__([p for each in optimizers for group in each.param_groups for p in group["params"]])
+        self.added = added
+
+    def average(self) -> None:
+        for parameter in self._parameters:
+            assert parameter.grad is not None
+            parameter.grad += self.added
+
+    def close(self) -> None:
+        pass
+
+
 class OneProcess:
     """A strategy that steps optimizers and exchanges nothing, or adds a number to gradients in place of an exchange."""
 
@@ -99,18 +116,8 @@ class OneProcess:
         closure = next((value for value in (*args, *kwargs.values()) if callable(value)), None)
         return optimizer.step(closure)
 
-    def gradient_exchange(self) -> Callable[[], None] | None:
-        added = self.added
-        if added is None:
-            return None
-
-        def exchange() -> None:
-            for optimizer in self.optimizers:
-                for group in optimizer.param_groups:
-                    for parameter in group["params"]:
-                        parameter.grad += added
-
-        return exchange
+    def gradient_exchange(self) -> GradientExchange | None:
+        return None if self.added is None else Adding(self.optimizers, self.added)
 
     def block_backward_sync(self) -> Any:
         strategy = self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightning_adapter.loop.precision import Precision
 from lightning_adapter.loop.strategies.distributed import DistributedStrategy
+from lightning_adapter.loop.strategies.gradient_exchange import ExchangeAfterBackward, GradientExchange
 from lightning_adapter.versions import hosts
 
 T = TypeVar("T")
@@ -67,7 +68,7 @@ class Context:
 
 
 class Threads(DistributedStrategy):
-    """A backend between threads; counts its messages."""
+    """A backend between threads; counts its messages. Gradients travel when backward has ended."""
 
     def __init__(self, module: torch.nn.Module, context: Any) -> None:
         super().__init__(module, CPU, Precision("32-true"), HOST, Asked(), context)
@@ -81,7 +82,10 @@ class Threads(DistributedStrategy):
     def sum_(self, tensor: Tensor) -> Tensor:
         return tensor.copy_(torch.stack(self._all("sum", tensor)).sum(0))
 
-    def mean_gradients_(self, tensor: Tensor) -> Tensor:
+    def exchange_of(self, parameters: Sequence[Tensor]) -> GradientExchange:
+        return ExchangeAfterBackward(parameters, self.mean_)
+
+    def mean_(self, tensor: Tensor) -> Tensor:
         return torch.stack(self._all("mean", tensor)).mean(0)
 
     def broadcast_(self, tensor: Tensor) -> None:

@@ -51,7 +51,7 @@ def averaged(gradients: list[list[float | None]]) -> tuple[list[list[Any]], list
         for parameter, value in zip(parameters, gradients[rank], strict=True):
             parameter.grad = None if value is None else torch.full((2,), value)
         with torch.no_grad():
-            exchange.average_gradients(parameters, strategy.mean_gradients_)
+            exchange.unpack(parameters, strategy.mean_(exchange.pack(parameters)))
         return [None if p.grad is None else p.grad.tolist() for p in parameters], strategy.messages
 
     results = on_ranks(run, len(gradients))
@@ -83,7 +83,7 @@ def test_sparse_gradient_is_refused() -> None:
     embedding = torch.nn.Embedding(4, 2, sparse=True)
     embedding(torch.tensor([1])).sum().backward()
     with pytest.raises(ConfigurationError, match=r"sparse gradient .*Set sparse=False"):
-        exchange.average_gradients([embedding.weight], lambda tensor: tensor)
+        exchange.pack([embedding.weight])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.int8, torch.complex64])

@@ -18,6 +18,8 @@ from lightning_adapter.loop.precision import Precision
 from lightning_adapter.loop.strategies import horovod
 from lightning_adapter.loop.strategies.base import SingleDeviceStrategy
 from lightning_adapter.loop.strategies.ddp import DDPStrategy
+from lightning_adapter.loop.strategies.distributed import DistributedStrategy
+from lightning_adapter.loop.strategies.gradient_exchange import ExchangeAfterBackward
 from lightning_adapter.loop.strategies.horovod import HorovodStrategy
 from lightning_adapter.loop.strategies.select import select_strategy
 from lightning_adapter.module import ModuleMixin
@@ -138,6 +140,12 @@ def test_training_step_starts_with_the_buffers_of_rank_zero_and_validation_does_
     assert on_ranks(run) == [[0.0, 0.0], [1.0, 0.0]]
 
 
+def averaged(strategy: DistributedStrategy) -> None:
+    exchange = strategy.gradient_exchange()
+    assert exchange is not None
+    exchange.average()
+
+
 def gradients_of(function: Callable[[Threads, torch.nn.Linear], None]) -> list[float]:
     """The gradient of a weight, by rank; each rank's own is its number."""
 
@@ -155,7 +163,7 @@ def gradients_of(function: Callable[[Threads, torch.nn.Linear], None]) -> list[f
 
 
 def test_exchange_averages_gradients() -> None:
-    assert gradients_of(lambda strategy, module: strategy.exchange_gradients()) == [0.5, 0.5]
+    assert gradients_of(lambda strategy, module: averaged(strategy)) == [0.5, 0.5]
 
 
 def test_blocked_exchange_starts_again_when_the_outermost_block_ends() -> None:
@@ -163,9 +171,9 @@ def test_blocked_exchange_starts_again_when_the_outermost_block_ends() -> None:
         with strategy.block_backward_sync():
             with strategy.block_backward_sync():
                 pass
-            strategy.exchange_gradients()
+            averaged(strategy)
             assert float(module.weight.grad or 0.0) == strategy.global_rank
-        strategy.exchange_gradients()
+        averaged(strategy)
 
     assert gradients_of(nested) == [0.5, 0.5]
 
@@ -173,7 +181,7 @@ def test_blocked_exchange_starts_again_when_the_outermost_block_ends() -> None:
 def test_frozen_parameter_does_not_travel() -> None:
     def freeze(strategy: Threads, module: torch.nn.Linear) -> None:
         module.weight.requires_grad_(False)
-        strategy.exchange_gradients()
+        averaged(strategy)
         assert strategy.messages[-1] == ("mean", 1 + 1)  # the bias, and its mark
 
     assert gradients_of(freeze) == [0.0, 1.0]
@@ -342,7 +350,7 @@ def test_ddp_wraps_nothing_where_a_wrapper_cannot_help(automatic: bool, trains: 
     strategy = ddp(module)
     strategy.connect(automatic=automatic, find_unused=False)
     assert strategy.model is module
-    assert strategy.gradient_exchange() == strategy.exchange_gradients
+    assert isinstance(strategy.gradient_exchange(), ExchangeAfterBackward)
 
 
 @pytest.mark.usefixtures("process_group")
@@ -365,9 +373,16 @@ class FakeHorovod:
     def __init__(self) -> None:
         self.sent: list[tuple[Any, ...]] = []
 
+    def allreduce_async_(self, tensor: torch.Tensor, name: str, op: str) -> torch.Tensor:
+        self.sent.append((name, op, tensor.dtype))
+        return tensor
+
+    def synchronize(self, handle: torch.Tensor) -> torch.Tensor:
+        return handle
+
     def allreduce_(self, tensor: torch.Tensor, op: str) -> torch.Tensor:
         self.sent.append((op, tensor.dtype))
-        return tensor.mul_(2) if op == "Sum" else tensor
+        return tensor.mul_(2)
 
     def allreduce(self, tensor: torch.Tensor, op: str, **options: Any) -> torch.Tensor:
         self.sent.append((op, tuple(tensor.shape), options))
@@ -401,8 +416,8 @@ def horovod_strategy(compressed: bool = False) -> HorovodStrategy:
 def test_horovod_sends_large_gradients_in_half_precision_when_compressed(
     hvd: FakeHorovod, compressed: bool, dtype: torch.dtype, travels: torch.dtype
 ) -> None:
-    mean = horovod_strategy(compressed).mean_gradients_(torch.ones(2, dtype=dtype))
-    assert hvd.sent == [("Average", travels)]
+    mean = horovod_strategy(compressed).start_mean_of_gradients(torch.ones(2, dtype=dtype), "name")()
+    assert hvd.sent == [("name", "Average", travels)]
     assert mean.dtype == dtype
 
 

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from lightning_adapter.checkpoints import location
 from lightning_adapter.checkpoints.file import save
 from lightning_adapter.loop.precision import Precision, StepResult
+from lightning_adapter.loop.strategies.gradient_exchange import GradientExchange
 from lightning_adapter.versions import hosts, lightning_private
 from lightning_adapter.versions.types import Batch, LRSchedulerConfig
 
@@ -234,8 +235,8 @@ class SingleDeviceStrategy(lightning_private.StrategyPrivates):
         """`training_step` or `validation_step`, which `name` says, as this strategy runs it."""
         return function
 
-    def gradient_exchange(self) -> Callable[[], None] | None:
-        """What is to be called after each backward; None where nobody waits for gradients, or a wrapper sends them."""
+    def gradient_exchange(self) -> GradientExchange | None:
+        """What differentiates and averages; None where nobody waits for gradients, or a wrapper sends them."""
         return None
 
     def any_rank(self, *flags: bool) -> list[bool]:

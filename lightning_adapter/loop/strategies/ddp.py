@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.loop.strategies.base import Group, ReduceOperation, Step
 from lightning_adapter.loop.strategies.distributed import DistributedStrategy, divide_
+from lightning_adapter.loop.strategies.gradient_exchange import ExchangeAfterBackward, GradientExchange
 
 
 class DDPStrategy(DistributedStrategy):
@@ -21,7 +22,7 @@ class DDPStrategy(DistributedStrategy):
 
     Under automatic optimization with one optimizer the step runs inside the forward of DistributedDataParallel, as in
     Lightning, and gradients travel while backward still runs. In every other case (manual optimization, several
-    optimizers) a reducer would be armed at the wrong moments; there `exchange_gradients` follows each backward.
+    optimizers) a reducer would be armed at the wrong moments; there an exchange follows each backward.
     """
 
     strategy_name = "ddp"
@@ -58,10 +59,6 @@ class DDPStrategy(DistributedStrategy):
             return super().wrap_step(name, function)
         return _through_forward(wrapper, self.lightning_module, function)
 
-    def gradient_exchange(self) -> Callable[[], None] | None:
-        """`exchange_gradients`, to be called after each backward; None where the wrapper does it."""
-        return self.exchange_gradients if self._wrapper() is None else None
-
     def block_backward_sync(self) -> AbstractContextManager[None]:
         """Differentiate without exchanging gradients: the batch only accumulates."""
         wrapper = self._wrapper()
@@ -71,6 +68,10 @@ class DDPStrategy(DistributedStrategy):
         """Add up a tensor over all processes, in place."""
         dist.all_reduce(tensor)
         return tensor
+
+    def exchange_of(self, parameters: Sequence[Tensor]) -> GradientExchange:
+        """What averages the gradients of these parameters over all processes."""
+        return ExchangeAfterBackward(parameters, self.mean_gradients_)
 
     def mean_gradients_(self, tensor: Tensor) -> Tensor:
         """Average gradients in the arithmetic of DistributedDataParallel: divided first, then added up."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from determined.core import DistributedContext
@@ -16,20 +16,16 @@ from torchmetrics.metric import jit_distributed_available
 from lightning_adapter.errors import ConfigurationError, RanksDriftedError
 from lightning_adapter.loop.precision import Precision
 from lightning_adapter.loop.strategies.base import GradientSteps, Group, SingleDeviceStrategy, Step, T
-from lightning_adapter.loop.strategies.exchange import (
-    average_gradients,
-    broadcast_tensors,
-    bundles,
-    differing_parameters,
-)
+from lightning_adapter.loop.strategies.exchange import broadcast_tensors, differing_parameters
+from lightning_adapter.loop.strategies.gradient_exchange import GradientExchange
 from lightning_adapter.versions import hosts
 
 
 class DistributedStrategy(SingleDeviceStrategy, ABC):
     """What all backends share.
 
-    Gradients are exchanged right after backward, before anybody can read them: the mean over all processes, of every
-    parameter that requires a gradient.
+    Gradients are exchanged before anybody can read them: the mean over all processes, of every parameter that requires a
+    gradient.
 
     Args:
         module: the LightningModule.
@@ -59,8 +55,7 @@ class DistributedStrategy(SingleDeviceStrategy, ABC):
         self.node_rank = context.cross_rank
         self.num_processes = context.local_size
         self.num_nodes = context.cross_size
-        self._blocks = 0  # how many `block_backward_sync` are open
-        self._parameters: list[Tensor] = []
+        self._exchange: GradientExchange | None = None
 
     # --- what a backend brings: sums in place, copies from one rank to all, tensors of equal size from all ranks ----
 
@@ -69,8 +64,8 @@ class DistributedStrategy(SingleDeviceStrategy, ABC):
         """Add up a tensor over all processes, in place."""
 
     @abstractmethod
-    def mean_gradients_(self, tensor: Tensor) -> Tensor:
-        """Average gradients over all processes, in place or not."""
+    def exchange_of(self, parameters: Sequence[Tensor]) -> GradientExchange:
+        """What averages the gradients of these parameters over all processes."""
 
     @abstractmethod
     def broadcast_(self, tensor: Tensor) -> None:
@@ -118,10 +113,11 @@ class DistributedStrategy(SingleDeviceStrategy, ABC):
     # --- parameters, buffers, gradients ---------------------------------------------------------------------------
 
     def connect(self, automatic: bool, find_unused: bool) -> None:
-        """Give all processes the parameters and buffers of rank 0; gradients are exchanged by `exchange_gradients`."""
+        """Give all processes the parameters and buffers of rank 0; gradients are averaged by `gradient_exchange`."""
         module = self.lightning_module
-        self._parameters = list(module.parameters())
-        broadcast_tensors([*(p.detach() for p in self._parameters), *module.buffers()], self.broadcast_)
+        parameters = list(module.parameters())
+        broadcast_tensors([*(p.detach() for p in parameters), *module.buffers()], self.broadcast_)
+        self._exchange = self.exchange_of(parameters)
 
     def wrap_step(self, name: str, function: Step) -> Step:
         """`training_step` with the buffers of rank 0, which is what DistributedDataParallel's forward sees to.
@@ -142,29 +138,13 @@ class DistributedStrategy(SingleDeviceStrategy, ABC):
         """Give all processes the buffers of rank 0: running means are those of each process's own batches."""
         broadcast_tensors(self.lightning_module.buffers(), self.broadcast_)
 
-    def gradient_exchange(self) -> Callable[[], None] | None:
-        """`exchange_gradients`, to be called after each backward; None where a wrapper does it."""
-        return self.exchange_gradients
-
-    def exchange_gradients(self) -> None:
-        """Average the gradients over all processes, unless the batch only accumulates."""
-        if self._blocks:
-            return
-        with torch.no_grad():
-            for bundle in bundles([p for p in self._parameters if p.requires_grad]):
-                average_gradients(bundle, self.mean_gradients_)
+    def gradient_exchange(self) -> GradientExchange | None:
+        """What differentiates, and averages gradients; None where a wrapper does it."""
+        return self._exchange
 
     def block_backward_sync(self) -> AbstractContextManager[None]:
         """Differentiate without exchanging gradients: the batch only accumulates."""
-        return self._blocked()
-
-    @contextmanager
-    def _blocked(self) -> Iterator[None]:
-        self._blocks += 1
-        try:
-            yield
-        finally:
-            self._blocks -= 1
+        return nullcontext() if self._exchange is None else self._exchange.blocked()
 
     def check_parameters(self, batches: int) -> None:
         """Compare a checksum of each parameter over all processes.
@@ -219,6 +199,8 @@ class DistributedStrategy(SingleDeviceStrategy, ABC):
     def disconnect(self) -> None:
         """Leave the module as it was: what it computes later is of one process."""
         self.model = self.lightning_module
+        if self._exchange is not None:
+            self._exchange.close()
         for child in self.lightning_module.modules():
             if isinstance(child, Metric) and child.dist_sync_fn == self.gather_states:
                 child.dist_sync_fn = None

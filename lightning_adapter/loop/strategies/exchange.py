@@ -16,8 +16,14 @@ from lightning_adapter.errors import ConfigurationError
 _BUNDLE_BYTES = 32 * 2**20
 
 
-def bundles(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    """Tensors of one type and device, in order, in portions that travel together."""
+def bundles(tensors: Iterable[Tensor], full: int | None = None) -> Iterator[list[Tensor]]:
+    """Tensors of one type and device, in order, in portions that travel together.
+
+    Args:
+        tensors: what travels.
+        full: bytes at which a portion is complete.
+    """
+    full = _BUNDLE_BYTES if full is None else full
     open_bundles: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     sizes: dict[tuple[torch.dtype, torch.device], int] = {}
     for tensor in tensors:
@@ -25,7 +31,7 @@ def bundles(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
         bundle = open_bundles.setdefault(key, [])
         bundle.append(tensor)
         sizes[key] = sizes.get(key, 0) + tensor.numel() * tensor.element_size()
-        if sizes[key] >= _BUNDLE_BYTES:
+        if sizes[key] >= full:
             yield open_bundles.pop(key)
             del sizes[key]
     yield from open_bundles.values()
@@ -50,16 +56,15 @@ def broadcast_tensors(tensors: Iterable[Tensor], broadcast_: Callable[[Tensor], 
                 tensor.copy_(part.view_as(tensor))
 
 
-def average_gradients(parameters: Sequence[Tensor], mean_: Callable[[Tensor], Tensor]) -> None:
-    """Average the gradients of one bundle of parameters.
+def pack(parameters: Sequence[Tensor], flags: Sequence[bool] = ()) -> Tensor:
+    """The message with the gradients of one bundle of parameters.
 
-    Each message has the same layout on all ranks: the gradients, then one mark for each of them. A parameter that got no
-    gradient here travels as zeros with the mark 0, so that branches that differ between ranks cannot mix up messages. It
-    gets the mean where any rank has a gradient, as in DistributedDataParallel, and stays without one where none has.
+    It has the same layout on all ranks: the gradients, then one mark for each of them. A parameter that got no gradient
+    here travels as zeros with the mark 0, so that branches that differ between ranks cannot mix up messages.
 
     Args:
         parameters: one bundle, the same on all ranks.
-        mean_: averages one tensor over all processes, in place or not.
+        flags: what else is to be told, at the end of the message.
 
     Raises:
         ConfigurationError: a gradient is sparse.
@@ -70,21 +75,43 @@ def average_gradients(parameters: Sequence[Tensor], mean_: Callable[[Tensor], Te
             "A parameter has a sparse gradient (torch.nn.Embedding(sparse=True)), which this exchange of gradients does "
             "not carry. Set sparse=False, or train with strategy='ddp' and automatic optimization with one optimizer."
         )
-    complete = all(g is not None for g in gradients)
-    # filled on the device where nothing is missing, since a copy to it would wait
+    # filled on the device where there is but one value, since a copy to it would wait
     marks = torch.ones(len(parameters), dtype=parameters[0].dtype, device=parameters[0].device)
-    if not complete:
+    if any(g is None for g in gradients):
         marks.copy_(torch.tensor([float(gradient is not None) for gradient in gradients]))
     parts = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
-    flat = mean_(_flat([*parts, marks]))
-    *means, marks = flat.split_with_sizes([*(p.numel() for p in parameters), len(parameters)])
+    parts.append(marks)
+    told = marks.new_zeros(len(flags))
+    if any(flags):
+        told.copy_(torch.tensor([float(flag) for flag in flags]))
+    return _flat([*parts, told])
+
+
+def unpack(parameters: Sequence[Tensor], mean: Tensor) -> Tensor:
+    """Put the mean of all ranks' messages where their gradients came from.
+
+    A parameter gets the mean where any rank has a gradient, as in DistributedDataParallel, and stays without one where
+    none has.
+
+    Args:
+        parameters: one bundle, with the gradients that were packed.
+        mean: of the messages that `pack` made.
+
+    Returns:
+        The mean of the flags.
+    """
+    sizes = [p.numel() for p in parameters]
+    count = len(sizes)
+    *means, marks, flags = mean.split_with_sizes([*sizes, count, len(mean) - sum(sizes) - count])
     # a rank that misses nothing need not read what the others miss, and so does not wait for its device
-    present = [1.0] * len(parameters) if complete else marks.tolist()
-    for parameter, gradient, mean, mark in zip(parameters, gradients, means, present, strict=True):
-        if gradient is not None:
-            gradient.copy_(mean.view_as(gradient))
+    complete = all(p.grad is not None for p in parameters)
+    present = [1.0] * count if complete else marks.tolist()
+    for parameter, own, mark in zip(parameters, means, present, strict=True):
+        if parameter.grad is not None:
+            parameter.grad.copy_(own.view_as(parameter.grad))
         elif mark:
-            parameter.grad = mean.view_as(parameter).clone()
+            parameter.grad = own.view_as(parameter).clone()
+    return flags
 
 
 def checksum(parameter: Tensor) -> Tensor:

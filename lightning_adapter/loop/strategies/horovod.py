@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +15,7 @@ from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.loop.precision import Precision
 from lightning_adapter.loop.strategies.base import GradientSteps, Group, ReduceOperation
 from lightning_adapter.loop.strategies.distributed import DistributedStrategy, divide_
+from lightning_adapter.loop.strategies.gradient_exchange import GradientExchange, OverlappingExchange
 from lightning_adapter.versions import hosts
 
 #: Names of reductions, and Horovod's operation that does them; a mean is a sum that is divided here.
@@ -38,8 +40,8 @@ def horovod_module() -> ModuleType:
 class HorovodStrategy(DistributedStrategy):
     """Processes of Horovod; a process set stands where torch has a group.
 
-    Horovod's own DistributedOptimizer would average while an optimizer steps, after hooks and clipping have read the
-    gradients; `exchange_gradients` follows each backward instead.
+    Horovod's own DistributedOptimizer would wait for the means while an optimizer steps, after hooks and clipping have read
+    the gradients. Here they are waited for when backward has ended.
     """
 
     strategy_name = "horovod"
@@ -63,14 +65,24 @@ class HorovodStrategy(DistributedStrategy):
         total: Tensor = self.hvd.allreduce_(tensor, op=self.hvd.Sum)
         return total
 
-    def mean_gradients_(self, tensor: Tensor) -> Tensor:
-        """Average gradients; with `fp16_compression` they travel in half precision."""
-        mean: Tensor
-        if self.fp16_compression and tensor.dtype in (torch.float32, torch.float64):
-            mean = self.hvd.allreduce_(tensor.half(), op=self.hvd.Average).to(tensor.dtype)
-        else:
-            mean = self.hvd.allreduce_(tensor, op=self.hvd.Average)
-        return mean
+    def exchange_of(self, parameters: Sequence[Tensor]) -> GradientExchange:
+        """What averages the gradients of these parameters over all processes."""
+        return OverlappingExchange(parameters, self.start_mean_of_gradients)
+
+    def start_mean_of_gradients(self, tensor: Tensor, name: str) -> Callable[[], Tensor]:
+        """Send gradients, with `fp16_compression` in half precision; returns what waits for their mean.
+
+        The name is that of step to step: Horovod remembers what it has agreed on for a name, and its processes need not
+        agree again. Without one it makes up a new one for each message.
+        """
+        compressed = self.fp16_compression and tensor.dtype in (torch.float32, torch.float64)
+        handle = self.hvd.allreduce_async_(tensor.half() if compressed else tensor, name=name, op=self.hvd.Average)
+
+        def wait() -> Tensor:
+            mean: Tensor = self.hvd.synchronize(handle)
+            return mean.to(tensor.dtype)
+
+        return wait
 
     def broadcast_(self, tensor: Tensor) -> None:
         """Overwrite a tensor with that of rank 0."""
