@@ -388,6 +388,9 @@ class FakeHorovod:
         self.sent.append((op, tuple(tensor.shape), options))
         return tensor * 2 if op == "Sum" else tensor
 
+    def broadcast_(self, tensor: torch.Tensor, root_rank: int, name: str) -> None:
+        self.sent.append((name, root_rank))
+
     def allgather(self, tensor: torch.Tensor) -> torch.Tensor:
         return torch.cat([tensor, tensor])
 
@@ -419,6 +422,21 @@ def test_horovod_sends_large_gradients_in_half_precision_when_compressed(
     mean = horovod_strategy(compressed).start_mean_of_gradients(torch.ones(2, dtype=dtype), "name")()
     assert hvd.sent == [("name", "Average", travels)]
     assert mean.dtype == dtype
+
+
+def test_horovod_knows_messages_of_each_step_by_their_names(hvd: FakeHorovod) -> None:
+    strategy = horovod_strategy()
+    strategy.connect(automatic=True, find_unused=False)
+    exchange = strategy.gradient_exchange()
+    assert exchange is not None
+    for _ in range(2):
+        strategy.broadcast_buffers()
+        exchange.differentiate(strategy.lightning_module(torch.ones(1)).sum())
+    strategy.disconnect()
+    assert [name for name, *_ in hvd.sent] == [
+        "lightning_adapter.broadcast.torch.float32",
+        *["lightning_adapter.gradients.0"] * 2,
+    ]
 
 
 @pytest.mark.parametrize(

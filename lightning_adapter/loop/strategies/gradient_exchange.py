@@ -166,12 +166,12 @@ class OverlappingExchange(GradientExchange):
             return
         bundle.missing.discard(index)
         if not bundle.missing and bundle.wait is None:
+            bundle.note()
             self._send(bundle)
 
     def _send(self, bundle: _Bundle, flags: Sequence[bool] = ()) -> None:
         with torch.no_grad():
             message = pack(bundle.parameters, flags)
-        bundle.note()
         bundle.wait = self._start_mean(message, bundle.name)
 
     # --- when it has ended --------------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ class _Bundle:
         self._left: list[tuple[Tensor | None, int]] = []
 
     def note(self) -> None:
-        """Remember the gradients as they leave."""
+        """Remember the gradients, which are about to leave."""
         self._left = [(p.grad, _version(p.grad)) for p in self.parameters]
 
     def has_changed(self) -> bool:

@@ -72,8 +72,8 @@ class HorovodStrategy(DistributedStrategy):
     def start_mean_of_gradients(self, tensor: Tensor, name: str) -> Callable[[], Tensor]:
         """Send gradients, with `fp16_compression` in half precision; returns what waits for their mean.
 
-        The name is that of step to step: Horovod remembers what it has agreed on for a name, and its processes need not
-        agree again. Without one it makes up a new one for each message.
+        The name is that of step to step: what the processes have agreed on for a name, they need not agree on again. Without
+        one Horovod makes up a new one for each message.
         """
         compressed = self.fp16_compression and tensor.dtype in (torch.float32, torch.float64)
         handle = self.hvd.allreduce_async_(tensor.half() if compressed else tensor, name=name, op=self.hvd.Average)
@@ -85,8 +85,8 @@ class HorovodStrategy(DistributedStrategy):
         return wait
 
     def broadcast_(self, tensor: Tensor) -> None:
-        """Overwrite a tensor with that of rank 0."""
-        self.hvd.broadcast_(tensor, 0)
+        """Overwrite a tensor with that of rank 0; the name is that of step to step, as a gradient's."""
+        self.hvd.broadcast_(tensor, 0, name=f"lightning_adapter.broadcast.{tensor.dtype}")
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
         """Tensors of the same shape from all processes, by rank."""
