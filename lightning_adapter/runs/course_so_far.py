@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 import pathlib
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -32,32 +33,46 @@ class Best(NamedTuple):
 class CourseSoFar:
     """The rows of a table in bounded memory, fed one after the other.
 
+    Args:
+        ranked_by: the metric that ranks, and whether a smaller value is better.
+
     Attributes:
         epochs: where they end.
+        best: the best validation, its epoch as its own row has it; None where none has a finite value of the metric.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ranked_by: tuple[str | None, bool] = (None, True)) -> None:
         self.epochs = Epochs()
+        self.best: Best | None = None
         self._lines: dict[tuple[str, str], ThinnedLine] = {}  # by column
         self._named: dict[tuple[str, str], ThinnedLine] = {}  # the same, by the metric that is told
+        metric, smaller_is_better = ranked_by
+        self._ranks = ("validation", "" if metric is None else column_of(metric))
+        self._sign = 1.0 if smaller_is_better else -1.0
 
     @classmethod
-    def read(cls, path: pathlib.Path) -> CourseSoFar:
+    def read(cls, path: pathlib.Path, ranked_by: tuple[str | None, bool] = (None, True)) -> CourseSoFar:
         """That of a table; an empty one where there is no file.
 
         Raises:
             ConfigurationError: it is not a table of this package.
         """
-        made = cls()
-        for kinds, batches, epochs, columns in read_blocks(path):
-            for batch, epoch in zip(batches, epochs, strict=True):
+        made = cls(ranked_by)
+        for block in read_blocks(path):
+            batches, epochs = block.batches, block.epochs
+            # an epoch ends with the last batch that a row of it names
+            ends = [*map(operator.ne, epochs, epochs[1:]), True]
+            for batch, epoch in zip(itertools.compress(batches, ends), itertools.compress(epochs, ends), strict=True):
                 if epoch.isdigit():
                     made.epochs.add(batch, int(epoch))
-            for name, texts in columns.items():
-                lines = {kind: made._line(kind, name).add for kind in dict.fromkeys(itertools.compress(kinds, texts))}
-                for kind, batch, text in zip(kinds, batches, texts, strict=True):
-                    if text:
-                        lines[kind](batch, float(text))
+            for name in block.columns:
+                for kind, texts in block.by_kind(name):
+                    places = list(itertools.compress(batches, texts))
+                    values = list(map(float, itertools.compress(texts, texts)))
+                    made._line(kind, name).extend(places, values)
+                    if (kind, name) == made._ranks:
+                        for row in zip(places, itertools.compress(epochs, texts), values, strict=True):
+                            made._validated(*row)
         return made
 
     def add(self, kind: str, batch: int, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -68,6 +83,15 @@ class CourseSoFar:
             if line is None:
                 line = self._named[kind, name] = self._line(kind, column_of(name))
             line.add(batch, value)
+            if kind == "validation" and column_of(name) == self._ranks[1]:
+                self._validated(batch, epoch, value)
+
+    def _validated(self, batch: int, epoch: int | str, value: float) -> None:
+        """A validation has this value of the metric that ranks; of equal ones the first is the best."""
+        best = self.best
+        is_better = best is None or self._sign * value < self._sign * best.value
+        if is_better and math.isfinite(value):
+            self.best = Best(self._ranks[1], batch, int(epoch) + 1, value)
 
     def _line(self, kind: str, column: str) -> ThinnedLine:
         line = self._lines.get((kind, column))

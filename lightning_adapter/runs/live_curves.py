@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from lightning_adapter.runs import curves
-from lightning_adapter.runs.course_so_far import CourseSoFar, best_of
+from lightning_adapter.runs.course_so_far import CourseSoFar
 
 logger = logging.getLogger("lightning_adapter")
 
@@ -47,7 +47,7 @@ class LiveCurves:
         The table is read once, for the rows of a run that goes on.
         """
         try:
-            self._course = CourseSoFar.read(self._table)
+            self._course = CourseSoFar.read(self._table, self._ranked_by)
         except Exception as error:  # a table that somebody has changed; whoever writes the next row says what must be
             self._tell(error)
         self._due = self._clock() + _SECONDS
@@ -73,7 +73,8 @@ class LiveCurves:
         Returns:
             Whether there was anything to draw; otherwise there is no file.
         """
-        return self._draw(CourseSoFar.read(self._table) if self._course is None else self._course)
+        course = self._course
+        return self._draw(CourseSoFar.read(self._table, self._ranked_by) if course is None else course)
 
     def end(self) -> None:
         """Draw all that there is for the last time; what cannot be done is said in a line."""
@@ -83,9 +84,7 @@ class LiveCurves:
             self._tell(error)
 
     def _draw(self, course: CourseSoFar) -> bool:
-        points = course.points()
-        best = best_of(points, course.epochs, self._ranked_by)
-        return curves.draw(points, self._picture, self._table.name, "batches", course.epochs, best)
+        return curves.draw(course.points(), self._picture, self._table.name, "batches", course.epochs, course.best)
 
     def _tell(self, error: Exception) -> None:
         said = f"{type(error).__name__}: {error}"

@@ -11,6 +11,7 @@ import contextlib
 import csv
 import io
 import itertools
+import operator
 import os
 import pathlib
 import re
@@ -28,7 +29,7 @@ Points: TypeAlias = dict[tuple[str, str], tuple[list[int], list[float]]]
 
 _BEGIN = ",".join(FIXED_COLUMNS).encode()
 _BLOCK = 65536
-_ROWS_AT_ONCE = 2000  # few enough to stay in the processor's cache
+_ROWS_AT_ONCE = 500  # few enough to stay in the processor's cache
 #: Line ends and control characters would break the line that a row is, and lone surrogates cannot be written.
 _NOT_PLAIN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -153,6 +154,19 @@ class Block(NamedTuple):
     epochs: tuple[str, ...]
     columns: dict[str, tuple[str, ...]]
 
+    def by_kind(self, name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """The kinds whose rows have a value in a column, each with the values that they have, empty texts between them."""
+        values = self.columns[name]
+        there = dict.fromkeys(itertools.compress(self.kinds, values))
+        for kind in there:
+            if len(there) == 1:
+                yield kind, values
+            else:
+                yield (
+                    kind,
+                    tuple(value if other == kind else "" for value, other in zip(values, self.kinds, strict=True)),
+                )
+
 
 def read_blocks(path: pathlib.Path) -> Iterator[Block]:
     """Read a table, block by block, without a last row that has no end; nothing is written. None of an absent one.
@@ -165,7 +179,7 @@ def read_blocks(path: pathlib.Path) -> Iterator[Block]:
     except FileNotFoundError:
         return
     with file:
-        reader = csv.reader(line for line in file if line.endswith("\n"))
+        reader = csv.reader(filter(operator.methodcaller("endswith", "\n"), file))
         columns = next(reader, [])
         if columns and tuple(columns[: len(FIXED_COLUMNS)]) != FIXED_COLUMNS:
             raise ConfigurationError(_no_table(path))
@@ -182,9 +196,12 @@ def read_points(path: pathlib.Path) -> Points:
         ConfigurationError: it is not a table of this package.
     """
     found: Points = {}
-    for kinds, batches, _, columns in read_blocks(path):
-        for name, values in columns.items():
-            _sort(found, name, kinds, batches, values)
+    for block in read_blocks(path):
+        for name in block.columns:
+            for kind, values in block.by_kind(name):
+                at, numbers = found.setdefault((kind, name), ([], []))
+                at.extend(itertools.compress(block.batches, values))
+                numbers.extend(map(float, itertools.compress(values, values)))
     return found
 
 
@@ -232,15 +249,3 @@ def _lines_backwards(file: IO[bytes], begin: int, end: int) -> Iterator[tuple[in
             yield place, line
         tail = b"".join(lines[:first])
         end = start
-
-
-def _sort(found: Points, name: str, kinds: tuple[str, ...], batches: list[int], values: tuple[str, ...]) -> None:
-    """Add the values of some rows of one column to the points; a row without a value has an empty text."""
-    there = dict.fromkeys(itertools.compress(kinds, values))
-    for kind in there:
-        own = values
-        if len(there) > 1:
-            own = tuple(value if other == kind else "" for value, other in zip(values, kinds, strict=True))
-        at, numbers = found.setdefault((kind, name), ([], []))
-        at.extend(itertools.compress(batches, own))
-        numbers.extend(map(float, itertools.compress(own, own)))

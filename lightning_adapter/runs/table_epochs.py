@@ -6,10 +6,13 @@ import bisect
 import math
 import os
 import pathlib
+import sys
 from collections.abc import Sequence
 
 #: Bytes from the end; a row of a hundred metrics has some two thousand.
 _BLOCK = 65536
+#: Ends of epochs that a run keeps at most while it trains; a picture has no more pixels.
+_MOST_KNOTS = 2048
 
 
 def complete_epochs(path: pathlib.Path) -> int | None:
@@ -31,7 +34,9 @@ class Epochs:
     """How many epochs, with their fractions, lie before a batch, by the rows of a metrics.csv.
 
     An epoch ends with the last batch that a row of it names: the one that its validation follows, as a rule. Epochs that
-    are equally long are kept together, so that many take no more room than a few.
+    are equally long are kept together, so that many take no more room than a few. Of a table that is read all others are
+    kept too; of rows that a run tells while it trains only so many: those of a long run are taken together, as if they
+    were equally long.
 
     Args:
         path: the table; where it cannot be read no batch has a place. None for one whose rows are told by `add`.
@@ -40,6 +45,8 @@ class Epochs:
     def __init__(self, path: pathlib.Path | None = None) -> None:
         self._knots: list[tuple[int, int]] = [(0, 0)]  # batches, and epochs that are complete with them
         self._running: tuple[int, int] | None = None  # the same, of the last row's epoch, when it is over
+        self._stretch = 1  # epochs between two knots, at least; the last one may be nearer
+        self._most = _MOST_KNOTS if path is None else sys.maxsize
         if path is None:
             return
         try:
@@ -67,9 +74,17 @@ class Epochs:
     def _add_knot(self, batch: int, epochs: int) -> None:
         if len(self._knots) > 1:
             (first, before), (second, between) = self._knots[-2:]
-            if (batch - second) * (between - before) == (second - first) * (epochs - between):
-                self._knots.pop()  # lies on the line
+            on_the_line = (batch - second) * (between - before) == (second - first) * (epochs - between)
+            if on_the_line or between - before < self._stretch:
+                self._knots.pop()
         self._knots.append((batch, epochs))
+        while len(self._knots) > self._most:
+            self._stretch *= 2
+            kept, (*inner, last) = self._knots[:1], self._knots[1:]
+            for knot in inner:
+                if knot[1] - kept[-1][1] >= self._stretch:
+                    kept.append(knot)
+            self._knots = [*kept, last]
 
     def before(self, batches: Sequence[int]) -> list[float]:
         """Epochs before each of some numbers of batches.

@@ -12,6 +12,7 @@ import numpy as np
 #: More points than a panel has pixels; of a longer line the extremes of each stretch are drawn.
 MAX_POINTS = 2000
 _MOST_STRETCHES = 1024  # an even number
+_FEW = 4  # points that are looked at one by one
 
 
 class ThinnedLine:
@@ -59,6 +60,29 @@ class ThinnedLine:
         self._room -= 1
         if self._room == 0:
             self._close()
+
+    def extend(self, places: Sequence[int], values: Sequence[float]) -> None:
+        """Add many points, as `add` does one after the other, and many times faster where stretches are long."""
+        done = 0
+        while done < len(values):
+            end = min(done + self._room, len(values))
+            part = values[done:end]
+            if self._first is None or len(part) < _FEW or not all(map(isfinite, part)):
+                for at, value in zip(places[done:end], part, strict=True):
+                    self.add(at, value)
+            else:
+                low, high = min(part), max(part)
+                least, most = self._least[1], self._most[1]
+                begins = self._room == self._width
+                if begins or low < least or least != least:
+                    self._least = (places[done + part.index(low)], low)
+                if begins or high > most or most != most:
+                    self._most = (places[done + part.index(high)], high)
+                self._last = (places[end - 1], part[-1])
+                self._room -= len(part)
+                if self._room == 0:
+                    self._close()
+            done = end
 
     def points(self) -> tuple[list[int], list[float]]:
         """What is kept, places and values in the order of the line; gaps are NaN, the first one at its place."""

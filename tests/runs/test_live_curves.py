@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import logging
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -144,12 +146,18 @@ def test_rows_in_memory_are_those_of_the_table(tmp_path: Path) -> None:
         ((None, True), None),
     ],
 )
-def test_best_validation(ranked_by: tuple[str | None, bool], expected: Best | None) -> None:
-    course = CourseSoFar()
+def test_best_validation(tmp_path: Path, ranked_by: tuple[str | None, bool], expected: Best | None) -> None:
+    table, course = MetricsTable(tmp_path / "metrics.csv"), CourseSoFar(ranked_by)
     for epoch, value in enumerate([2.0, 0.5, math.nan, 0.5, -math.inf]):
-        course.add("train", 10 * epoch + 5, epoch, {"val_loss": -9.0})
-        course.add("validation", 10 * epoch + 10, epoch, {"val_loss": value, "epoch": 7.0})
+        for kind, batch, metrics in (
+            ("train", 5, {"val_loss": -9.0}),
+            ("validation", 10, {"val_loss": value, "epoch": 7.0}),
+        ):
+            course.add(kind, 10 * epoch + batch, epoch, metrics)
+            table.record(kind, 10 * epoch + batch, epoch, metrics)  # type: ignore[arg-type]
+    table.close()
     assert best_of(course.points(), course.epochs, ranked_by) == expected
+    assert course.best == CourseSoFar.read(table.path, ranked_by).best == expected
 
 
 def test_many_epochs_take_no_more_room_than_a_few(tmp_path: Path) -> None:
@@ -173,3 +181,35 @@ def test_picture_is_never_half_and_nothing_is_left_beside_it(tmp_path: Path) -> 
     table.close()
     assert {path.name for path in tmp_path.iterdir()} == {"curves.png", "metrics.csv"}
     assert len(list(csv.reader(table.path.open()))) == 4
+
+
+def test_epochs_of_any_lengths_take_bounded_room_while_a_run_trains() -> None:
+    draw, course, batch = random.Random(1), CourseSoFar(("val_loss", True)), 0
+    ends = []
+    for epoch in range(40_000):
+        batch += draw.randint(1, 20)
+        ends.append(batch)
+        course.add("validation", batch, epoch, {"val_loss": 1.0 if epoch == 12_345 else 2.0})
+    places, numbers = course.epochs.line()
+    assert len(places) < 2100 and places == sorted(set(places)) and numbers == sorted(set(numbers))
+    assert max(after - before for before, after in itertools.pairwise(numbers)) <= 64
+    found = course.epochs.before(ends)
+    assert max(abs(epochs - index) for index, epochs in enumerate(found, start=1)) < 10
+    # the picture names the epoch of its row, not one between two that are kept
+    assert course.best == Best("val_loss", ends[12_345], 12_346, 1.0)
+
+
+def test_table_is_read_into_the_same_course_as_its_rows_were_told(tmp_path: Path) -> None:
+    table, course, draw = MetricsTable(tmp_path / "metrics.csv"), CourseSoFar(("val_loss", True)), random.Random(2)
+    for batch in range(1, 12_000):
+        value = math.nan if 7000 < batch < 7100 or batch % 997 == 0 else draw.gauss(0, 1)
+        rows = [("train", {"loss": value, "both": value})]
+        if batch % 3 == 0:
+            rows.append(("validation", {"val_loss": draw.random(), "both": -value}))
+        for kind, metrics in rows:
+            course.add(kind, batch, batch // 7, metrics)
+            table.record(kind, batch, batch // 7, metrics)  # type: ignore[arg-type]
+    table.close()
+    of_table = CourseSoFar.read(table.path, ("val_loss", True))
+    assert repr(sorted(of_table.points().items())) == repr(sorted(course.points().items()))
+    assert (of_table.best, of_table.epochs.line()) == (course.best, course.epochs.line())
