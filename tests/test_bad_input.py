@@ -311,7 +311,7 @@ def test_what_the_trial_brings_cannot_be_used(
     with pytest.raises(kind) as raised:
         fit(trial_class)
     assert all(part in str(raised.value) for part in parts), str(raised.value)
-    monkeypatch.setattr(cli.fit, "load_target", lambda target: trial_class)
+    monkeypatch.setattr("lightning_adapter.cli.fit.load_target", lambda target: trial_class)
     message_of(["any:Trial"], 2, capsys)
 
 

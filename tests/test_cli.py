@@ -319,22 +319,57 @@ def test_help_names_the_commands_that_exist(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit, match="0"):
         cli.main(["--help"])
     printed = capsys.readouterr().out
-    assert all(f"\n    {name} " in printed for name in ("fit", "init", "check", "submit", "follow"))
+    assert all(f"\n    {name} " in printed for name in COMMANDS)
 
 
-def test_help_imports_neither_torch_nor_its_companions(project: Path) -> None:
+COMMANDS = list(cli._COMMANDS)
+HEAVY = {
+    "torch",
+    "determined",
+    "matplotlib",
+    "optuna",
+    "numpy",
+    "lightning",
+    "lightning_utilities",
+    "pytorch_lightning",
+}
+
+
+def imported_by(words: list[str], cwd: Path) -> tuple[int, set[str]]:
+    """The exit status of a command, and what it has imported that is not the standard library's."""
     script = (
-        "import sys; from lightning_adapter.cli import main\n"
-        "try: main(['fit', '--help'])\n"
-        "except SystemExit:\n"
-        "  companions = {'torch', 'determined', 'matplotlib', 'lightning', 'lightning_utilities'}\n"
-        "  print(sorted(companions & set(sys.modules)))"
+        "import sys; before = set(sys.modules); from lightning_adapter.cli import main\n"
+        f"try: status = main({words})\n"
+        "except SystemExit as ended: status = ended.code\n"
+        "found = {name.partition('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names\n"
+        "print(); print(status, *sorted(found))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(lightning_adapter.__file__).parents[1])}
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True, cwd=project
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True, cwd=cwd
     )
-    assert done.stdout.splitlines()[-1] == "[]"
+    status, *found = done.stdout.splitlines()[-1].split()
+    return int(status), set(found)
+
+
+@pytest.mark.parametrize(("words", "status"), [(["--help"], 0), (["--version"], 0), (["fti"], 2), ([], 2)])
+def test_what_needs_no_command_imports_nothing_but_the_command_line(
+    words: list[str], status: int, tmp_path: Path
+) -> None:
+    assert imported_by(words, tmp_path) == (status, {"lightning_adapter"})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_imports_nothing_heavy(command: str, tmp_path: Path) -> None:
+    status, found = imported_by([command, "--help"], tmp_path)
+    assert (status, found & HEAVY) == (0, set())
+    assert imported_by([command, "--no-such-option"], tmp_path)[1] & HEAVY == set()
+
+
+def test_help_of_runs_imports_nothing_heavy_for_its_own_commands_either(tmp_path: Path) -> None:
+    for command in ("list", "show", "compare", "prune"):
+        status, found = imported_by(["runs", command, "--help"], tmp_path)
+        assert (status, found & HEAVY) == (0, set())
 
 
 OLD_MODULE = """

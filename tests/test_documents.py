@@ -169,7 +169,7 @@ def run_adapter(words: list[str]) -> None:
         if words != ["search"]:
             run_search(words)
         return
-    options = cli._parser().parse_args(cli.runs.with_subcommand(words) if words[0] == "runs" else words)
+    options = cli._parsed(words)
     # what `init` has written, or a search
     if words[0] == "submit" and str(options.config) not in ("experiment.yaml", "DIR/best.yaml"):
         experiment.read(options.config)

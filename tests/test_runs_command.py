@@ -291,6 +291,26 @@ def test_prune_goes_on_where_one_run_cannot_be_deleted(
 # Around it
 
 
+@pytest.mark.parametrize(
+    ("words", "may_have"),
+    [
+        ("", set()),
+        ("show latest", set()),
+        ("prune", set()),
+        ("compare MNISTTrial/2026-11-01_12-00-00 MNISTTrial/2026-11-01_12-01-00", {"matplotlib", "numpy"}),
+    ],
+)
+def test_what_is_said_of_runs_needs_nothing_that_trains(project: Path, words: str, may_have: set[str]) -> None:
+    script = (
+        "import sys; from lightning_adapter.cli import main\n"
+        f"assert main({['runs', *words.split()]}) == 0\n"
+        "heavy = {'torch', 'determined', 'matplotlib', 'numpy', 'lightning', 'pytorch_lightning', 'tensorboard', 'optuna'}\n"
+        "print(*sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert set(done.stdout.splitlines()[-1].split()) == may_have
+
+
 def test_output_that_nobody_reads_any_more_is_no_error(project: Path) -> None:
     for number in range(100):
         make_run(project / "runs", number, "M" * 100)

@@ -6,7 +6,6 @@ import argparse
 
 from lightning_adapter.platform.target import load_target
 
-HELP = "say what of a class runs, is warned about, is rejected"
 DESCRIPTION = (
     "Look at a LightningModule, LightningDataModule, Callback or trial class without constructing it, and say what of it "
     "runs, what is warned about and what is rejected; of a trial that names a dataclass also its hyperparameters. Exit status "

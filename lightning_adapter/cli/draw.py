@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from lightning_adapter.evaluation.drawing import Split
     from lightning_adapter.evaluation.loading import LoadedTrial
 
-HELP = "draw batches as the model sees them"
 DESCRIPTION = (
     "Draw the first batches of a trial's loaders, as the model sees them: images in a grid with their targets, masks over "
     "images, series as lines, token ids and numbers as rows, and of all values shape, type and range. Of a run with what "

@@ -14,7 +14,6 @@ from lightning_adapter.platform.target import load_object
 if TYPE_CHECKING:
     from lightning_adapter.evaluation.evaluate import Evaluated, Evaluation
 
-HELP = "compute metrics over stored predictions, without the model"
 DESCRIPTION = (
     "Compute torchmetrics, or functions of your own, over predictions that `predict` has stored, and over their targets: a "
     "table, metrics.json, and pictures of what is more than a number. NAME is a Metric, a MetricCollection, a list or a dict "

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from lightning_adapter.evaluation.export.example import Example
     from lightning_adapter.evaluation.export.exporting import Exported
 
-HELP = "make a file of a trained model that runs without its project"
 DESCRIPTION = (
     "Write the best model of a run as ONNX, TorchScript, a program of torch.export, or a package with its source; run the "
     "file once, and compare it with the module. The input is example_input_array, or what forward takes of the first "

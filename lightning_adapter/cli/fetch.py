@@ -12,7 +12,6 @@ from lightning_adapter.cli.output import telling
 if TYPE_CHECKING:
     from lightning_adapter.fetching.choice import Choice
 
-HELP = "bring a checkpoint of a cluster here, as a run directory"
 DESCRIPTION = (
     "Bring the best checkpoint of an experiment or a trial here, or one that is named by its id, as a run directory: the "
     "checkpoint, its trial's metrics, curves, log and configuration, and TensorBoard files where their storage is in reach. "

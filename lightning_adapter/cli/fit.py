@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from determined import pytorch
 
 
-HELP = "train a trial, here or on a cluster"
 DESCRIPTION = "Train a trial in this process: alone, under a launcher, or as the entrypoint of an experiment."
 
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from lightning_adapter.submission.master import Master
     from lightning_adapter.submission.standing import Reader, Standing, TrialStanding, Validation
 
-HELP = "follow an experiment on a Determined cluster"
 DESCRIPTION = (
     "Show the state, progress and values of an experiment until it ends, as `submit` does. Exit status: 0 completed, 1 failed or "
     "cancelled, 2 there is no such experiment."

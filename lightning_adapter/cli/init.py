@@ -11,7 +11,6 @@ import sys
 
 from lightning_adapter.errors import ConfigurationError
 
-HELP = "write an experiment YAML from a configuration, a trial or a script's arguments"
 DESCRIPTION = (
     "Print an experiment YAML for Determined. SOURCE is LightningCLI's YAML, a directory of Hydra's or DIR/NAME, a trial "
     "(model_def.py:Trial), a script's ArgumentParser (train.py:parser), or a LightningCLI or ConfiguredTrial of your own with "

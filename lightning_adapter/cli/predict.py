@@ -12,7 +12,6 @@ from lightning_adapter.cli import evaluation
 if TYPE_CHECKING:
     from lightning_adapter.evaluation.predictions import Predictions
 
-HELP = "predict with the best checkpoint of a run, into files"
 DESCRIPTION = (
     "Predict with the best checkpoint of a run, or one that is named, with Lightning's own Trainer, and store the predictions "
     "in the order of the dataset, with the samples' keys and targets where the batches have them. What was finished before a "

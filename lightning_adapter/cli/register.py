@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import pathlib
 
-HELP = "put a checkpoint of a cluster into Determined's model registry"
 DESCRIPTION = (
     "Make a checkpoint a version of a model in the registry of the master: one that is named by its id, the best of an "
     "experiment, or one that was fetched. A checkpoint that is a version already stays that one. The login is Determined's."

@@ -11,7 +11,6 @@ import signal
 import sys
 from collections.abc import Sequence
 
-HELP = "list, show, compare and prune the runs that were made here"
 DESCRIPTION = (
     "List the runs below a directory, the newest last; show one, compare several, or delete what is no longer needed."
 )

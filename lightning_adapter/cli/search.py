@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from lightning_adapter.tuning.request import SearchRequest
     from lightning_adapter.tuning.view import Watcher
 
-HELP = "try the searcher of an experiment on this machine"
 DESCRIPTION = (
     "Draw and train the trials of an experiment's searcher on this machine, as the master of a cluster would: the same "
     "hyperparameters, stopped at the same lengths. TARGET is model_def.py:MNISTTrial; without it the entrypoint of the "

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from lightning_adapter.submission.master import Master
     from lightning_adapter.submission.prepare import Submission
 
-HELP = "train a trial on a Determined cluster, and follow it"
 DESCRIPTION = (
     "Check an experiment on this machine and with the master, create it, and follow it to its end. The package itself and what "
     "the project requires go along. Exit status: 0 completed, 1 failed or cancelled, 2 refused before it was created. Which "

@@ -6,7 +6,6 @@ import argparse
 
 from lightning_adapter.cli import evaluation
 
-HELP = "test the best checkpoint of a run with Lightning's own Trainer"
 DESCRIPTION = (
     "Test the best checkpoint of a run, or one that is named, with Lightning's own Trainer, on the test data of "
     "the trial. The values go to the terminal, to test.json beside the checkpoint, and to the loggers of the "
