@@ -8,6 +8,7 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+import re
 import shlex
 import socket
 import subprocess
@@ -98,8 +99,15 @@ def versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name.replace("-", "_")] = importlib.metadata.version(name)
+            found[name.replace("-", "_")] = _version(name)
     return found
+
+
+def _version(name: str) -> str:
+    installed = importlib.metadata.distribution(name)
+    # `Distribution.version` reads the whole file as an e-mail, which takes longer than all else that is noted of a run
+    line = re.search(r"^Version: *(\S+)", installed.read_text("METADATA") or "", re.MULTILINE)
+    return installed.version if line is None else line[1]
 
 
 def git(directory: str | os.PathLike[str]) -> dict[str, Any] | None:
