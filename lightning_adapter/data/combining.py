@@ -91,19 +91,18 @@ class SequentialIterator(Iterator[IndexedBatch]):
         self.iterator = iter(self.loaders[self.dataloader_idx])
 
     def __next__(self) -> IndexedBatch:
-        while True:
-            if self.dataloader_idx >= len(self.loaders):
-                raise StopIteration
-            if self.limits[self.dataloader_idx] <= self.batch_idx:
-                self._next_loader()
-                continue
-            try:
-                batch = next(self.iterator)
-            except StopIteration:
-                self._next_loader()
-                continue
-            self.batch_idx += 1
-            return batch, self.batch_idx - 1, self.dataloader_idx
+        while self.dataloader_idx < len(self.loaders):
+            index = self.batch_idx
+            if index < self.limits[self.dataloader_idx]:
+                try:
+                    batch = next(self.iterator)
+                except StopIteration:
+                    pass  # the loader is shorter than its limit
+                else:
+                    self.batch_idx = index + 1
+                    return batch, index, self.dataloader_idx
+            self._next_loader()
+        raise StopIteration
 
     def stop(self) -> None:
         """No further batch is taken; worker processes end."""

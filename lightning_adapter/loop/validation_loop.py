@@ -168,7 +168,6 @@ class ValidationLoop:
                 results.loader_reached(dataloader_idx)
                 if self.hooks.host.quirks.counts_by_loader:
                     self.progress.validation.begin()
-            self.progress.validation.last_batch_known(fetcher.done)
             try:
                 output = step(batch, batch_idx, dataloader_idx)
             except StopIteration:  # a step that fetches itself has asked for more than there is
@@ -228,9 +227,9 @@ class ValidationLoop:
 
         def step(batch: Batch, batch_idx: int, dataloader_idx: int) -> StepOutput:
             if transfer is not None:
+                progress.last_batch_known(fetcher.done)
                 batch = transfer(batch, dataloader_idx)
-            index = (dataloader_idx,) if several else ()
-            progress.advance_ready(progress.is_last_batch)
+            progress.advance_ready(fetcher.done)
             connector.on_batch_start(batch, dataloader_idx if several else None)
             if on_start is not None:
                 on_start(batch, batch_idx, *((dataloader_idx,) if told else ()))
@@ -240,8 +239,11 @@ class ValidationLoop:
                 # the step has fetched what it was run on
                 batch, batch_idx, dataloader_idx = iterator.last
                 progress.last_batch_known(fetcher.done)
+            elif several:
+                given = (batch, batch_idx) if takes_batch_idx else (batch,)
+                output = run_step(*given, dataloader_idx)
             else:
-                output = run_step(batch, batch_idx, *index) if takes_batch_idx else run_step(batch, *index)
+                output = run_step(batch, batch_idx) if takes_batch_idx else run_step(batch)
             progress.advance_processed()
             if on_end is not None:
                 on_end(output, batch, batch_idx, *((dataloader_idx,) if told else ()))

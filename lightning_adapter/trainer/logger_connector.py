@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 
+#: Types that are averaged as they are.
+_KEPT = (torch.float32, torch.float64)
+
+
 class SavedLogs(TypedDict):
     """What a checkpoint holds of everything logged so far; tensors keep their types."""
 
@@ -116,7 +120,8 @@ class LoggerConnector:
             raise self._host.misconfiguration(
                 "You are trying to `self.log()` but it is not managed by the `Trainer` control flow"
             )
-        metric = results.metrics.get((hook, name, results.dataloader_idx if add_dataloader_idx else None))
+        loader = results.dataloader_idx
+        metric = results.metrics.get((hook, name, loader if add_dataloader_idx else None))
         arguments = (
             prog_bar,
             logger,
@@ -130,19 +135,19 @@ class LoggerConnector:
             metric_attribute,
             rank_zero_only,
         )
-        if metric is None or metric.arguments != arguments or metric.dataloader_idx != results.dataloader_idx:
+        if metric is None or metric.arguments != arguments or metric.dataloader_idx != loader:
             if batch_size is None:
                 results.check_size_can_be_inferred()
             metric = results.register(hook, name, value, LogArguments(*arguments), metric)
         logged: Logged = value
         if isinstance(value, Tensor):
-            logged = value.detach().clone()
+            logged = value.detach().clone() if value.requires_grad else value.clone()
         elif not isinstance(value, Metric):
             logged = number_to_tensor(name, value, self._device)
         if metric.is_tensor:
-            if logged.ndim != 0:
+            if logged.ndim:
                 logged = single_element(name, logged)
-            if logged.dtype is not torch.float32 and logged.dtype is not torch.float64:
+            if logged.dtype not in _KEPT:
                 logged = to_floating(self._host, hook, name, logged)
         if self._first_loop_iter is not False and self._current_fx != hook:
             # a new epoch has begun in this hook: what it logged in the one before is gone, as `should_reset_tensors` says

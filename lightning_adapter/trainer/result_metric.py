@@ -204,7 +204,7 @@ class TensorResult(ResultMetric):
             total = total.to(value.device)
         if self.reduction == "mean":
             self.value = total + value * batch_size  # not in place: the type may be promoted
-            self.batch_size = self.batch_size + batch_size
+            self.batch_size += batch_size
         elif self.reduction == "sum":
             self.value = total + value
         elif self.reduction == "max":

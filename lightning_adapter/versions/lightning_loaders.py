@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import torch
+from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader
 
 from lightning_adapter.versions.hosts import Host
@@ -80,9 +81,35 @@ def shown_validation_loaders(host: Host, collection: Loaders, loaders: Sequence[
     return loaders if host.quirks.shows_loader_list else collection
 
 
+_COLLECTIONS: tuple[type, ...] = (tuple, list, type({}.values()))
+
+
 def extract_batch_size(host: Host, batch: Batch) -> int:
-    """Batch size as Lightning infers it for `self.log`."""
-    size: int = host.load("utilities.data").extract_batch_size(batch)
+    """Batch size as Lightning infers it for `self.log`.
+
+    Asked once for each batch, so that the usual ones, of tensors of one length, are not handed on to a walk through
+    whatever a batch may be; where lengths differ, Lightning says so.
+    """
+    size = _common_length(batch)
+    if size is None:
+        size = host.load("utilities.data").extract_batch_size(batch)
+    return size
+
+
+def _common_length(batch: Batch) -> int | None:
+    """The length of a tensor, or of all tensors in a tuple, a list or a dict; None for any other batch."""
+    parts: Any = (batch,) if isinstance(batch, Tensor) else batch.values() if type(batch) is dict else batch
+    if type(parts) not in _COLLECTIONS:
+        return None
+    size = None
+    for part in parts:
+        if not isinstance(part, Tensor) or not part.ndim:
+            return None
+        length = part.size(0)
+        if size is None:
+            size = length
+        elif length != size:
+            return None
     return size
 
 

@@ -134,8 +134,8 @@ class Run:
         self.parts: Any = Recorder(self.told, self.progress, version)
         parts = self.parts
         self.loop = FitLoop(
-            trainer=parts.trainer, hooks=parts, progress=self.progress, settings=self.settings, stop=self.stop, data=parts, connector=parts,
-            dispatcher=parts, schedulers=parts, batch=parts, returned_logs=parts,
+            trainer=parts.trainer, hooks=parts, progress=self.progress, settings=self.settings, stop=self.stop,
+            data=parts, connector=parts, dispatcher=parts, schedulers=parts, batch=parts, returned_logs=parts,
             epoch_outputs=parts if with_outputs else None, unlogged=parts, display=Display(),  # type: ignore[arg-type]
             accumulation=None, any_rank=None, epoch_starts=lambda epoch: self.told.append(f"epoch {epoch}"),
             state=lambda: dict(self.progress.state_dict()),
