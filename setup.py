@@ -35,6 +35,7 @@ setup(
         "urllib3>=1.26",
         "tensorboard",
         "protobuf",
+        "psutil",
         "pillow",
         "PyYAML",
         "ruamel.yaml",

@@ -22,6 +22,7 @@ from lightning_adapter import notices
 from lightning_adapter.checkpoints import location
 from lightning_adapter.checkpoints.conversions import to_plain
 from lightning_adapter.checkpoints.plain_data import NOTES, Note, Place, PlainData, Refused, restore_types
+from lightning_adapter.checkpoints.snapshot import Snapshot
 from lightning_adapter.errors import CheckpointError
 from lightning_adapter.versions import determined_private
 
@@ -43,12 +44,21 @@ _HOST_PICKLES = ("trial_state.pkl", "workload_sequencer.pkl")
 def save(path: location.Location, checkpoint: Mapping[str, Any]) -> None:
     """Write a checkpoint file that the restricted loader takes, here or at a URL.
 
+    Raises:
+        CheckpointError: something that a resume needs would be refused; or the disk does not take the file.
+    """
+    write(path, ready(checkpoint))
+
+
+def ready(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint's file holds: what the restricted loader takes.
+
     What it would refuse of the hyperparameters, and of the keys that `LEFT_OUT` lists (what the module's
     `on_save_checkpoint` added), is left out with a warning: modules of libraries keep losses, metrics and transforms
     there, which their constructors make again.
 
     Raises:
-        CheckpointError: something else, which a resume needs, would be refused; or the disk does not take the file.
+        CheckpointError: something else, which a resume needs, would be refused.
     """
     content, left_out = plain(checkpoint)
     if left_out:
@@ -59,9 +69,21 @@ def save(path: location.Location, checkpoint: Mapping[str, Any]) -> None:
             "arguments. To keep them, allow their classes in the file of your trial: "
             "torch.serialization.add_safe_globals([...])."
         )
+    return content
+
+
+def write(path: location.Location, content: Mapping[str, Any] | Snapshot) -> None:
+    """Write what is ready.
+
+    Raises:
+        CheckpointError: the disk does not take the file.
+    """
     try:
         with location.writing(path) as stream:
-            torch.save(content, stream)
+            if isinstance(content, Snapshot):
+                content.write(stream)
+            else:
+                torch.save(content, stream)
     except Exception as error:
         reason = _of_the_disk(error)
         if reason is None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, TypedDict
 
@@ -14,7 +16,9 @@ from determined import core, pytorch
 
 from lightning_adapter.checkpoints import file
 from lightning_adapter.checkpoints.content import OURS, lightning_checkpoint
+from lightning_adapter.checkpoints.snapshot import Snapshot
 from lightning_adapter.loop.run_state import of_this_rank
+from lightning_adapter.platform.beside import Beside
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.experiment.periods import SearcherMetric
 from lightning_adapter.platform.kept_files import KeptFiles
@@ -23,7 +27,8 @@ from lightning_adapter.platform.starting_point import StartingPoint
 from lightning_adapter.platform.training_time import TrainingTime
 from lightning_adapter.platform.user_code import UserCode
 
-#: From metadata to the directory that a checkpoint is written to, and its id.
+#: From metadata to the directory that a checkpoint is written to, and its id. Where checkpoints are written beside
+#: training, the block is entered by the thread that trains and left by another.
 Store = Callable[[dict[str, Any]], AbstractContextManager[tuple[pathlib.Path, str]]]
 
 
@@ -66,9 +71,11 @@ class CheckpointWriter:
         made_with: of the run, for one that goes on from a checkpoint.
         best: the best one of the run that this one goes on with.
         time: that the run has trained, which a run that goes on adds to.
+        waits: whether training waits until a checkpoint is written.
 
     Attributes:
-        uuid: id of the last checkpoint.
+        beside: where files are written while training goes on.
+        uuid: id of the last checkpoint, which may still be written.
         best: the best one so far; None where none was validated.
     """
 
@@ -83,6 +90,7 @@ class CheckpointWriter:
         made_with: MadeWith,
         best: BestCheckpoint | None,
         time: TrainingTime,
+        waits: bool,
     ) -> None:
         self._distributed = distributed
         self._store = store
@@ -93,6 +101,8 @@ class CheckpointWriter:
         self._made_with = made_with
         self._validated: tuple[int, float] | None = None
         self._time = time
+        self._waits = waits
+        self.beside = Beside()
         self.uuid: str | None = None
         self.best = best
 
@@ -115,7 +125,7 @@ class CheckpointWriter:
         return self.best
 
     def write(self, driver: Driver, callbacks: Mapping[str, pytorch.PyTorchCallback]) -> str:
-        """Write a checkpoint.
+        """Write a checkpoint; where files are written beside training, return when all is copied that stands in it.
 
         Args:
             driver: of the run.
@@ -123,19 +133,24 @@ class CheckpointWriter:
 
         Returns:
             Its id.
+
+        Raises:
+            CheckpointError: it, or the one before, cannot be written.
         """
+        self.beside.settle()
         parts = driver.parts
         batches = parts.progress.total_batches
         content = lightning_checkpoint(parts)
         state = driver.saved_state()
         parts.strategy.check_parameters(batches)
-        ranks = self._distributed.gather(of_this_rank(state))
+        gathered = self._distributed.gather((of_this_rank(state), _read_files(callbacks.values())))
         uuid = ""
         data_random = driver.data_random.state
         assert data_random is not None
-        if self._distributed.rank == 0:
+        if gathered is not None:  # on the chief
             states = {name: kept for name, callback in callbacks.items() if (kept := callback.state_dict())}
             made = {**self._made_with, "data_random": data_random.state_dict()}
+            ranks = [rank for rank, _ in gathered]
             content[OURS] = {**state, "ranks": ranks, "determined_callbacks": states, **made}
             content[OURS]["seconds"] = self._time.in_all
             for callback in callbacks.values():
@@ -151,19 +166,47 @@ class CheckpointWriter:
                 # those that the state has: to ask for them is to compute them, which Lightning 1.9 shows in later values
                 "metrics": _finite(state["metrics"]["callback"]),
             }
-            with self._store(metadata) as (path, uuid):
+            waits = self._waits or any(reads for _, reads in gathered)
+            with contextlib.ExitStack() as stack:
+                path, uuid = stack.enter_context(self._store(metadata))
                 content[OURS]["best"] = self._best_with(uuid, batches)
-                path.mkdir(parents=True, exist_ok=True)
-                file.save(path / file.FILE, content)
-                if self._code is not None:
-                    self._code.write(path)
-                if self._files is not None:
-                    self._files.write(path)
-                for callback in callbacks.values():
-                    callback.on_checkpoint_write_end(str(path))
+                ready = file.ready(content)
+                snapshot = None if waits else Snapshot.of(ready)
+                if snapshot is None:
+                    self._write_all(path, ready, callbacks.values())
+                else:
+                    self.beside.start(functools.partial(_write_within, stack.pop_all(), path / file.FILE, snapshot))
         self.uuid = written = self._distributed.broadcast(uuid)
         self.best = self._best_with(written, batches)
         return str(written)
+
+    def _write_all(
+        self, path: pathlib.Path, content: Mapping[str, Any], callbacks: Iterable[pytorch.PyTorchCallback]
+    ) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        file.write(path / file.FILE, content)
+        if self._code is not None:
+            self._code.write(path)
+        if self._files is not None:
+            self._files.write(path)
+        for callback in callbacks:
+            callback.on_checkpoint_write_end(str(path))
+
+
+def _write_within(block: contextlib.ExitStack, path: pathlib.Path, content: Snapshot) -> None:
+    """Write the file of a checkpoint, which has its place when the block has ended."""
+    with block:
+        file.write(path, content)
+
+
+def _read_files(callbacks: Iterable[pytorch.PyTorchCallback]) -> bool:
+    """Whether any of Determined's callbacks is told of files that are there: then they have to be."""
+    own = pytorch.PyTorchCallback
+    return any(
+        getattr(callback.on_checkpoint_write_end, "__func__", None) is not own.on_checkpoint_write_end
+        or getattr(callback.on_checkpoint_upload_end, "__func__", None) is not own.on_checkpoint_upload_end
+        for callback in callbacks
+    )
 
 
 def _finite(metrics: Mapping[str, torch.Tensor]) -> dict[str, float]:

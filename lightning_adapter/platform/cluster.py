@@ -149,6 +149,9 @@ def fit_managed(trial_class: type[Trial], request: FitRequest, info: det.Cluster
             made_with=of_run(values, seed, trial_class.reader_name()),
             best=best_before(start, metric.name),
             time=time,
+            # `CheckpointContext.store_path` uploads the files and tells the master when its block ends: before the trial
+            # acknowledges a request to stop, and before the searcher hears of what follows, the master has to know it
+            waits=True,
         )
         platform = ClusterPlatform(
             trial=trial,

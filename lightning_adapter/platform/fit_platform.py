@@ -133,8 +133,9 @@ class FitPlatform(Platform):
                 **driver.boundaries.periods(),
             )
             try:
-                with determined_private.without_chatter(self.is_local), lightning_chatter.end_not_printed():
-                    controller.run()
+                with self.checkpoints.beside.done_by_the_end(), determined_private.without_chatter(self.is_local):
+                    with lightning_chatter.end_not_printed():
+                        controller.run()
             finally:
                 self.time.ends()
                 driver.display_ends()
@@ -144,7 +145,7 @@ class FitPlatform(Platform):
                 # by now the run has stopped: Lightning's word would announce it
                 with lightning_chatter.end_not_printed():
                     driver.lifetime.interrupt(lightning_private.stopped_by_signal(driver.parts.host, self.stopped_by))
-            self._tell_end(driver)
+            _tell_end(self, driver, self._seen)
         except KeyboardInterrupt as error:
             driver.lifetime.interrupt(error)
             # as `_call_and_handle_interrupt` does, though with the status that a shell knows
@@ -154,14 +155,6 @@ class FitPlatform(Platform):
             raise
         finally:
             driver.parts.data.stop()
-
-    def _tell_end(self, driver: Driver) -> None:
-        if self.core.distributed.rank != 0:
-            return
-        if driver.finished:
-            tell_end(driver.parts, self.max_batches, self._seen)
-        elif self.stop_reason is not None:
-            tell_pause(driver.parts, self.stop_reason, self.checkpoints.uuid, self._seen)
 
     # --- the place ------------------------------------------------------------------------------------------------
 
@@ -176,7 +169,12 @@ class FitPlatform(Platform):
         """Upload TensorBoard files, where somebody wants them."""
 
     def wait_for_room(self) -> None:
-        """All processes are about to meet, outside of a collective that has a timeout: a good moment to wait for others."""
+        """All processes are about to meet, outside of a collective that has a timeout: a good moment to wait for others.
+
+        Raises:
+            CheckpointError: the last checkpoint could not be written.
+        """
+        self.checkpoints.beside.look()
 
     # --- decisions ------------------------------------------------------------------------------------------------
 
@@ -334,3 +332,12 @@ class FitPlatform(Platform):
     def state_of(self, parts: Components, state: dict[str, Any]) -> dict[str, Any]:
         """Checkpoints are written here, and hold it already."""
         return {}
+
+
+def _tell_end(platform: FitPlatform, driver: Driver, seen: Mapping[str, str]) -> None:
+    if platform.core.distributed.rank != 0:
+        return
+    if driver.finished:
+        tell_end(driver.parts, platform.max_batches, seen)
+    elif platform.stop_reason is not None:
+        tell_pause(driver.parts, platform.stop_reason, platform.checkpoints.uuid, seen)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import pathlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from lightning_adapter.errors import ConfigurationError, text_of
 from lightning_adapter.loop.components import Components
 from lightning_adapter.platform import ending, experiment
 from lightning_adapter.platform.beginning import known_before
+from lightning_adapter.platform.beside import training_waits
 from lightning_adapter.platform.carried_over import CarriedOver
 from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
 from lightning_adapter.platform.construct import construct, refusal_in_words
@@ -26,7 +28,6 @@ from lightning_adapter.platform.context import LocalContext
 from lightning_adapter.platform.course import note_begin
 from lightning_adapter.platform.driver import Driver
 from lightning_adapter.platform.environment import device_kind, variables_set
-from lightning_adapter.platform.experiment.periods import Retention
 from lightning_adapter.platform.final_test import test_if_complete
 from lightning_adapter.platform.fit_platform import FitPlatform
 from lightning_adapter.platform.hyperparameter_reads import Name, added
@@ -65,7 +66,6 @@ class LocalPlatform(FitPlatform):
 
     Args:
         directory: of the run.
-        retention: how many checkpoints to keep.
         checkpoint_each_epoch: whether epochs without a validation end with a checkpoint too.
         goes_on_after: the batch after which this run writes the directory of an earlier one anew; None in one of its own.
         carried: what comes along from an earlier run.
@@ -77,7 +77,6 @@ class LocalPlatform(FitPlatform):
     def __init__(
         self,
         directory: RunDirectory,
-        retention: Retention,
         checkpoint_each_epoch: bool,
         goes_on_after: int | None,
         carried: CarriedOver,
@@ -87,7 +86,6 @@ class LocalPlatform(FitPlatform):
         self.checkpoint_each_epoch = checkpoint_each_epoch
         self.table = directory.metrics_file.name
         self._directory = directory
-        self._retention = retention
         self._goes_on_after = goes_on_after
         self._carried = carried
         self._missing: str | None = None
@@ -123,6 +121,7 @@ class LocalPlatform(FitPlatform):
 
     def _take_directory(self, parts: Components) -> None:
         directory = self._directory
+        self.checkpoints.beside.settle()  # that of a validation before the first batch
         if self._goes_on_after is not None:
             directory.truncate_after(self._goes_on_after)
         if self._carried.bring(directory):
@@ -176,6 +175,8 @@ class LocalPlatform(FitPlatform):
 
     def _record(self, kind: Any, batches: int, epoch: int, metrics: Mapping[str, Any]) -> None:
         if self.core.distributed.rank == 0 and metrics:
+            if kind == "validation":  # its values go to the checkpoint of this batch
+                self.checkpoints.beside.settle()
             self._directory.record(kind, batches, epoch, {name: float(value) for name, value in metrics.items()})
 
     def metric_is_missing(self, message: str) -> None:
@@ -192,13 +193,11 @@ class LocalPlatform(FitPlatform):
 
     def write_checkpoint(self, driver: Driver, callbacks: Mapping[str, Any]) -> str:
         """Write a checkpoint, then delete those that need not be kept."""
+        self.checkpoints.beside.settle()
         self._directory.recorder.took(self.time.in_all)
-        uuid = super().write_checkpoint(driver, callbacks)
         if self.core.distributed.rank == 0:
-            experiment_best, trial_best, latest = self._retention
-            self._directory.apply_retention(max(experiment_best, trial_best), latest, *self.metric)
             self.note_loggers(driver.parts)
-        return uuid
+        return super().write_checkpoint(driver, callbacks)
 
 
 def fit_local(trial_class: type[Trial], request: FitRequest, processes: core.DistributedContext | None) -> Trial:
@@ -272,6 +271,7 @@ class _Plan:
         unasked: names of the hyperparameters that are neither typed nor in the configuration.
         made: with what the run of the checkpoint was made.
         size: number of processes.
+        waits: whether training waits until checkpoints are written.
     """
 
     request: FitRequest
@@ -285,6 +285,7 @@ class _Plan:
     unasked: list[Name]
     made: MadeWith
     size: int
+    waits: bool
 
     @classmethod
     def of(cls, trial_class: type[Trial], request: FitRequest, settings: Mapping[str, Any], size: int) -> _Plan:
@@ -317,6 +318,7 @@ class _Plan:
             unasked=[*taken.added, *added(given, values)],
             made=made,
             size=size,
+            waits=training_waits(os.environ),
         )
 
     def tell(self) -> None:
@@ -422,7 +424,7 @@ def _train(
     time = TrainingTime.of(plan.start)
     writer = CheckpointWriter(
         distributed,
-        directory.store_checkpoint,
+        functools.partial(directory.store_checkpoint, then=_tidying(directory, plan)),
         metric,
         directory=directory.checkpoints,
         code=None,
@@ -430,11 +432,11 @@ def _train(
         made_with=of_run(plan.config["hyperparameters"], plan.seed, trial_class.reader_name()),
         best=carried.best,
         time=time,
+        waits=plan.waits,
     )
     saves_all = request.checkpoint_period is None and plan.config.get("checkpoint_policy") != "none"
     platform = LocalPlatform(
         directory,
-        experiment.checkpoint_retention(plan.config),
         checkpoint_each_epoch=saves_all and periods.checkpoint is None,
         goes_on_after=plan.steps if plan.goes_on_in(directory) else None,
         carried=carried,
@@ -460,6 +462,13 @@ def _train(
     finally:
         directory.recorder.took(time.in_all)
     return trial, platform
+
+
+def _tidying(directory: RunDirectory, plan: _Plan) -> Callable[[], object]:
+    """What follows a checkpoint: those that need not be kept are deleted."""
+    experiment_best, trial_best, latest = experiment.checkpoint_retention(plan.config)
+    metric = experiment.searcher_metric(plan.config)
+    return functools.partial(directory.apply_retention, max(experiment_best, trial_best), latest, *metric)
 
 
 def _check(trial_class: type[Trial], values: Mapping[str, Any], config: object) -> None:

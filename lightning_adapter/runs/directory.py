@@ -23,7 +23,7 @@ import datetime
 import logging
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -196,12 +196,19 @@ class RunDirectory:
         self._store.supersede_after(batch, self.recorder.show)
 
     @contextlib.contextmanager
-    def store_checkpoint(self, metadata: Mapping[str, Any]) -> Iterator[tuple[pathlib.Path, str]]:
-        """Give a directory to write a checkpoint to, and its id; it gets its place in one move when the block ends well."""
+    def store_checkpoint(
+        self, metadata: Mapping[str, Any], then: Callable[[], object] | None = None
+    ) -> Iterator[tuple[pathlib.Path, str]]:
+        """Give a directory to write a checkpoint to, and its id; it gets its place in one move when the block ends well.
+
+        Args:
+            metadata: the content of its `metadata.json`, as `CheckpointStore.write` has it.
+            then: called when it has its place, in place of `show`.
+        """
         with self._store.write(metadata) as place:
             yield place
         self.recorder.logged(metadata.get("metrics", {}))
-        self.show()
+        (then or self.show)()
 
     def carry(self, source: pathlib.Path, name: str, validation: Mapping[str, float]) -> None:
         """Bring a checkpoint of an earlier run here, as `CheckpointStore.carry` does.

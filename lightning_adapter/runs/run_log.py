@@ -25,6 +25,8 @@ _LOGGED = (PACKAGE, "determined")
 _lock = threading.Lock()
 #: For how many a logger is at INFO, by its name.
 _told: Counter[str] = Counter()
+#: Threads that work for a run, and the one that it runs in.
+_works_for: dict[int, int] = {}
 
 
 class RunLogger(logging.Logger):
@@ -99,6 +101,21 @@ def attach_log(path: pathlib.Path, head: str = "") -> Iterator[RunLogger]:
             yield RunLogger(file)
     finally:
         file.end()
+
+
+@contextlib.contextmanager
+def working_for(thread: int) -> Iterator[None]:
+    """Let the run of another thread hear what this one says, until the block ends.
+
+    Args:
+        thread: that the run is in, by `threading.get_ident`.
+    """
+    mine = threading.get_ident()
+    _works_for[mine] = thread
+    try:
+        yield
+    finally:
+        del _works_for[mine]
 
 
 def _with_own_handlers() -> Iterator[str]:
@@ -194,6 +211,7 @@ class RunFile(logging.FileHandler):
     def is_of_this_thread(self) -> bool:
         """Whether what this thread says is of this run: it runs in it, or in the only other one that has any."""
         thread, found = threading.get_ident(), self.open
+        thread = _works_for.get(thread, thread)
         threads = {each._thread for each in found}
         mine = thread if thread in threads else next(iter(threads)) if len(threads) == 1 else None
         return next((each for each in reversed(found) if each._thread == mine), None) is self

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
-from typing import Any
+import ctypes
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from torch.autograd import _profiler_enabled  # type: ignore[attr-defined]  # a 
 from torch.nn import Module
 from torch.optim import Optimizer
 from torch.package.package_importer import PackageImporter
+from torch.serialization import DEFAULT_PROTOCOL, _open_zipfile_writer, _save
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
@@ -172,3 +175,43 @@ def onnx_messages_to_stderr() -> Iterator[None]:
         yield
     finally:
         set_stream("stdout")
+
+
+class Records:
+    """What `torch.save` writes into an archive, in its order, kept to be written later.
+
+    `_save` (torch 2.1 to 2.13) gives its archive the pickled content first and then each storage, once, in main memory.
+
+    Args:
+        room: is told of the size of each storage before that is copied.
+    """
+
+    def __init__(self, room: Callable[[int], None]) -> None:
+        self._room = room
+        self._kept: list[tuple[str, Any, int]] = []
+
+    def write_record(self, name: str, data: Any, size: int) -> None:
+        """Called by `_save`."""
+        if not isinstance(data, (str, bytes)):
+            self._room(size)
+            # before torch 2.3 it is told where the storage lies
+            data = ctypes.string_at(data, size) if isinstance(data, int) else data.clone()
+        self._kept.append((name, data, size))
+
+    def write(self, stream: IO[bytes]) -> None:
+        """Write the archive, which takes the checksums; the lock of the interpreter is free meanwhile."""
+        with _open_zipfile_writer(stream) as archive:
+            for name, data, size in self._kept:
+                archive.write_record(name, data, size)
+
+
+def records_of(content: object, room: Callable[[int], None]) -> Records:
+    """Pickle some content as `torch.save` does, and copy its storages.
+
+    Args:
+        content: what is to be saved.
+        room: is told of the size of each storage before that is copied, and may raise.
+    """
+    records = Records(room)
+    _save(content, records, pickle, DEFAULT_PROTOCOL, False)
+    return records
