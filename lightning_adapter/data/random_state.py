@@ -97,7 +97,8 @@ class RandomState:
         return {
             "torch": self._in_torch,
             "numpy": (name, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(gauss)),
-            "python": (version, torch.tensor(internal), gauss_next),
+            # by way of numpy, since torch looks at each of the 625 numbers on its own
+            "python": (version, torch.from_numpy(np.array(internal, np.int64)), gauss_next),
             "generators": self._generators,
         }
 

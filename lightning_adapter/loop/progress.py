@@ -111,8 +111,8 @@ class LoopProgress:
     def state_dict(self) -> LoopProgressState:
         """The counters as plain numbers."""
         return {
-            "current": CounterState(**asdict(self.current)),  # type: ignore[typeddict-item]
-            "total": CounterState(**asdict(self.total)),  # type: ignore[typeddict-item]
+            "current": CounterState(**vars(self.current)),  # type: ignore[typeddict-item]
+            "total": CounterState(**vars(self.total)),  # type: ignore[typeddict-item]
             "is_last_batch": self.is_last_batch,
         }
 

@@ -1,7 +1,7 @@
 """How is a checkpoint written beside training, and how does training hear that it could not be?
 
-A thread for each, since one at a time is enough: training waits for the one before where it makes the next, where it
-reads what lies on the disk, and where it ends. The thread is no daemon, so that no end of the interpreter cuts it off.
+One thread, since one at a time is enough: training waits for the one before where it makes the next, where it reads what
+lies on the disk, and where it ends. The thread is no daemon, so that no end of the interpreter cuts it off.
 Loaders fork their workers meanwhile: a forked process has no such thread, and nothing in it waits for one.
 """
 
@@ -11,6 +11,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.runs.run_log import working_for
@@ -44,8 +45,8 @@ class Beside:
     """At most one piece of work beside training."""
 
     def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
-        self._failure: BaseException | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._begun: Future[object] | None = None
 
     def start(self, work: Callable[[], object]) -> None:
         """Begin a piece of work, once the one before is done.
@@ -54,20 +55,12 @@ class Beside:
             BaseException: that of the one before.
         """
         self.settle()
-        run = threading.get_ident()
-
-        def do() -> None:
-            with working_for(run):
-                try:
-                    work()
-                except BaseException as error:  # raised in the thread that trains
-                    self._failure = error
-
-        self._thread = threading.Thread(target=do, name="checkpoint")
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(1, "checkpoint")
         try:
-            self._thread.start()
+            self._begun = self._pool.submit(_work_for, threading.get_ident(), work)
         except RuntimeError:  # the system gives no more threads: training waits
-            self._thread = None
+            self._pool = None
             work()
 
     def settle(self) -> None:
@@ -76,10 +69,14 @@ class Beside:
         Raises:
             BaseException: what was done has failed.
         """
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-            self.look()
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            try:
+                begun.result()
+            except BaseException:
+                if not begun.done():  # an exception of a signal's: it goes on
+                    self._begun = begun
+                raise
 
     def look(self) -> None:
         """Hear whether what is done has failed by now.
@@ -87,9 +84,8 @@ class Beside:
         Raises:
             BaseException: it has.
         """
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
+        if self._begun is not None and self._begun.done():
+            self.settle()
 
     @contextlib.contextmanager
     def done_by_the_end(self) -> Iterator[None]:
@@ -102,8 +98,21 @@ class Beside:
             yield
         except BaseException:
             try:
-                self.settle()
+                self._end()
             except Exception as failure:
                 logger.error("%s: %s", type(failure).__name__, failure)
             raise
-        self.settle()
+        self._end()
+
+    def _end(self) -> None:
+        try:
+            self.settle()
+        finally:
+            pool, self._pool = self._pool, None
+            if pool is not None:
+                pool.shutdown()
+
+
+def _work_for(thread: int, work: Callable[[], object]) -> None:
+    with working_for(thread):
+        work()

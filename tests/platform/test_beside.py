@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,15 @@ def fail() -> None:
     raise CheckpointError("full")
 
 
-def test_work_is_done_when_the_next_begins() -> None:
-    beside, go, done = Beside(), threading.Event(), []
+@pytest.fixture
+def beside() -> Iterator[Beside]:
+    made = Beside()
+    with made.done_by_the_end():
+        yield made
+
+
+def test_work_is_done_when_the_next_begins(beside: Beside) -> None:
+    go, done = threading.Event(), []
     beside.start(lambda: go.wait(10) and done.append(1))
     assert not done
     threading.Timer(0.05, go.set).start()
@@ -28,28 +36,22 @@ def test_work_is_done_when_the_next_begins() -> None:
     assert done == [1, 2]
 
 
-def test_failure_is_raised_once_where_training_looks() -> None:
-    beside, failed = Beside(), threading.Event()
-
-    def fail_and_tell() -> None:
-        try:
-            fail()
-        finally:
-            failed.set()
+def test_failure_is_raised_once_where_training_looks(beside: Beside) -> None:
+    def look_until_it_has_failed() -> None:
+        for _ in range(1000):
+            beside.look()
+            time.sleep(0.01)
 
     beside.look()
-    beside.start(fail_and_tell)
-    failed.wait(10)
-    with contextlib.suppress(TimeoutError), pytest.raises(CheckpointError, match="full"):
-        while True:  # the thread has to come from its last line to the next one
-            beside.look()
+    beside.start(fail)
+    with pytest.raises(CheckpointError, match="full"):
+        look_until_it_has_failed()
     beside.look()
     beside.settle()
 
 
 @pytest.mark.parametrize("ask", [Beside.settle, lambda beside: beside.start(fail)])
-def test_failure_is_raised_where_training_waits(ask: object) -> None:
-    beside = Beside()
+def test_failure_is_raised_where_training_waits(ask: object, beside: Beside) -> None:
     beside.start(fail)
     with pytest.raises(CheckpointError, match="full"):
         ask(beside)  # type: ignore[operator]
@@ -73,18 +75,19 @@ def test_failure_is_said_where_another_error_ends_the_run(caplog: pytest.LogCapt
     assert "CheckpointError: full" in caplog.text
 
 
-def test_without_another_thread_the_work_is_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_another_thread_the_work_is_done_at_once(beside: Beside, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_more(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", no_more)
-    beside, done = Beside(), []
+    done: list[int] = []
     beside.start(lambda: done.append(1))
     assert done == [1]
     beside.settle()
+    assert done == [1]
 
 
-def test_what_it_says_is_in_the_file_of_its_own_run(tmp_path: Path) -> None:
+def test_what_it_says_is_in_the_file_of_its_own_run(beside: Beside, tmp_path: Path) -> None:
     begun, over = threading.Event(), threading.Event()
 
     def other_run() -> None:
@@ -95,7 +98,6 @@ def test_what_it_says_is_in_the_file_of_its_own_run(tmp_path: Path) -> None:
     other = threading.Thread(target=other_run)
     other.start()
     begun.wait(10)
-    beside = Beside()
     with attach_log(tmp_path / "train.log"):
         beside.start(lambda: logging.getLogger("lightning_adapter").warning("stuck"))
         beside.settle()
