@@ -98,7 +98,7 @@ class _OfCli:
         if said is False or otherwise is not None:
             return otherwise
         # as `LightningCLI._set_seed` does for True, and for null: Lightning chooses
-        chosen: int = hosts.importable_hosts()[0].pl.seed_everything()
+        chosen: int = hosts.importable_host().pl.seed_everything()
         return chosen
 
     @property
@@ -127,7 +127,7 @@ class _OfHydra:
     def build(self, run_dir: pathlib.Path, seed: int | None) -> Parts:
         if seed is not None:
             # the module's package is not known before it is made, and all of them seed alike
-            hosts.importable_hosts()[0].pl.seed_everything(seed, workers=True)
+            hosts.importable_host().pl.seed_everything(seed, workers=True)
         return hydra_tree.build(self.tree, run_dir)
 
     def seed(self, otherwise: int | None) -> int | None:

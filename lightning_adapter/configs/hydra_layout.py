@@ -51,7 +51,7 @@ class Layout:
             return target
         module = None if self.model is None else _lightning_class(self._cfg[self.model], "LightningModule")
         host = hosts.host_of_class(module) if module is not None else None
-        result: Target = (host or hosts.importable_hosts()[0]).pl.Trainer
+        result: Target = (host or hosts.importable_host()).pl.Trainer
         return result
 
     def parts(self) -> Iterator[tuple[str, Any]]:

@@ -168,4 +168,4 @@ def _check_periods(arguments: Arguments, period: pytorch.TrainUnit | None, given
 
 def seed_everything(seed: int) -> None:
     """Lightning's own, of the package that is imported already."""
-    hosts.importable_hosts()[0].pl.seed_everything(seed)
+    hosts.importable_host().pl.seed_everything(seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, TypeVar
@@ -163,29 +163,44 @@ def is_host_class(cls: type) -> bool:
     return not cls.__module__.startswith(notices.DEMO_PACKAGES) and f"{cls.__module__}.".startswith(_GROUND)
 
 
+def importable_host() -> Host:
+    """A Lightning package of this environment, one that is imported already before others: each takes a second.
+
+    Raises:
+        ConfigurationError: there is none, or none that is new enough.
+    """
+    return next(_importable())
+
+
 def importable_hosts() -> list[Host]:
     """The Lightning packages in this environment, those that are imported already first.
 
     Raises:
         ConfigurationError: there is none, or none that is new enough.
     """
-    found: list[Host] = []
+    return list(_importable())
+
+
+def _importable() -> Iterator[Host]:
     too_old: list[ConfigurationError] = []
+    is_found = False
     for package in sorted(PACKAGES, key=lambda name: name not in sys.modules):
         try:
-            found.append(host(package))
+            found = host(package)
         except ImportError:
             continue
         except ConfigurationError as error:  # the other package may be the one that is used
             too_old.append(error)
-    if not found and too_old:
+            continue
+        is_found = True
+        yield found
+    if not is_found and too_old:
         raise too_old[0]
-    if not found:
+    if not is_found:
         raise ConfigurationError(
             "Neither pytorch_lightning nor lightning can be imported. Type pip install pytorch-lightning or "
             "pip install lightning."
         )
-    return found
 
 
 #: Names of the packages that this process was warned of already.

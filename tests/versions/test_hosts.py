@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 import warnings
 from types import SimpleNamespace
 
@@ -89,3 +91,12 @@ def test_without_any_lightning_both_packages_are_named(monkeypatch: pytest.Monke
 
     with pytest.raises(ConfigurationError, match="pip install pytorch-lightning or pip install lightning"):
         hosts.importable_hosts()
+
+
+def test_of_two_packages_one_is_imported_where_one_will_do() -> None:
+    script = (
+        "import sys; import pytorch_lightning; from lightning_adapter.versions import hosts\n"
+        "print(hosts.importable_host().package, 'lightning' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["pytorch_lightning", "False"]
