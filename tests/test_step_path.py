@@ -146,15 +146,36 @@ def test_no_object_is_kept_per_step(tmp_path: Path) -> None:
     assert counted[800] - counted[200] <= 2
 
 
+class CallsInThePackage:
+    """Counts the calls of this package's functions between two marks, of which there is one in each step."""
+
+    def __init__(self) -> None:
+        self.counted: list[int] = []
+        self._package = str(Path(inspect.getfile(LightningAdapter)).parent)
+
+    def mark(self, goes_on: bool) -> None:
+        self.counted.append(0)
+        sys.setprofile(self._profile if goes_on else None)
+
+    def _profile(self, frame: Any, event: str, argument: Any) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(self._package):
+            self.counted[-1] += 1
+
+    def of_quiet_steps(self, module: DETLM, tmp_path: Path) -> list[int]:
+        class Trial(LightningAdapter):
+            def __init__(self, context: Any) -> None:
+                super().__init__(context, module, logger=False, enable_progress_bar=False)
+
+        try:
+            fit(Trial, max_epochs=1, run_dir=tmp_path / "run")
+        finally:
+            sys.setprofile(None)
+        return self.counted[2:-1]  # the first batches end a workload, and the last one the epoch
+
+
 def test_calls_per_step_stay_few(tmp_path: Path) -> None:
     """Time cannot be tested on a machine that others use; the calls that a step makes in this package can be counted."""
-    budget = 46
-    counted: list[int] = []
-    package = str(Path(inspect.getfile(LightningAdapter)).parent)
-
-    def profile(frame: Any, event: str, argument: Any) -> None:
-        if event == "call" and frame.f_code.co_filename.startswith(package):
-            counted[-1] += 1
+    calls = CallsInThePackage()
 
     class OneValue(DETLM):
         def __init__(self) -> None:
@@ -162,8 +183,7 @@ def test_calls_per_step_stay_few(tmp_path: Path) -> None:
             self.layer = torch.nn.Linear(4, 1)
 
         def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-            counted.append(0)
-            sys.setprofile(profile if batch_idx < STEPS - 1 else None)
+            calls.mark(batch_idx < STEPS - 1)
             loss = self.layer(batch).mean()
             self.log("loss", loss)
             return loss
@@ -171,12 +191,27 @@ def test_calls_per_step_stay_few(tmp_path: Path) -> None:
         configure_optimizers = Body.configure_optimizers
         train_dataloader = Body.train_dataloader
 
-    class Trial(LightningAdapter):
-        def __init__(self, context: Any) -> None:
-            super().__init__(context, OneValue(), logger=False, enable_progress_bar=False)
+    counted = calls.of_quiet_steps(OneValue(), tmp_path)
+    assert max(counted) <= 41, counted
 
-    try:
-        fit(Trial, max_epochs=1, run_dir=tmp_path / "run")
-    finally:
-        sys.setprofile(None)
-    assert max(counted[2:-1]) <= budget, counted  # the first batches end a workload, and the last one the epoch
+
+def test_calls_per_validation_batch_stay_few(tmp_path: Path) -> None:
+    calls = CallsInThePackage()
+
+    class OneValue(DETLM):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(4, 1)
+
+        def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+            return self.layer(batch).mean()
+
+        def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+            calls.mark(batch_idx < STEPS - 1)
+            self.log("loss", self.layer(batch).mean())
+
+        configure_optimizers = Body.configure_optimizers
+        train_dataloader = val_dataloader = Body.train_dataloader
+
+    counted = calls.of_quiet_steps(OneValue(), tmp_path)
+    assert max(counted) <= 20, counted
