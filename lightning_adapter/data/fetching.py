@@ -91,7 +91,12 @@ class DataFetcher(Iterator[Item], Generic[Item]):
         except StopIteration:
             self.done = True
 
-    def __next__(self) -> Item:
+    def fetch(self) -> Item:
+        """The next batch; called as a method, since a loop pays for `next()` at each batch.
+
+        Raises:
+            StopIteration: there is none.
+        """
         if self._ahead:
             batch = self._ahead.pop()
             self._fetch_ahead()
@@ -106,6 +111,8 @@ class DataFetcher(Iterator[Item], Generic[Item]):
         self.fetched += 1
         self.done = self.fetched >= self._length
         return batch
+
+    __next__ = fetch
 
     def agree_on_end(self, done: bool) -> None:
         """All processes have told each other whether the batch handed out last is the last one of any of them."""
@@ -155,4 +162,4 @@ class DataLoaderIterator(Iterator[IndexedBatch]):
 
 
 #: By which a traceback tells that a batch was being fetched.
-FETCHES = frozenset(each.__code__ for each in (DataFetcher.start, DataFetcher.__next__, DataFetcher._fetch_ahead))
+FETCHES = frozenset(each.__code__ for each in (DataFetcher.start, DataFetcher.fetch, DataFetcher._fetch_ahead))

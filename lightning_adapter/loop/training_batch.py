@@ -93,7 +93,7 @@ class TrainingBatch:
             else:
                 batch_idx = self.progress.batch.current.ready
                 together = self.any_rank is not None and data.num_batches == INFINITE
-                batch = self._fetch_together(data) if together else next(data.fetcher)
+                batch = self._fetch_together(data) if together else data.fetcher.fetch()
         except StopIteration:
             return False
         if self.transfer is not None and iterator is None:

@@ -161,7 +161,7 @@ class ValidationLoop:
         step = self._batch_step(data, fetcher, iterator)
         while iterator is None or not fetcher.done:
             try:
-                batch, batch_idx, dataloader_idx = next(fetcher) if iterator is None else iterator.last
+                batch, batch_idx, dataloader_idx = fetcher.fetch() if iterator is None else iterator.last
             except StopIteration:
                 break
             if dataloader_idx != results.reached:
