@@ -12,6 +12,7 @@ import collections
 import copy
 import functools
 import io
+import operator
 import pickle
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -83,19 +84,25 @@ class PlainData:
     notes: list[Note] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     _within: set[int] = field(default_factory=set)
+    # a checkpoint has some collections in two places; what is kept here are things of that checkpoint
+    _unchanged: dict[int, Any] = field(default_factory=dict)
 
     def of(self, value: Any, place: Place) -> Any:
         """A value as the restricted loader takes it: the value itself, wherever nothing in it has to change."""
-        if type(value) in _PLAIN or isinstance(value, torch.Tensor):
+        if type(value) in _PLAIN or isinstance(value, torch.Tensor) or id(value) in self._unchanged:
             return value
         if id(value) in self._within:
             self.refused.append(Refused(place, "a collection that contains itself"))
             return None
         self._within.add(id(value))
+        said = len(self.notes), len(self.refused)
         try:
-            return self._of_other(value, place)
+            plain = self._of_other(value, place)
         finally:
             self._within.discard(id(value))
+        if plain is value and said == (len(self.notes), len(self.refused)):
+            self._unchanged[id(value)] = value
+        return plain
 
     def _of_other(self, value: Any, place: Place) -> Any:
         # Exact types: a subclass is pickled by the name of its class, which is for the restricted loader to judge.
@@ -123,16 +130,19 @@ class PlainData:
 
     def _of_mapping(self, value: Any, place: Place) -> Any:
         before = len(self.notes)
-        keys = {key: self._of_key(key, place) for key in value}
-        plain = {keys[key]: self.of(entry, (*place, keys[key])) for key, entry in value.items()}
+        is_same = True
+        plain: dict[Any, Any] = {}
+        for key, entry in value.items():
+            # most are plain, and a checkpoint has a thousand of them
+            name = key if type(key) in _PLAIN else self._of_key(key, place)
+            mine = entry if type(entry) in _PLAIN else self.of(entry, (*place, name))
+            is_same = is_same and name is key and mine is entry
+            plain[name] = mine
         # of states, what is code is taken from the new object: a key that is absent leaves it as it is
         for note in self.notes[before:]:
             if note.kind == _CODE_LEFT_OUT and note.place[:-1] == place:
                 del plain[note.place[-1]]
-        if len(plain) == len(value) and all(
-            mine is theirs and (key is other)
-            for (key, mine), (other, theirs) in zip(plain.items(), value.items(), strict=True)
-        ):
+        if is_same and len(plain) == len(value):
             return value
         made = copy.copy(value)  # an OrderedDict of weights has attributes, which go along
         made.clear()
@@ -140,8 +150,10 @@ class PlainData:
         return made
 
     def _of_sequence(self, value: Sequence[Any], place: Place) -> Any:
-        plain = [self.of(entry, (*place, index)) for index, entry in enumerate(value)]
-        return value if all(map(lambda mine, theirs: mine is theirs, plain, value)) else type(value)(plain)  # type: ignore[call-arg]
+        plain = [
+            entry if type(entry) in _PLAIN else self.of(entry, (*place, index)) for index, entry in enumerate(value)
+        ]
+        return value if all(map(operator.is_, plain, value)) else type(value)(plain)  # type: ignore[call-arg]
 
     def _of_key(self, key: Any, place: Place) -> Any:
         """A key, or an entry of a set: equal to what it was, since it is not given back as what it was."""

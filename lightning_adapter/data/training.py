@@ -237,6 +237,8 @@ class TrainingData:
 
     def loader_states(self, batches: int) -> list[Any]:
         """What those loaders that have a `state_dict()` say, in turn, as Lightning's CombinedLoader saves it."""
+        if not any(isinstance(loader, StatefulLoader) for loader in self.loaders):
+            return []
         return [loader.own.state for loader in self._trained_position(batches).loaders if loader.own is not None]
 
     def load_loader_states(self, states: Sequence[Any]) -> None:

@@ -108,6 +108,8 @@ def set_random_state(state: Mapping[str, Any]) -> None:
 def of_this_rank(state: Mapping[str, Any]) -> dict[str, Any]:
     """What differs between ranks in what `RunState.state_dict` returned, in main memory."""
     own = {name: state[name] for name in _PER_RANK}
+    if not torch.cuda.is_available():
+        return own  # all of it is there, and stands twice in the file of a single process without being written twice
     return apply_to_collection(own, torch.Tensor, lambda tensor: tensor.cpu())  # type: ignore[no-any-return]
 
 
