@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.length import LONG
 from benchmarks.names import COMPARED, LIGHTNING, LOGGING
 from benchmarks.promises import Results
 from benchmarks.tasks import MODELS
@@ -112,12 +113,12 @@ def run_worker(function: str, arguments: dict[str, Any], clock: str, launcher: S
         output = pathlib.Path(directory, "found.json")
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "XDG_DATA_HOME": directory}
-        if function not in ("memory", "start"):
+        if function not in ("memory", "length", "start"):
             environment |= ALLOCATOR
         if function != "gpu":
             environment["CUDA_VISIBLE_DEVICES"] = ""  # two of the systems would take a GPU unasked
         # what waits for others, or for files, is not all on the processor
-        environment["BENCHMARK_CLOCK"] = clock if function in ("steps", "evaluation") else "wall"
+        environment["BENCHMARK_CLOCK"] = clock if function in ("steps", "evaluation", "length") else "wall"
         environment["BENCHMARK_LAUNCHED"] = repr(time.time())
         empty = pathlib.Path(directory, "code")  # Determined's checkpoints hold a copy of the working directory
         empty.mkdir()
@@ -198,6 +199,13 @@ def memory(findings: Findings, options: Options) -> None:
     findings.measure(f"memory, {options.memory_steps:,} steps", ("memory",), of_all)
 
 
+def length(findings: Findings, options: Options) -> None:
+    """Steps and memory up to a million batches."""
+    for system, (_, count) in LONG.items():
+        what, path = f"length, {system}, {count:,} steps", ("length", system)
+        findings.measure(what, path, run_worker, "length", {"system": system}, options.clock)
+
+
 def gpu(findings: Findings, options: Options) -> None:
     """Steps on a GPU."""
     if not torch.cuda.is_available():
@@ -210,7 +218,7 @@ def gpu(findings: Findings, options: Options) -> None:
 
 #: By name, in the order in which they are made.
 PARTS: dict[str, Callable[[Findings, Options], None]] = {
-    part.__name__: part for part in (steps, evaluation, calls, parallel, checkpoints, start, memory, gpu)
+    part.__name__: part for part in (steps, evaluation, calls, parallel, checkpoints, start, memory, length, gpu)
 }
 
 

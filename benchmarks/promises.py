@@ -108,6 +108,19 @@ def _growth(results: Results) -> list[float] | None:
     return None if memory is None else [memory["late"] / memory["early"]]
 
 
+def _lasts(key: str) -> Callable[[Results], list[float] | None]:
+    """What a long run has at its end beside what it had at its beginning."""
+
+    def measured(results: Results) -> list[float] | None:
+        found = found_at(results, "length", ADAPTER, key)
+        if found is None:
+            return None
+        by_batches = {int(batches): value for batches, value in found.items()}
+        return [by_batches[max(by_batches)] / by_batches[min(by_batches)]]
+
+    return measured
+
+
 PROMISES = (
     _step("training", PERCEPTRON, NOTHING, BARE_LOOP, 1.05),
     _step("training", PERCEPTRON, NOTHING, PYTORCH_TRIAL, 0.98),
@@ -149,6 +162,8 @@ PROMISES = (
     _beside(LIGHTNING, ("start",), f"interpreter to first batch: adapter / {LIGHTNING}", 1.0),
     Promise("start", "`lightning-adapter --help`, seconds", 0.3, lambda results: found_at(results, "help"), 2),
     Promise("memory", "peak memory after all steps / after 1,000", 1.01, _growth),
+    Promise("length", "a step up to batch 1,000,000 / up to batch 1,000", 1.05, _lasts("step")),
+    Promise("length", "peak memory after 1,000,000 steps / after 1,000", 1.01, _lasts("memory")),
 )
 
 

@@ -137,6 +137,27 @@ def parallel_rows(results: Results) -> list[list[str]]:
     ]
 
 
+def length_rows(results: Results) -> list[list[str]]:
+    """Steps and memory of each system as a run grows long; the numbers of batches are text once they were JSON."""
+    rows = []
+    for system, found in results["length"].items():
+        steps = {int(batches): value for batches, value in found["step"].items()}
+        memory = {int(batches): value for batches, value in found["memory"].items()}
+        first = min(steps)
+        rows += [
+            [
+                system,
+                f"{batches:,}",
+                f"{step:.1f}",
+                f"{step / steps[first]:.2f}",
+                f"{memory[batches]:.1f}",
+                f"{memory[batches] / memory[first]:.3f}",
+            ]
+            for batches, step in steps.items()
+        ]
+    return rows
+
+
 def gpu_rows(by_model: Results) -> list[list[Any]]:
     """Time, use of the GPU and waits for it; the last two from steps under a profiler."""
     return [
@@ -207,6 +228,14 @@ def text(findings: Findings, options: Options) -> str:
             "From call to first batch is measured in a process that has trained before. A checkpoint's delay is what the step "
             f"takes longer after which the checkpoint ({CNN}) is written; what follows is by how much the next five steps are "
             "longer, all together.",
+        ]
+    if "length" in results:
+        headers = ["system", "batches", "microseconds per step", "/ at 1,000", "peak MiB", "/ at 1,000"]
+        parts += [
+            "## Long runs",
+            "One epoch of a module that computes nothing and logs one value, with TensorBoard's files and ten validations and "
+            "checkpoints: the mean step from a tenth of the batches on, and the largest memory until then.",
+            table(length_rows(results), headers),
         ]
     if "parallel" in results:
         parts += [

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks.evaluation import Prepared
+from benchmarks.length import train_for_long
 from benchmarks.names import CNN, COMPARED, KEEPING_LOOP, NOTHING, ONE_VALUE, PERCEPTRON, SEVERAL
 from benchmarks.systems import Measurement, keep_quiet, measure
 from benchmarks.tasks import MODELS, WARM_UP, WINDOW, Clock, Counter, Profile, now, peak_memory
@@ -116,6 +117,12 @@ def memory(system: str, count: int) -> dict[str, float]:
     return {"early": what.training.memory[MEMORY_FROM], "late": what.training.memory[last], "end": peak_memory()}
 
 
+def length(system: str, count: int | None = None) -> dict[str, dict[int, float]]:
+    """Steps and memory of a run as it grows long, as `train_for_long`."""
+    with tempfile.TemporaryDirectory() as directory:
+        return train_for_long(system, pathlib.Path(directory), count)
+
+
 def start(system: str) -> float:
     """Seconds from the start of the interpreter, imports included, to the first batch."""
     what = Measurement(PERCEPTRON, ONE_VALUE, 2)
@@ -180,7 +187,8 @@ def main() -> None:
     """Measure and write the outcome as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "function", choices=[f.__name__ for f in (steps, calls, evaluation, gpu, parallel, checkpoints, memory, start)]
+        "function",
+        choices=[f.__name__ for f in (steps, calls, evaluation, gpu, parallel, checkpoints, length, memory, start)],
     )
     parser.add_argument("arguments", type=json.loads)
     parser.add_argument("output", type=pathlib.Path)

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import measurements
 from benchmarks.__main__ import main
+from benchmarks.length import train_for_long
 from benchmarks.measurements import Findings, MeasurementError, Options
 from benchmarks.names import ADAPTER, CNN, COMPARED, KEEPING_LOOP, LIGHTNING, LOGGING, ONE_VALUE, PERCEPTRON
 from benchmarks.promises import PROMISES, Promise, broken, differences, found_at, ratios, spread, table_of
@@ -54,6 +55,9 @@ def fast_worker(function: str, arguments: dict[str, Any], clock: str, launcher: 
         return {s: {"delay": [times[s] / 100], "after": [0.0]} for s in COMPARED}
     if function == "start":
         return times[arguments["system"]] / 100
+    if function == "length":
+        marks = ["1000", "10000", "1000000"]  # keys of JSON are text
+        return {"step": dict.fromkeys(marks, 30.0), "memory": dict(zip(marks, [100.0, 100.5, 100.9], strict=True))}
     assert function == "memory"
     return {"early": 100.0, "late": 100.5}
 
@@ -185,6 +189,20 @@ def test_ratios_are_taken_within_a_repetition() -> None:
 
 def test_every_promise_is_of_a_part_that_is_measured() -> None:
     assert {promise.part for promise in PROMISES} <= set(measurements.PARTS)
+
+
+def test_long_run_is_judged_by_its_end_beside_its_beginning() -> None:
+    grown = {"step": {"1000": 30.0, "10000": 99.0, "1000000": 30.3}, "memory": {"1000": 200.0, "1000000": 203.0}}
+    assert broken({"length": {ADAPTER: grown}}) == ["peak memory after 1,000,000 steps / after 1,000"]
+    grown["step"]["1000000"] = 33.0
+    assert len(broken({"length": {ADAPTER: grown}})) == 2
+
+
+@pytest.mark.parametrize("system", [LIGHTNING, ADAPTER])
+def test_long_run_notes_each_power_of_ten(system: str, tmp_path: Path) -> None:
+    found = train_for_long(system, tmp_path, 1000)
+    assert found["step"].keys() == found["memory"].keys() == {1000}
+    assert 0 < found["step"][1000] < 1e5 and found["memory"][1000] > 10
 
 
 def test_spread_has_median_and_extremes() -> None:
