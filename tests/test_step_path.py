@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from determined import pytorch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 from torchmetrics import MeanMetric
 
 from lightning_adapter import DETLM, LightningAdapter, fit
+from lightning_adapter.runs import live_curves, table_epochs
 
 STEPS = 12
 EVERY = 5
@@ -144,6 +146,65 @@ def test_no_object_is_kept_per_step(tmp_path: Path) -> None:
 
     fit(Trial, max_epochs=1, run_dir=tmp_path / "run")
     assert counted[800] - counted[200] <= 2
+
+
+class Growing(DataLoader[Any]):
+    """Epochs of different lengths that nobody knows."""
+
+    epochs = 0
+
+    def __init__(self) -> None:
+        super().__init__(Stream())
+
+    def __iter__(self) -> Any:
+        self.epochs += 1
+        return iter([torch.ones(1, 4)] * (2 + self.epochs * self.epochs % 3))
+
+
+class Stream(IterableDataset[Tensor]):
+    def __iter__(self) -> Any:
+        return iter(())
+
+
+def test_a_run_of_many_epochs_keeps_nothing_of_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that a long run writes is on but Lightning's CSVLogger, which keeps all rows in older Lightnings."""
+    blocks: dict[int, int] = {}
+    few, many = 100, 500
+    monkeypatch.setattr(table_epochs, "_MOST_KNOTS", 64)  # the room that a long run has, filled sooner
+    monkeypatch.setattr(live_curves, "_SECONDS", 1e6)  # a slow machine would draw in between, for the first time
+
+    class Counting(Adapted):
+        def on_train_epoch_start(self) -> None:
+            if self.current_epoch in (few, many):
+                gc.collect()
+                blocks[self.current_epoch] = sys.getallocatedblocks()
+
+        def train_dataloader(self) -> DataLoader[Any]:
+            return Growing()
+
+        def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+            self.log("val_loss", batch.mean())
+
+        def val_dataloader(self) -> DataLoader[Any]:
+            return DataLoader(torch.ones(2, 4))
+
+    class Trial(LightningAdapter):
+        def __init__(self, context: Any) -> None:
+            super().__init__(
+                context,
+                Counting(),
+                logger=pl.loggers.TensorBoardLogger(tmp_path),
+                callbacks=[
+                    pl.callbacks.EarlyStopping("both_epoch", patience=2 * many),
+                    pl.callbacks.LearningRateMonitor(),
+                ],
+                log_every_n_steps=4,
+                check_val_every_n_epoch=50,
+            )
+
+    fit(Trial, max_epochs=many + 1, checkpoint_period=pytorch.Batch(10**6), run_dir=tmp_path / "run")
+    # not objects, since numbers are none for the collector; some come once, and some are records that pytest keeps
+    assert blocks[many] - blocks[few] < 2 * (many - few)
 
 
 class CallsInThePackage:
