@@ -120,8 +120,7 @@ class LoggerConnector:
             raise self._host.misconfiguration(
                 "You are trying to `self.log()` but it is not managed by the `Trainer` control flow"
             )
-        loader = results.dataloader_idx
-        metric = results.metrics.get((hook, name, loader if add_dataloader_idx else None))
+        metric = results.metrics.get((hook, name, results.dataloader_idx if add_dataloader_idx else None))
         arguments = (
             prog_bar,
             logger,
@@ -135,7 +134,7 @@ class LoggerConnector:
             metric_attribute,
             rank_zero_only,
         )
-        if metric is None or metric.arguments != arguments or metric.dataloader_idx != loader:
+        if metric is None or metric.arguments != arguments or metric.dataloader_idx != results.dataloader_idx:
             if batch_size is None:
                 results.check_size_can_be_inferred()
             metric = results.register(hook, name, value, LogArguments(*arguments), metric)
