@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, TypeVar
 
 from determined import pytorch
 
 from lightning_adapter.adapter import LightningAdapter
-from lightning_adapter.configs import configuration, given, sources
+from lightning_adapter.configs import cli_kept, configuration, given, sources
 from lightning_adapter.configs.cli_saving import saves_configuration
 from lightning_adapter.configs.drawn import Name, first, replaced, samples
 from lightning_adapter.configs.lightning_cli import Cli
@@ -98,6 +99,11 @@ class ConfiguredTrial(LightningAdapter):
     # --- what `fit` asks the class ------------------------------------------------------------------------------------
 
     @classmethod
+    def reading_once(cls) -> AbstractContextManager[None]:
+        """The parsers of a LightningCLI are made once for all that is asked before it makes the objects."""
+        return cli_kept.reading_once()
+
+    @classmethod
     def for_hyperparameters(cls: type[Configured], hparams: object) -> type[Configured]:
         """The class that reads the configuration with the LightningCLI that a script has made."""
         cli = given.cli_of(hparams)
@@ -169,15 +175,16 @@ class ConfiguredTrial(LightningAdapter):
         """As the library checks the configuration, with each value that the ranges may give."""
         ranges: dict[Name, Range] = {}
         values = first(hyperparameters, (), ranges)
-        cls.check_hyperparameters(values)
         drawn: list[str] = []
-        for name, allowed in ranges.items():
-            for value in samples(allowed):
-                try:
-                    cls.check_hyperparameters(replaced(values, name, value))
-                except ConfigurationError as error:
-                    drawn.append(f"{dotted(name)} is a range ({allowed}), which may give {shown(value)}: {error}")
-                    break
+        with cls.reading_once():
+            cls.check_hyperparameters(values)
+            for name, allowed in ranges.items():
+                for value in samples(allowed):
+                    try:
+                        cls.check_hyperparameters(replaced(values, name, value))
+                    except ConfigurationError as error:
+                        drawn.append(f"{dotted(name)} is a range ({allowed}), which may give {shown(value)}: {error}")
+                        break
         raise_all("the hyperparameters", drawn)
 
     @classmethod
@@ -303,6 +310,16 @@ def build(
         ConfigurationError: nothing can be made of it, in the library's own words.
     """
     _check_reads(trial_class, "build()")
+    with trial_class.reading_once():
+        return _built(config, seed, run_dir, trial_class)
+
+
+def _built(
+    config: experiment.Hyperparameters,
+    seed: int | None,
+    run_dir: str | os.PathLike[str] | None,
+    trial_class: type[ConfiguredTrial],
+) -> tuple[ConfiguredTrial, LightningModule, LightningDataModule | None]:
     reader = trial_class.for_hyperparameters(config)
     tree = reader.given_hyperparameters(config)
     if not experiment.is_group(tree):

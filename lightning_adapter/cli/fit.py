@@ -81,15 +81,25 @@ def run(arguments: argparse.Namespace) -> int:
     with variables_set(experiment.environment_variables(config or {}, device_kind)):
         target = arguments.target or CONFIGURED
         trial_class = load_target(target)
-        if arguments.cli or arguments.hydra:
-            hparams = tree = configured(target, trial_class, hparams, arguments)
-            if arguments.hydra and managed_trial() is None:  # a cluster has values of its own for the configuration
-                _check_files(tree, arguments)
         # a file is given by its name, which messages then have; a pipe can be read only once
         given = arguments.config if config is None or os.path.isfile(arguments.config) else config
-        with _places_told(arguments):
-            _fit(target, trial_class, given, hparams, arguments)
+        with _reading_once(arguments):
+            if arguments.cli or arguments.hydra:
+                hparams = tree = configured(target, trial_class, hparams, arguments)
+                if arguments.hydra and managed_trial() is None:  # a cluster has values of its own for the configuration
+                    _check_files(tree, arguments)
+            with _places_told(arguments):
+                _fit(target, trial_class, given, hparams, arguments)
     return 0
+
+
+def _reading_once(arguments: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
+    """Compose a configuration and train with it in one block: what reads it here reads it there too."""
+    if not arguments.cli:
+        return contextlib.nullcontext()
+    from lightning_adapter.configs import cli_kept
+
+    return cli_kept.reading_once()
 
 
 def _places_told(arguments: argparse.Namespace) -> contextlib.AbstractContextManager[None]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
 from lightning_adapter import notices
+from lightning_adapter.configs import cli_kept
 from lightning_adapter.configs.cli_saving import keep_saved
 from lightning_adapter.configs.cli_trainer import TrainerToBe, to_be
 from lightning_adapter.errors import ConfigurationError
@@ -74,11 +75,13 @@ class Parsers:
         fit: that of the subcommand; the same one where the class was written with `run=False`.
         classes: the section of module and of datamodule to the class, or function, whose arguments stand in it as they are;
             other sections have a `class_path`.
+        read: what they have read, by the text of the tree.
     """
 
     main: Parser
     fit: Parser
     classes: Mapping[str, Callable[..., object]]
+    read: dict[str, Config] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cli: MadeCli) -> Parsers:
@@ -96,7 +99,7 @@ class Parsers:
 def parse(
     cls: type, arguments: Mapping[str, Any], parsing: Callable[[Parsers], object], has_sections: bool = False
 ) -> Any:
-    """Let a LightningCLI make its parser, and nothing else.
+    """Let a LightningCLI make its parser, and nothing else; one that is kept is taken in its place.
 
     Args:
         cls: the LightningCLI.
@@ -109,10 +112,16 @@ def parse(
     """
 
     def parse_arguments(self: Any, parser: Parser, args: object) -> NoReturn:
-        raise _Parsed(parsing(Parsers.of(self)))
+        parsers = Parsers.of(self)
+        if not has_sections:
+            cli_kept.keep(cls, arguments, parsers)
+        raise _Parsed(parsing(parsers))
 
+    kept = None if has_sections else cli_kept.kept_parsers(cls, arguments)
     made = _derived(cls, {"parse_arguments": parse_arguments, "has_sections": has_sections})
     try:
+        if kept is not None:
+            return parsing(kept)
         made(**arguments)
     except _Parsed as parsed:
         return parsed.result
@@ -147,6 +156,7 @@ def instantiate(cls: type, arguments: Mapping[str, Any], config: Callable[[Parse
     Returns:
         The LightningCLI, whose trainer is a TrainerToBe.
     """
+    cli_kept.end()
 
     def parse_arguments(self: Any, parser: Parser, args: object) -> None:
         with warnings.catch_warnings():

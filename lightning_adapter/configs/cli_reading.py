@@ -28,6 +28,7 @@ class Reader:
         self.main = parsers.main
         self.fit = parsers.fit
         self.classes = parsers.classes
+        self._read = parsers.read
         self.has_subcommands = self.fit is not self.main
 
     def typed(self, file: str, overrides: Sequence[str], in_section: bool) -> list[str]:
@@ -73,7 +74,10 @@ class Reader:
 
     def parse_tree(self, tree: Mapping[str, Any]) -> Config:
         """Return what a tree means, with all defaults."""
-        return self.main.parse_object(self.given(tree))
+        text = repr(tree)
+        if text not in self._read:
+            self._read[text] = self.main.parse_object(self.given(tree))
+        return self._read[text]
 
     def refusal_of(self, tree: Mapping[str, Any]) -> ConfigurationFault | None:
         """Return the first fault of a tree."""

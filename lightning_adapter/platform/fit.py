@@ -88,42 +88,43 @@ def fit(
     check_may_train()
     built, trial_class, hparams, seed = _built_before(trial_class, hparams, seed)
     check_trial_class(trial_class)
-    trial_class = trial_class.for_hyperparameters(hparams)
-    hparams = trial_class.given_hyperparameters(hparams)
-    info = managed_trial()
-    if run_dir is None and info is None:
-        at_first = None if built is None else built.built
-        run_dir = trial_class.own_run_dir(hparams) if at_first is None else at_first.run_dir
-    request = FitRequest.of(
-        config=config,
-        hparams=hparams,
-        max_epochs=max_epochs,
-        max_steps=max_steps,
-        validation_period=validation_period,
-        checkpoint_period=checkpoint_period,
-        resume_from=resume_from,
-        warm_start_from=warm_start_from,
-        seed=seed,
-        run_dir=run_dir,
-        name=name,
-        master_timeout=master_timeout,
-        test=test,
-        package=package,
-        built=built,
-    )
-    if info is None:
-        # of a trial of a search speaks who searches
-        with join_job(managed=False) as processes, shown_on_console(is_quiet=judge_of_run() is not None):
-            return fit_local(trial_class, request, processes)
-    ignored = {"resume_from": resume_from, "seed": seed, "run_dir": run_dir, "name": name}
-    given = [each for each, value in ignored.items() if value is not None]
-    if given:
-        logger.warning(
-            "the cluster decides how a managed trial begins and where it writes: %s has no effect here",
-            ", ".join(given),
+    with trial_class.reading_once():
+        trial_class = trial_class.for_hyperparameters(hparams)
+        hparams = trial_class.given_hyperparameters(hparams)
+        info = managed_trial()
+        if run_dir is None and info is None:
+            at_first = None if built is None else built.built
+            run_dir = trial_class.own_run_dir(hparams) if at_first is None else at_first.run_dir
+        request = FitRequest.of(
+            config=config,
+            hparams=hparams,
+            max_epochs=max_epochs,
+            max_steps=max_steps,
+            validation_period=validation_period,
+            checkpoint_period=checkpoint_period,
+            resume_from=resume_from,
+            warm_start_from=warm_start_from,
+            seed=seed,
+            run_dir=run_dir,
+            name=name,
+            master_timeout=master_timeout,
+            test=test,
+            package=package,
+            built=built,
         )
-    with join_job(managed=True), shown_on_console():
-        return fit_managed(trial_class, request, info)
+        if info is None:
+            # of a trial of a search speaks who searches
+            with join_job(managed=False) as processes, shown_on_console(is_quiet=judge_of_run() is not None):
+                return fit_local(trial_class, request, processes)
+        ignored = {"resume_from": resume_from, "seed": seed, "run_dir": run_dir, "name": name}
+        given = [each for each, value in ignored.items() if value is not None]
+        if given:
+            logger.warning(
+                "the cluster decides how a managed trial begins and where it writes: %s has no effect here",
+                ", ".join(given),
+            )
+        with join_job(managed=True), shown_on_console():
+            return fit_managed(trial_class, request, info)
 
 
 def _built_before(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -14,6 +15,11 @@ Hooks = TypeVar("Hooks", bound="HyperparameterHooks")
 
 class HyperparameterHooks:
     """What a trial's class answers where hyperparameters are names and values, and nothing more is known of them."""
+
+    @classmethod
+    def reading_once(cls) -> contextlib.AbstractContextManager[None]:
+        """Return a block in which hyperparameters are read, checked and asked, until a trial is made of them."""
+        return contextlib.nullcontext()
 
     @classmethod
     def given_hyperparameters(cls, given: Hyperparameters | None) -> Hyperparameters | None:
