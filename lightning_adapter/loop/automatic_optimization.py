@@ -174,8 +174,14 @@ class Closure:
             The loss without its graph, None where the step was skipped.
         """
         if not torch.is_grad_enabled():  # torch's own optimizers have seen to that, others may not have
+            # as in Lightning these gradients are for the closure alone, not for the hooks and the clipping behind it
+            ends_with, self.ends_with = self.ends_with, None
             with torch.enable_grad():
-                return self()
+                loss = self()
+            if ends_with is not None:
+                self.ends_with = ends_with
+                ends_with(self._optimizer)
+            return loss
         optimization = self._optimization
         settings, hooks = optimization.settings, optimization.hooks
         accumulated = settings.accumulate_grad_batches

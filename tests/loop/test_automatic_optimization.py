@@ -266,6 +266,23 @@ def test_optimizer_that_runs_the_closure_without_gradients_gets_some() -> None:
     assert run.weight == -1.0
 
 
+def test_hooks_behind_a_closure_without_gradients_get_none_as_the_optimizer_has_it() -> None:
+    seen: list[bool] = []
+
+    class Noting(Module):
+        def on_before_optimizer_step(self, optimizer: Any) -> None:
+            seen.append(torch.is_grad_enabled())
+            self.weight.mul_(2.0)  # torch refuses that of a parameter while it records
+
+    module = Noting()
+    run = Run(lambda: 3.0 * module.weight, module, [WithoutGradients([module.weight], lr=1.0)])
+
+    run.train()
+
+    assert seen == [False]
+    assert run.weight == 1.0
+
+
 def test_closure_that_is_run_again_gives_the_last_loss() -> None:
     module = Module()
     optimizer = torch.optim.LBFGS([module.weight], lr=0.1, max_iter=3)
