@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,29 @@ def test_end_waits_and_raises_the_failure() -> None:
     assert done == [1]
     with pytest.raises(CheckpointError, match="full"), beside.done_by_the_end():
         beside.start(fail)
+
+
+def test_signal_that_ends_the_wait_hides_no_failure(beside: Beside, monkeypatch: pytest.MonkeyPatch) -> None:
+    go, usual, asked = threading.Event(), Future.result, []
+
+    def interrupted_once(self: Future[object], timeout: float | None = None) -> object:
+        asked.append(self.done())
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        return usual(self, timeout)
+
+    def fail_later() -> None:
+        go.wait(10)
+        fail()
+
+    monkeypatch.setattr(Future, "result", interrupted_once)
+    beside.start(fail_later)
+    with pytest.raises(KeyboardInterrupt):
+        beside.settle()
+    go.set()
+    with pytest.raises(CheckpointError, match="full"):
+        beside.settle()
+    assert asked[0] is False
 
 
 def test_failure_is_said_where_another_error_ends_the_run(caplog: pytest.LogCaptureFixture) -> None:

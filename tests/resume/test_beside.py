@@ -14,15 +14,17 @@ from typing import Any
 
 import pytest
 import torch
-from determined import pytorch
+from determined import core, pytorch
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_adapter.checkpoints import file
 from lightning_adapter.checkpoints.snapshot import Snapshot
 from lightning_adapter.errors import CheckpointError
+from lightning_adapter.platform import boundaries
 from lightning_adapter.platform.beside import VARIABLE
 from lightning_adapter.runs import store
 from lightning_adapter.runs.directory import RunDirectory
+from lightning_adapter.runs.recorder import Recorder
 
 from .interrupting import FACE
 from .killed import KilledTrial, Killer, result_of
@@ -176,6 +178,96 @@ def test_disk_that_takes_no_file_ends_the_run_with_the_checkpoint_before(
     resumed = train(tmp_path / "run", resume_from=tmp_path / "run")
     whole = train(tmp_path / "whole")
     assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(resumed).items())
+
+
+def test_failure_ends_the_run_where_it_looks_whether_it_has_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[int] = []
+
+    class Counts(Trial):
+        def module(self) -> Net:
+            class Counting(Net):
+                def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+                    trained.append(batch_idx)
+                    time.sleep(0.02)
+
+                def train_dataloader(self) -> Any:
+                    return DataLoader(TensorDataset(torch.ones(400, 3)), batch_size=4)
+
+            return Counting()
+
+    def write(self: Snapshot, stream: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Snapshot, "write", write)
+    monkeypatch.setattr(boundaries, "PREEMPTION_CHECK_BATCHES", 1)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        train(tmp_path / "run", Counts, checkpoint_period=pytorch.Batch(70), max_epochs=1)
+    assert 70 <= len(trained) < 100  # and not at the end, where it waits
+
+
+def test_record_of_the_run_and_rows_of_validations_wait_for_the_file(
+    tmp_path: Path, slow: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing, trains, beside = threading.Event(), threading.get_ident(), []
+    began, ended = Snapshot.write, RunDirectory.apply_retention
+
+    class Validates(Trial):
+        def module(self) -> Net:
+            class Validating(Net):
+                def validation_step(self, batch: Any, batch_idx: int) -> None:
+                    self.log("val_loss", self.layer(batch[0]).pow(2).mean())
+
+                def val_dataloader(self) -> Any:
+                    return loader()
+
+            return Validating()
+
+    def write(self: Snapshot, stream: Any) -> None:
+        writing.set()
+        began(self, stream)
+
+    def tidy(self: RunDirectory, *args: Any) -> Any:
+        try:
+            return ended(self, *args)
+        finally:
+            writing.clear()
+
+    def watched(place: Any, name: str) -> None:
+        usual = getattr(place, name)
+
+        def called(*args: Any, **options: Any) -> Any:
+            if writing.is_set() and threading.get_ident() == trains:
+                beside.append((name, *map(str, args[1:2])))
+            return usual(*args, **options)
+
+        monkeypatch.setattr(place, name, called)
+
+    monkeypatch.setattr(Snapshot, "write", write)
+    monkeypatch.setattr(RunDirectory, "apply_retention", tidy)
+    for name in ("took", "logged", "show", "change"):
+        watched(Recorder, name)
+    for name in ("validated", "write", "checkpoints"):
+        watched(store.CheckpointStore, name)
+    train(tmp_path / "run", Validates, checkpoint_period=pytorch.Batch(3))
+    assert len(slow) == len(stored(tmp_path / "run")) == 7  # at batch 20 too, where it ends
+    assert beside == []
+
+
+def test_all_ranks_wait_for_a_file_that_a_callback_of_one_reads(
+    tmp_path: Path, slow: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = core.DistributedContext.gather
+
+    def with_another_rank(self: core.DistributedContext, stuff: Any) -> Any:
+        mine = usual(self, stuff)
+        return [*mine, (stuff[0], True)]
+
+    monkeypatch.setattr(core.DistributedContext, "gather", with_another_rank)
+    train(tmp_path / "run", max_epochs=1, checkpoint_period=pytorch.Batch(5))
+    assert stored(tmp_path / "run") == [5, 10]
+    assert not slow  # nothing was copied
 
 
 def test_failure_of_the_last_file_is_that_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
