@@ -121,7 +121,6 @@ class LocalPlatform(FitPlatform):
 
     def _take_directory(self, parts: Components) -> None:
         directory = self._directory
-        self.checkpoints.beside.settle()  # that of a validation before the first batch
         if self._goes_on_after is not None:
             directory.truncate_after(self._goes_on_after)
         if self._carried.bring(directory):
