@@ -71,8 +71,9 @@ class CourseSoFar:
                     values = list(map(float, itertools.compress(texts, texts)))
                     made._line(kind, name).extend(places, values)
                     if (kind, name) == made._ranks:
-                        for row in zip(places, itertools.compress(epochs, texts), values, strict=True):
-                            made._validated(*row)
+                        for at, epoch, value in zip(places, itertools.compress(epochs, texts), values, strict=True):
+                            if epoch.isdigit():
+                                made._validated(at, int(epoch), value)
         return made
 
     def add(self, kind: str, batch: int, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -86,12 +87,12 @@ class CourseSoFar:
             if kind == "validation" and column_of(name) == self._ranks[1]:
                 self._validated(batch, epoch, value)
 
-    def _validated(self, batch: int, epoch: int | str, value: float) -> None:
+    def _validated(self, batch: int, epoch: int, value: float) -> None:
         """A validation has this value of the metric that ranks; of equal ones the first is the best."""
         best = self.best
         is_better = best is None or self._sign * value < self._sign * best.value
         if is_better and math.isfinite(value):
-            self.best = Best(self._ranks[1], batch, int(epoch) + 1, value)
+            self.best = Best(self._ranks[1], batch, epoch + 1, value)
 
     def _line(self, kind: str, column: str) -> ThinnedLine:
         line = self._lines.get((kind, column))

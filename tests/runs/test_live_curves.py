@@ -213,3 +213,11 @@ def test_table_is_read_into_the_same_course_as_its_rows_were_told(tmp_path: Path
     of_table = CourseSoFar.read(table.path, ("val_loss", True))
     assert repr(sorted(of_table.points().items())) == repr(sorted(course.points().items()))
     assert (of_table.best, of_table.epochs.line()) == (course.best, course.epochs.line())
+
+
+def test_row_that_names_no_epoch_is_drawn_and_is_not_the_best(tmp_path: Path) -> None:
+    table = tmp_path / "metrics.csv"
+    table.write_text("kind,batches,epoch,val_loss\nvalidation,10,0,0.5\nvalidation,20,,0.25\n")
+    course = CourseSoFar.read(table, ("val_loss", True))
+    assert course.points() == {("validation", "val_loss"): ([10, 20], [0.5, 0.25])}
+    assert course.best == Best("val_loss", 10, 1, 0.5)
