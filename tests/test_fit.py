@@ -423,6 +423,50 @@ def test_a_length_in_batches_counts_a_batch_of_two_optimizer_steps_once() -> Non
     assert validated_at(trial) == [6, 8]
 
 
+def test_profiler_that_the_trial_has_set_runs_around_each_batch() -> None:
+    class Profiler(contextlib.AbstractContextManager[None]):
+        steps = 0
+
+        def step(self) -> None:
+            self.steps += 1
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+    profiler = Profiler()
+
+    class Profiled(trial_of(max_epochs=1)):  # type: ignore[misc]
+        def __init__(self, context: Any) -> None:
+            super().__init__(context)
+            context.profiler = profiler  # as `context.set_profiler` does
+
+    fit(Profiled)
+    assert profiler.steps == EPOCH
+
+
+class SeesLastBatch(models.Net):
+    """What a hook that moves a batch of validation sees of its place."""
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        if self.trainer.validating:
+            self.seen.append(self.trainer.fit_loop.epoch_loop.val_loop.batch_progress.is_last_batch)
+        return batch
+
+    def on_fit_start(self) -> None:
+        self.seen: list[bool] = []
+
+
+def test_hook_that_moves_a_batch_of_validation_knows_whether_it_is_the_last() -> None:
+    options = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False, "max_epochs": 1}
+    expected = SeesLastBatch()
+    pl.Trainer(accelerator="cpu", num_sanity_val_steps=0, enable_checkpointing=False, **options).fit(
+        expected, datamodule=models.Data()
+    )
+    seen = fit(trial_of(SeesLastBatch, max_epochs=1)).lightning_module.seen
+    assert seen == expected.seen
+    assert seen[-1] and not any(seen[:-1])
+
+
 class ReadsHparams(LightningAdapter):
     def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
         self.hparams = context.get_hparams()
