@@ -13,6 +13,7 @@ from torch import Tensor
 from torch import distributed as dist
 from torch.autograd import _profiler_enabled  # type: ignore[attr-defined]  # a name of its C part
 from torch.nn import Module
+from torch.nn.modules import module as _module
 from torch.optim import Optimizer
 from torch.package.package_importer import PackageImporter
 from torch.serialization import DEFAULT_PROTOCOL, _open_zipfile_writer, _save
@@ -42,6 +43,16 @@ def zero_grad(optimizer: Optimizer) -> None:
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.grad = None
+
+
+def have_backward_hooks(modules: Iterable[Module]) -> bool:
+    """Whether user code runs while backward comes by one of these modules, or by any module.
+
+    `_backward_hooks` and `_backward_pre_hooks` of each, and the global ones of torch.nn (torch 2.1 to 2.13).
+    """
+    if _module._global_backward_hooks or _module._global_backward_pre_hooks:
+        return True
+    return any(module._backward_hooks or module._backward_pre_hooks for module in modules)
 
 
 def accumulation_hooks(parameter: Tensor) -> int:

@@ -96,7 +96,7 @@ def played(scene: Scene, overlapping: bool, net: Callable[[], Net] = Net) -> lis
         module, post = net(), Post(letters)
         parameters = list(module.parameters())
         exchange: GradientExchange = (
-            OverlappingExchange(parameters, post.start_mean)
+            OverlappingExchange(parameters, post.start_mean, list(module.modules()))
             if overlapping
             else ExchangeAfterBackward(parameters, Threads(module, context).mean_)
         )
@@ -161,6 +161,36 @@ def test_small_model_is_one_message_and_has_no_hooks(monkeypatch: pytest.MonkeyP
 
     for _, post in played(scene, True):
         assert post.events == ["backward is at the first layer", "lightning_adapter.gradients.0"]
+
+
+def test_gradient_written_by_way_of_data_in_a_backward_hook_is_kept() -> None:
+    def scene(net: Net, rank: int, exchange: GradientExchange) -> None:
+        def halve(*_: Any) -> None:
+            for parameter in net.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.data.mul_(0.5)
+
+        net.first.register_full_backward_hook(halve)
+        exchange.differentiate(net(inputs(rank)))
+
+    for (found, _), (expected, _) in zip(played(scene, True), played(scene, False), strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def test_nothing_leaves_early_where_all_modules_have_a_backward_hook() -> None:
+    net, sent, seen = Net(), [], []
+
+    def start_mean(tensor: torch.Tensor, name: str) -> Callable[[], torch.Tensor]:
+        sent.append(name)
+        return lambda: tensor
+
+    handle = nn.modules.module.register_module_full_backward_hook(lambda *_: seen.append(len(sent)))
+    try:
+        OverlappingExchange(list(net.parameters()), start_mean).differentiate(net(inputs(0)))
+    finally:
+        handle.remove()
+    assert seen
+    assert not any(seen)
 
 
 def test_closed_exchange_leaves_parameters_without_hooks() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 from torch.utils.hooks import RemovableHandle
 
 from lightning_adapter.loop.strategies.exchange import bundles, pack, unpack
@@ -90,16 +91,19 @@ class OverlappingExchange(GradientExchange):
     ended. A bundle that is not complete by then leaves with what there is. The first parameters, whose gradients come last,
     are a bundle that always leaves after backward: it tells which of the others have changed since they left, and those
     travel again. That happens where a backward within the backward (reentrant activation checkpointing) comes to a
-    parameter twice, or a hook writes into a gradient that was complete.
+    parameter twice, or a hook writes into a gradient that was complete. A module's backward hook may write by way of `.data`,
+    which torch does not count, so nothing leaves before backward has ended where there is one.
 
     Args:
         parameters: of the module, the same on all ranks; those that require a gradient take part.
         start_mean: sends one message.
+        modules: whose backward hooks run.
     """
 
-    def __init__(self, parameters: Sequence[Tensor], start_mean: StartMean) -> None:
+    def __init__(self, parameters: Sequence[Tensor], start_mean: StartMean, modules: Sequence[Module] = ()) -> None:
         super().__init__(parameters)
         self._start_mean = start_mean
+        self._modules = modules
         self._plan_of = functools.lru_cache(_CHOICES)(self._make_plan)
         self._hooks: dict[int, RemovableHandle] = {}  # by index of the parameter
         self._filling: dict[int, _Bundle] = {}  # by index of the parameter, while a backward runs that sends
@@ -111,9 +115,11 @@ class OverlappingExchange(GradientExchange):
             loss.backward(*args, **kwargs)
             return
         plan = self._begin()
-        for bundle in plan[:-1]:
-            bundle.missing = set(bundle.indices)
-            self._filling.update(dict.fromkeys(bundle.indices, bundle))
+        # asked each time, since hooks come and go
+        if len(plan) > 1 and not torch_private.have_backward_hooks(self._modules):
+            for bundle in plan[:-1]:
+                bundle.missing = set(bundle.indices)
+                self._filling.update(dict.fromkeys(bundle.indices, bundle))
         try:
             loss.backward(*args, **kwargs)
         finally:

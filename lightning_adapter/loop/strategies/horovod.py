@@ -67,7 +67,7 @@ class HorovodStrategy(DistributedStrategy):
 
     def exchange_of(self, parameters: Sequence[Tensor]) -> GradientExchange:
         """What averages the gradients of these parameters over all processes."""
-        return OverlappingExchange(parameters, self.start_mean_of_gradients)
+        return OverlappingExchange(parameters, self.start_mean_of_gradients, list(self.lightning_module.modules()))
 
     def start_mean_of_gradients(self, tensor: Tensor, name: str) -> Callable[[], Tensor]:
         """Send gradients, with `fp16_compression` in half precision; returns what waits for their mean.
