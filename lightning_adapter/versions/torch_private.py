@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
@@ -27,6 +28,8 @@ def unscales_itself(optimizer: Optimizer) -> bool:
 
 
 _ZERO_GRAD = Optimizer.zero_grad
+#: Somebody may have put something else in its place before this is imported.
+_IS_OF_TORCH = _ZERO_GRAD.__code__.co_filename.startswith(os.path.dirname(torch.__file__))
 
 
 def zero_grad(optimizer: Optimizer) -> None:
@@ -37,7 +40,7 @@ def zero_grad(optimizer: Optimizer) -> None:
     else in its place, the gradients are set here.
     """
     own = type(optimizer).zero_grad is not _ZERO_GRAD or "zero_grad" in vars(optimizer)
-    if own or _profiler_enabled():
+    if own or not _IS_OF_TORCH or _profiler_enabled():
         optimizer.zero_grad()
         return
     for group in optimizer.param_groups:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -42,6 +44,18 @@ def test_an_optimizer_with_another_zero_grad_is_asked(monkeypatch: pytest.Monkey
 
     assert asked == [Own, "instance", "class"]
     assert layer.weight.grad is not None
+
+
+def test_what_somebody_has_put_there_before_the_package_was_imported_is_asked() -> None:
+    program = """
+import torch
+torch.optim.Optimizer.zero_grad = lambda self: print("asked")
+from lightning_adapter.versions import torch_private
+torch_private.zero_grad(torch.optim.SGD([torch.zeros(1, requires_grad=True)]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "asked\n"
 
 
 def test_a_profiler_sees_the_region_that_torch_opens() -> None:
