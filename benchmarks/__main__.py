@@ -8,7 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks import report
-from benchmarks.measurements import PARTS, ROOT, Findings, Options, say
+from benchmarks.length import FEWEST
+from benchmarks.measurements import PARTS, Findings, Options, say
+from benchmarks.processes import ROOT
 from benchmarks.promises import broken
 from benchmarks.tasks import CLOCKS, MODELS
 
@@ -36,6 +38,14 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def long_enough(text: str) -> int:
+    """The number of steps of a long run."""
+    steps = positive(text)
+    if steps < FEWEST:
+        raise argparse.ArgumentTypeError(f"{text} steps are too few to compare; there have to be {FEWEST:,} or more")
+    return steps
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and write the page.
 
@@ -50,12 +60,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"of {', '.join(PARTS)}; nothing is written then, unless --output says where",
     )
     parser.add_argument("--repetitions", type=positive, metavar="N", help="of everything; default by measurement")
-    parser.add_argument("--memory-steps", type=positive, default=Options.memory_steps, metavar="N")
+    parser.add_argument(
+        "--length-steps",
+        type=long_enough,
+        default=Options.length_steps,
+        metavar="N",
+        help=f"of the long run, default {Options.length_steps:,}",
+    )
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--output", type=pathlib.Path, help="directory of performance.md and .png; default docs")
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="cpu: for a machine that others use too")
     chosen = parser.parse_args(arguments)
-    options = Options(chosen.repetitions, chosen.memory_steps, chosen.models, chosen.clock)
+    options = Options(chosen.repetitions, chosen.length_steps, chosen.models, chosen.clock)
     findings = Findings(chosen.only or list(PARTS))
     for part in findings.parts:
         PARTS[part](findings, options)

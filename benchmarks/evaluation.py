@@ -6,6 +6,7 @@ metrics are computed, which the adapter's `evaluate` does over predictions that 
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Callable
 from typing import Any, cast
@@ -16,10 +17,10 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
+    MulticlassAUROC,
+    MulticlassAveragePrecision,
+    MulticlassCalibrationError,
     MulticlassF1Score,
-    MulticlassPrecision,
-    MulticlassRecall,
-    MulticlassSpecificity,
 )
 
 from benchmarks.names import ADAPTER, BARE_LOOP, LIGHTNING
@@ -36,8 +37,14 @@ CHUNK = 8192
 
 
 def metrics() -> MetricCollection:
-    """Five metrics of one classification."""
-    kinds = (MulticlassAccuracy, MulticlassF1Score, MulticlassPrecision, MulticlassRecall, MulticlassSpecificity)
+    """Five metrics of one classification, of which the first two share what they count."""
+    kinds = (
+        MulticlassAccuracy,
+        MulticlassF1Score,
+        MulticlassAUROC,
+        MulticlassAveragePrecision,
+        MulticlassCalibrationError,
+    )
     return MetricCollection([kind(num_classes=CLASSES) for kind in kinds])
 
 
@@ -57,19 +64,26 @@ class Measuring(pl.LightningModule):
 
 
 class Prepared:
-    """One trained perceptron, and what each system needs to evaluate it."""
+    """One trained perceptron, and what each system needs to evaluate it.
 
-    def __init__(self, what: Measurement, directory: pathlib.Path) -> None:
+    Args:
+        what: whose validation is that of `validations`.
+        batches: of the predictions that are evaluated.
+        directory: of run and predictions.
+    """
+
+    def __init__(self, what: Measurement, batches: int, directory: pathlib.Path) -> None:
         self.what = what
-        trial_class = trial_of(what)
-        self.trial: Any = fit(trial_class, max_epochs=1, run_dir=directory / "run")
+        self.predicted = dataclasses.replace(what, validation_steps=batches)
+        self.trial: Any = fit(trial_of(what), max_epochs=1, run_dir=directory / "run")
         self.task = cast(Task, self.trial.lightning_module.task)
         self.predictions = directory / "predictions"
-        store_predictions(load_trial(directory / "run", trial_class), self.predictions, split="val", logger=False)
+        trained = load_trial(directory / "run", trial_of(self.predicted))
+        store_predictions(trained, self.predictions, split="val", logger=False)
         with torch.no_grad():
-            batches = [(self.task.network(x), y) for x, y in what.validation_loader()]
+            outputs = [(self.task.network(x), y) for x, y in self.predicted.validation_loader()]
         self.saved = directory / "saved.pt"
-        torch.save([torch.cat(part) for part in zip(*batches, strict=True)], self.saved)
+        torch.save([torch.cat(part) for part in zip(*outputs, strict=True)], self.saved)
 
     def trainer(self) -> pl.Trainer:
         """Lightning's, made anew."""
@@ -89,7 +103,9 @@ class Prepared:
         """Several metrics."""
         return {
             BARE_LOOP: self._bare_evaluation,
-            LIGHTNING: lambda: self.trainer().validate(Measuring(self.task), datamodule=Data(self.what), verbose=False),
+            LIGHTNING: lambda: self.trainer().validate(
+                Measuring(self.task), datamodule=Data(self.predicted), verbose=False
+            ),
             ADAPTER: self._evaluation,
         }
 

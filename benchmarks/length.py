@@ -1,14 +1,17 @@
-"""Does a step cost the same after a million of them, and how much memory do they take?
+"""What does a step cost, and how much memory is taken, as a run grows long?
 
-The module computes nothing, so that a million steps take less than a minute and all of it is the loop's. What a long run has
-is on: TensorBoard's files, validations, checkpoints.
+The module computes nothing, so that a million steps of it are what a loop costs by itself. What a long run has besides is
+there: files for TensorBoard, validations and checkpoints.
 """
 
 from __future__ import annotations
 
 import itertools
 import pathlib
-from collections.abc import Callable, Collection, Iterator
+import resource
+import sys
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -17,23 +20,31 @@ from determined import pytorch
 from torch import Tensor
 
 from benchmarks.names import ADAPTER, LIGHTNING
-from benchmarks.tasks import now, peak_memory
+from benchmarks.tasks import now
 from lightning_adapter import DETLM, LightningAdapter, fit
 
-#: Validations and checkpoints of a run.
+#: The first number of batches after which is looked; what comes later is compared to it.
+FIRST = 1_000
+#: Validations and checkpoints of one run.
 PERIODS = 10
 
 
+def peak_memory() -> float:
+    """Largest resident memory of this process so far, in MiB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
 class ReadyBatches:
-    """One batch that is there already, served again and again.
+    """One batch that is there already, served again and again: all that a step costs is what a loop takes for its own.
 
     Args:
         batches: of the one epoch.
-        noted_at: numbers of trained batches at which time and memory are noted.
+        noted_at: numbers of batches before which time and peak memory are noted.
 
     Attributes:
         seconds: number of batches -> when so many had been trained.
-        memory: number of batches -> peak memory until then, in MiB.
+        memory: number of batches -> peak memory then, in MiB.
     """
 
     def __init__(self, batches: int, noted_at: Collection[int] = ()) -> None:
@@ -55,7 +66,7 @@ class ReadyBatches:
 
 
 class Idle:
-    """The body of a module that computes nothing and logs one value."""
+    """The body of a module that logs one value and computes none."""
 
     log: Callable[..., None]
     automatic_optimization = False
@@ -87,7 +98,8 @@ class IdleAdapted(Idle, DETLM):
     """The module for the adapter."""
 
 
-def _lightning(batches: ReadyBatches, directory: pathlib.Path) -> None:
+def under_lightning(batches: ReadyBatches, directory: pathlib.Path) -> None:
+    """One epoch with Lightning's TensorBoardLogger, validations and checkpoints."""
     every = max(1, len(batches) // PERIODS)
     trainer = pl.Trainer(
         accelerator="cpu",
@@ -104,8 +116,9 @@ def _lightning(batches: ReadyBatches, directory: pathlib.Path) -> None:
     trainer.fit(IdleOriginal(), batches, ReadyBatches(1))
 
 
-def _adapter(batches: ReadyBatches, directory: pathlib.Path) -> None:
-    """The default logger writes TensorBoard's files; metrics.csv, curves.png and train.log are written besides."""
+def under_the_adapter(batches: ReadyBatches, directory: pathlib.Path) -> None:
+    """The same through `fit`, whose default logger is that; metrics.csv, curves.png and train.log are written besides."""
+    every = max(1, len(batches) // PERIODS)
 
     class Trial(LightningAdapter):
         def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
@@ -117,33 +130,36 @@ def _adapter(batches: ReadyBatches, directory: pathlib.Path) -> None:
         def build_validation_data_loader(self) -> Any:
             return ReadyBatches(1)
 
-    period = pytorch.Batch(max(1, len(batches) // PERIODS))
+    period = pytorch.Batch(every)
     fit(Trial, max_epochs=1, validation_period=period, checkpoint_period=period, run_dir=directory / "run")
 
 
-#: Those that train for long, and for how many batches; Lightning's Trainer takes many times as long.
-LONG: dict[str, tuple[Callable[[ReadyBatches, pathlib.Path], None], int]] = {
-    LIGHTNING: (_lightning, 100_000),
-    ADAPTER: (_adapter, 1_000_000),
-}
+#: How one trains, and of how many batches of the adapter it trains one: what takes many times as long has fewer of them.
+SYSTEMS = {ADAPTER: (under_the_adapter, 1), LIGHTNING: (under_lightning, 20)}
+#: The adapter's smallest number of batches, with which each system has `FIRST`.
+FEWEST = FIRST * max(share for _, share in SYSTEMS.values())
 
 
-def train_for_long(system: str, directory: pathlib.Path, count: int | None = None) -> dict[str, dict[int, float]]:
-    """Train, and note how it goes at 1,000, 10,000 ... batches.
+def length(system: str, count: int) -> dict[str, Sequence[float]]:
+    """Train one epoch.
 
     Args:
-        system: of those in `LONG`.
-        directory: that it may write to.
-        count: batches; None for as many as are said there.
+        system: of `SYSTEMS`.
+        count: batches of the adapter, `FEWEST` or more; another system has its share.
 
     Returns:
-        `step`, mean microseconds of a step from a tenth of the batches on; `memory`, peak MiB until then.
+        Lists of equal length: "batches", 1,000, 10,000 ... and all; "step", microseconds per step from the number of batches
+        before it in that list to it (the first from 100 on); "memory", peak MiB after so many batches.
     """
-    train, usual = LONG[system]
-    last = usual if count is None else count
-    marks = [mark for mark in (10**power for power in range(2, 9)) if mark <= last]
+    train, share = SYSTEMS[system]
+    last = count // share
+    marks = [*itertools.takewhile(lambda mark: mark < last, (10**power for power in itertools.count(2))), last]
     batches = ReadyBatches(last + 1, marks)
-    train(batches, directory)
+    with tempfile.TemporaryDirectory() as directory:
+        train(batches, pathlib.Path(directory))
     times = batches.seconds
-    steps = {to: (times[to] - times[begin]) / (to - begin) * 1e6 for begin, to in itertools.pairwise(marks)}
-    return {"step": steps, "memory": {mark: batches.memory[mark] for mark in marks[1:]}}
+    return {
+        "batches": marks[1:],
+        "step": [(times[b] - times[a]) / (b - a) * 1e6 for a, b in itertools.pairwise(marks)],
+        "memory": [batches.memory[mark] for mark in marks[1:]],
+    }

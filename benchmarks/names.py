@@ -1,4 +1,4 @@
-"""What are systems, models and amounts of logging called, in the results, on the page and in the picture?"""
+"""What are systems, models, amounts of logging and commands called, in the results, on the page and in the picture?"""
 
 from __future__ import annotations
 
@@ -18,3 +18,6 @@ NOTHING = "nothing"
 ONE_VALUE = "one value"
 SEVERAL = "ten values and a metric"
 LOGGING = (NOTHING, ONE_VALUE, SEVERAL)
+
+HELP = "lightning-adapter --help"
+INTERPRETER = "python -c pass"

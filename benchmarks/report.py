@@ -17,7 +17,8 @@ from tabulate import tabulate
 from benchmarks.measurements import Findings, Options
 from benchmarks.names import ADAPTER, BARE_LOOP, CNN, COMPARED, KEEPING_LOOP, ONE_VALUE, PERCEPTRON, SEVERAL
 from benchmarks.picture import draw
-from benchmarks.promises import PROMISES, Results, found_at, ratios, spread, table_of
+from benchmarks.promises import PROMISES, Results, ratios, spread, table_of
+from benchmarks.tasks import MODELS, PREDICTED
 
 CLOCK = {
     "wall": "Times are those of the wall clock.",
@@ -49,7 +50,7 @@ def machine() -> str:
 
 def table(rows: list[list[Any]], headers: list[str]) -> str:
     """A table in Markdown."""
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    return str(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
 
 
 def promised(findings: Findings) -> str:
@@ -107,25 +108,48 @@ def _calls(counted: dict[str, float]) -> str:
     return f"{counted['python']:.0f} + {counted['built in']:.0f}"
 
 
-def other_rows(results: Results) -> list[list[str]]:
-    """Start, checkpoints and memory, a row for each system."""
-    rows = []
-    for system in COMPARED:
-        first = found_at(results, "steps", PERCEPTRON, ONE_VALUE, system, "first step")
-        start = found_at(results, "start", system)
-        checkpoint = found_at(results, "checkpoints", system)
-        memory = found_at(results, "memory", system)
-        rows.append(
-            [
-                system,
-                spread([1e3 * seconds for seconds in first]) if first else "",
-                spread(start, 2) if start else "",
-                spread(checkpoint["delay"], 1) if checkpoint else "",
-                spread(checkpoint["after"], 1) if checkpoint else "",
-                *([f"{memory[when]:.0f}" for when in ("early", "late")] if memory else ["", ""]),
-            ]
-        )
-    return rows
+def start_rows(results: Results) -> list[list[str]]:
+    """From the interpreter and from the call to the first batch, and the command's help, by both clocks."""
+    found = results.get("start", {})
+    rows = [
+        [f"{place} to first batch", system, *_by_both_clocks(found[system], found[ADAPTER], prefix)]
+        for place, prefix in (("interpreter", ""), ("call", "call "))
+        for system in found
+    ]
+    commands = results.get("help", {})
+    return rows + [["to its end", f"`{name}`", *_by_both_clocks(taken)] for name, taken in commands.items()]
+
+
+def _by_both_clocks(
+    measured: dict[str, list[float]], own: dict[str, list[float]] | None = None, prefix: str = ""
+) -> list[str]:
+    clocks = [f"{prefix}{clock}" for clock in ("cpu", "wall")]
+    times = [spread(measured[clock], 2) for clock in clocks]
+    return times + ([spread(ratios(own[clock], measured[clock]), 2) for clock in clocks] if own else ["", ""])
+
+
+def checkpoint_rows(results: Results) -> list[list[str]]:
+    """What a checkpoint takes from training, a row for each system."""
+    return [
+        [system, spread(found["delay"], 1), spread(found["after"], 1)]
+        for system, found in results["checkpoints"].items()
+    ]
+
+
+def length_rows(results: Results) -> list[list[str]]:
+    """What a step costs and the peak memory as a run grows long, and both as multiples of the first ones."""
+    return [
+        [
+            system,
+            f"{batches:,}",
+            f"{step:.1f}",
+            f"{step / found['step'][0]:.2f}",
+            f"{memory:.0f}",
+            f"{memory / found['memory'][0]:.3f}",
+        ]
+        for system, found in results["length"].items()
+        for batches, step, memory in zip(found["batches"], found["step"], found["memory"], strict=True)
+    ]
 
 
 def parallel_rows(results: Results) -> list[list[str]]:
@@ -135,27 +159,6 @@ def parallel_rows(results: Results) -> list[list[str]]:
         for exchange, by_system in results.get("parallel", {}).items()
         for system, values in by_system.items()
     ]
-
-
-def length_rows(results: Results) -> list[list[str]]:
-    """Steps and memory of each system as a run grows long; the numbers of batches are text once they were JSON."""
-    rows = []
-    for system, found in results["length"].items():
-        steps = {int(batches): value for batches, value in found["step"].items()}
-        memory = {int(batches): value for batches, value in found["memory"].items()}
-        first = min(steps)
-        rows += [
-            [
-                system,
-                f"{batches:,}",
-                f"{step:.1f}",
-                f"{step / steps[first]:.2f}",
-                f"{memory[batches]:.1f}",
-                f"{memory[batches] / memory[first]:.3f}",
-            ]
-            for batches, step in steps.items()
-        ]
-    return rows
 
 
 def gpu_rows(by_model: Results) -> list[list[Any]]:
@@ -209,9 +212,11 @@ def text(findings: Findings, options: Options) -> str:
         compared = [f"adapter / {system}" for system in systems if system != ADAPTER]
         parts += [
             f"## After training ({PERCEPTRON})",
-            f"`trial.validate()` with {SEVERAL}: the adapter has Lightning's own Trainer do it. `lightning-adapter evaluate` with "
-            "five metrics of torchmetrics over 200 batches: the adapter and the bare loop read predictions that are stored, and "
-            "Lightning's Trainer, which has no such thing, validates with the model.",
+            f"`trial.validate()` with {SEVERAL} is done by Lightning's own Trainer, so that it can cost no less than that. "
+            "`lightning-adapter evaluate`, its imports left out, with five metrics of torchmetrics (accuracy, F1, area under the "
+            f"ROC curve, average precision, calibration error) over {PREDICTED * MODELS[PERCEPTRON].batch_size:,} samples: the "
+            "adapter and the bare loop read predictions that are stored, and Lightning's Trainer, which has no such thing, "
+            "validates with the model.",
             table(evaluation_rows(results), ["what", *systems, *compared]),
         ]
     if "calls" in results:
@@ -221,40 +226,44 @@ def text(findings: Findings, options: Options) -> str:
             "and not on the machine.",
             table(call_rows(results), ["phase", "logged", *COMPARED]),
         ]
-    if results.keys() & {"start", "checkpoints", "memory"}:
+    if results.keys() & {"start", "help"}:
+        headers = ["what", "of", "CPU seconds", "seconds", "adapter / this, CPU", "adapter / this, wall"]
         parts += [
-            "## Start, checkpoints, memory",
-            table(other_rows(results), ["system", *_OTHER_COLUMNS, f"after {options.memory_steps:,}"]),
-            "From call to first batch is measured in a process that has trained before. A checkpoint's delay is what the step "
-            f"takes longer after which the checkpoint ({CNN}) is written; what follows is by how much the next five steps are "
-            "longer, all together.",
+            "## Start",
+            "Each time in a process of its own, which imports what a person would import for this system alone; Lightning's "
+            "Trainer and the adapter have their default logger, bar and summary. CPU seconds are those of all threads and child "
+            "processes. The start of the interpreter and the imports are in what is measured from the interpreter on, and in "
+            "that of the commands. What the first optimizer imports of torch falls into the call of a bare loop and of a "
+            "PyTorchTrial, and into the imports of the other two.",
+            table(start_rows(results), headers),
         ]
-    if "length" in results:
-        headers = ["system", "batches", "microseconds per step", "/ at 1,000", "peak MiB", "/ at 1,000"]
+    if "checkpoints" in results:
         parts += [
-            "## Long runs",
-            "One epoch of a module that computes nothing and logs one value, with TensorBoard's files and ten validations and "
-            "checkpoints: the mean step from a tenth of the batches on, and the largest memory until then.",
-            table(length_rows(results), headers),
+            f"## Checkpoints ({CNN}), milliseconds",
+            "The delay is what the step takes longer after which a checkpoint is written; what follows is by how much the next "
+            "five steps are longer, all together, while files may still be written beside them.",
+            table(checkpoint_rows(results), ["system", "delay", "what follows"]),
         ]
     if "parallel" in results:
         parts += [
             f"## Two processes, microseconds per training step ({CNN}, {ONE_VALUE})",
             table(parallel_rows(results), ["exchange", "system", "step", "adapter / this"]),
         ]
+    if "length" in results:
+        parts += [
+            "## Long runs",
+            "One epoch of a module that computes nothing and logs one value, with files for TensorBoard and with ten validations "
+            "and checkpoints. A step is the mean since the number of batches in the row above, in the first row since the "
+            "hundredth; memory is the largest that the process has had until then. Lightning's Trainer has a twentieth of the "
+            "batches.",
+            table(
+                length_rows(results), ["system", "batches", "microseconds per step", "/ first", "peak MiB", "/ first"]
+            ),
+        ]
     if "gpu" in results:
         headers = ["model", "system", "microseconds per step", "adapter / this", "GPU busy", "waits for it per step"]
         parts += [f"## Training on {torch.cuda.get_device_name()}, one value", table(gpu_rows(results["gpu"]), headers)]
     return "\n\n".join(parts) + "\n"
-
-
-_OTHER_COLUMNS = (
-    "call to first batch, ms",
-    "interpreter to first batch, s",
-    "checkpoint's delay, ms",
-    "what follows, ms",
-    "peak MiB after 1,000 steps",
-)
 
 
 def _of_steps(results: Results, headers: list[str]) -> list[str]:

@@ -137,7 +137,7 @@ class OfEpoch(pytorch.MetricReducer):
 
     def per_slot_reduce(self) -> float:
         """The value of this process."""
-        return self.metric.compute().item()
+        return float(self.metric.compute())
 
     def cross_slot_reduce(self, per_slot_metrics: list[float]) -> float:
         """The value of the job."""
@@ -167,15 +167,17 @@ class HandWritten(pytorch.PyTorchTrial):
 
     def train_batch(self, batch: Any, epoch_idx: int, batch_idx: int) -> dict[str, Any]:
         """One step; the values returned are Determined's to average."""
-        loss, logged = self.model(batch)
+        values: dict[str, Any]
+        loss, values = self.model(batch)
         self.context.backward(loss)
         self.context.step_optimizer(self.optimizer)
-        return logged
+        return values
 
     def evaluate_batch(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """One step of validation."""
-        _, logged = self.model(batch)
-        return logged
+        values: dict[str, Any]
+        _, values = self.model(batch)
+        return values
 
 
 def hand_written_trial(what: Measurement, directory: pathlib.Path) -> None:
@@ -198,6 +200,7 @@ class Steps:
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """One step."""
+        loss: Tensor
         loss, logged = self.task(batch)
         for name, value in logged.items():
             self.log(name, value)

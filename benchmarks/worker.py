@@ -8,31 +8,28 @@ import gc
 import io
 import itertools
 import json
-import os
 import pathlib
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from benchmarks.evaluation import Prepared
-from benchmarks.length import train_for_long
+from benchmarks.length import length
 from benchmarks.names import CNN, COMPARED, KEEPING_LOOP, NOTHING, ONE_VALUE, PERCEPTRON, SEVERAL
 from benchmarks.systems import Measurement, keep_quiet, measure
-from benchmarks.tasks import MODELS, WARM_UP, WINDOW, Clock, Counter, Profile, now, peak_memory
+from benchmarks.tasks import MODELS, PREDICTED, WARM_UP, WINDOW, Clock, Counter, Profile, now
 from benchmarks.turns import in_turns
 
 US = 1e6
-MEMORY_FROM = 1_000
 
 
 def steps(model: str, logging: str, repetitions: int) -> dict[str, Any]:
-    """Microseconds per step and seconds to the first step."""
+    """Microseconds per step."""
     systems = [*COMPARED, KEEPING_LOOP] if model == PERCEPTRON else list(COMPARED)
-    found: dict[str, Any] = {system: {"training": [], "validation": [], "first step": []} for system in systems}
+    found: dict[str, Any] = {system: {"training": [], "validation": []} for system in systems}
     validated = 1 if logging == NOTHING else WARM_UP + WINDOW + 1
     for system in systems:  # imports, and fills caches
         measure(system, Measurement(model, logging, WARM_UP))
@@ -40,9 +37,7 @@ def steps(model: str, logging: str, repetitions: int) -> dict[str, Any]:
     gc.freeze()  # what is imported is not searched for garbage again, whichever system's turn it is
     for system in in_turns(systems, repetitions):
         what = Measurement(model, logging, MODELS[model].steps, validated)
-        started = now()
         measure(system, what)
-        found[system]["first step"].append(what.training.ticks[0] - started)
         found[system]["training"].append(what.training.step_time() * US)
         if logging != NOTHING and system != KEEPING_LOOP:
             found[system]["validation"].append(what.validation.step_time() * US)
@@ -65,12 +60,12 @@ def evaluation(repetitions: int) -> dict[str, dict[str, list[float]]]:
 
     Returns:
         By system: `validate`, microseconds per batch with ten values and a metric; `evaluate`, milliseconds that several
-        metrics over 200 batches take.
+        metrics over `PREDICTED` batches take.
     """
     found: dict[str, dict[str, list[float]]] = {}
     with tempfile.TemporaryDirectory() as directory:
         what = Measurement(PERCEPTRON, SEVERAL, WARM_UP, 200)
-        prepared = Prepared(what, pathlib.Path(directory))
+        prepared = Prepared(what, PREDICTED, pathlib.Path(directory))
         validations, evaluations = prepared.validations(), prepared.evaluations()
         for system in evaluations:  # imports, and fills caches
             validations[system]()
@@ -107,29 +102,6 @@ def checkpoints(repetitions: int) -> dict[str, dict[str, list[float]]]:
         following = statistics.median(sum(interval[1 : 1 + after]) for interval in times)
         found[system]["after"].append((following - after * usual) * 1e3)
     return found
-
-
-def memory(system: str, count: int) -> dict[str, float]:
-    """Peak memory in MiB after the first 1,000 steps and after all of them, in one epoch."""
-    last = count - 1
-    what = Measurement(PERCEPTRON, ONE_VALUE, count, training=Clock(memory_at=(MEMORY_FROM, last)))
-    measure(system, what)
-    return {"early": what.training.memory[MEMORY_FROM], "late": what.training.memory[last], "end": peak_memory()}
-
-
-def length(system: str, count: int | None = None) -> dict[str, dict[int, float]]:
-    """Steps and memory of a run as it grows long, as `train_for_long`."""
-    with tempfile.TemporaryDirectory() as directory:
-        return train_for_long(system, pathlib.Path(directory), count)
-
-
-def start(system: str) -> float:
-    """Seconds from the start of the interpreter, imports included, to the first batch."""
-    what = Measurement(PERCEPTRON, ONE_VALUE, 2)
-    launched = float(os.environ["BENCHMARK_LAUNCHED"])
-    offset = time.time() - time.perf_counter()
-    measure(system, what)
-    return what.training.ticks[0] + offset - launched
 
 
 def gpu(model: str, repetitions: int, device: str = "cuda") -> dict[str, Any]:
@@ -186,10 +158,8 @@ def joined(exchange: str) -> Iterator[int]:
 def main() -> None:
     """Measure and write the outcome as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "function",
-        choices=[f.__name__ for f in (steps, calls, evaluation, gpu, parallel, checkpoints, length, memory, start)],
-    )
+    functions = (steps, calls, evaluation, gpu, parallel, checkpoints, length)
+    parser.add_argument("function", choices=[function.__name__ for function in functions])
     parser.add_argument("arguments", type=json.loads)
     parser.add_argument("output", type=pathlib.Path)
     options = parser.parse_args()

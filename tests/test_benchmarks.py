@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import collections
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import measurements
+from benchmarks import length, measurements, start
 from benchmarks.__main__ import main
-from benchmarks.length import train_for_long
-from benchmarks.measurements import Findings, MeasurementError, Options
-from benchmarks.names import ADAPTER, CNN, COMPARED, KEEPING_LOOP, LIGHTNING, LOGGING, ONE_VALUE, PERCEPTRON
+from benchmarks.measurements import Findings, Options
+from benchmarks.names import (
+    ADAPTER,
+    CNN,
+    COMPARED,
+    HELP,
+    INTERPRETER,
+    KEEPING_LOOP,
+    LIGHTNING,
+    LOGGING,
+    ONE_VALUE,
+    PERCEPTRON,
+)
+from benchmarks.processes import MeasurementError, run_worker
 from benchmarks.promises import PROMISES, Promise, broken, differences, found_at, ratios, spread, table_of
 from benchmarks.tasks import MODELS, WARM_UP, WINDOW, Clock
 from benchmarks.turns import in_turns
@@ -37,7 +49,7 @@ def fast_worker(function: str, arguments: dict[str, Any], clock: str, launcher: 
     times = {"bare loop": 100.0, "PyTorchTrial": 140.0, "Lightning": 400.0, "adapter": 101.0, KEEPING_LOOP: 101.0}
     if function == "steps":
         count = arguments["repetitions"]
-        phases = ("training", "validation", "first step")
+        phases = ("training", "validation")
         systems = times if arguments["model"] == PERCEPTRON else COMPARED
         empty = arguments["logging"] == LOGGING[0]
         return {
@@ -53,19 +65,17 @@ def fast_worker(function: str, arguments: dict[str, Any], clock: str, launcher: 
         return {s: {"validate": [400.0], "evaluate": [times[s]]} for s in ("bare loop", "Lightning", "adapter")}
     if function == "checkpoints":
         return {s: {"delay": [times[s] / 100], "after": [0.0]} for s in COMPARED}
-    if function == "start":
-        return times[arguments["system"]] / 100
-    if function == "length":
-        marks = ["1000", "10000", "1000000"]  # keys of JSON are text
-        return {"step": dict.fromkeys(marks, 30.0), "memory": dict(zip(marks, [100.0, 100.5, 100.9], strict=True))}
-    assert function == "memory"
-    return {"early": 100.0, "late": 100.5}
+    assert function == "length"
+    return {"batches": [1_000, 20_000], "step": [20.0, 21.0], "memory": [100.0, 100.5]}
 
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(measurements, "run_worker", fast_worker)
-    monkeypatch.setattr(measurements, "_seconds_of", lambda argument: 0.1)
+    started = {name: [2.0] * 5 for name in start.MEASURED}
+    monkeypatch.setattr(measurements, "first_batches", lambda repetitions: dict.fromkeys(COMPARED, started))
+    helps = {name: {"cpu": [0.05], "wall": [0.1]} for name in (INTERPRETER, HELP)}
+    monkeypatch.setattr(measurements, "helps", lambda repetitions: helps)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr(measurements, "_launchers", lambda: iter([("ddp", ["torchrun"]), ("horovod", ["horovodrun"])]))
     return monkeypatch
@@ -131,17 +141,22 @@ def test_part_alone_is_printed_and_overwrites_no_page(
     fake: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake.setattr("benchmarks.__main__.ROOT", tmp_path)
-    assert main(["--only", "calls,memory"]) == 0
+    assert main(["--only", "calls,length"]) == 0
     assert list(tmp_path.iterdir()) == []
     printed = capsys.readouterr().out
-    assert "10 + 20" in printed and "| 100 " in printed
+    assert "10 + 20" in printed
+    assert re.search(r"adapter +\| 20,000 +\| 21\.0 +\| 1\.05 +\| 100 +\| 1\.005 ", printed)
     assert "## Training" not in printed and "not measured" not in printed
     assert "peak memory" in printed
 
 
 @pytest.mark.parametrize(
     "arguments, said",
-    [(["--only", "stepps"], "there is no stepps; there are steps, "), (["--repetitions", "0"], "no number from 1 on")],
+    [
+        (["--only", "stepps"], "there is no stepps; there are steps, "),
+        (["--repetitions", "0"], "no number from 1 on"),
+        (["--length-steps", "19999"], "there have to be 20,000 or more"),
+    ],
 )
 def test_bad_arguments_are_refused(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
@@ -151,7 +166,7 @@ def test_bad_arguments_are_refused(arguments: list[str], said: str, capsys: pyte
 
 def test_worker_that_fails_says_why() -> None:
     with pytest.raises(MeasurementError) as caught:
-        measurements.run_worker("steps", {"model": "none such"}, "wall")
+        run_worker("steps", {"model": "none such"}, "wall")
     assert (
         caught.value.reason()
         == "TypeError: steps() missing 2 required positional arguments: 'logging' and 'repetitions'"
@@ -191,20 +206,6 @@ def test_every_promise_is_of_a_part_that_is_measured() -> None:
     assert {promise.part for promise in PROMISES} <= set(measurements.PARTS)
 
 
-def test_long_run_is_judged_by_its_end_beside_its_beginning() -> None:
-    grown = {"step": {"1000": 30.0, "10000": 99.0, "1000000": 30.3}, "memory": {"1000": 200.0, "1000000": 203.0}}
-    assert broken({"length": {ADAPTER: grown}}) == ["peak memory after 1,000,000 steps / after 1,000"]
-    grown["step"]["1000000"] = 33.0
-    assert len(broken({"length": {ADAPTER: grown}})) == 2
-
-
-@pytest.mark.parametrize("system", [LIGHTNING, ADAPTER])
-def test_long_run_notes_each_power_of_ten(system: str, tmp_path: Path) -> None:
-    found = train_for_long(system, tmp_path, 1000)
-    assert found["step"].keys() == found["memory"].keys() == {1000}
-    assert 0 < found["step"][1000] < 1e5 and found["memory"][1000] > 10
-
-
 def test_spread_has_median_and_extremes() -> None:
     assert spread([3.0, 1.0, 2.25], 1) == "2.2 (1.0-3.0)"
     assert spread([0.254], 2) == "0.25"
@@ -222,3 +223,50 @@ def test_findings_lie_where_their_path_says() -> None:
     findings.measure("one", ("steps", CNN, LIGHTNING), lambda number: number, 3)
     findings.measure("two", ("steps", PERCEPTRON), lambda: 4)
     assert findings.results == {"steps": {CNN: {LIGHTNING: 3}, PERCEPTRON: 4}}
+
+
+@pytest.mark.parametrize("system", length.SYSTEMS)
+def test_long_run_is_noted_at_powers_of_ten_and_at_its_end(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(length, "now", itertools.count().__next__)
+    monkeypatch.setattr(length, "peak_memory", itertools.count(500).__next__)
+    share = length.SYSTEMS[system][1]
+    assert length.length(system, 1_500 * share) == {
+        "batches": [1_000, 1_500],
+        "step": [1e6 / 900, 1e6 / 500],
+        "memory": [501, 502],
+    }
+
+
+def test_fewest_batches_suffice_for_each_system() -> None:
+    assert min(length.FEWEST // share for _, share in length.SYSTEMS.values()) == length.FIRST
+
+
+def test_start_is_measured_by_both_clocks_up_to_the_first_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = ("import time\n", "at_call = spent()\ntime.sleep(0.3)\nends([])\nprint('behind the first batch')\n")
+    monkeypatch.setattr(start, "_SCRIPTS", {LIGHTNING: slow, ADAPTER: ("", "at_call = spent()\nends([])\n")})
+    found = start.first_batches(2)
+    assert {name: len(values) for name, values in found[LIGHTNING].items()} == dict.fromkeys(start.MEASURED, 2)
+    for taken in found.values():
+        assert all(0 <= call <= all_of_it for call, all_of_it in zip(taken["call cpu"], taken["cpu"], strict=True))
+    slept = found[LIGHTNING]
+    assert min(slept["call wall"]) >= 0.3 > max(slept["call cpu"])
+    assert max(found[ADAPTER]["call wall"]) < 0.3 < min(slept["wall"])
+
+
+def test_start_that_does_not_come_to_a_batch_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start, "_SCRIPTS", {ADAPTER: ("import json\n", "json.nothing\n")})
+    with pytest.raises(MeasurementError) as caught:
+        start.first_batches(1)
+    assert caught.value.reason() == "AttributeError: module 'json' has no attribute 'nothing'"
+
+
+def test_help_is_measured_beside_its_interpreter() -> None:
+    found = start.helps(1)
+    assert list(found) == [INTERPRETER, HELP]
+    assert 0 < found[INTERPRETER]["cpu"][0] < found[HELP]["cpu"][0]
+
+
+def test_help_that_is_not_installed_is_a_failed_measurement(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(start.sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(MeasurementError, match="FileNotFoundError"):
+        start.helps(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import nn
 from torchmetrics import Metric, MetricCollection
 
 from lightning_adapter.errors import ConfigurationError, shown
-from lightning_adapter.evaluation.metric_inputs import Inputs, Keys, Tree, arguments, described, update_of
+from lightning_adapter.evaluation.metric_inputs import Inputs, Keys, Tree, arguments, described, positional, update_of
 from lightning_adapter.evaluation.metric_objects import Function, MetricObjects, where_it_failed
 from lightning_adapter.evaluation.plain_outputs import bytes_of
 from lightning_adapter.evaluation.predictions import Predictions
@@ -136,11 +137,13 @@ class Evaluation:
         # of a collection that was used before, metrics share states, which asking for them parts: they may be updated singly
         collection.items()
         size = chunk_size(self.predictions, loader, samples)
+        metrics = _metrics_of(collection)
+        # looked at once, since that takes as long as updates of a few thousand samples
+        parameters = {name: positional(update_of(metric)) for name, metric in metrics.items()}
         inputs = None
         for start, inputs in self._chunks(loader, size):
             place = f"loader {loader}, samples {start} to {min(start + size, samples) - 1}"
-            self._raise(_update(collection, inputs), inputs, place)
-        metrics = _metrics_of(collection)
+            self._raise(_update(collection, metrics, parameters, inputs), inputs, place)
         computed: dict[str, Value] = {}
         faults = _faults({name: _compute(metric, name, computed) for name, metric in metrics.items()})
         self._raise(faults, inputs, f"loader {loader}")
@@ -207,13 +210,17 @@ def _metrics_of(collection: MetricCollection) -> dict[str, Metric]:
     return dict(zip(map(str, collection.keys()), metrics, strict=True))
 
 
-def _update(collection: MetricCollection, inputs: Inputs) -> list[_Fault]:
-    """Update all metrics; return what stands against it."""
-    metrics = _metrics_of(collection)
+def _update(
+    collection: MetricCollection,
+    metrics: Mapping[str, Metric],
+    parameters: Mapping[str, Sequence[inspect.Parameter]],
+    inputs: Inputs,
+) -> list[_Fault]:
+    """Update all metrics of a collection, with what their updates take; return what stands against it."""
     given, faults = {}, []
-    for name, metric in metrics.items():
+    for name in metrics:
         try:
-            given[name] = arguments(update_of(metric), inputs)
+            given[name] = arguments(parameters[name], inputs)
         except ConfigurationError as error:
             faults.append(_Fault(name, error))
     first = next(iter(given.values()), None)
@@ -255,7 +262,7 @@ def _compute(metric: Metric, name: str, computed: dict[str, Value]) -> Exception
 
 def _call(function: Function, name: str, inputs: Inputs, returned: dict[str, Value]) -> Exception | None:
     try:
-        positions, names = arguments(function, inputs)
+        positions, names = arguments(positional(function), inputs)
         value = function(*positions, **names)
     except Exception as error:  # the user's function may do anything
         return error

@@ -98,20 +98,19 @@ def positional(function: Callable[..., object]) -> list[inspect.Parameter]:
     return unknown if hands_on and not parameters else parameters
 
 
-def arguments(function: Callable[..., object], inputs: Inputs) -> tuple[tuple[Tree, ...], dict[str, Tree]]:
+def arguments(parameters: Sequence[inspect.Parameter], inputs: Inputs) -> tuple[tuple[Tree, ...], dict[str, Tree]]:
     """Return what a metric's `update`, or a function, is called with: positions and names.
 
     Predictions come first and targets second, unless the names of the arguments say the other way round. An argument
     that is called as an entry of the predictions gets that entry.
 
     Args:
-        function: the update of a metric, or a function (predictions, targets).
+        parameters: `positional` of the update of a metric, or of a function (predictions, targets).
         inputs: of a chunk, or of everything.
 
     Raises:
         ConfigurationError: it needs something that the predictions have not.
     """
-    parameters = positional(function)
     if not parameters:
         return (), {}
     first, *others = parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import subprocess
@@ -175,6 +176,27 @@ def test_metric_gets_chunks_and_a_function_everything(tmp_path: Path) -> None:
     assert sizes == [63] * 7 + [59]  # not seven of 64 and a rest of 52
     assert found["count"] == N
     assert found["accuracy"] == pytest.approx((LOGITS.argmax(1) == LABELS).double().mean().item())
+
+
+def test_what_metrics_take_is_looked_up_as_often_for_many_chunks_as_for_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = store(tmp_path / "p", {"prediction": LOGITS, "target": LABELS})
+    looked: list[object] = []
+    signature = inspect.signature
+
+    def counted(function: Callable[..., object]) -> inspect.Signature:
+        looked.append(function)
+        return signature(function)
+
+    monkeypatch.setattr("lightning_adapter.evaluation.metric_inputs.inspect.signature", counted)
+    counts = []
+    for size in (N, 10):
+        monkeypatch.setattr(module, "_CHUNK_SAMPLES", size)
+        looked.clear()
+        values(path, [MulticlassAccuracy(num_classes=C), MeanMetric()])
+        counts.append(len(looked))
+    assert counts[0] == counts[1] > 0
 
 
 def test_chunks_of_large_samples_are_small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torchmetrics.retrieval import RetrievalMAP
 from torchmetrics.wrappers import MinMaxMetric
 
 from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.evaluation.metric_inputs import Inputs, Keys, arguments, described, update_of
+from lightning_adapter.evaluation.metric_inputs import Inputs, Keys, arguments, described, positional, update_of
 
 P, T, IDS = torch.rand(4), torch.tensor([0, 1, 1, 0]), torch.tensor([7, 7, 8, 8])
 BOXES = [
@@ -109,7 +109,7 @@ def weighted(preds: Any, target: Any, weight: Any = None) -> None: ...
     ],
 )
 def test_arguments_are_those_that_are_called_so(function: Any, given: Inputs, expected: Any) -> None:
-    positions, names = arguments(function, given)
+    positions, names = arguments(positional(function), given)
     assert list(map(id, positions)) == list(map(id, expected[0]))
     assert names == expected[1]
 
@@ -119,9 +119,9 @@ def test_argument_that_nobody_has_is_named() -> None:
         ConfigurationError,
         match=r"it wants 'indexes' too, and the predictions have a, b\. To fix, .*'preds': \.\.\., 'indexes'",
     ):
-        arguments(RetrievalMAP().update, Inputs(P, T, {"a": P, "b": P}))
+        arguments(positional(RetrievalMAP().update), Inputs(P, T, {"a": P, "b": P}))
     with pytest.raises(ConfigurationError, match="there are no targets"):
-        arguments(of_two, Inputs(P, None))
+        arguments(positional(of_two), Inputs(P, None))
 
 
 def test_wrapper_has_the_arguments_of_what_it_wraps() -> None:
