@@ -21,6 +21,7 @@ from lightning_adapter.platform.typed_period import Period
 if TYPE_CHECKING:
     from determined import pytorch
 
+    from lightning_adapter.configs.given import Whole
 
 DESCRIPTION = "Train a trial in this process: alone, under a launcher, or as the entrypoint of an experiment."
 
@@ -123,29 +124,24 @@ def configuration_typed(trial_class: type, words: Sequence[str]) -> dict[str, An
     return configured(arguments.target, trial_class, hyperparameters(arguments), arguments)
 
 
-def _check_files(tree: dict[str, Any], arguments: argparse.Namespace) -> None:
+def _check_files(tree: Whole, arguments: argparse.Namespace) -> None:
     """Tell what is wrong with a composed configuration, with the files that say it, which `fit` does not know.
 
     Raises:
         ConfigurationError: there is something.
     """
     from lightning_adapter.configs import hydra_tree
-    from lightning_adapter.configs.hydra_compose import primary
-    from lightning_adapter.configs.hydra_sweeper import swept
 
     hydra_tree.check_composed(tree, pathlib.Path.cwd(), arguments.hydra, None, arguments.overrides)
-    names = swept(*primary(pathlib.Path(arguments.hydra), None), arguments.overrides)
-    if names:
+    if tree.swept:
         typed = shlex.join(["lightning-adapter", "init", arguments.hydra, *arguments.overrides])
         notices.warn(
-            f"The configuration sweeps over {', '.join(names)}, and here one trial is trained, with the values that stand there "
-            f"otherwise. To search on a cluster, type {typed} > experiment.yaml"
+            f"The configuration sweeps over {', '.join(tree.swept)}, and here one trial is trained, with the values that stand "
+            f"there otherwise. To search on a cluster, type {typed} > experiment.yaml"
         )
 
 
-def configured(
-    target: str, trial_class: type, hparams: dict[str, Any] | None, arguments: argparse.Namespace
-) -> dict[str, Any]:
+def configured(target: str, trial_class: type, hparams: dict[str, Any] | None, arguments: argparse.Namespace) -> Whole:
     """The configuration that was named, with the values that were typed.
 
     Raises:
@@ -175,7 +171,7 @@ def configured(
         words = [word for file in more for word in ("--config", file)]
         tree = sources.of_cli(first, [*words, *arguments.overrides], trial_class.reader())
     typed = hparams or {}
-    return Whole(merged(tree, typed), typed)
+    return Whole(merged(tree, typed), typed, tree.swept)
 
 
 def _configuration(path: str | None) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ import itertools
 import os
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 from lightning_adapter.configs import hydra_tree, lightning_cli
@@ -28,11 +28,15 @@ class Whole(dict[str, Any]):
     Args:
         tree: the configuration.
         typed: values that were given one by one beside it, which win over those of a cluster too.
+        swept: keys that the configuration sweeps over by itself, where one trial is made of it.
     """
 
-    def __init__(self, tree: Mapping[str, Any], typed: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, tree: Mapping[str, Any], typed: Mapping[str, Any] | None = None, swept: Sequence[str] = ()
+    ) -> None:
         super().__init__(tree)
         self.typed = typed or {}
+        self.swept = swept
 
 
 def cli_of(given: object) -> Cli | None:

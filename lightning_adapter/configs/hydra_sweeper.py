@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lightning_adapter.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 #: The choices of a config group; none where there is no such group.
 OptionsOf: TypeAlias = Callable[[str], list[str]]
@@ -66,15 +69,18 @@ def groups_of(folder: Path) -> Iterator[OptionsOf]:
         yield GlobalHydra.instance().config_loader().get_group_options
 
 
-def swept(folder: Path, name: str, words: Sequence[str]) -> list[str]:
-    """Return the keys that a configuration sweeps over by itself."""
+def swept(cfg: DictConfig) -> list[str]:
+    """Return the keys that a configuration, composed with Hydra's own node, sweeps over by itself."""
+    settings = _settings_of(cfg)
+    return [*(settings.get("params") or {}), *(settings.get("search_space") or {})]
+
+
+def _settings_of(cfg: DictConfig) -> dict[str, Any]:
+    """What stands below `hydra.sweeper`, as it is written."""
     from omegaconf import OmegaConf
 
-    from lightning_adapter.configs.hydra_compose import composed
-
-    found = composed(folder, name, words).hydra.sweeper
-    settings: Any = OmegaConf.to_container(found, resolve=False, enum_to_str=True)
-    return [*(settings.get("params") or {}), *(settings.get("search_space") or {})]
+    settings: Any = OmegaConf.to_container(cfg.hydra.sweeper, resolve=False, enum_to_str=True)
+    return dict(settings)
 
 
 def sweeper_of(folder: Path, name: str, words: Sequence[str]) -> Sweeper:
@@ -88,12 +94,9 @@ def sweeper_of(folder: Path, name: str, words: Sequence[str]) -> Sweeper:
     Raises:
         ConfigurationError: it cannot be composed, or says what no searcher of Determined's can do.
     """
-    from omegaconf import OmegaConf
-
     from lightning_adapter.configs.hydra_compose import composed
 
-    found = composed(folder, name, words).hydra.sweeper
-    settings: Any = OmegaConf.to_container(found, resolve=False, enum_to_str=True)
+    settings = _settings_of(composed(folder, name, words))
     place = f"{folder / name}.yaml"
     direction = settings.get("direction")
     if isinstance(direction, list):

@@ -14,6 +14,7 @@ from lightning_adapter.configs.hydra_places import Places
 from lightning_adapter.configs.hydra_plain import plain_tree
 from lightning_adapter.configs.hydra_references import HYDRA, NOW, kept_of_the_job
 from lightning_adapter.configs.hydra_state import hydra_package, resolving
+from lightning_adapter.configs.hydra_sweeper import swept
 from lightning_adapter.configs.parts import Parts, Tree
 from lightning_adapter.platform.experiment.faults import raise_all
 
@@ -32,8 +33,16 @@ def compose(directory: str | Path, name: str | None = None, overrides: Sequence[
     Raises:
         ConfigurationError: there is no such configuration, or it cannot be composed; Hydra's own words.
     """
+    return compose_with_sweep(directory, name, overrides)[0]
+
+
+def compose_with_sweep(
+    directory: str | Path, name: str | None = None, overrides: Sequence[str] = ()
+) -> tuple[Tree, list[str]]:
+    """Compose a configuration as `compose` does, and return the keys that it sweeps over by itself beside it."""
     hydra_package()
-    return tree_of(composed(*primary(Path(directory), name), overrides))
+    cfg = composed(*primary(Path(directory), name), overrides)
+    return tree_of(cfg), swept(cfg)
 
 
 def tree_of(cfg: DictConfig) -> Tree:

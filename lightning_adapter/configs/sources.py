@@ -89,14 +89,19 @@ def of_hydra(place: str | os.PathLike[str], overrides: Sequence[str]) -> Whole:
     """
     path = pathlib.Path(place)
     if path.is_dir():
-        return Whole(groups(hydra_tree.compose(path, None, overrides)))
+        return _of_hydra(path, None, overrides)
     name = path.stem if path.suffix in _ENDINGS else path.name
     if not path.parent.is_dir() or not any((path.parent / f"{name}{ending}").is_file() for ending in _ENDINGS):
         raise ConfigurationError(
             f"{path} is no configuration: there is neither a directory of that name, nor {path.parent / name}.yaml. Give "
             "LightningCLI's YAML, a directory of Hydra's (configs), or one with a name behind it (configs/train)."
         )
-    return Whole(groups(hydra_tree.compose(path.parent, name, overrides)))
+    return _of_hydra(path.parent, name, overrides)
+
+
+def _of_hydra(directory: pathlib.Path, name: str | None, overrides: Sequence[str]) -> Whole:
+    tree, swept = hydra_tree.compose_with_sweep(directory, name, overrides)
+    return Whole(groups(tree), swept=swept)
 
 
 def _of_experiment(path: pathlib.Path, overrides: Sequence[str]) -> Whole:

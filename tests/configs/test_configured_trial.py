@@ -361,6 +361,18 @@ def test_sweep_of_a_configuration_is_told_where_one_trial_is_trained(capsys: pyt
     assert "sweeps over model.optimizer.lr, and here one trial is trained" in capsys.readouterr().err
 
 
+def test_command_composes_a_configuration_of_hydras_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import hydra
+
+    names: list[str] = []
+    compose = hydra.compose
+    monkeypatch.setattr(
+        hydra, "compose", lambda name, *args, **kwargs: names.append(name) or compose(name, *args, **kwargs)
+    )
+    assert cli.main(["fit", "--hydra", "configs", "trainer.max_epochs=1"]) == 0
+    assert names == ["train"]
+
+
 # --- built before ------------------------------------------------------------------------------------------------------
 
 
