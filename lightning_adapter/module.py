@@ -51,7 +51,8 @@ def _passes_on(name: str, adapt: _Adapt) -> Callable[..., Any]:
         return getattr(super(ModuleMixin, self), name)(*args, **kwargs)
 
     method.__name__ = method.__qualname__ = name
-    method.only_passes_on = True  # type: ignore[attr-defined]  # nobody's override, see hooks.is_overridden
+    # nobody's override, see hooks.is_overridden; itself, since functools.wraps gives a user's wrapper all that stands here
+    method.only_passes_on = method  # type: ignore[attr-defined]
     return method
 
 

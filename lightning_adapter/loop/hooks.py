@@ -21,6 +21,11 @@ from lightning_adapter.versions.wrappers import underlying
 Call = Callable[..., Any]
 
 
+def _only_passes_on(function: object) -> bool:
+    """Whether a method is one that DETLM has of its own to call Lightning's, and no wrapper of a user's around it."""
+    return getattr(function, "only_passes_on", None) is function
+
+
 def is_replaced(name: str, instance: Any, base: type) -> bool:
     """True if calling `name` on `instance` calls anything but the method of `base`, by its class or on itself.
 
@@ -29,7 +34,7 @@ def is_replaced(name: str, instance: Any, base: type) -> bool:
     if name in vars(instance):
         return vars(instance)[name] is not None
     own = getattr(type(instance), name, None)
-    return own is not None and own is not getattr(base, name, None) and not getattr(own, "only_passes_on", False)
+    return own is not None and own is not getattr(base, name, None) and not _only_passes_on(own)
 
 
 def is_overridden(name: str, instance: Any, base: type) -> bool:
@@ -37,7 +42,7 @@ def is_overridden(name: str, instance: Any, base: type) -> bool:
     if not is_replaced(name, instance, base):
         return False
     own = underlying(vars(instance).get(name, getattr(type(instance), name, None)))
-    if own is None or getattr(own, "only_passes_on", False):
+    if own is None or _only_passes_on(own):
         return False
     return own is not underlying(getattr(base, name, None))
 

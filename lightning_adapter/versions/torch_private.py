@@ -39,7 +39,7 @@ def zero_grad(optimizer: Optimizer) -> None:
     model's step. Where none listens (`torch.autograd._profiler_enabled`, torch 2.1 to 2.13), and nobody has put something
     else in its place, the gradients are set here.
     """
-    own = type(optimizer).zero_grad is not _ZERO_GRAD or "zero_grad" in vars(optimizer)
+    own = getattr(type(optimizer), "zero_grad", None) is not _ZERO_GRAD or "zero_grad" in vars(optimizer)
     if own or not _IS_OF_TORCH or _profiler_enabled():
         optimizer.zero_grad()
         return

@@ -422,12 +422,25 @@ def test_method_set_to_none_in_a_class_is_not_overridden() -> None:
     assert not hooks_of(Without()).overridden("on_train_epoch_end")
 
 
+def test_wrapper_of_a_user_around_a_method_that_only_passes_on_is_called() -> None:
+    passes_on = DETLM.on_before_optimizer_step
+    assert passes_on.only_passes_on is passes_on  # type: ignore[attr-defined]
+
+    class Wrapped(DETLM):
+        @functools.wraps(passes_on)
+        def on_before_optimizer_step(self, *args: Any) -> None:
+            return passes_on(self, *args)
+
+    assert not is_replaced("on_before_optimizer_step", DETLM(), pl.LightningModule)
+    assert is_replaced("on_before_optimizer_step", Wrapped(), pl.LightningModule)
+
+
 def test_method_that_only_passes_on_is_not_overridden() -> None:
     class Passes(pl.LightningModule):
         def on_train_epoch_end(self) -> None:
             pass
 
-        on_train_epoch_end.only_passes_on = True
+        on_train_epoch_end.only_passes_on = on_train_epoch_end
 
     assert not is_overridden("on_train_epoch_end", Passes(), pl.LightningModule)
 

@@ -46,6 +46,18 @@ def test_an_optimizer_with_another_zero_grad_is_asked(monkeypatch: pytest.Monkey
     assert layer.weight.grad is not None
 
 
+def test_an_optimizer_that_hands_all_on_to_another_is_asked() -> None:
+    layer, optimizer = stepped()
+
+    class Around:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(optimizer, name)
+
+    torch_private.zero_grad(Around())  # type: ignore[arg-type]
+
+    assert layer.weight.grad is None
+
+
 def test_what_somebody_has_put_there_before_the_package_was_imported_is_asked() -> None:
     program = """
 import torch
