@@ -102,7 +102,7 @@ def test_file_of_a_job_that_has_long_ended_counts_for_nothing(
         monkeypatch.setenv(name, value)
     told(capsys, ConfigurationError("of the earlier job"))
     (left,) = tmp_path.iterdir()
-    long_ago = time.time() - 1000
+    long_ago = time.time() - 1e6  # before this process began
     os.utime(left, (long_ago, long_ago))
     assert told(capsys, ConfigurationError("no")) == "program: error: rank 0 of 2: no\n"
 
