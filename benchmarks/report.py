@@ -213,7 +213,7 @@ def text(findings: Findings, options: Options) -> str:
         parts += [
             f"## After training ({PERCEPTRON})",
             f"`trial.validate()` with {SEVERAL} is done by Lightning's own Trainer, so that it can cost no less than that. "
-            "`lightning-adapter evaluate`, its imports left out, with five metrics of torchmetrics (accuracy, F1, area under the "
+            "The command `evaluate`, its imports left out, with five metrics of torchmetrics (accuracy, F1, area under the "
             f"ROC curve, average precision, calibration error) over {PREDICTED * MODELS[PERCEPTRON].batch_size:,} samples: the "
             "adapter and the bare loop read predictions that are stored, and Lightning's Trainer, which has no such thing, "
             "validates with the model.",
