@@ -22,6 +22,7 @@ from lightning_adapter.loop.returned_logs import ReturnedLogs
 from lightning_adapter.loop.strategies.base import SingleDeviceStrategy
 from lightning_adapter.trainer.nonfinite import NonFiniteCheck
 from lightning_adapter.trainer.settings import Settings
+from lightning_adapter.versions import torch_private
 from lightning_adapter.versions.lightning_1x import OptimizerTurns, RunningLoss
 from lightning_adapter.versions.types import StepOutput
 
@@ -94,7 +95,7 @@ class AutomaticOptimization:
                 self._own_optimizer_step(progress.current_epoch, batch_idx, wrapper, closure)
             elif self._precision.scaler is None:
                 closure.ends_with = self.steps.after_closure
-                optimizer.step(closure=closure)  # type: ignore[arg-type]  # a Tensor, as most return, or None
+                torch_private.step(optimizer, closure)
             else:
                 self._precision.step(optimizer, closure, self.steps.after_closure, automatic=True)
             progress.advance_optimizer_step()

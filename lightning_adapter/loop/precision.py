@@ -139,7 +139,8 @@ class Precision:
                 after_closure(optimizer)
                 return result
 
-            return optimizer.step(closure=wrapped, **kwargs)
+            stepped: StepResult = torch_private.step(optimizer, wrapped, **kwargs)
+            return stepped
         result = closure()
         skip = result is None and automatic
         # once for each step: unscaling again would raise, and a fused optimizer unscales in its own kernel

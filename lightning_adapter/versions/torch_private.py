@@ -7,6 +7,7 @@ import ctypes
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator
+from types import CodeType
 from typing import IO, Any
 
 import torch
@@ -16,6 +17,8 @@ from torch.autograd import _profiler_enabled  # type: ignore[attr-defined]  # a 
 from torch.nn import Module
 from torch.nn.modules import module as _module
 from torch.optim import Optimizer
+from torch.optim.optimizer import _global_optimizer_post_hooks as _GLOBAL_POST_HOOKS
+from torch.optim.optimizer import _global_optimizer_pre_hooks as _GLOBAL_PRE_HOOKS
 from torch.package.package_importer import PackageImporter
 from torch.serialization import DEFAULT_PROTOCOL, _open_zipfile_writer, _save
 from torch.utils.data import DataLoader
@@ -27,9 +30,13 @@ def unscales_itself(optimizer: Optimizer) -> bool:
     return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
 
 
+def _is_of_torch(code: CodeType) -> bool:
+    """Whether a function is torch's own: somebody may have put something else in its place before this is imported."""
+    return code.co_filename.startswith(os.path.dirname(torch.__file__))
+
+
 _ZERO_GRAD = Optimizer.zero_grad
-#: Somebody may have put something else in its place before this is imported.
-_IS_OF_TORCH = _ZERO_GRAD.__code__.co_filename.startswith(os.path.dirname(torch.__file__))
+_IS_OF_TORCH = _is_of_torch(_ZERO_GRAD.__code__)
 
 
 def zero_grad(optimizer: Optimizer) -> None:
@@ -46,6 +53,40 @@ def zero_grad(optimizer: Optimizer) -> None:
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.grad = None
+
+
+def _step_code() -> object:
+    """Of what torch puts around the `step` of each class of optimizers; that of no function where it is somebody else's."""
+    around: Any = Optimizer.profile_hook_step(_step_code)
+    return around.__code__ if _is_of_torch(around.__code__) else object()
+
+
+_STEP_CODE = _step_code()
+
+
+def step(optimizer: Optimizer, closure: Callable[[], Any], **kwargs: Any) -> Any:
+    """`optimizer.step(closure=closure, **kwargs)`.
+
+    torch puts a function around the `step` of each class of optimizers (`profile_hook_step`, torch 2.1 to 2.13), which opens
+    a region for a profiler and runs hooks. Where no profiler listens, no hook is registered before, and nobody has put
+    something else in its place (a scheduler of learning rates does, to count), what is inside is called.
+    """
+    around: Any = getattr(type(optimizer), "step", None)
+    if (
+        getattr(around, "__code__", None) is not _STEP_CODE
+        or "step" in vars(optimizer)
+        or optimizer._optimizer_step_pre_hooks
+        or _GLOBAL_PRE_HOOKS
+        or _profiler_enabled()
+    ):
+        return optimizer.step(closure=closure, **kwargs)
+    result = around.__wrapped__(optimizer, closure=closure, **kwargs)
+    # what runs in the closure may have registered some
+    for hooks in (optimizer._optimizer_step_post_hooks, _GLOBAL_POST_HOOKS):
+        if hooks:
+            for hook in hooks.values():
+                hook(optimizer, (optimizer,), {"closure": closure, **kwargs})
+    return result
 
 
 def have_backward_hooks(modules: Iterable[Module]) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from lightning_adapter.versions import torch_private
 
@@ -15,7 +18,8 @@ from lightning_adapter.versions import torch_private
 def stepped() -> tuple[torch.nn.Linear, torch.optim.Optimizer]:
     layer = torch.nn.Linear(3, 2)
     layer(torch.ones(1, 3)).sum().backward()
-    return layer, torch.optim.Adam([{"params": [layer.weight]}, {"params": [layer.bias]}])
+    groups: list[dict[str, Any]] = [{"params": [layer.weight]}, {"params": [layer.bias]}]
+    return layer, torch.optim.Adam(groups)
 
 
 def test_gradients_are_none_afterwards() -> None:
@@ -76,3 +80,115 @@ def test_a_profiler_sees_the_region_that_torch_opens() -> None:
         torch_private.zero_grad(optimizer)
 
     assert "Optimizer.zero_grad#Adam.zero_grad" in {event.key for event in profile.key_averages()}
+
+
+Step = Callable[[torch.optim.Optimizer, Callable[[], Any]], Any]
+STEPS: tuple[Step, ...] = (torch_private.step, lambda optimizer, closure: optimizer.step(closure=closure))
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.LBFGS])
+def test_a_step_is_that_of_the_optimizer(kind: Any) -> None:
+    found = []
+    for step in STEPS:
+        torch.manual_seed(1)
+        layer = torch.nn.Linear(3, 2)
+        optimizer = kind(layer.parameters(), lr=0.1)
+        grad_enabled: list[bool] = []
+
+        def closure(
+            layer: torch.nn.Linear = layer,
+            optimizer: torch.optim.Optimizer = optimizer,
+            grad_enabled: list[bool] = grad_enabled,
+        ) -> torch.Tensor:
+            grad_enabled.append(torch.is_grad_enabled())
+            optimizer.zero_grad()
+            loss: torch.Tensor = layer(torch.ones(4, 3)).square().sum()
+            loss.backward()
+            return loss
+
+        losses = [step(optimizer, closure).item() for _ in range(3)]
+        found.append((losses, grad_enabled, layer.weight.tolist(), layer.bias.tolist()))
+
+    assert found[0] == found[1]
+
+
+def test_hooks_of_a_step_are_run() -> None:
+    found = []
+    for step in STEPS:
+        calls: list[str] = []
+
+        def note(name: str, calls: list[str] = calls) -> Callable[..., None]:
+            return lambda optimizer, args, kwargs: calls.append(f"{name} {len(args)} {sorted(kwargs)}")
+
+        layer, optimizer = stepped()
+        before = layer.weight.detach().clone()
+        optimizer.register_step_pre_hook(note("pre"))
+        optimizer.register_step_post_hook(note("post"))
+        step(optimizer, lambda: None)
+        _, optimizer = stepped()
+        optimizer.register_step_post_hook(note("post alone"))
+        step(optimizer, lambda: None)
+        _, optimizer = stepped()
+        # registered while it steps
+        step(optimizer, functools.partial(optimizer.register_step_post_hook, note("late post")))
+        handles = [
+            register_optimizer_step_post_hook(note("post of all")),
+            register_optimizer_step_pre_hook(note("pre of all")),
+        ]
+        step(optimizer, lambda: None)
+        handles.pop().remove()
+        step(optimizer, lambda: None)
+        handles.pop().remove()
+        found.append(calls)
+        assert not torch.equal(layer.weight, before)
+
+    assert found[0] == found[1]
+    assert len(found[0]) == 9
+
+
+def test_a_scheduler_counts_the_steps(recwarn: pytest.WarningsRecorder) -> None:
+    _, optimizer = stepped()
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+
+    torch_private.step(optimizer, lambda: None)
+    scheduler.step()
+
+    assert not recwarn.list  # it would say that nothing was stepped before
+
+
+def test_an_optimizer_with_another_step_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    class Own(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            asked.append(type(self))
+            return super().step(closure)
+
+    layer, optimizer = stepped()
+    before = layer.weight.detach().clone()
+    torch_private.step(Own(layer.parameters(), lr=0.1), lambda: None)
+    assert not torch.equal(layer.weight, before)
+    plain: Any = torch.optim.SGD(layer.parameters(), lr=0.1)
+    plain.step = lambda closure: asked.append("instance")
+    torch_private.step(plain, lambda: None)
+
+    class Around:
+        def __getattr__(self, name: str) -> Any:
+            asked.append("around")
+            return getattr(optimizer, name)
+
+    before = layer.weight.detach().clone()
+    torch_private.step(Around(), lambda: None)  # type: ignore[arg-type]
+    assert not torch.equal(layer.weight, before)
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self, closure: asked.append("class"))
+    torch_private.step(torch.optim.SGD(layer.parameters(), lr=0.1), lambda: None)
+
+    assert asked == [Own, "instance", "around", "class"]
+
+
+def test_a_profiler_sees_the_region_of_a_step() -> None:
+    _, optimizer = stepped()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        torch_private.step(optimizer, lambda: None)
+
+    assert "Optimizer.step#Adam.step" in {event.key for event in profile.key_averages()}
