@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from lightning_adapter import notices
 from lightning_adapter.errors import UnsupportedError
@@ -160,12 +161,13 @@ def _told_together(findings: Iterable[Finding]) -> list[str]:
 # --- one instance -----------------------------------------------------------------------------------------------------
 
 
-class Replacement:
+class Replacement(functools.partial[Any]):
     """A method of ours in the place of the host's, on one instance.
 
     A copy of the instance, a deep or a pickled one, has the host's method again, as that of Lightning has, which is
     attached to no trainer: a teacher or an average of weights that is copied in training logs nothing in the run. (A flat
-    copy has this object itself. A subclass of functools.partial would be quicker, but a user's own partial of it loses it.)
+    copy has this object itself.) It is called for each value that is logged: a partial has no frame of its own, and one with
+    attributes stays what it is in a user's own partial.
 
     Args:
         function: what is called.
@@ -173,14 +175,14 @@ class Replacement:
         name: of the method.
     """
 
-    def __init__(self, function: Callable[..., Any], owner: object, name: str) -> None:
-        self.function = function
-        self.owner = owner
-        self.name = name
+    owner: object
+    name: str
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call what stands in for the method."""
-        return self.function(*args, **kwargs)
+    def __new__(cls, function: Callable[..., Any], owner: object, name: str) -> Self:
+        """Make one."""
+        made = super().__new__(cls, function)
+        made.owner, made.name = owner, name
+        return made
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return getattr(type(self.owner), self.name).__get__(copy.deepcopy(self.owner, memo))

@@ -33,7 +33,7 @@ class Loaders(Replacement):
 
     @property
     def __wrapped__(self) -> Callable[..., Any]:  # as of what `functools.wraps` makes
-        return self.function
+        return self.func
 
 
 def check_split(split: object) -> Split | None:

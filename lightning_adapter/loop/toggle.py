@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import Any, Self
 
 from torch.optim import Optimizer
 
@@ -19,26 +20,30 @@ class _Toggle(Replacement):
         name: which of the two.
     """
 
-    def __init__(self, module: LightningModule, name: str) -> None:
-        self.module = module
-        self.name = name
-
-    def __call__(self, optimizer: Optimizer | int, optimizer_idx: int | None = None) -> None:
-        """Do as the module's class does, which knows no indices.
-
-        Args:
-            optimizer: the optimizer; in `untoggle_optimizer(index)` its index.
-            optimizer_idx: the index that `toggle_optimizer` was given besides, which says nothing more.
-        """
-        if isinstance(optimizer, int):
-            optimizer = self.module.trainer.optimizers[optimizer]
-        getattr(type(self.module), self.name)(self.module, optimizer)
+    def __new__(cls, module: LightningModule, name: str) -> Self:
+        """Make one."""
+        return super().__new__(cls, functools.partial(_toggle, module, name), module, name)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Toggle:
-        return _Toggle(memo.get(id(self.module), self.module), self.name)
+        module: Any = self.owner
+        return _Toggle(memo.get(id(module), module), self.name)
 
-    def __reduce__(self) -> tuple[type[_Toggle], tuple[LightningModule, str]]:
-        return _Toggle, (self.module, self.name)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Toggle, (self.owner, self.name)
+
+
+def _toggle(module: LightningModule, name: str, optimizer: Optimizer | int, optimizer_idx: int | None = None) -> None:
+    """Do as the module's class does, which knows no indices.
+
+    Args:
+        module: the module.
+        name: of its method.
+        optimizer: the optimizer; in `untoggle_optimizer(index)` its index.
+        optimizer_idx: the index that `toggle_optimizer` was given besides, which says nothing more.
+    """
+    if isinstance(optimizer, int):
+        optimizer = module.trainer.optimizers[optimizer]
+    getattr(type(module), name)(module, optimizer)
 
 
 def accept_indices(module: LightningModule, hooks: Hooks) -> None:

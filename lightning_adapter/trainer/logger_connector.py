@@ -140,7 +140,9 @@ class LoggerConnector:
             metric = results.register(hook, name, value, LogArguments(*arguments), metric)
         logged: Logged = value
         if isinstance(value, Tensor):
-            logged = value.detach().clone() if value.requires_grad else value.clone()
+            logged = value.detach() if value.requires_grad else value
+            if metric.keeps_step:
+                logged = logged.clone()
         elif not isinstance(value, Metric):
             logged = number_to_tensor(name, value, self._device)
         if metric.is_tensor:

@@ -48,6 +48,7 @@ class ResultMetric(ABC):
         computed: the value of the epoch so far, None until somebody asks for it.
         shared: whether the epoch's value is that of all ranks, there once they have met.
         weighted: whether batch sizes matter.
+        keeps_step: whether what was logged for a batch is kept itself, so that it has to be a copy: user code may change it.
         fx: the hook as `reset` compares it: with the loader's index where names have it, as in Lightning.
     """
 
@@ -59,6 +60,7 @@ class ResultMetric(ABC):
         "fx",
         "has_reset",
         "hook",
+        "keeps_step",
         "key",
         "logger",
         "meta",
@@ -84,6 +86,7 @@ class ResultMetric(ABC):
         self.dataloader_idx = meta.dataloader_idx
         self.shared = shared
         self.weighted = self.is_tensor and meta.on_epoch and meta.reduction == "mean"
+        self.keeps_step = meta.on_step or not self.is_tensor
         suffixed = meta.add_dataloader_idx and meta.dataloader_idx is not None
         self.key: Key = (hook, name, meta.dataloader_idx if suffixed else None)
         suffix = f"/dataloader_idx_{meta.dataloader_idx}" if suffixed else ""

@@ -200,14 +200,24 @@ def test_number_becomes_a_tensor_of_the_default_type_but_no_less_than_float32(
     assert logs.connector.callback_metrics["x"].dtype is expected
 
 
-def test_tensor_that_changes_after_it_was_logged_keeps_its_value(logs: Logs) -> None:
+@pytest.mark.parametrize("levels", [(True, False), (False, True), (True, True)], ids=["step", "epoch", "both"])
+@pytest.mark.parametrize("reduce_fx", ["mean", "sum", "max", "min"])
+def test_tensor_that_changes_after_it_was_logged_keeps_its_value(
+    logs: Logs, levels: tuple[bool, bool], reduce_fx: str
+) -> None:
+    on_step, on_epoch = levels
     value = torch.ones((1, 1), requires_grad=True)
     logs.connector.on_batch_start(None)
-    logs.log_in("training_step", "x", value)
+    logs.log_in("training_step", "x", value, on_step=on_step, on_epoch=on_epoch, reduce_fx=reduce_fx)
     with torch.no_grad():
         value += 1
-    shown = logs.connector.callback_metrics["x"]
-    assert (shown.item(), shown.shape, shown.requires_grad) == (1.0, (), False)
+    if on_step:
+        shown = logs.connector.callback_metrics["x"]
+        assert (shown.item(), shown.shape, shown.requires_grad) == (1.0, (), False)
+    if on_epoch:
+        logs.connector.epoch_end_reached()
+        shown = logs.connector.callback_metrics["x"]
+        assert (shown.item(), shown.shape, shown.requires_grad) == (1.0, (), False)
 
 
 def test_whole_number_tensor_is_converted_with_a_warning(logs: Logs) -> None:
