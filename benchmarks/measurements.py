@@ -101,7 +101,7 @@ def calls(findings: Findings, options: Options) -> None:
 
 def evaluation(findings: Findings, options: Options) -> None:
     """What the adapter offers for a model that is trained."""
-    arguments = {"repetitions": options.times(6)}
+    arguments = {"repetitions": options.times(5)}
     findings.measure("evaluation", ("evaluation",), run_worker, "evaluation", arguments, options.clock)
 
 
@@ -113,14 +113,14 @@ def parallel(findings: Findings, options: Options) -> None:
             continue
         # Lightning 2 has no such strategy as Horovod
         systems = [system for system in COMPARED if (exchange, system) != ("horovod", LIGHTNING)]
-        arguments = {"exchange": exchange, "systems": systems, "repetitions": options.times()}
+        arguments = {"exchange": exchange, "systems": systems, "repetitions": options.times(5)}
         path = ("parallel", exchange)
         findings.measure(f"two processes, {exchange}", path, run_worker, "parallel", arguments, options.clock, launcher)
 
 
 def checkpoints(findings: Findings, options: Options) -> None:
     """What a checkpoint takes from training, milliseconds."""
-    arguments = {"repetitions": options.times(9)}
+    arguments = {"repetitions": options.times()}
     findings.measure("checkpoints", ("checkpoints",), run_worker, "checkpoints", arguments, options.clock)
 
 
