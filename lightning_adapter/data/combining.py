@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from lightning_adapter.data.collections import Collection, unflatten
 from lightning_adapter.data.loaders import Batch, Loader, end_pass
+from lightning_adapter.versions.torch_private import next_batch
 
 IndexedBatch: TypeAlias = tuple[Batch, int, int]  # batch, batch_idx, dataloader_idx
 
@@ -50,7 +51,7 @@ class CombinedIterator(Iterator[Batch]):
         batch: list[Batch] = []
         for index, loader in enumerate(self.loaders):
             try:
-                batch.append(next(self.iterators[index]))
+                batch.append(next_batch(self.iterators[index]))
             except StopIteration:
                 self.consumed[index] = True
                 if self.mode == "min_size" or all(self.consumed):
@@ -59,7 +60,7 @@ class CombinedIterator(Iterator[Batch]):
                     batch.append(None)
                 else:
                     self.iterators[index] = iter(loader)
-                    batch.append(next(self.iterators[index]))
+                    batch.append(next_batch(self.iterators[index]))
         return unflatten(self.like, iter(batch))
 
     def stop(self) -> None:
@@ -95,7 +96,7 @@ class SequentialIterator(Iterator[IndexedBatch]):
             index = self.batch_idx
             if index < self.limits[self.dataloader_idx]:
                 try:
-                    batch = next(self.iterator)
+                    batch = next_batch(self.iterator)
                 except StopIteration:
                     pass  # the loader is shorter than its limit
                 else:

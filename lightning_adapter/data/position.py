@@ -188,7 +188,7 @@ class ResumableLoader(Iterator[Batch]):
         if self.at_first is None:
             self.at_first = RandomState.now(self._generators)
         try:
-            batch = next(self._iterator)
+            batch = torch_private.next_batch(self._iterator)
         except StopIteration:
             self._iterator = _ENDED
             raise

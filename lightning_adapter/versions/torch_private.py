@@ -22,7 +22,11 @@ from torch.optim.optimizer import _global_optimizer_pre_hooks as _GLOBAL_PRE_HOO
 from torch.package.package_importer import PackageImporter
 from torch.serialization import DEFAULT_PROTOCOL, _open_zipfile_writer, _save
 from torch.utils.data import DataLoader
-from torch.utils.data.dataloader import _BaseDataLoaderIter
+from torch.utils.data.dataloader import (
+    _BaseDataLoaderIter,
+    _MultiProcessingDataLoaderIter,
+    _SingleProcessDataLoaderIter,
+)
 
 
 def unscales_itself(optimizer: Optimizer) -> bool:
@@ -121,6 +125,33 @@ def read_indices_from(loader: DataLoader[Any], sampler: Iterable[Any]) -> None:
     """
     iterator: Any = loader._iterator
     iterator._index_sampler = sampler
+
+
+_NEXT = _BaseDataLoaderIter.__next__
+#: Where somebody has put something else in the place of torch's, that is asked.
+_PASSES = (_SingleProcessDataLoaderIter, _MultiProcessingDataLoaderIter) if _is_of_torch(_NEXT.__code__) else ()
+
+
+def next_batch(iterator: Iterator[Any]) -> Any:
+    """`next(iterator)`.
+
+    A pass over a DataLoader (`_BaseDataLoaderIter.__next__`, torch 2.1 to 2.13) opens a region for a profiler at each batch,
+    takes and counts it, and compares the count with the length that an IterableDataset has said to have. Where no profiler
+    listens and nothing is to be compared, the batch is taken and counted.
+
+    Raises:
+        StopIteration: there is none.
+    """
+    if (
+        type(iterator) in _PASSES
+        and iterator._IterableDataset_len_called is None  # type: ignore[attr-defined]
+        and _BaseDataLoaderIter.__next__ is _NEXT
+        and not _profiler_enabled()
+    ):
+        batch = iterator._next_data()  # type: ignore[attr-defined]
+        iterator._num_yielded += 1  # type: ignore[attr-defined]
+        return batch
+    return next(iterator)
 
 
 def is_pass(value: object) -> bool:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _BaseDataLoaderIter, _SingleProcessDataLoaderIter
 
 from lightning_adapter.versions import torch_private
 
@@ -192,3 +195,72 @@ def test_a_profiler_sees_the_region_of_a_step() -> None:
         torch_private.step(optimizer, lambda: None)
 
     assert "Optimizer.step#Adam.step" in {event.key for event in profile.key_averages()}
+
+
+class Stream(torch.utils.data.IterableDataset[int]):
+    """Says that it is shorter than it is, or nothing."""
+
+    def __init__(self, length: int | None) -> None:
+        self.length = length
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(6))
+
+    def __len__(self) -> int:
+        if self.length is None:
+            raise TypeError
+        return self.length
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("dataset", [range(6), Stream(None)], ids=["indices", "stream"])
+def test_batches_are_those_of_the_loader(dataset: Any, workers: int) -> None:
+    def batches(take: Callable[[Iterator[Any]], Any]) -> tuple[list[list[int]], list[int]]:
+        torch.manual_seed(1)
+        loader = DataLoader(dataset, batch_size=2, num_workers=workers, shuffle=isinstance(dataset, range) or None)
+        taken, yielded, iterator = [], [], iter(loader)
+        with contextlib.suppress(StopIteration):
+            while True:
+                taken.append(take(iterator).tolist())
+                yielded.append(iterator._num_yielded)
+        return taken, yielded
+
+    found = batches(torch_private.next_batch)
+
+    assert found == batches(next)
+    assert found[1] == [1, 2, 3]
+
+
+def test_a_stream_that_is_longer_than_it_says_is_warned_of() -> None:
+    loader = DataLoader(Stream(2), batch_size=1)
+    len(loader)
+    iterator = iter(loader)
+    torch_private.next_batch(iterator)
+    torch_private.next_batch(iterator)
+    with pytest.warns(UserWarning, match="Length of IterableDataset"):
+        torch_private.next_batch(iterator)
+
+
+def test_what_is_no_pass_of_torch_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Own(_SingleProcessDataLoaderIter):
+        def __next__(self) -> Any:
+            asked.append("subclass")
+            return super().__next__()
+
+    loader: DataLoader[int] = DataLoader(range(4))  # type: ignore[arg-type]  # has indices and a length
+    torch_private.next_batch(Own(loader))
+    assert torch_private.next_batch(iter([7])) == 7
+    monkeypatch.setattr(_BaseDataLoaderIter, "__next__", lambda self: asked.append("class"))
+    torch_private.next_batch(iter(loader))
+
+    assert asked == ["subclass", "class"]
+
+
+def test_a_profiler_sees_the_region_of_a_batch() -> None:
+    iterator = iter(DataLoader(range(4)))  # type: ignore[arg-type]  # has indices and a length
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        torch_private.next_batch(iterator)
+
+    assert any("DataLoader" in event.key for event in profile.key_averages())
