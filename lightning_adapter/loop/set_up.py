@@ -180,10 +180,7 @@ def _setup(parts: Components, before_data_setup: Callable[[], None]) -> None:
     """As `_call_setup_hook`: loggers first, then datamodule, callbacks, module."""
     stage, hooks = parts.trainer.state.fn, parts.hooks
     lightning_private.set_device(parts.module, parts.device)
-    # W&B first: only then it sees the TensorBoard writers that the others make
-    wandb = parts.host.pl.loggers.WandbLogger
-    for logger in sorted(parts.dispatcher.loggers, key=lambda logger: not isinstance(logger, wandb)):
-        getattr(logger, "experiment", None)  # made now, so that hooks find its files
+    parts.dispatcher.begin()
     if parts.datamodule is not None:
         before_data_setup()
         hooks.call_data("setup", stage=stage)

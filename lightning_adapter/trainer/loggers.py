@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from lightning_adapter.loop.progress import TrainingProgress
 from lightning_adapter.trainer.logged_values import to_scalars
 from lightning_adapter.trainer.logger_connector import LoggerConnector
 from lightning_adapter.trainer.nonfinite import NonFiniteCheck
-from lightning_adapter.versions import lightning_private
+from lightning_adapter.versions import lightning_loggers, lightning_private
 from lightning_adapter.versions.hosts import Host
 from lightning_adapter.versions.types import LightningDataModule, LightningModule, Logger
 
@@ -28,6 +29,10 @@ _HIDDEN = ("_class_path", "_instantiator")
 class OfThisPackage:
     """The default logger, whose class is made for each Lightning."""
 
+    def make_directory(self) -> None:
+        """Make the place of its files, for hooks that write beside them; in the first process alone."""
+        raise NotImplementedError
+
 
 def determined_logger(host: Host, directory: Callable[[], str], root: Callable[[], str]) -> Logger:
     """The default logger: Lightning's TensorBoardLogger, whose `experiment` writes the files that Determined uploads.
@@ -38,9 +43,15 @@ def determined_logger(host: Host, directory: Callable[[], str], root: Callable[[
         root: where callbacks write that ask the logger for a place, as ModelCheckpoint does.
     """
     base = host.load("loggers.tensorboard").TensorBoardLogger
+    rank_zero_only = host.load("utilities.rank_zero").rank_zero_only
 
     class DeterminedLogger(OfThisPackage, base):  # type: ignore[misc, valid-type]
-        """Lightning's default logger, with files where Determined shows them: hyperparameters and `hparams.yaml` too."""
+        """Lightning's default logger, with files where Determined shows them: hyperparameters and `hparams.yaml` too.
+
+        The files are made with the first value or hyperparameter, or where somebody asks for `experiment`; a run that has
+        logged nothing has them at its end. Opening them imports TensorBoard and omegaconf, which takes longer than all else
+        between `fit()` and the first batch.
+        """
 
         def __init__(self) -> None:
             super().__init__(save_dir="", name="lightning", version="")
@@ -56,6 +67,19 @@ def determined_logger(host: Host, directory: Callable[[], str], root: Callable[[
         @functools.cached_property  # who names it may give another one each time
         def log_dir(self) -> str:
             return directory()
+
+        def make_directory(self) -> None:
+            if rank_zero_only.rank == 0:
+                os.makedirs(self.log_dir, exist_ok=True)
+
+        def save(self) -> None:
+            if self.hparams or lightning_loggers.has_opened(self):
+                super().save()
+
+        def finalize(self, status: str) -> None:
+            if status == "success":
+                super().save()  # before the base class closes what has been opened
+            super().finalize(status)
 
     return DeterminedLogger()
 
@@ -138,6 +162,16 @@ class LoggerDispatcher:
     def replace(self, loggers: list[Logger]) -> None:
         """User code has assigned other loggers to `trainer.loggers`."""
         self.loggers = loggers
+
+    def begin(self) -> None:
+        """Make the loggers' runs, as `_call_setup_hook` does, so that hooks find their files."""
+        # W&B first: only then it sees the TensorBoard writers that the others make
+        wandb = self._host.pl.loggers.WandbLogger
+        for logger in sorted(self.loggers, key=lambda logger: not isinstance(logger, wandb)):
+            if isinstance(logger, OfThisPackage):
+                logger.make_directory()
+            else:
+                getattr(logger, "experiment", None)
 
     def log_training(self, metrics: dict[str, Tensor]) -> None:
         """Send metrics of the training to the loggers and to Determined; the device is waited for."""

@@ -1,4 +1,4 @@
-"""Which private names of Lightning's loggers let one go on with a run that another has begun, and in which versions?
+"""Which private names of Lightning's loggers tell what has been begun, and let another go on with it, in which versions?
 
 Seen in Lightning 1.9.5, 2.0.9 and 2.6.6.
 """
@@ -11,6 +11,11 @@ import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+
+
+def has_opened(logger: Any) -> bool:
+    """Whether a TensorBoardLogger, or one derived from it, has made its writer."""
+    return logger._experiment is not None
 
 
 def _tensorboard(logger: Any, version: Any, save_dir: str | None) -> None:

@@ -341,12 +341,60 @@ def test_determineds_logger_without_a_word_writes_no_file(tmp_path: pathlib.Path
     assert (logger.save_dir, logger.log_dir, logger.name, logger.version) == ("root", str(tmp_path), "lightning", "")
 
 
+def test_determineds_logger_opens_its_files_with_the_first_value(tmp_path: pathlib.Path) -> None:
+    written = tmp_path / "made" / "for hooks"
+    logger: Any = determined_logger(HOST, lambda: str(written), lambda: "root")
+    run = Run(logger)
+
+    run.dispatcher.begin()
+    run.dispatcher.log_hyperparams(pl.LightningModule(), None)
+    before = list(written.iterdir())
+    run.dispatcher.log_training(values(loss=0.5))
+    logger.finalize("failed")
+
+    assert before == []
+    assert sorted(path.name.partition(".")[0] for path in written.iterdir()) == ["events", "hparams"]
+
+
+def test_determineds_logger_writes_hyperparameters_at_once(tmp_path: pathlib.Path) -> None:
+    logger: Any = determined_logger(HOST, lambda: str(tmp_path), lambda: "root")
+
+    Run(logger).dispatcher.log_hyperparams(Module(lr=0.5), None)
+    found = (tmp_path / "hparams.yaml").read_text()
+    logger.finalize("failed")
+
+    assert found == "lr: 0.5\n"
+
+
+def test_determineds_logger_of_a_complete_run_without_a_value_leaves_lightnings_files(tmp_path: pathlib.Path) -> None:
+    ours: Any = determined_logger(HOST, lambda: str(tmp_path / "ours"), lambda: "root")
+    theirs = HOST.pl.loggers.TensorBoardLogger(str(tmp_path / "theirs"), name="", version="")
+    for logger in (ours, theirs):
+        Run(logger).dispatcher.begin()
+        logger.finalize("success")
+
+    found = [sorted(path.name.partition(".")[0] for path in (tmp_path / name).iterdir()) for name in ("ours", "theirs")]
+    assert found == [["events", "hparams"]] * 2
+
+
+def test_experiment_of_another_logger_is_made_before_the_hooks(tmp_path: pathlib.Path) -> None:
+    logger: Any = HOST.pl.loggers.TensorBoardLogger(str(tmp_path), name="", version="")
+
+    Run(logger).dispatcher.begin()
+    found = list(tmp_path.glob("events.*"))
+    logger.finalize("failed")
+
+    assert len(found) == 1
+
+
 def test_determineds_logger_writes_on_the_chief_alone(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = Asked(tmp_path)
     logger: Any = determined_logger(HOST, directory, lambda: "root")
     monkeypatch.setattr(HOST.load("utilities.rank_zero").rank_zero_only, "rank", 1)
 
+    Run(logger).dispatcher.begin()
     logger.log_metrics({"loss": 0.5}, 3)
     logger.experiment.add_scalar("loss", 0.5, 4)
+    logger.finalize("success")
 
     assert directory.times == 0
