@@ -15,9 +15,7 @@ from lightning_adapter import monkey_patch
 from lightning_adapter.arguments import Arguments
 from lightning_adapter.configs import typed, typed_ranges
 from lightning_adapter.errors import ConfigurationError, shown
-from lightning_adapter.evaluation.after_fit import evaluate
-from lightning_adapter.evaluation.loaders import Split
-from lightning_adapter.evaluation.package import of_trial, writing
+from lightning_adapter.evaluation.loaders import Split, Stage
 from lightning_adapter.platform.context import LocalContext
 from lightning_adapter.platform.experiment import Hyperparameters as Given
 from lightning_adapter.platform.trial import LightningTrial
@@ -137,7 +135,7 @@ class LightningAdapter(LightningTrial):
             ConfigurationError: the trial is not trained, or there is no step, or no loader.
             CheckpointError: the checkpoint cannot be used.
         """
-        found: list[dict[str, float]] = evaluate(self, "validate", dataloaders, ckpt_path, split, verbose=verbose)
+        found: list[dict[str, float]] = _evaluate(self, "validate", dataloaders, ckpt_path, split, verbose=verbose)
         return found
 
     def test(
@@ -149,7 +147,7 @@ class LightningAdapter(LightningTrial):
         split: Split | None = None,
     ) -> list[dict[str, float]]:
         """Test what `fit` has trained, with Lightning's own Trainer; see `validate`. `test_metrics` has the values too."""
-        found: list[dict[str, float]] = evaluate(self, "test", dataloaders, ckpt_path, split, verbose=verbose)
+        found: list[dict[str, float]] = _evaluate(self, "test", dataloaders, ckpt_path, split, verbose=verbose)
         return found
 
     def predict(
@@ -176,7 +174,7 @@ class LightningAdapter(LightningTrial):
             CheckpointError: the checkpoint cannot be used.
         """
         given = {} if return_predictions is None else {"return_predictions": return_predictions}
-        found: list[Any] | None = evaluate(self, "predict", dataloaders, ckpt_path, split, **given)
+        found: list[Any] | None = _evaluate(self, "predict", dataloaders, ckpt_path, split, **given)
         return found
 
     def check_package(self) -> None:
@@ -185,6 +183,8 @@ class LightningAdapter(LightningTrial):
         Raises:
             ConfigurationError: all that stands against it.
         """
+        from lightning_adapter.evaluation.package import writing
+
         writing.check(type(self), self.lightning_module)
 
     def write_package(self, file: pathlib.Path, checkpoint: pathlib.Path, is_chief: bool = True) -> None:
@@ -199,6 +199,8 @@ class LightningAdapter(LightningTrial):
             ConfigurationError: the file is there, or cannot be written.
             ExportError: the module cannot be packaged.
         """
+        from lightning_adapter.evaluation.package import of_trial
+
         of_trial.write_after_fit(self, file, checkpoint, is_chief)
 
     @classmethod
@@ -213,6 +215,13 @@ class LightningAdapter(LightningTrial):
             "Trainer. Write `super().__init__(context, module, datamodule, max_epochs=args.max_epochs, ...)` with those of "
             "its arguments that you use, and read hyperparameters with context.get_hparams()."
         )
+
+
+def _evaluate(trial: LightningAdapter, stage: Stage, *args: Any, **given: Any) -> Any:
+    """See `evaluation.after_fit.evaluate`, which is imported by who evaluates: most of that room is for nothing else."""
+    from lightning_adapter.evaluation.after_fit import evaluate
+
+    return evaluate(trial, stage, *args, **given)
 
 
 def _job(context: pytorch.PyTorchTrialContext) -> Job | None:

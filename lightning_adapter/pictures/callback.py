@@ -9,15 +9,13 @@ from typing import Any, TypeAlias
 from lightning_adapter import notices
 from lightning_adapter.data.random_state import RandomState
 from lightning_adapter.errors import ConfigurationError, shown
-from lightning_adapter.pictures import page
-from lightning_adapter.pictures.batch_page import Style, draw
-from lightning_adapter.pictures.parts import Array, Batch
-from lightning_adapter.pictures.predictions import predict
 from lightning_adapter.versions import hosts
 
 #: Of either Lightning package, or what stands in for its Trainer.
 Trainer: TypeAlias = Any
 Module: TypeAlias = Any
+#: What a loader gives.
+Batch: TypeAlias = Any
 
 SPLITS = ("train", "val", "test")
 #: Below the run directory.
@@ -65,6 +63,8 @@ class DrawBatchesMixin:
         decode: Callable[[list[int]], str] | None = None,
         dirpath: str | pathlib.Path | None = None,
     ) -> None:
+        from lightning_adapter.pictures.batch_page import Style  # all that draws, for who draws
+
         super().__init__()
         faults = [
             f"{name}={shown(value)} is no number of {what}: give 1 or more."
@@ -132,11 +132,14 @@ class DrawBatchesMixin:
         epoch = trainer.current_epoch
         if epoch % self.every_n_epochs or not trainer.is_global_zero or self._failure is not None:
             return
+        from lightning_adapter.pictures import batch_page, page
+        from lightning_adapter.pictures.predictions import predict
+
         state = RandomState.now()  # a logger may draw names of files
         of_loader = f" of loader {loader}" if loader else ""
         title = f"{self.split} batch {batch_idx}{of_loader}, epoch {epoch}, step {trainer.global_step}"
         try:
-            pixels = draw(batch, title, self.style, predict(module, batch) if self.predictions else None)
+            pixels = batch_page.draw(batch, title, self.style, predict(module, batch) if self.predictions else None)
             assert self._directory is not None  # known since `setup`
             name = f"{self.split}-epoch-{epoch:04d}-step-{trainer.global_step:06d}"
             page.write(pixels, self._directory / f"{name}{f'-loader-{loader}' if loader else ''}-batch-{batch_idx}.png")
@@ -150,7 +153,7 @@ class DrawBatchesMixin:
             state.restore()
 
 
-def _tell_loggers(trainer: Trainer, pixels: Array, tag: str) -> None:
+def _tell_loggers(trainer: Trainer, pixels: Any, tag: str) -> None:
     """Give a picture to the loggers that take one."""
     for logger in trainer.loggers:
         if callable(getattr(logger, "log_image", None)):  # W&B's

@@ -25,7 +25,6 @@ from lightning_adapter.platform.environment import managed_trial
 from lightning_adapter.platform.hyperparameter_answers import answer_in_words
 from lightning_adapter.platform.hyperparameter_hooks import HyperparameterHooks
 from lightning_adapter.platform.master.link import connect_with_master
-from lightning_adapter.platform.notebook import of_trial
 from lightning_adapter.platform.placeholder import PlaceholderLoader
 from lightning_adapter.platform.platform import Platform
 from lightning_adapter.platform.searcher import SearcherStop
@@ -197,6 +196,8 @@ class LightningTrial(HyperparameterHooks, pytorch.PyTorchTrial):
         self.latest_checkpoint_uuid, self.best_checkpoint_uuid = latest, best
 
     def _repr_html_(self) -> str:
+        from lightning_adapter.platform.notebook import of_trial  # for who looks at a trial
+
         return of_trial(self)
 
     def tested(self, metrics: dict[str, float]) -> None:

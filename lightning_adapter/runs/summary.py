@@ -7,8 +7,6 @@ import pathlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import tabulate
-
 from lightning_adapter.runs.metrics_table import plain
 
 logger = logging.getLogger("lightning_adapter")
@@ -43,11 +41,15 @@ def text(values: Values, rows: Mapping[str, str]) -> str:
         values: what it has come to.
         rows: name to value, beneath the table.
     """
+    import tabulate  # not before a run has ended, since every one imports this file when it begins
+
     beneath: str = tabulate.tabulate(list(rows.items()), tablefmt="plain", disable_numparse=True)
     return "\n\n".join(part for part in (_table(values), beneath) if part)
 
 
 def _table(values: Values) -> str:
+    import tabulate
+
     names = sorted({**values.final, **values.best}, key=lambda name: (name != values.ranked_by, name))
     if not names:
         return 'No metric was logged. To see values here, write self.log("loss", loss) in a step.'

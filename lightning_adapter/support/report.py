@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tabulate import tabulate
-
 from lightning_adapter.support.overrides import TRIAL, Finding, inspect_class, overridden_methods, owner_of
 from lightning_adapter.support.row import Support
 
@@ -56,6 +54,8 @@ def _cells(cls: type, finding: Finding) -> tuple[str, str, str]:
 
 
 def _table(headers: tuple[str, ...], cells: Iterable[tuple[str, ...]]) -> str:
+    from tabulate import tabulate  # not before there is a table: every training imports this file
+
     widths = [None] * (len(headers) - 1) + [72]
     table: str = tabulate(list(cells), headers=headers, tablefmt="simple", maxcolwidths=widths)
     return table

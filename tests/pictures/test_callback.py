@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_adapter import DrawBatches, LightningAdapter, fit
 from lightning_adapter.errors import ConfigurationError
-from lightning_adapter.pictures import callback
+from lightning_adapter.pictures import batch_page, callback
 
 pl = importlib.import_module("pytorch_lightning")
 
@@ -112,8 +112,8 @@ def test_batches_are_drawn_and_training_is_the_same_bit_for_bit(train: Any, tmp_
 
 def test_the_batch_is_drawn_as_the_model_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[torch.Tensor] = []
-    real = callback.draw
-    monkeypatch.setattr(callback, "draw", lambda batch, *rest: (drawn.append(batch[0]), real(batch, *rest))[1])
+    real = batch_page.draw
+    monkeypatch.setattr(batch_page, "draw", lambda batch, *rest: (drawn.append(batch[0]), real(batch, *rest))[1])
     seen: list[torch.Tensor] = []
 
     class Keeps(Net):

@@ -7,8 +7,6 @@ from lightning_adapter.runs.printed import real_stderr
 from lightning_adapter.trainer.display.display import Display, Displays
 from lightning_adapter.trainer.display.facts import Facts
 from lightning_adapter.trainer.display.lines import Lines
-from lightning_adapter.trainer.display.notebook import Cell
-from lightning_adapter.trainer.display.terminal import Bars
 
 
 def display_of(facts: Facts, wanted: bool) -> Display:
@@ -24,7 +22,11 @@ def display_of(facts: Facts, wanted: bool) -> Display:
     lines = Lines(facts, on_console=wanted and where is Place.LINES)
     displays: list[Display] = [lines]
     if wanted and where is Place.TERMINAL:
+        from lightning_adapter.trainer.display.terminal import Bars  # one kind alone is needed
+
         displays.append(Bars(facts, real_stderr()))
     if wanted and where is Place.NOTEBOOK:
+        from lightning_adapter.trainer.display.notebook import Cell
+
         displays.append(Cell(facts))
     return Displays(displays, facts.log)
