@@ -332,6 +332,8 @@ HEAVY = {
     "lightning",
     "lightning_utilities",
     "pytorch_lightning",
+    "tabulate",
+    "tqdm",
 }
 
 

@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-import tabulate
-
 from lightning_adapter.cli.screen import Screen
 from lightning_adapter.errors import LightningAdapterError, SubmissionError
 
@@ -286,6 +284,8 @@ def _short(value: object) -> str:
 
 
 def _table(standing: Standing) -> str:
+    import tabulate
+
     headers = ["trial", "state", "batches", standing.metric or "", *standing.searched]
     rows = [
         [trial.id, trial.word, trial.batches, "" if trial.best is None else f"{trial.best:.6g}"]

@@ -7,8 +7,6 @@ import logging
 import sys
 from collections.abc import Iterator
 
-from lightning_adapter.runs.run_log import attached
-
 
 class _Stderr:
     """What stderr is at the moment: while a table is drawn, what goes above it."""
@@ -28,6 +26,8 @@ def telling() -> Iterator[None]:
 
     On a terminal the progress bar shows the course of a run, so that warnings are enough.
     """
+    from lightning_adapter.runs.run_log import attached
+
     log = logging.getLogger("lightning_adapter")
     if logging.getLogger().handlers or log.handlers:
         yield

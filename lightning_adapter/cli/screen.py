@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 _BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
 #: In a file each so many percent make a line.
@@ -32,7 +33,7 @@ class Screen:
     def plain(self, text: str) -> None:
         """Write a line of somebody else's as it is."""
         if self._bar is not None:
-            tqdm.write(text, file=self._file)
+            self._bar.write(text, file=self._file)
         else:
             print(text, file=self._file, flush=True)
 
@@ -61,6 +62,8 @@ class Screen:
 
     def _draw(self, what: str, percent: float, values: str) -> None:
         if self._bar is None:
+            from tqdm import tqdm  # `--help` of each command that has a screen does without
+
             self._bar = tqdm(
                 total=100, desc=what, file=self._file, bar_format=_BAR, dynamic_ncols=True, leave=False, mininterval=0
             )
