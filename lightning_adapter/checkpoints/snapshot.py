@@ -1,16 +1,21 @@
 """What of a checkpoint is copied, so that its file can be written while training goes on and changes the original?
 
-All of it, in the form that `torch.save` gives it: what is pickled, and one copy of each storage, which tensors share as
-before. The file is bit for bit the one that would have been written at once.
+All of it, once each where it stands in several places: the file is bit for bit the one that would have been written at
+once. Plain data is copied as it is, and pickled when it is written. What else a checkpoint may hold is the user's, and may
+refer to anything: then all is pickled at once, and kept in that form.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import IO, Any
 
+import torch
+
+from lightning_adapter.checkpoints.copies import Copies, NotCopied
 from lightning_adapter.checkpoints.free_memory import free_memory
-from lightning_adapter.versions.torch_private import Records, records_of
+from lightning_adapter.versions.torch_private import records_of
 
 #: Bytes that a copy may have without anybody asking whether there is room for it.
 _SMALL = 64 << 20
@@ -22,24 +27,32 @@ class Snapshot:
     """The content of a checkpoint at one moment.
 
     Args:
-        records: of its file.
+        save: writes it as `torch.save` does.
     """
 
-    def __init__(self, records: Records) -> None:
-        self._records = records
+    def __init__(self, save: Callable[[IO[bytes]], None]) -> None:
+        self._save = save
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Snapshot | None:
         """Copy what a file is to hold; None where the copy would take too much of the memory that is free."""
-        room = _Room()
         try:
-            return cls(records_of(content, room.take))
+            return cls(_copied(content) or records_of(content, _Room().take).write)
         except _NoRoom:
             return None
 
     def write(self, stream: IO[bytes]) -> None:
         """Write it as `torch.save` does."""
-        self._records.write(stream)
+        self._save(stream)
+
+
+def _copied(content: Mapping[str, Any]) -> Callable[[IO[bytes]], None] | None:
+    """What writes a copy; None where something in the content has to be pickled at once."""
+    try:
+        copy = Copies(_Room().take).of(content)
+    except NotCopied:
+        return None
+    return functools.partial(torch.save, copy)
 
 
 class _NoRoom(Exception):

@@ -263,6 +263,30 @@ def onnx_messages_to_stderr() -> Iterator[None]:
         set_stream("stdout")
 
 
+def is_mere_view(tensor: Tensor) -> bool:
+    """Whether `torch.save` writes of a tensor, or parameter, its storage in main memory, how it lies there, and nothing else.
+
+    Besides what tensors say publicly, `_reduce_ex_internal` (torch 2.1 to 2.13) looks at `_backward_hooks`, of which it
+    warns, and at what somebody has set as attributes.
+    """
+    return not (
+        tensor.layout is not torch.strided
+        or not tensor.is_cpu
+        or tensor.is_quantized
+        or tensor.is_nested
+        or tensor.is_conj()
+        or tensor.is_neg()
+        or tensor._backward_hooks
+        or vars(tensor)
+    )
+
+
+def storage_id(storage: torch.UntypedStorage) -> int:
+    """By which `torch.save` knows that two tensors share a storage (`_cdata`, torch 2.1 to 2.13)."""
+    found: int = storage._cdata
+    return found
+
+
 class Records:
     """What `torch.save` writes into an archive, in its order, kept to be written later.
 

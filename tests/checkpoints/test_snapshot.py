@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import collections
+import functools
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +17,69 @@ from lightning_adapter.checkpoints.file import read, ready, write
 from lightning_adapter.checkpoints.free_memory import free_memory
 from lightning_adapter.checkpoints.snapshot import Snapshot
 from lightning_adapter.errors import CheckpointError
+from lightning_adapter.versions.torch_private import Records, records_of
 
 
 class Named(torch.Tensor):
     """A subclass, which is pickled by the name of its class."""
 
 
-def odd_content() -> dict[str, Any]:
+class Thing:
+    """Of the user's, and allowed by them."""
+
+    def __init__(self) -> None:
+        self.values = [1, 2]
+
+
+def plain_content() -> dict[str, Any]:
     base = torch.arange(100.0)
     tied = torch.nn.Parameter(torch.ones(3))
+    module = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.BatchNorm2d(3))
+    both, text = [1, [2]], "".join(["no", " constant"])
     return {
         "state_dict": {"base": base, "view": base[10:20].view(2, 5), "transposed": torch.arange(6).view(2, 3).t()},
-        "tied": [tied, tied],
+        "module": module.state_dict(),  # which has attributes
+        "tied": [tied, tied, tied.data, torch.nn.Parameter(torch.arange(3), requires_grad=False)],
         "of a graph": torch.ones(3, requires_grad=True) * 2,
+        "channels last": torch.arange(16).view(2, 2, 2, 2).to(memory_format=torch.channels_last),
+        "part": torch.arange(100.0)[10:20],
+        "repeated": torch.ones(1, 1).expand(4, 4),
+        "half": torch.ones(3, dtype=torch.bfloat16),
+        "later type": torch.ones(3).to(torch.uint16),
+        "number": torch.tensor(3),
+        "nothing": torch.empty(0),
+        "flags": torch.tensor([2, 1, 0], dtype=torch.uint8).view(torch.bool),
+        "epoch": 3,
+        "text": {"a": [1, (2.5, None)], "b": {1, (2, "x")}, text: text, (1, "k"): b"bytes"},
+        "both": (both, both, {"again": both}),
+        "counted": collections.Counter("aab"),
+        "in order": collections.OrderedDict(a=[1], b={}),
+        "of torch": [torch.float16, torch.device("cpu"), torch.Size([1, 2]), 1j],
+    }
+
+
+def odd_content() -> dict[str, Any]:
+    marked = torch.ones(3)
+    marked.mark = ["of the user's"]  # type: ignore[attr-defined]
+    thinned = set(range(20))
+    thinned -= set(range(20)) - {7, 8}  # a copy would have them in the other order
+    return {
+        **plain_content(),
         "sparse": torch.eye(3).to_sparse(),
         "compressed": torch.eye(3).to_sparse_csr(),
         "subclass": torch.ones(2).as_subclass(Named),
-        "half": torch.ones(3, dtype=torch.bfloat16),
-        "nothing": torch.empty(0),
         "conjugated": torch.ones(2, dtype=torch.complex64).conj(),
-        "epoch": 3,
-        "text": {"a": [1, (2.5, None)], "b": {1, 2}},
+        "marked": marked,
+        "thing": Thing(),
+        "thinned": thinned,
     }
+
+
+ODD = tuple(name for name in odd_content() if name not in plain_content())
+
+
+def one_odd(name: str) -> dict[str, Any]:
+    return {**plain_content(), name: odd_content()[name]}
 
 
 def saved_at_once(content: object) -> bytes:
@@ -48,15 +92,29 @@ def changed_in_place(content: dict[str, Any]) -> None:
     with torch.no_grad():
         content["state_dict"]["base"].zero_()
         content["state_dict"]["transposed"].add_(1)
+        content["module"]["0.weight"].mul_(2)
         content["tied"][0].fill_(7)
         content["half"].mul_(5)
-        content["sparse"].mul_(3)
+    content["module"]._metadata["0"]["version"] = 9
     content["text"]["a"].append("later")
+    content["text"]["b"].add(7)
+    content["both"][0][1].append(3)
+    content["counted"]["z"] = 1
+    content["in order"]["a"].append(2)
     content["epoch"] = 4
+    if "thing" in content:
+        content["thing"].values.append(3)
+    if "marked" in content:
+        content["marked"].mark.append("later")
 
 
-def test_file_is_the_one_of_the_moment_bit_for_bit(tmp_path: Path) -> None:
-    content = odd_content()
+@pytest.mark.parametrize(
+    "made",
+    [plain_content, odd_content, *(functools.partial(one_odd, name) for name in ODD)],
+    ids=["plain", "odd", *ODD],
+)
+def test_file_is_the_one_of_the_moment_bit_for_bit(made: Callable[[], dict[str, Any]], tmp_path: Path) -> None:
+    content = made()
     expected = saved_at_once(content)
     kept = Snapshot.of(content)
     assert kept is not None
@@ -64,6 +122,45 @@ def test_file_is_the_one_of_the_moment_bit_for_bit(tmp_path: Path) -> None:
     write(tmp_path / "x.ckpt", kept)
     assert (tmp_path / "x.ckpt").read_bytes() == expected
     assert saved_at_once(content) != expected
+
+
+def test_plain_data_is_pickled_when_it_is_written_and_what_is_odd_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once: list[object] = []
+
+    def noted(content: object, room: Callable[[int], None]) -> Records:
+        at_once.append(content)
+        return records_of(content, room)
+
+    monkeypatch.setattr("lightning_adapter.checkpoints.snapshot.records_of", noted)
+    Snapshot.of(plain_content())
+    assert not at_once
+    for name in ODD:
+        at_once.clear()
+        Snapshot.of(one_odd(name))
+        assert at_once, name
+
+
+def test_content_that_no_file_can_hold_is_refused_before_training_goes_on() -> None:
+    seen_twice = torch.ones(2)
+    with pytest.raises(RuntimeError, match="view the same data as different types"):
+        Snapshot.of({"a": seen_twice, "b": seen_twice.view(torch.int32)})
+
+
+def test_hook_that_is_lost_is_told_of_before_training_goes_on() -> None:
+    hooked = torch.ones(2, requires_grad=True)
+    hooked.register_hook(lambda gradient: gradient)
+    with pytest.warns(UserWarning, match="will not be serialized"):
+        Snapshot.of({"a": hooked})
+
+
+def test_copies_are_of_main_memory_whatever_the_default_device_is(tmp_path: Path) -> None:
+    content = plain_content()
+    expected = saved_at_once(content)
+    with torch.device("meta"):
+        kept = Snapshot.of(content)
+    assert kept is not None
+    write(tmp_path / "x.ckpt", kept)
+    assert (tmp_path / "x.ckpt").read_bytes() == expected
 
 
 def test_storage_that_tensors_share_is_copied_and_written_once(tmp_path: Path) -> None:
