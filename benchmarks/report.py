@@ -231,10 +231,11 @@ def text(findings: Findings, options: Options) -> str:
         parts += [
             "## Start",
             "Each time in a process of its own, which imports what a person would import for this system alone; Lightning's "
-            "Trainer and the adapter have their default logger, bar and summary. CPU seconds are those of all threads and child "
-            "processes. The start of the interpreter and the imports are in what is measured from the interpreter on, and in "
-            "that of the commands. What the first optimizer imports of torch falls into the call of a bare loop and of a "
-            "PyTorchTrial, and into the imports of the other two.",
+            "Trainer and the adapter have their default logger, bar and summary. The module has no hyperparameters, and the "
+            "adapter's logger imports TensorBoard with the first of them or of the values, where Lightning's does so at once. "
+            "CPU seconds are those of all threads and child processes. The start of the interpreter and the imports are in what "
+            "is measured from the interpreter on, and in that of the commands. What the first optimizer imports of torch falls "
+            "into the call of a bare loop and of a PyTorchTrial, and into the imports of the other two.",
             table(start_rows(results), headers),
         ]
     if "checkpoints" in results:

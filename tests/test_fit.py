@@ -1089,3 +1089,46 @@ def test_configuration_that_a_run_leaves_trains_again_also_with_a_group_called_t
     values = {"optimizer": {"inner": {"type": "sgd", "lr": 0.1}}, "a": 1}
     fit(Trial, hparams=values, run_dir=tmp_path / "first")
     fit(Trial, config=tmp_path / "first" / "experiment.yaml", run_dir=tmp_path / "second")
+
+
+# --- the way to the first batch ---------------------------------------------------------------------------------------
+
+FIRST_BATCH = """
+import sys
+import torch
+from lightning_adapter import DETLM, LightningAdapter, fit
+
+class Module(DETLM):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(3, 1)
+
+    def training_step(self, batch, batch_idx):
+        print("loaded", *sys.modules)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def train_dataloader(self):
+        return torch.utils.data.DataLoader(torch.zeros(1, 3))
+
+class Trial(LightningAdapter):
+    def __init__(self, context):
+        super().__init__(context, Module(), max_epochs=1)
+
+fit(Trial)
+"""
+
+
+def test_first_batch_does_not_wait_for_imports_that_only_what_comes_later_needs(working_directory: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", FIRST_BATCH]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    loaded = next(set(line.split()) for line in done.stdout.splitlines() if line.startswith("loaded"))
+
+    assert "lightning_adapter.platform.fit" in loaded
+    ours = {
+        f"lightning_adapter.{name}" for name in ("evaluation.evaluator", "evaluation.package", "pictures.batch_page")
+    }
+    assert loaded & {*ours, "tabulate", "torch.utils.tensorboard"} == set()
+    assert list((working_directory / "runs" / "Trial" / "latest" / "tensorboard").glob("events.*"))
