@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import torch
 
+from lightning_adapter.checkpoints import patient_pickle
 from lightning_adapter.checkpoints.copies import Copies, NotCopied
 from lightning_adapter.checkpoints.free_memory import free_memory
 from lightning_adapter.versions.torch_private import records_of
@@ -52,7 +53,7 @@ def _copied(content: Mapping[str, Any]) -> Callable[[IO[bytes]], None] | None:
         copy = Copies(_Room().take).of(content)
     except NotCopied:
         return None
-    return functools.partial(torch.save, copy)
+    return functools.partial(torch.save, copy, pickle_module=patient_pickle)
 
 
 class _NoRoom(Exception):
