@@ -15,7 +15,7 @@ import io
 import operator
 import pickle
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -28,7 +28,9 @@ from lightning_adapter.errors import CheckpointError
 #: Key of a checkpoint under which the notes are; absent where there are none.
 NOTES = "lightning_adapter_types"
 
-_PLAIN = (int, float, str, bool, bytes, type(None), torch.Tensor, torch.dtype, torch.device, torch.Size, complex)
+_PLAIN = frozenset(
+    (int, float, str, bool, bytes, type(None), torch.Tensor, torch.dtype, torch.device, torch.Size, complex),
+)
 #: What the restricted loader itself can make besides `_PLAIN`.
 _MAPPINGS = (dict, collections.OrderedDict, collections.Counter)
 _SEQUENCES = (list, tuple, set)
@@ -107,9 +109,9 @@ class PlainData:
     def _of_other(self, value: Any, place: Place) -> Any:
         # Exact types: a subclass is pickled by the name of its class, which is for the restricted loader to judge.
         if isinstance(value, _MAPPINGS) and type(value) in _MAPPINGS:
-            return self._of_mapping(value, place)
+            return value if _are_plain(value) and _are_plain(value.values()) else self._of_mapping(value, place)
         if isinstance(value, (list, tuple)) and type(value) in _SEQUENCES:
-            return self._of_sequence(value, place)
+            return value if _are_plain(value) else self._of_sequence(value, place)
         if isinstance(value, set) and type(value) in _SEQUENCES:
             return {self._of_key(entry, place) for entry in value}
         converted = to_plain(value)
@@ -179,6 +181,11 @@ class PlainData:
         unknown = torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(written.getvalue()))
         if unknown:
             self.refused.append(Refused(place, ", ".join(sorted(unknown))))
+
+
+def _are_plain(values: Iterable[Any]) -> bool:
+    """Whether nothing has to be looked at one by one: most collections of a checkpoint hold numbers and tensors alone."""
+    return _PLAIN.issuperset(map(type, values))
 
 
 # --- the way back -----------------------------------------------------------------------------------------------------
