@@ -50,6 +50,7 @@ class RandomState:
         self._in_numpy = in_numpy
         self._in_python = in_python
         self._generators = generators
+        self._numbers: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @classmethod
     def now(cls, generators: Iterable[Generator] = ()) -> RandomState:
@@ -94,11 +95,14 @@ class RandomState:
         """The state in types that a restricted loader accepts."""
         name, keys, position, has_gauss, gauss = self._in_numpy
         version, internal, gauss_next = self._in_python
+        if self._numbers is None:  # the checkpoints of an epoch hold what its draws started from, all of them
+            # by way of numpy, since torch looks at each of the 625 numbers on its own
+            self._numbers = torch.from_numpy(keys.astype(np.int64)), torch.from_numpy(np.array(internal, np.int64))
+        in_numpy, in_python = self._numbers
         return {
             "torch": self._in_torch,
-            "numpy": (name, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(gauss)),
-            # by way of numpy, since torch looks at each of the 625 numbers on its own
-            "python": (version, torch.from_numpy(np.array(internal, np.int64)), gauss_next),
+            "numpy": (name, in_numpy, int(position), int(has_gauss), float(gauss)),
+            "python": (version, in_python, gauss_next),
             "generators": self._generators,
         }
 

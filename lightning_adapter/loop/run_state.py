@@ -89,10 +89,14 @@ def check_form(state: object) -> None:
         )
 
 
-def random_state() -> dict[str, Any]:
-    """State of all generators of this process."""
+def random_state(has_gpu: bool) -> dict[str, Any]:
+    """State of all generators of this process.
+
+    Args:
+        has_gpu: whether torch sees one.
+    """
     state: dict[str, Any] = dict(RandomState.now().state_dict())
-    if torch.cuda.is_available():
+    if has_gpu:
         state["cuda"] = torch.cuda.get_rng_state()
     return state
 
@@ -108,7 +112,7 @@ def set_random_state(state: Mapping[str, Any]) -> None:
 def of_this_rank(state: Mapping[str, Any]) -> dict[str, Any]:
     """What differs between ranks in what `RunState.state_dict` returned, in main memory."""
     own = {name: state[name] for name in _PER_RANK}
-    if not torch.cuda.is_available():
+    if "cuda" not in state["random"]:
         return own  # all of it is there, and stands twice in the file of a single process without being written twice
     return apply_to_collection(own, torch.Tensor, lambda tensor: tensor.cpu())  # type: ignore[no-any-return]
 
@@ -192,6 +196,8 @@ class RunState:
         self._parts = parts
         self._manual = manual
         self._epoch_outputs = epoch_outputs
+        # asked once: where there is none, torch asks the driver's library each time
+        self._has_gpu = torch.cuda.is_available()
 
     def state_dict(self) -> dict[str, Any]:
         """The state of this process."""
@@ -208,7 +214,7 @@ class RunState:
             "gradients": self._gradients(),
             "outputs": None if outputs is None else outputs.state_dict(),
             **parts.data.state_dict(),
-            "random": random_state(),
+            "random": random_state(self._has_gpu),
         }
 
     def _gradients(self) -> dict[str, torch.Tensor]:
