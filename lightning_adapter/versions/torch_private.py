@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 from torch.autograd import _profiler_enabled  # type: ignore[attr-defined]  # a name of its C part
+from torch.autograd import profiler as _profiler
 from torch.nn import Module
 from torch.nn.modules import module as _module
 from torch.optim import Optimizer
@@ -47,11 +48,12 @@ def zero_grad(optimizer: Optimizer) -> None:
     """`optimizer.zero_grad()`, which sets the gradients to None.
 
     torch's own opens a region for a profiler at each call, which costs more than all else in it: some hundredths of a small
-    model's step. Where none listens (`torch.autograd._profiler_enabled`, torch 2.1 to 2.13), and nobody has put something
-    else in its place, the gradients are set here.
+    model's step. Where none listens (`torch.autograd._profiler_enabled` knows of those that this thread has started,
+    `torch.autograd.profiler._is_profiler_enabled` of others' too, torch 2.1 to 2.13), and nobody has put something else in
+    its place, the gradients are set here.
     """
     own = getattr(type(optimizer), "zero_grad", None) is not _ZERO_GRAD or "zero_grad" in vars(optimizer)
-    if own or not _IS_OF_TORCH or _profiler_enabled():
+    if own or not _IS_OF_TORCH or _profiler_enabled() or _profiler._is_profiler_enabled:
         optimizer.zero_grad()
         return
     for group in optimizer.param_groups:
@@ -82,6 +84,7 @@ def step(optimizer: Optimizer, closure: Callable[[], Any], **kwargs: Any) -> Any
         or optimizer._optimizer_step_pre_hooks
         or _GLOBAL_PRE_HOOKS
         or _profiler_enabled()
+        or _profiler._is_profiler_enabled
     ):
         return optimizer.step(closure=closure, **kwargs)
     result = around.__wrapped__(optimizer, closure=closure, **kwargs)
@@ -147,6 +150,7 @@ def next_batch(iterator: Iterator[Any]) -> Any:
         and iterator._IterableDataset_len_called is None  # type: ignore[attr-defined]
         and _BaseDataLoaderIter.__next__ is _NEXT
         and not _profiler_enabled()
+        and not _profiler._is_profiler_enabled
     ):
         batch = iterator._next_data()  # type: ignore[attr-defined]
         iterator._num_yielded += 1  # type: ignore[attr-defined]

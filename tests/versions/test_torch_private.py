@@ -6,11 +6,13 @@ import contextlib
 import functools
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
+from torch._C._profiler import _ExperimentalConfig
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter, _SingleProcessDataLoaderIter
@@ -264,3 +266,25 @@ def test_a_profiler_sees_the_region_of_a_batch() -> None:
         torch_private.next_batch(iterator)
 
     assert any("DataLoader" in event.key for event in profile.key_averages())
+
+
+def test_a_profiler_that_another_thread_has_started_for_all_sees_the_regions() -> None:
+    everything = _ExperimentalConfig(profile_all_threads=True)
+    profile = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], experimental_config=everything)
+    _, optimizer = stepped()
+    iterator = iter(DataLoader(range(4)))  # type: ignore[arg-type]  # has indices and a length
+
+    in_a_thread(profile.start)
+    torch_private.step(optimizer, lambda: None)
+    torch_private.zero_grad(optimizer)
+    torch_private.next_batch(iterator)
+    in_a_thread(profile.stop)
+
+    seen = {event.key.partition("#")[0] for event in profile.key_averages()}
+    assert {"Optimizer.step", "Optimizer.zero_grad", "enumerate(DataLoader)"} <= seen
+
+
+def in_a_thread(function: Callable[[], None]) -> None:
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()
