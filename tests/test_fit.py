@@ -249,7 +249,13 @@ def test_best_checkpoint_that_is_gone_is_said(caplog: pytest.LogCaptureFixture) 
 def test_no_checkpoint_is_the_best_without_a_validation(capfd: pytest.CaptureFixture[str]) -> None:
     trial = fit(trial_of(max_epochs=1, limit_val_batches=0), config=BY_LOSS)
     assert trial.best_checkpoint is None and trial.latest_checkpoint is not None
-    assert "best checkpoint  not known: no validation has given a finite val_loss\n" in capfd.readouterr().out
+    assert "best checkpoint  not known: no checkpoint was validated with a finite val_loss\n" in capfd.readouterr().out
+
+
+def test_no_checkpoint_is_the_best_where_none_was_due_at_a_validation(capfd: pytest.CaptureFixture[str]) -> None:
+    trial = fit(trial_of(max_steps=3, val_check_interval=2), config=BY_LOSS, checkpoint_period=pytorch.Batch(100))
+    assert trial.best_checkpoint is None and "val_loss" in trial.callback_metrics
+    assert "best checkpoint  not known: no checkpoint was validated with a finite val_loss\n" in capfd.readouterr().out
 
 
 def test_checkpoints_taken_in_a_working_directory_with_runs_hold_no_copy_of_it(working_directory: Path) -> None:

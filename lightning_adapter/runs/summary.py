@@ -87,7 +87,7 @@ def places(
         rows["checkpoint"] = f"{shown(best)} (the best and the last)"
     else:
         if ranked_by is not None:
-            unknown = f"not known: no validation has given a finite {plain(ranked_by)}"
+            unknown = f"not known: no checkpoint was validated with a finite {plain(ranked_by)}"
             rows["best checkpoint"] = unknown if best is None else shown(best)
         if latest is not None:
             rows["last checkpoint"] = shown(latest)

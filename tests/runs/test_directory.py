@@ -582,7 +582,7 @@ def test_summary_has_one_row_for_a_checkpoint_that_is_the_best_and_the_last(run:
 
 def test_summary_calls_no_checkpoint_the_best_that_nothing_ranks(run: RunDirectory) -> None:
     latest = run.checkpoints / "last"
-    assert "best checkpoint  not known: no validation has given a finite val_los\n" in run.summary(
+    assert "best checkpoint  not known: no checkpoint was validated with a finite val_los\n" in run.summary(
         {}, "val_los", None, latest
     )
     assert "best" not in run.summary({"loss": 1}, None, None, latest)
