@@ -35,13 +35,19 @@ def unscales_itself(optimizer: Optimizer) -> bool:
     return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
 
 
-def _is_of_torch(code: CodeType) -> bool:
-    """Whether a function is torch's own: somebody may have put something else in its place before this is imported."""
-    return code.co_filename.startswith(os.path.dirname(torch.__file__))
+def _may_be_passed(code: CodeType) -> bool:
+    """Whether what opens a region for a profiler can be called past where no profiler listens.
+
+    It has to be torch's own: somebody may have put something else in its place before this is imported. And it has to be
+    known who listens: a torch that does not say so, or one that a daemon asks at any time to profile (libkineto's
+    `KINETO_USE_DAEMON`), is left alone.
+    """
+    tells = hasattr(_profiler, "_is_profiler_enabled") and "KINETO_USE_DAEMON" not in os.environ
+    return tells and code.co_filename.startswith(os.path.dirname(torch.__file__))
 
 
 _ZERO_GRAD = Optimizer.zero_grad
-_IS_OF_TORCH = _is_of_torch(_ZERO_GRAD.__code__)
+_SETS_GRADIENTS = _may_be_passed(_ZERO_GRAD.__code__)
 
 
 def zero_grad(optimizer: Optimizer) -> None:
@@ -53,7 +59,7 @@ def zero_grad(optimizer: Optimizer) -> None:
     its place, the gradients are set here.
     """
     own = getattr(type(optimizer), "zero_grad", None) is not _ZERO_GRAD or "zero_grad" in vars(optimizer)
-    if own or not _IS_OF_TORCH or _profiler_enabled() or _profiler._is_profiler_enabled:
+    if own or not _SETS_GRADIENTS or _profiler_enabled() or _profiler._is_profiler_enabled:
         optimizer.zero_grad()
         return
     for group in optimizer.param_groups:
@@ -64,7 +70,7 @@ def zero_grad(optimizer: Optimizer) -> None:
 def _step_code() -> object:
     """Of what torch puts around the `step` of each class of optimizers; that of no function where it is somebody else's."""
     around: Any = Optimizer.profile_hook_step(_step_code)
-    return around.__code__ if _is_of_torch(around.__code__) else object()
+    return around.__code__ if _may_be_passed(around.__code__) else object()
 
 
 _STEP_CODE = _step_code()
@@ -132,7 +138,7 @@ def read_indices_from(loader: DataLoader[Any], sampler: Iterable[Any]) -> None:
 
 _NEXT = _BaseDataLoaderIter.__next__
 #: Where somebody has put something else in the place of torch's, that is asked.
-_PASSES = (_SingleProcessDataLoaderIter, _MultiProcessingDataLoaderIter) if _is_of_torch(_NEXT.__code__) else ()
+_PASSES = (_SingleProcessDataLoaderIter, _MultiProcessingDataLoaderIter) if _may_be_passed(_NEXT.__code__) else ()
 
 
 def next_batch(iterator: Iterator[Any]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import subprocess
 import sys
 import threading
@@ -77,6 +78,30 @@ torch_private.zero_grad(torch.optim.SGD([torch.zeros(1, requires_grad=True)]))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout == "asked\n"
+
+
+def test_regions_are_opened_where_a_daemon_may_ask_for_a_profile() -> None:
+    program = """
+import torch
+from lightning_adapter.versions import torch_private
+opened = []
+class Region(torch.autograd.profiler.record_function):
+    def __init__(self, name):
+        opened.append(name)
+        super().__init__(name)
+torch.autograd.profiler.record_function = Region
+optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)])
+torch_private.zero_grad(optimizer)
+torch_private.step(optimizer, lambda: None)
+torch_private.next_batch(iter(torch.utils.data.DataLoader(range(2))))
+print(len(opened))
+"""
+    for variables, regions in (({}, "0\n"), ({"KINETO_USE_DAEMON": "1"}, "3\n")):
+        environment = {name: value for name, value in os.environ.items() if name != "KINETO_USE_DAEMON"}
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment | variables
+        )
+        assert done.stdout == regions
 
 
 def test_a_profiler_sees_the_region_that_torch_opens() -> None:
