@@ -7,7 +7,6 @@ import ctypes
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator
-from types import CodeType
 from typing import IO, Any
 
 import torch
@@ -35,7 +34,7 @@ def unscales_itself(optimizer: Optimizer) -> bool:
     return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
 
 
-def _may_be_passed(code: CodeType) -> bool:
+def _may_be_passed(function: object) -> bool:
     """Whether what opens a region for a profiler can be called past where no profiler listens.
 
     It has to be torch's own: somebody may have put something else in its place before this is imported. And it has to be
@@ -43,11 +42,13 @@ def _may_be_passed(code: CodeType) -> bool:
     `KINETO_USE_DAEMON`), is left alone.
     """
     tells = hasattr(_profiler, "_is_profiler_enabled") and "KINETO_USE_DAEMON" not in os.environ
-    return tells and code.co_filename.startswith(os.path.dirname(torch.__file__))
+    code = getattr(function, "__code__", None)
+    # no `torch_xla` beside it
+    return tells and code is not None and code.co_filename.startswith(os.path.join(os.path.dirname(torch.__file__), ""))
 
 
 _ZERO_GRAD = Optimizer.zero_grad
-_SETS_GRADIENTS = _may_be_passed(_ZERO_GRAD.__code__)
+_SETS_GRADIENTS = _may_be_passed(_ZERO_GRAD)
 
 
 def zero_grad(optimizer: Optimizer) -> None:
@@ -70,7 +71,7 @@ def zero_grad(optimizer: Optimizer) -> None:
 def _step_code() -> object:
     """Of what torch puts around the `step` of each class of optimizers; that of no function where it is somebody else's."""
     around: Any = Optimizer.profile_hook_step(_step_code)
-    return around.__code__ if _may_be_passed(around.__code__) else object()
+    return around.__code__ if _may_be_passed(around) else object()
 
 
 _STEP_CODE = _step_code()
@@ -138,7 +139,7 @@ def read_indices_from(loader: DataLoader[Any], sampler: Iterable[Any]) -> None:
 
 _NEXT = _BaseDataLoaderIter.__next__
 #: Where somebody has put something else in the place of torch's, that is asked.
-_PASSES = (_SingleProcessDataLoaderIter, _MultiProcessingDataLoaderIter) if _may_be_passed(_NEXT.__code__) else ()
+_PASSES = (_SingleProcessDataLoaderIter, _MultiProcessingDataLoaderIter) if _may_be_passed(_NEXT) else ()
 
 
 def next_batch(iterator: Iterator[Any]) -> Any:
@@ -154,7 +155,7 @@ def next_batch(iterator: Iterator[Any]) -> Any:
     if (
         type(iterator) in _PASSES
         and iterator._IterableDataset_len_called is None  # type: ignore[attr-defined]
-        and _BaseDataLoaderIter.__next__ is _NEXT
+        and type(iterator).__next__ is _NEXT
         and not _profiler_enabled()
         and not _profiler._is_profiler_enabled
     ):

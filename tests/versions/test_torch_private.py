@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -279,10 +280,24 @@ def test_what_is_no_pass_of_torch_is_asked(monkeypatch: pytest.MonkeyPatch) -> N
     loader: DataLoader[int] = DataLoader(range(4))  # type: ignore[arg-type]  # has indices and a length
     torch_private.next_batch(Own(loader))
     assert torch_private.next_batch(iter([7])) == 7
-    monkeypatch.setattr(_BaseDataLoaderIter, "__next__", lambda self: asked.append("class"))
+    monkeypatch.setattr(_SingleProcessDataLoaderIter, "__next__", lambda self: asked.append("class"))
+    torch_private.next_batch(iter(loader))
+    monkeypatch.undo()
+    monkeypatch.setattr(_BaseDataLoaderIter, "__next__", lambda self: asked.append("base class"))
     torch_private.next_batch(iter(loader))
 
-    assert asked == ["subclass", "class"]
+    assert asked == ["subclass", "class", "base class"]
+
+
+def test_function_of_a_package_whose_name_begins_like_torchs_is_not_torchs() -> None:
+    folder = os.path.dirname(torch.__file__)
+
+    def may_be_passed(file: str) -> bool:
+        return torch_private._may_be_passed(types.FunctionType(compile("", file, "exec"), {}))
+
+    assert may_be_passed(os.path.join(folder, "optim", "optimizer.py"))
+    assert not may_be_passed(os.path.join(f"{folder}_xla", "optimizer.py"))
+    assert not may_be_passed(functools.partial(print))  # has no place at all
 
 
 def test_a_profiler_sees_the_region_of_a_batch() -> None:
