@@ -126,6 +126,8 @@ class Copies:
         if made is None:
             made = torch.empty(0, dtype=value.dtype, device="cpu")
             made.set_(storage, value.storage_offset(), value.size(), value.stride())
+            if storage.nbytes() != size:  # the original's is smaller than the tensor, which somebody has freed
+                raise NotCopied
         return made.requires_grad_() if value.requires_grad else made
 
 

@@ -153,6 +153,16 @@ def test_hook_that_is_lost_is_told_of_before_training_goes_on() -> None:
         Snapshot.of({"a": hooked})
 
 
+@pytest.mark.parametrize("left", [0, 8])
+def test_tensor_whose_memory_was_freed_is_written_as_it_is(left: int, tmp_path: Path) -> None:
+    freed = torch.ones(4)
+    freed.untyped_storage().resize_(left)
+    kept = Snapshot.of({"a": freed})
+    assert kept is not None
+    write(tmp_path / "x.ckpt", kept)
+    assert (tmp_path / "x.ckpt").read_bytes() == saved_at_once({"a": freed})
+
+
 def test_copies_are_of_main_memory_whatever_the_default_device_is(tmp_path: Path) -> None:
     content = plain_content()
     expected = saved_at_once(content)
