@@ -1,8 +1,8 @@
 """When does a logged value become visible, and to whom: callbacks, loggers, progress bar?
 
-Values stay on the device: logging a tensor detaches and copies it, nothing else, until somebody reads
-`trainer.callback_metrics`, a reporting step comes, or an epoch ends. The order and the moments at which values become
-visible are those of Lightning's `_LoggerConnector`, whose names the methods have where they do the same.
+Values stay on the device: logging a tensor copies it for the step, and adds it up for the epoch, nothing else, until
+somebody reads `trainer.callback_metrics`, a reporting step comes, or an epoch ends. The order and the moments at which
+values become visible are those of Lightning's `_LoggerConnector`, whose names the methods have where they do the same.
 """
 
 from __future__ import annotations
