@@ -42,6 +42,7 @@ def plain_content() -> dict[str, Any]:
         "tied": [tied, tied, tied.data, torch.nn.Parameter(torch.arange(3), requires_grad=False)],
         "of a graph": torch.ones(3, requires_grad=True) * 2,
         "channels last": torch.arange(16).view(2, 2, 2, 2).to(memory_format=torch.channels_last),
+        "again": [base, base],
         "part": torch.arange(100.0)[10:20],
         "repeated": torch.ones(1, 1).expand(4, 4),
         "half": torch.ones(3, dtype=torch.bfloat16),
@@ -71,6 +72,8 @@ def odd_content() -> dict[str, Any]:
         "conjugated": torch.ones(2, dtype=torch.complex64).conj(),
         "marked": marked,
         "thing": Thing(),
+        "by weight": {torch.ones(3): "the key is the user's tensor"},
+        "set of weights": {torch.ones(3)},
         "thinned": thinned,
     }
 
