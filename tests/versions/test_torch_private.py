@@ -177,6 +177,24 @@ def test_hooks_of_a_step_are_run() -> None:
     assert len(found[0]) == 9
 
 
+def test_other_arguments_of_a_step_reach_it_and_its_hooks() -> None:
+    seen: list[dict[str, Any]] = []
+
+    class Scaled(torch.optim.SGD):
+        def step(self, closure: Any = None, *, scale: float = 1.0) -> Any:
+            seen.append({"closure": closure, "scale": scale})
+            return super().step(closure)
+
+    def closure() -> None:
+        return None
+
+    optimizer = Scaled([torch.nn.Parameter(torch.ones(2))], lr=0.1)
+    optimizer.register_step_post_hook(lambda optimizer, args, kwargs: seen.append(kwargs))
+    torch_private.step(optimizer, closure, scale=0.5)
+
+    assert seen[0] == seen[-1] == {"closure": closure, "scale": 0.5}
+
+
 def test_a_scheduler_counts_the_steps(recwarn: pytest.WarningsRecorder) -> None:
     _, optimizer = stepped()
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
