@@ -315,7 +315,7 @@ def test_function_of_a_package_whose_name_begins_like_torchs_is_not_torchs() -> 
 
     assert may_be_passed(os.path.join(folder, "optim", "optimizer.py"))
     assert not may_be_passed(os.path.join(f"{folder}_xla", "optimizer.py"))
-    assert not may_be_passed(functools.partial(print))  # has no place at all
+    assert not torch_private._may_be_passed(functools.partial(print))  # has no place at all
 
 
 def test_a_profiler_sees_the_region_of_a_batch() -> None:
