@@ -36,11 +36,15 @@ class Snapshot:
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Snapshot | None:
-        """Copy what a file is to hold; None where the copy would take too much of the memory that is free."""
+        """Copy what a file is to hold; None where the copy would take too much of the memory that is free, or gets none."""
         try:
             return cls(_copied(content) or records_of(content, _Room().take).write)
-        except _NoRoom:
+        except (_NoRoom, MemoryError):
             return None
+        except RuntimeError as error:
+            if "can't allocate memory" in str(error):  # torch's MemoryError: a limit of addresses, or no overcommitment
+                return None
+            raise
 
     def write(self, stream: IO[bytes]) -> None:
         """Write it as `torch.save` does."""

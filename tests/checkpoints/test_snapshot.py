@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import functools
 import io
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,19 @@ def test_copy_takes_at_most_half_of_the_free_memory(
     monkeypatch.setattr(snapshot, "free_memory", lambda: free)
     content = {"state_dict": {str(index): torch.zeros(50) for index in range(5)}}  # 1000 bytes
     assert (Snapshot.of(content) is not None) == is_copied
+
+
+@pytest.mark.parametrize("odd", [{}, {"odd": torch.eye(2).to_sparse()}], ids=["plain", "odd"])
+def test_no_copy_is_made_where_the_process_may_take_no_more_addresses(odd: dict[str, Any]) -> None:
+    content = {"state_dict": {"weight": torch.zeros(50_000_000)}, **odd}
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    taken = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + 50_000_000, limits[1]))
+    try:
+        kept = Snapshot.of(content)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    assert kept is None
 
 
 def test_small_copy_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
