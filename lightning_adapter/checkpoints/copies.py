@@ -106,6 +106,12 @@ class Copies:
     def _of_tensor(self, value: torch.Tensor) -> torch.Tensor:
         if not torch_private.is_mere_view(value):
             raise NotCopied
+        try:
+            return self._of_view(value)
+        except NotImplementedError as error:  # `torch.use_deterministic_algorithms` fills what is new, of most types
+            raise NotCopied from error
+
+    def _of_view(self, value: torch.Tensor) -> torch.Tensor:
         original = value.untyped_storage()
         size, place = original.nbytes(), original.data_ptr()
         # torch.save refuses memory that is seen as two types, and says so
@@ -116,7 +122,7 @@ class Copies:
         made: torch.Tensor | None = None
         if storage is None:
             self._room(size)
-            if value.is_contiguous() and size == value.nbytes:
+            if size and value.is_contiguous() and size == value.nbytes:  # what is empty may begin anywhere
                 made = torch.empty_like(value)
                 storage = made.untyped_storage()
             else:

@@ -50,6 +50,7 @@ def plain_content() -> dict[str, Any]:
         "later type": torch.ones(3).to(torch.uint16),
         "number": torch.tensor(3),
         "nothing": torch.empty(0),
+        "part of nothing": torch.zeros(0, 4)[:, 2:],
         "flags": torch.tensor([2, 1, 0], dtype=torch.uint8).view(torch.bool),
         "epoch": 3,
         "text": {"a": [1, (2.5, None)], "b": {1, (2, "x")}, text: text, (1, "k"): b"bytes"},
@@ -165,6 +166,21 @@ def test_tensor_whose_memory_was_freed_is_written_as_it_is(left: int, tmp_path: 
     assert kept is not None
     write(tmp_path / "x.ckpt", kept)
     assert (tmp_path / "x.ckpt").read_bytes() == saved_at_once({"a": freed})
+
+
+def test_type_that_deterministic_algorithms_cannot_fill_is_written_as_it_is() -> None:
+    content = {"bits": torch.ones(8, dtype=torch.uint8).view(torch.bits8), "weight": torch.ones(3)}
+    expected = saved_at_once(content)
+    torch.use_deterministic_algorithms(True)
+    try:
+        snapshot = Snapshot.of(content)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+    stream = io.BytesIO()
+    assert snapshot is not None
+    snapshot.write(stream)
+    assert stream.getvalue() == expected
 
 
 def test_copies_are_of_main_memory_whatever_the_default_device_is(tmp_path: Path) -> None:
