@@ -107,7 +107,8 @@ def drawn(title: str, sections: Sequence[Section]) -> Array:
             top += height
         canvas.draw()  # type: ignore[no-untyped-call]
         pixels: Array = np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
-        return pixels
+    picture_file.forget(figure)
+    return pixels
 
 
 def write(pixels: Array, path: pathlib.Path) -> pathlib.Path:

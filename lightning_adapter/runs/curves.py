@@ -83,7 +83,9 @@ def draw(
     if not panels:
         return False
     with picture_file.drawing():
-        picture_file.save(_picture(panels, table, _over(x_label, points, epochs, best)), path)
+        picture = _picture(panels, table, _over(x_label, points, epochs, best))
+        picture_file.save(picture, path)
+    picture_file.forget(picture)
     return True
 
 
@@ -96,6 +98,7 @@ def small(points: Points, table: str, epochs: Epochs | None = None, best: Best |
     with picture_file.drawing():
         picture = _picture(panels, table, _over("batches", points, epochs, best), _SMALL_PANELS)
         picture.savefig(content, format="png", dpi=_SMALL_DPI)
+    picture_file.forget(picture)
     return content.getvalue()
 
 

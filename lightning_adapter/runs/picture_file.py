@@ -12,11 +12,13 @@ from typing import Any
 
 import matplotlib
 from matplotlib import image
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lightning_adapter.errors import ConfigurationError
 from lightning_adapter.runs.atomic import replacing
+from lightning_adapter.versions import matplotlib_private
 
 #: A name is text, whatever the user's settings make of a `$`; a line of many points is drawn in parts, as Agg needs it.
 _SETTINGS = {"text.usetex": False, "text.parse_math": False, "agg.path.chunksize": 10_000}
@@ -41,6 +43,17 @@ def save(figure: Figure, path: pathlib.Path) -> None:
     """Write a figure as PNG, whole or not at all."""
     with drawing(), replacing(path) as aside:
         figure.savefig(aside, format="png", metadata=_MADE_BY)
+
+
+def forget(figure: Figure) -> None:
+    """Let go of the pixels and panels of a figure that is drawn and not needed any more.
+
+    Its parts refer to each other. Python takes such a ring away when a quarter has been added to all objects there are,
+    which beside torch's is after a hundred pictures, of up to 30 MB each.
+    """
+    matplotlib_private.without_renderer(figure)
+    FigureCanvasBase(figure)  # in the place of the canvas that has drawn it
+    figure.clear()
 
 
 def save_pixels(pixels: NDArray[Any], path: pathlib.Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from pathlib import Path
 
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 
 from lightning_adapter.runs import curves, picture_file
@@ -22,6 +24,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     found: list[Figure] = []
     usual = picture_file.save
     monkeypatch.setattr(curves.picture_file, "save", lambda figure, path: (found.append(figure), usual(figure, path)))
+    monkeypatch.setattr(curves.picture_file, "forget", lambda figure: None)  # as they are looked at later
     return found
 
 
@@ -156,3 +159,17 @@ def test_legend_of_many_lines_names_a_few(tmp_path: Path, figures: list[Figure])
     assert len(axes.lines) == 40 and len(legend(axes)) == 8
     found = axes.get_legend()
     assert found is not None and found.get_title().get_text() == "and 32 more"
+
+
+def test_pixels_of_a_picture_do_not_wait_for_the_collector(tmp_path: Path) -> None:
+    points: Points = {("train", "loss"): ([1, 2], [0.5, 0.25])}
+    gc.collect()
+    before = [id(each) for each in gc.get_objects() if isinstance(each, RendererAgg)]
+    gc.disable()
+    try:
+        curves.draw(points, tmp_path / "curves.png", "metrics.csv")
+        curves.small(points, "metrics.csv")
+        left = [each for each in gc.get_objects() if isinstance(each, RendererAgg) and id(each) not in before]
+    finally:
+        gc.enable()
+    assert left == []

@@ -145,6 +145,7 @@ def test_same_tag_of_several_folders_shares_a_panel(
             log.add_scalar("hp_metric", -1, 0)  # Lightning's, where there is none
     figures: list[Figure] = []
     monkeypatch.setattr(tensorboard_pictures.picture_file, "save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(tensorboard_pictures.picture_file, "forget", lambda figure: None)  # as they are looked at later
     tensorboard_pictures.draw(the_run(tmp_path))
     ((axes,),) = [figure.axes for figure in figures]
     legend = axes.get_legend()
