@@ -22,6 +22,7 @@ from lightning_adapter.checkpoints.snapshot import Snapshot
 from lightning_adapter.errors import CheckpointError
 from lightning_adapter.platform import boundaries
 from lightning_adapter.platform.beside import VARIABLE
+from lightning_adapter.platform.checkpoint_writer import CheckpointWriter
 from lightning_adapter.runs import store
 from lightning_adapter.runs.directory import RunDirectory
 from lightning_adapter.runs.recorder import Recorder
@@ -110,6 +111,19 @@ def test_file_holds_what_was_there_at_its_moment(
     assert stored(tmp_path / "run") == list(range(1, 11))
     found = [each.path / file.FILE for each in store.stored_checkpoints(tmp_path / "run" / "checkpoints")]
     assert [path.read_bytes() for path in found] == at_once
+
+
+def test_checkpoint_asks_no_driver_for_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = CheckpointWriter.write
+
+    def write(self: CheckpointWriter, *given: Any) -> str:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.cuda, "is_available", lambda: pytest.fail("asked"))
+            return usual(self, *given)
+
+    monkeypatch.setattr(CheckpointWriter, "write", write)
+    train(tmp_path / "run", max_epochs=1)
+    assert stored(tmp_path / "run") == list(range(1, 11))
 
 
 def test_training_goes_on_while_a_file_is_written_and_its_numbers_are_the_same(
