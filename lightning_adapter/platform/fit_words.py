@@ -20,7 +20,8 @@ def add_target(parser: argparse.ArgumentParser) -> None:
 
 def add_periods(parser: argparse.ArgumentParser) -> None:
     """Say that periods can be typed."""
-    for name, what in (("validation", "validate"), ("checkpoint", "save a checkpoint")):
+    save = "in place of a checkpoint after each validation, save one"
+    for name, what in (("validation", "validate"), ("checkpoint", save)):
         parser.add_argument(
             f"--{name}-period",
             type=parse_period,
