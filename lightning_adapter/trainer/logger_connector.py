@@ -179,8 +179,7 @@ class LoggerConnector:
         if self._results.dataloader_idx != dataloader_idx:
             self._flush()  # values of the loader before, which are out of sight from here on
             self._results.loader_starts(dataloader_idx)
-        self._batch = batch
-        self._batch_size = None
+        self._batch, self._batch_size = batch, None
 
     def on_batch_end(self) -> None:
         """The batch is done: forget it, so that its memory is free."""
@@ -215,8 +214,7 @@ class LoggerConnector:
         """Start over the running loop's results; the dictionaries stay."""
         self._flush()
         self._results.reset()
-        self._first_loop_iter = None
-        self._current_fx = None
+        self._first_loop_iter = self._current_fx = None
         self._stale = False
 
     def reset_metrics(self) -> None:
