@@ -13,13 +13,8 @@ from typing import Any
 
 import torch
 
+from lightning_adapter.checkpoints.plain_data import CONSTANTS, MAPPINGS, are_of
 from lightning_adapter.versions import torch_private
-
-#: Values that cannot change.
-_CONSTANTS = frozenset(
-    (int, float, str, bool, bytes, type(None), complex, torch.dtype, torch.device, torch.Size),
-)
-_MAPPINGS = (dict, collections.OrderedDict, collections.Counter)
 
 
 class NotCopied(Exception):
@@ -54,16 +49,16 @@ class Copies:
 
     def _of(self, value: Any) -> Any:
         kind = type(value)
-        if kind in _CONSTANTS:
+        if kind in CONSTANTS:
             return value
         made = self._made.get(id(value))
         if made is None:
-            if kind in _MAPPINGS:
+            if kind in MAPPINGS:
                 made = self._of_mapping(value)
             elif kind is list:
-                made = [entry if type(entry) in _CONSTANTS else self._of(entry) for entry in value]
+                made = [entry if type(entry) in CONSTANTS else self._of(entry) for entry in value]
             elif kind is tuple:
-                made = value if _are_constants(value) else self._of_tuple(value)
+                made = value if are_of(CONSTANTS, value) else self._of_tuple(value)
             elif kind is torch.Tensor:
                 made = self._of_tensor(value)
             elif kind is torch.nn.Parameter:
@@ -76,12 +71,12 @@ class Copies:
         return made
 
     def _of_mapping(self, value: Any) -> Any:
-        if not _are_constants(value):
+        if not are_of(CONSTANTS, value):
             self._stay(value)
-        if _are_constants(value.values()):
+        if are_of(CONSTANTS, value.values()):
             made = type(value)(value)
         else:
-            entries = [(key, entry if type(entry) in _CONSTANTS else self._of(entry)) for key, entry in value.items()]
+            entries = [(key, entry if type(entry) in CONSTANTS else self._of(entry)) for key, entry in value.items()]
             made = type(value)(dict(entries))
         if type(value) is collections.OrderedDict and vars(value):  # that of weights has attributes
             vars(made).update(self._of(vars(value)))
@@ -135,7 +130,3 @@ class Copies:
             if storage.nbytes() != size:  # the original's is smaller than the tensor, which somebody has freed
                 raise NotCopied
         return made.requires_grad_() if value.requires_grad else made
-
-
-def _are_constants(values: Any) -> bool:
-    return _CONSTANTS.issuperset(map(type, values))

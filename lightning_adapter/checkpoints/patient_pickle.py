@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 
+from lightning_adapter.checkpoints.plain_data import CONSTANTS
+
 #: Seconds of work between two pauses, and of a pause: long enough for a thread that waits to wake up.
 _TURN, _PAUSE = 1e-4, 2e-4
 #: What is no storage, which nobody need find out anew for each of a thousand numbers and strings.
-_NO_STORAGES = frozenset(
-    (int, float, str, bool, bytes, type(None), dict, list, tuple, collections.OrderedDict, torch.Tensor),
-)
+_NO_STORAGES = CONSTANTS | {dict, list, tuple, collections.OrderedDict, torch.Tensor}
 
 
 class Pickler(pickle.Pickler):

@@ -28,11 +28,11 @@ from lightning_adapter.errors import CheckpointError
 #: Key of a checkpoint under which the notes are; absent where there are none.
 NOTES = "lightning_adapter_types"
 
-_PLAIN = frozenset(
-    (int, float, str, bool, bytes, type(None), torch.Tensor, torch.dtype, torch.device, torch.Size, complex),
-)
+#: Values that cannot change.
+CONSTANTS = frozenset((int, float, str, bool, bytes, type(None), complex, torch.dtype, torch.device, torch.Size))
+_PLAIN = CONSTANTS | {torch.Tensor}
 #: What the restricted loader itself can make besides `_PLAIN`.
-_MAPPINGS = (dict, collections.OrderedDict, collections.Counter)
+MAPPINGS = (dict, collections.OrderedDict, collections.Counter)
 _SEQUENCES = (list, tuple, set)
 _CODE = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial, np.ufunc)
 _CODE_LEFT_OUT, _OBJECT = "code", "object"
@@ -108,10 +108,10 @@ class PlainData:
 
     def _of_other(self, value: Any, place: Place) -> Any:
         # Exact types: a subclass is pickled by the name of its class, which is for the restricted loader to judge.
-        if isinstance(value, _MAPPINGS) and type(value) in _MAPPINGS:
-            return value if _are_plain(value) and _are_plain(value.values()) else self._of_mapping(value, place)
+        if isinstance(value, MAPPINGS) and type(value) in MAPPINGS:
+            return value if are_of(_PLAIN, value) and are_of(_PLAIN, value.values()) else self._of_mapping(value, place)
         if isinstance(value, (list, tuple)) and type(value) in _SEQUENCES:
-            return value if _are_plain(value) else self._of_sequence(value, place)
+            return value if are_of(_PLAIN, value) else self._of_sequence(value, place)
         if isinstance(value, set) and type(value) in _SEQUENCES:
             return {self._of_key(entry, place) for entry in value}
         converted = to_plain(value)
@@ -183,9 +183,9 @@ class PlainData:
             self.refused.append(Refused(place, ", ".join(sorted(unknown))))
 
 
-def _are_plain(values: Iterable[Any]) -> bool:
-    """Whether nothing has to be looked at one by one: most collections of a checkpoint hold numbers and tensors alone."""
-    return _PLAIN.issuperset(map(type, values))
+def are_of(kinds: frozenset[Any], values: Iterable[Any]) -> bool:
+    """Whether all values are of these very types: in most collections of a checkpoint none has to be looked at by itself."""
+    return kinds.issuperset(map(type, values))
 
 
 # --- the way back -----------------------------------------------------------------------------------------------------
