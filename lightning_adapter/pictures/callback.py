@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lightning_adapter import notices
 from lightning_adapter.data.random_state import RandomState
 from lightning_adapter.errors import ConfigurationError, shown
 from lightning_adapter.versions import hosts
 
+if TYPE_CHECKING:
+    from lightning_adapter.pictures.parts import Array, Batch
+
 #: Of either Lightning package, or what stands in for its Trainer.
 Trainer: TypeAlias = Any
 Module: TypeAlias = Any
-#: What a loader gives.
-Batch: TypeAlias = Any
 
 SPLITS = ("train", "val", "test")
 #: Below the run directory.
@@ -153,7 +154,7 @@ class DrawBatchesMixin:
             state.restore()
 
 
-def _tell_loggers(trainer: Trainer, pixels: Any, tag: str) -> None:
+def _tell_loggers(trainer: Trainer, pixels: Array, tag: str) -> None:
     """Give a picture to the loggers that take one."""
     for logger in trainer.loggers:
         if callable(getattr(logger, "log_image", None)):  # W&B's

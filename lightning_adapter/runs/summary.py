@@ -6,6 +6,7 @@ import logging
 import pathlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from lightning_adapter.runs.metrics_table import plain
 
@@ -41,15 +42,18 @@ def text(values: Values, rows: Mapping[str, str]) -> str:
         values: what it has come to.
         rows: name to value, beneath the table.
     """
-    import tabulate  # not before a run has ended, since every one imports this file when it begins
-
-    beneath: str = tabulate.tabulate(list(rows.items()), tablefmt="plain", disable_numparse=True)
+    beneath = _drawn(list(rows.items()), tablefmt="plain")
     return "\n\n".join(part for part in (_table(values), beneath) if part)
 
 
-def _table(values: Values) -> str:
-    import tabulate
+def _drawn(cells: list[Any], **how: Any) -> str:
+    from tabulate import tabulate  # not before a run has ended, since every one imports this file when it begins
 
+    drawn: str = tabulate(cells, disable_numparse=True, **how)
+    return drawn
+
+
+def _table(values: Values) -> str:
     names = sorted({**values.final, **values.best}, key=lambda name: (name != values.ranked_by, name))
     if not names:
         return 'No metric was logged. To see values here, write self.log("loss", loss) in a step.'
@@ -60,7 +64,7 @@ def _table(values: Values) -> str:
         [plain(name), *(_number(found.get(name)) for found in (values.final, values.best)[: len(heads) - 1])]
         for name in names[:MOST_METRICS]
     ]
-    table: str = tabulate.tabulate(cells, headers=heads, disable_numparse=True)
+    table = _drawn(cells, headers=heads)
     left = len(names) - MOST_METRICS
     if left > 0:
         table += f"\nand {left} more" + ("" if values.more_in is None else f" in {values.more_in}")
