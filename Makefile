@@ -33,7 +33,7 @@ help:
 	@echo "make cluster-test  the acceptance on the cluster that DET_MASTER names (fifteen minutes; tests/cluster/__init__.py)"
 	@echo "make lint        ruff and mypy           make format      let ruff format the code"
 	@echo "make venv        the environment alone   make docs        write docs/support.md from the support table"
-	@echo "make bench       measure, and write docs/performance.md (fifteen minutes on an idle machine)"
+	@echo "make bench       measure, and write docs/performance.md (about twenty minutes)"
 	@echo "make horovod     build Horovod into the environment (two minutes, needs a C++ compiler and cmake)"
 	@echo "make overlays    older Lightnings beside the environment"
 	@echo "make parity-old  the parity tests under them"

@@ -49,7 +49,7 @@ def forget(figure: Figure) -> None:
     """Let go of the pixels and panels of a figure that is drawn and not needed any more.
 
     Its parts refer to each other. Python takes such a ring away when a quarter has been added to all objects there are,
-    which beside torch's is after a hundred pictures, of up to 30 MB each.
+    which beside torch's is after about a hundred pictures.
     """
     matplotlib_private.without_renderer(figure)
     FigureCanvasBase(figure)  # in the place of the canvas that has drawn it
