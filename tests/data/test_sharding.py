@@ -57,7 +57,8 @@ def test_training_shards_are_those_of_torchs_distributed_sampler(
             assert samples(shard) == list(theirs)
 
 
-def test_training_shards_of_another_sampler_are_those_of_lightnings_wrapper() -> None:
+def test_training_shards_of_another_sampler_are_those_of_lightnings_wrapper(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)  # a module's own fixtures may have seeded the process
     wrapper = lightning_private.distributed_sampler_wrapper(HOST)
     sampler = WeightedRandomSampler([1.0] * 9, 9)
     for rank, shard in enumerate(shards(DataLoader(Numbers(9), 2, sampler=sampler), 2, training=True)):
