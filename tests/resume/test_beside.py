@@ -129,19 +129,22 @@ def test_checkpoint_asks_no_driver_for_a_gpu(tmp_path: Path, monkeypatch: pytest
 def test_training_goes_on_while_a_file_is_written_and_its_numbers_are_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual, trained, went_on = Snapshot.write, threading.Event(), []
+    usual, trained, begun, went_on = Snapshot.write, threading.Condition(), [], []
 
     class Watched(Trial):
         def module(self) -> Net:
             class Noting(Net):
-                def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-                    trained.set()
+                def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+                    with trained:
+                        begun.append(batch_idx)
+                        trained.notify_all()
 
             return Noting()
 
     def write(self: Snapshot, stream: Any) -> None:
-        trained.clear()
-        went_on.append(trained.wait(2))
+        written = 5 * (len(went_on) + 1)
+        with trained:
+            went_on.append(trained.wait_for(lambda: len(begun) > written, 30 if written < 20 else 0))
         usual(self, stream)
 
     monkeypatch.setattr(Snapshot, "write", write)
