@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import BatchSampler, DataLoader
 
 from fake_master import FakeMaster, fake_cluster
 
@@ -37,11 +38,26 @@ def one_torch_thread() -> None:
     torch.set_num_threads(1)
 
 
+def put_back(kind: type) -> None:
+    """Undo what `_replace_dunder_methods` of Lightning leaves in a class and its subclasses where a hook for loaders raises.
+
+    In such a process Lightning would keep each attribute that a loader is given, in each test that follows.
+    """
+    for name in ("__init__", "__setattr__", "__delattr__"):
+        if f"__old{name}" in vars(kind):
+            setattr(kind, name, vars(kind)[f"__old{name}"])
+            delattr(kind, f"__old{name}")
+    for each in kind.__subclasses__():
+        put_back(each)
+
+
 @pytest.fixture(autouse=True)
 def no_leaks() -> Iterator[None]:
     """Fail a test that leaves environment variables changed or non-daemon threads running; restore the former."""
     variables, threads = dict(os.environ), set(threading.enumerate())
     yield
+    put_back(DataLoader)
+    put_back(BatchSampler)
     names = variables.keys() | os.environ.keys()
     changed = sorted(name for name in names if variables.get(name) != os.environ.get(name))
     for name in changed:

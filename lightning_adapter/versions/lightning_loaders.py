@@ -5,8 +5,8 @@ Seen in Lightning 1.9.5, 2.0.9 and 2.6.6, unless a name says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import torch
@@ -124,13 +124,19 @@ def distributed_sampler_wrapper(host: Host) -> _Wrapper:
     return wrapper
 
 
-def records_batch_samplers(host: Host) -> AbstractContextManager[None]:
+@contextmanager
+def records_batch_samplers(host: Host) -> Iterator[None]:
     """Lightning's context in which the loaders are made: batch samplers note the arguments that they are made of.
 
     `_replace_dunder_methods` (lightning_fabric, 1.9.5 to 2.6.6) is what Trainer enters around the user's hooks for loaders.
+    Where one raises, Trainer leaves torch's class changed for the rest of the process; this puts it back.
     """
     context: AbstractContextManager[None] = host.load_fabric("utilities.data")._replace_dunder_methods(BatchSampler)
-    return context
+    context.__enter__()
+    try:
+        yield
+    finally:
+        context.__exit__(None, None, None)  # as after a block without an error, since Lightning has no `finally`
 
 
 def rebuilt_batch_sampler(host: Host, loader: DataLoader[Any], sampler: Iterable[Any]) -> Any:

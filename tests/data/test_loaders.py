@@ -125,6 +125,14 @@ def test_batch_sampler_of_the_users_class_is_made_anew_of_all_its_arguments() ->
     assert made.buckets == [[3, 100], [4, 101]]
 
 
+def test_hook_for_loaders_that_raises_leaves_torchs_classes_as_they_were() -> None:
+    names = ("__init__", "__setattr__", "__delattr__")
+    before = [[getattr(kind, name) for name in names] for kind in (BatchSampler, Buckets)]
+    with pytest.raises(KeyError), lightning_private.records_batch_samplers(HOST):
+        raise KeyError
+    assert [[getattr(kind, name) for name in names] for kind in (BatchSampler, Buckets)] == before
+
+
 def test_batch_sampler_whose_arguments_are_not_known_is_refused() -> None:
     loader = DataLoader(range(200), batch_sampler=Buckets(2, SequentialSampler(range(10))))  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=r"batch sampler Buckets .* is made in train_dataloader\(\) or"):
