@@ -7,6 +7,7 @@ import pathlib
 import time
 from collections.abc import Callable, Mapping
 
+from lightning_adapter.runs import curves
 from lightning_adapter.runs.course_so_far import CourseSoFar
 
 logger = logging.getLogger("lightning_adapter")
@@ -83,8 +84,6 @@ class LiveCurves:
             self._tell(error)
 
     def _draw(self, course: CourseSoFar) -> bool:
-        from lightning_adapter.runs import curves  # all that draws, for who draws
-
         return curves.draw(course.points(), self._picture, self._table.name, "batches", course.epochs, course.best)
 
     def _tell(self, error: Exception) -> None:
